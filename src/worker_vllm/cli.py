@@ -1,0 +1,63 @@
+"""The command line: `worker-vllm VERB`. A verb's module is imported when it is called, so that --help is light."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Callable, Sequence
+from typing import Protocol, cast
+
+
+class Command(Protocol):
+    """A verb's module: declares its arguments, then runs; returns the exit status."""
+
+    add_arguments: Callable[[argparse.ArgumentParser], None]
+    run: Callable[[argparse.Namespace], int]
+
+
+VERBS = {
+    "start": "run the worker: the container's entry point, mode from the environment",
+    "local": "gateway + workers + engine on this machine, no account needed",
+    "gateway": "a local RunPod platform alone; workers attach by RUNPOD_WEBHOOK_*",
+    "config": "show or check the effective settings; render the generated files",
+    "bake": "put a model into an image",
+    "doctor": "check this machine and these settings, with a short real start",
+    "hub-tests": "run the cases of .runpod/tests.json against a gateway and check the answers' shape",
+}
+
+MODULES = {"hub-tests": "hub_tests"}
+
+
+def load_command(verb: str) -> Command:
+    """The module behind a verb."""
+    module = importlib.import_module(f"worker_vllm.commands.{MODULES.get(verb, verb)}")
+    return cast(Command, module)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one verb; the exit status is 0, 2 for wrong usage, 78 for settings that cannot work, else 1."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    verb = arguments[0] if arguments else ""
+    if verb in VERBS:
+        command = load_command(verb)
+        parser = argparse.ArgumentParser(prog=f"worker-vllm {verb}", description=VERBS[verb])
+        command.add_arguments(parser)
+        return command.run(parser.parse_args(arguments[1:]))
+    return _help(arguments)
+
+
+def _help(arguments: list[str]) -> int:
+    from worker_vllm import __version__
+
+    lines = "\n".join(f"  {verb:<10} {text}" for verb, text in VERBS.items())
+    parser = argparse.ArgumentParser(
+        prog="worker-vllm",
+        usage="worker-vllm VERB [options]",
+        epilog=f"verbs:\n{lines}\n\nworker-vllm VERB --help tells a verb's options.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"worker-vllm {__version__}")
+    parser.add_argument("verb", choices=VERBS, metavar="VERB")
+    parser.parse_args(arguments)
+    return 2

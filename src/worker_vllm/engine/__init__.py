@@ -1,0 +1,1 @@
+"""The engine: the child process, how it is talked to, supervised, diagnosed and stood in for."""

@@ -1,0 +1,148 @@
+"""The error tree, HTTP status and OpenAI error JSON: the one place that knows them.
+
+WorkerError
+├── ConfigurationError   the settings cannot work; carries every problem at once
+├── RequestError         the caller's fault, 4xx
+│   └── NotFound         404
+├── EngineError          the engine's answer was an error, or it broke, 5xx
+│   ├── Overloaded       429 or 503: try again later
+│   └── Timeout          504
+├── EngineUnavailable    503: the engine is dead or never came up; the message is the diagnosis
+└── Cancelled            499: the caller went away
+
+A job's error is the JSON text of the OpenAI error object: message, type, param, code (an HTTP status).
+Standard library only: the light start imports this before anything else.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+TYPE_BY_STATUS: Mapping[int, str] = {
+    400: "BadRequestError",
+    401: "AuthenticationError",
+    403: "PermissionDeniedError",
+    404: "NotFoundError",
+    408: "TimeoutError",
+    409: "ConflictError",
+    413: "RequestTooLargeError",
+    422: "UnprocessableEntityError",
+    429: "RateLimitError",
+    499: "CancelledError",
+    500: "InternalServerError",
+    501: "NotImplementedError",
+    503: "ServiceUnavailableError",
+    504: "TimeoutError",
+}
+
+
+class WorkerError(Exception):
+    """Anything a caller may be told; `status` is the HTTP status, `error` the OpenAI error object."""
+
+    status = 500
+
+    def __init__(self, message: str, *, status: int | None = None, param: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+        if status is not None:
+            self.status = status
+
+    @property
+    def error(self) -> dict[str, Any]:
+        """The OpenAI error object: message, type, param, code."""
+        return {
+            "message": self.message,
+            "type": TYPE_BY_STATUS.get(self.status, "InternalServerError"),
+            "param": self.param,
+            "code": self.status,
+        }
+
+    def to_json(self) -> str:
+        """JSON text of the OpenAI error object: what a failed job carries as its `error` string."""
+        return json.dumps(self.error, ensure_ascii=False)
+
+    def to_body(self) -> str:
+        """JSON text of `{"error": {...}}`: what an OpenAI client expects as an HTTP body."""
+        return f'{{"error": {self.to_json()}}}'
+
+
+class RequestError(WorkerError):
+    """The caller's request cannot be served as it is."""
+
+    status = 400
+
+
+class NotFound(RequestError):
+    """The model or the route asked for does not exist here."""
+
+    status = 404
+
+
+class EngineError(WorkerError):
+    """The engine failed to answer this request."""
+
+    status = 500
+
+
+class Overloaded(EngineError):
+    """The engine is full; the same request may succeed later."""
+
+    status = 503
+
+
+class Timeout(EngineError):
+    """The request's time is over."""
+
+    status = 504
+
+
+class EngineUnavailable(WorkerError):
+    """The engine is dead or never came up; the message is the diagnosis."""
+
+    status = 503
+
+
+class Cancelled(WorkerError):
+    """The caller cancelled the job."""
+
+    status = 499
+
+
+class EngineAnswer(WorkerError):
+    """An error that the engine itself worded: its OpenAI error object passes through unchanged."""
+
+    def __init__(self, status: int, error: Mapping[str, Any]) -> None:
+        super().__init__(str(error.get("message", "")), status=status)
+        self._error = dict(error)
+
+    @property
+    def error(self) -> dict[str, Any]:
+        """The engine's own error object, unchanged."""
+        return self._error
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong with the settings: what, got, expected, what to do."""
+
+    key: str
+    value: str
+    expected: str
+    change: str
+
+    def __str__(self) -> str:
+        return f'{self.key}="{self.value}": expected {self.expected}; {self.change}'
+
+
+class ConfigurationError(WorkerError):
+    """The settings cannot work; `problems` names every reason at once."""
+
+    status = 503
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("; ".join(str(problem) for problem in self.problems))

@@ -1,0 +1,1 @@
+"""What a job says, and what is said back: pure functions, no I/O."""
