@@ -1,0 +1,40 @@
+# The verbs of this project. `make` alone lists them.
+SHELL := /bin/bash
+PYTHON_BIN := .venv/bin/python
+export VLLM_CPU_KVCACHE_SPACE ?= 1
+
+.DEFAULT_GOAL := help
+.PHONY: help setup setup-sdk run test test-all test-gpu lint format render bench wheel clean
+
+help: ## list the verbs
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
+
+setup: ## .venv with pinned, locked dependencies and the real engine for CPU
+	@scripts/setup.sh engine
+
+setup-sdk: ## .venv-sdk with the official SDK, for conformance tests
+	@scripts/setup.sh sdk
+
+run: setup ## gateway + worker + vLLM with the embedded model, on this machine (ARGS="--port 8001 --engine echo" ...)
+	@exec .venv/bin/worker-vllm local $(ARGS)
+
+test: setup setup-sdk ## everything but the long matrices: unit, gateway, real SDK clients, real engine
+	@$(PYTHON_BIN) -m pytest -q -m "not matrix and not gpu" $(ARGS)
+
+test-all: setup setup-sdk ## the long matrices too
+	@$(PYTHON_BIN) -m pytest -q -m "not gpu" $(ARGS)
+
+test-gpu: setup ## what needs an NVIDIA GPU; says 'not run' where there is none
+	@$(PYTHON_BIN) -m pytest -q -m gpu $(ARGS)
+
+lint: setup ## ruff (format and check), mypy strict
+	@.venv/bin/ruff format --check . && .venv/bin/ruff check . && .venv/bin/mypy
+
+format: setup ## let ruff format and mend
+	@.venv/bin/ruff format . && .venv/bin/ruff check --fix .
+
+wheel: setup ## dist/*.whl
+	@rm -rf dist && $(PYTHON_BIN) -m hatchling build -t wheel
+
+clean: ## remove what these verbs made
+	@rm -rf .venv .venv-sdk dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

