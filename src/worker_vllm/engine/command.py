@@ -1,0 +1,44 @@
+"""What the engine child is started with: its command line and its environment, from the settings. Pure; no I/O."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+
+from worker_vllm.settings.model import EngineKind, EngineSettings
+
+# The first two would guard the socket against ourselves, the next three are secrets that the engine has no use for,
+# and the rest are names that vLLM would take for its own (it warns about every VLLM_* that it does not know).
+WITHHELD = (
+    "API_KEY",
+    "VLLM_API_KEY",
+    "RUNPOD_AI_API_KEY",
+    "RUNPOD_API_KEY",
+    "GATEWAY_API_KEY",
+    "VLLM_EXTRA_ARGS",
+    "VLLM_CONFIG_FILE",
+    "VLLM_PORT",
+)
+# Longer than our client keeps an idle connection: the engine must never be the one that closes a pooled connection.
+KEEP_ALIVE_S = 120
+
+
+def engine_argv(settings: EngineSettings, socket: str) -> list[str]:
+    """The child's command line, listening on `socket`. No secret ever stands in it."""
+    served = [] if "--served-model-name" in settings.arguments else ["--served-model-name", *settings.served_names]
+    if settings.kind is EngineKind.ECHO:
+        return [sys.executable, "-m", "worker_vllm.engine.echo", "--uds", socket, *served, *settings.arguments]
+    launch = [sys.executable, "-m", "worker_vllm.engine.launch", "serve", settings.model]
+    return [*launch, "--uds", socket, *served, *settings.arguments]
+
+
+def child_environment(settings: EngineSettings, environment: Mapping[str, str], directory: str) -> dict[str, str]:
+    """The child's whole environment; our defaults give way to whatever the user set."""
+    defaults = {
+        "VLLM_HTTP_TIMEOUT_KEEP_ALIVE": str(KEEP_ALIVE_S),
+        "VLLM_NO_USAGE_STATS": "1",
+        "VLLM_RPC_BASE_PATH": directory,
+        "PYTHONUNBUFFERED": "1",
+    }
+    inherited = {name: value for name, value in environment.items() if name not in WITHHELD}
+    return {**defaults, **inherited, **settings.environment}

@@ -1,0 +1,215 @@
+"""Runs the engine's command and leaves nothing of it behind: no process, no socket, no shared memory.
+
+Run by file path with the bare interpreter, `python -I -S guard.py DIRECTORY GRACE_S COMMAND…`: standard library only.
+It sits between worker and engine: only a process that outlives a `kill -9` of the worker can clean up after it.
+- standard input is a lifeline held by the worker alone: at its end everything is killed at once;
+- SIGTERM ends the engine in order: SIGTERM, GRACE_S seconds, then SIGKILL;
+- a byte on the lifeline takes an inventory of shared memory: it is then known even when all its users die together.
+As a subreaper it stays the ancestor of every process the engine starts, whatever group or session that moves to.
+It ends the way the engine ended: same status, or same signal.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import resource
+import select
+import signal
+import sys
+import time
+
+PR_SET_PDEATHSIG = 1
+PR_SET_CHILD_SUBREAPER = 36
+KILL_TIMEOUT_S = 5.0  # a process stuck in a driver call must not hold the worker for ever
+SHARED_MEMORY = "/dev/shm/"
+
+
+class Guard:
+    """One engine command and everything it leaves on the machine."""
+
+    def __init__(self, directory: str, grace_s: float) -> None:
+        self.directory = directory
+        self.grace_s = grace_s
+        self.born = time.time()
+        self.shared_memory: set[str] = set()
+        self.leader = 0
+        self.status: int | None = None
+        self.terminate = False
+        self.wakeup, wakeup_writer = os.pipe()
+        os.set_blocking(self.wakeup, False)
+        os.set_blocking(wakeup_writer, False)
+        signal.set_wakeup_fd(wakeup_writer, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.signal(signal.SIGTERM, self._on_terminate)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def _on_terminate(self, *_: object) -> None:
+        self.terminate = True
+
+    def start(self, command: list[str]) -> None:
+        """Start the engine as the leader of a process group of its own."""
+        parent = os.getpid()
+        self.leader = os.fork()
+        if self.leader:
+            return
+        try:
+            os.setpgid(0, 0)
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+            prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+            os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+            if os.getppid() == parent:
+                os.execvp(command[0], command)
+        except OSError as error:
+            os.write(2, f"the engine's command could not be started: {command[0]}: {error.strerror}\n".encode())
+        finally:
+            os._exit(127)
+
+    def watch(self) -> None:
+        """Return once the engine ended, the worker is gone, or the worker asked for the end."""
+        while self.status is None and not self.terminate:
+            if 0 in self._wait(None):
+                command = os.read(0, 1)
+                if not command:
+                    self.grace_s = 0.0
+                    return
+                self.take_inventory()
+
+    def end(self) -> None:
+        """End what still runs, in order while the grace lasts, then remove what is left."""
+        self.take_inventory()
+        deadline = time.monotonic() + self.grace_s
+        if self.status is None and self.grace_s > 0:
+            os.kill(self.leader, signal.SIGTERM)
+            while self.status is None and (left := deadline - time.monotonic()) > 0:
+                if 0 in self._wait(left) and not os.read(0, 1):
+                    break
+        self._kill()
+        self._remove()
+
+    def take_inventory(self) -> None:
+        """Remember the shared memory that the engine's processes made and hold now."""
+        for pid in descendants(os.getpid()):
+            self.shared_memory |= mapped_shared_memory(pid, self.born)
+
+    def _wait(self, timeout_s: float | None) -> list[int]:
+        ready, _, _ = select.select([0, self.wakeup], [], [], timeout_s)
+        if self.wakeup in ready:
+            os.read(self.wakeup, 4096)
+        self._reap()
+        return ready
+
+    def _reap(self) -> bool:
+        """Collect the dead; True while a child is alive."""
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return False
+            if pid == 0:
+                return True
+            if pid == self.leader:
+                self.status = status
+
+    def _kill(self) -> None:
+        deadline = time.monotonic() + KILL_TIMEOUT_S
+        while self._reap() and time.monotonic() < deadline:
+            self.take_inventory()
+            for pid in descendants(os.getpid()):
+                try:
+                    os.kill(pid, signal.SIGKILL)
+                except ProcessLookupError:
+                    continue
+            if select.select([self.wakeup], [], [], 0.2)[0]:
+                os.read(self.wakeup, 4096)
+
+    def _remove(self) -> None:
+        leftovers = [*self.shared_memory]
+        for folder, _, names in os.walk(self.directory):
+            leftovers += [os.path.join(folder, name) for name in names]
+        for path in leftovers:
+            try:
+                os.unlink(path)
+            except OSError:
+                continue
+        for folder, _, _ in os.walk(self.directory, topdown=False):
+            try:
+                os.rmdir(folder)
+            except OSError:
+                continue
+
+
+def prctl(option: int, argument: int) -> None:
+    """Set one attribute of this process; a kernel that refuses leaves the other safeguards."""
+    ctypes.CDLL(None, use_errno=True).prctl(option, argument, 0, 0, 0)
+
+
+def descendants(ancestor: int) -> list[int]:
+    """Every living process below `ancestor`, whatever group or session it is in."""
+    children: dict[int, list[int]] = {}
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            parent = parent_of(int(entry))
+            if parent is not None:
+                children.setdefault(parent, []).append(int(entry))
+    found: list[int] = []
+    queue = [ancestor]
+    while queue:
+        below = children.get(queue.pop(), [])
+        found += below
+        queue += below
+    return found
+
+
+def parent_of(pid: int) -> int | None:
+    """The parent's id, or None for one that is gone or already dead and only waits to be reaped."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            state, parent = file.read().rpartition(b")")[2].split()[:2]
+    except (OSError, ValueError):
+        return None
+    return None if state == b"Z" else int(parent)
+
+
+def mapped_shared_memory(pid: int, since: float) -> set[str]:
+    """Files under /dev/shm that the process maps and that are not older than `since` (seconds since the epoch)."""
+    found: set[str] = set()
+    try:
+        with open(f"/proc/{pid}/maps") as file:
+            paths = {line.split(maxsplit=5)[-1].strip() for line in file if SHARED_MEMORY in line}
+    except OSError:
+        return found
+    for path in paths:
+        try:
+            if os.stat(path).st_ctime >= since:
+                found.add(path)
+        except OSError:
+            continue
+    return found
+
+
+def end_like(status: int) -> None:
+    """End this process with the engine's status or by the engine's signal."""
+    code = os.waitstatus_to_exitcode(status)
+    if code < 0:
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        if -code not in (signal.SIGKILL, signal.SIGSTOP):
+            signal.signal(-code, signal.SIG_DFL)
+        os.kill(os.getpid(), -code)
+    os._exit(code)
+
+
+def main(arguments: list[str]) -> None:
+    """Guard one command from start to end."""
+    directory, grace_s, *command = arguments
+    guard = Guard(directory, float(grace_s))
+    prctl(PR_SET_CHILD_SUBREAPER, 1)
+    guard.start(command)
+    guard.watch()
+    guard.end()
+    end_like(guard.status if guard.status is not None else signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,43 @@
+"""The end of the engine's log, bounded in lines and bytes, cut into lines whatever pieces it arrives in."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+LINES = 400
+LINE_BYTES = 4096
+
+
+class LogTail:
+    """Keeps the last lines and hands each whole line to `on_line`."""
+
+    def __init__(self, on_line: Callable[[str], None] = lambda line: None) -> None:
+        self.on_line = on_line
+        self._lines: deque[str] = deque(maxlen=LINES)
+        self._rest = b""
+
+    @property
+    def lines(self) -> list[str]:
+        """The kept lines, oldest first."""
+        return list(self._lines)
+
+    def feed(self, data: bytes) -> None:
+        """Take bytes as they were read; a line longer than LINE_BYTES is cut, its rest is the next line."""
+        *whole, self._rest = (self._rest + data).split(b"\n")
+        for line in whole:
+            self._keep(line)
+        while len(self._rest) > LINE_BYTES:
+            self._keep(self._rest[:LINE_BYTES])
+            self._rest = self._rest[LINE_BYTES:]
+
+    def close(self) -> None:
+        """The log ended: an unfinished last line counts as a line."""
+        if self._rest:
+            self._keep(self._rest)
+            self._rest = b""
+
+    def _keep(self, line: bytes) -> None:
+        text = line[:LINE_BYTES].decode(errors="replace").rstrip("\r")
+        self._lines.append(text)
+        self.on_line(text)
