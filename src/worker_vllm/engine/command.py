@@ -37,8 +37,9 @@ def child_environment(settings: EngineSettings, environment: Mapping[str, str], 
     defaults = {
         "VLLM_HTTP_TIMEOUT_KEEP_ALIVE": str(KEEP_ALIVE_S),
         "VLLM_NO_USAGE_STATS": "1",
-        "VLLM_RPC_BASE_PATH": directory,
         "PYTHONUNBUFFERED": "1",
     }
     inherited = {name: value for name, value in environment.items() if name not in WITHHELD}
-    return {**defaults, **inherited, **settings.environment}
+    # What the engine puts into temporary places goes when the engine goes.
+    places = {"VLLM_RPC_BASE_PATH": directory, "TMPDIR": directory}
+    return {**defaults, **inherited, **settings.environment, **places}

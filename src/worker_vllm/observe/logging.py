@@ -1,4 +1,4 @@
-"""One log line per event: JSON where the platform reads it, text where people do; the job's id on it, secrets out of it.
+"""One line per event: JSON where the platform reads it, text where people do; with the job's id, without secrets.
 
 Secrets are redacted by their value, wherever they turn up: in our lines, in the engine's, in a traceback.
 """
@@ -37,7 +37,7 @@ class Redactor:
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line, under the keys by which RunPod's console files a line with its job (SDK 1.12 rp_logger)."""
+    """One JSON object a line; by `requestId` RunPod's console files a line with its job (SDK 1.12, rp_logger)."""
 
     def __init__(self, redact: Redactor) -> None:
         super().__init__()
@@ -85,7 +85,7 @@ def configure(
     secrets: Iterable[Secret],
     stream: TextIO = sys.stderr,
 ) -> None:
-    """Send every record of the process to `stream`; `log_format` is json, text, or auto: json where RunPod runs us."""
+    """Send every record of the process to `stream`; the format is json, text, or auto: json where RunPod runs us."""
     wants_json = log_format == "json" or (log_format == "auto" and any(name in environment for name in ON_PLATFORM))
     redact = Redactor(secrets)
     handler = logging.StreamHandler(stream)
