@@ -1,0 +1,107 @@
+"""The manifest of an image with models inside: which repository at which commit lies where.
+
+One JSON file beside the models; at run time what it lists wins over every other place, and the hub is never asked
+for it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from worker_vllm.models.references import Role
+
+FORMAT = 1
+
+
+class ManifestError(Exception):
+    """The manifest is there but says nothing that can be used; the text names the file and what is wrong."""
+
+
+@dataclass(frozen=True, slots=True)
+class Baked:
+    """One repository in the image."""
+
+    role: Role
+    repo_id: str
+    commit: str
+    path: str  # absolute, or relative to the manifest's directory
+    files: Mapping[str, int]  # name within the path → size in bytes
+    revision: str | None = None  # what was asked for: branch, tag or commit
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """Everything that was baked; `directory` is what relative paths start from."""
+
+    models: tuple[Baked, ...]
+    directory: Path
+
+    @property
+    def model(self) -> Baked | None:
+        """The main model."""
+        return next((baked for baked in self.models if baked.role is Role.MODEL), None)
+
+    def get(self, role: Role, repo_id: str) -> Baked | None:
+        """What was baked for this use under this repository id, in any letter case."""
+        for baked in self.models:
+            if baked.role is role and baked.repo_id.lower() == repo_id.lower():
+                return baked
+        return None
+
+    def locate(self, baked: Baked) -> Path:
+        """Where the files lie."""
+        return self.directory / baked.path
+
+    def gaps(self, baked: Baked) -> tuple[str, ...]:
+        """One clause for each file that is not there or not as long as it was when baked."""
+        found = []
+        for name, size in baked.files.items():
+            path = self.locate(baked) / name
+            actual = path.stat().st_size if path.is_file() else None
+            if actual != size:
+                found.append(
+                    f"{name} is missing" if actual is None else f"{name} has {actual} bytes instead of {size}"
+                )
+        return tuple(found)
+
+
+def read(path: Path) -> Manifest | None:
+    """The manifest at this path; None when there is no such file. Raises ManifestError for a file that is none."""
+    try:
+        text = path.read_text()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise ManifestError(f"{path} cannot be read: {error.strerror}") from error
+    try:
+        document = json.loads(text)
+        if document["format"] != FORMAT:
+            raise ManifestError(f"{path} has format {document['format']!r}; this worker reads {FORMAT}: bake again")
+        models = tuple(_baked(entry) for entry in document["models"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise ManifestError(f"{path} is no manifest ({error!r}): bake the model again") from error
+    return Manifest(models, path.parent)
+
+
+def write(path: Path, models: tuple[Baked, ...]) -> None:
+    """Write the manifest whole: a reader sees the old file or the new one."""
+    document = {"format": FORMAT, "models": [asdict(baked) for baked in models]}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(json.dumps(document, indent=2) + "\n")
+    partial.replace(path)
+
+
+def _baked(entry: Mapping[str, Any]) -> Baked:
+    return Baked(
+        role=Role(entry["role"]),
+        repo_id=str(entry["repo_id"]),
+        commit=str(entry["commit"]),
+        path=str(entry["path"]),
+        files={str(name): int(size) for name, size in entry["files"].items()},
+        revision=entry.get("revision"),
+    )

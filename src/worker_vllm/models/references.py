@@ -1,0 +1,141 @@
+"""The models that an engine command names besides the main one: tokenizer, adapters, draft model.
+
+Read out of the `vllm serve` arguments and, once found on disk, written back as paths: an offline engine needs the
+path, because a repository id sends it to the hub.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+
+class Role(StrEnum):
+    """What a repository is used for; decides which files of it are needed."""
+
+    MODEL = "model"
+    TOKENIZER = "tokenizer"
+    ADAPTER = "adapter"
+    DRAFT = "draft"
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """One repository or path that the engine is told to use."""
+
+    role: Role
+    name: str  # repository id or path, as the settings spell it
+    revision: str | None = None
+
+
+def is_path(name: str) -> bool:
+    """Whether a model's name can only be a path."""
+    return name.startswith(("/", "./", "../", "~"))
+
+
+def value(arguments: Sequence[str], flag: str) -> str | None:
+    """The value of `--flag value` or `--flag=value`; the last one counts, None when it is not given."""
+    found = None
+    for position, argument in enumerate(arguments):
+        if argument == flag and position + 1 < len(arguments):
+            found = arguments[position + 1]
+        elif argument.startswith(f"{flag}="):
+            found = argument.partition("=")[2]
+    return found
+
+
+def references(arguments: Sequence[str]) -> tuple[Reference, ...]:
+    """Everything besides the model itself that may have to be fetched, in the order of the command line."""
+    found: list[Reference] = []
+
+    def note(reference: Reference) -> str:
+        found.append(reference)
+        return reference.name
+
+    _walk(arguments, note)
+    return tuple(dict.fromkeys(found))
+
+
+def localize(arguments: Sequence[str], paths: Mapping[Reference, str]) -> tuple[str, ...]:
+    """The same arguments with every reference in `paths` replaced by its path, and the replaced revisions dropped."""
+    dropped = {reference.role for reference in paths}
+    result = _walk(arguments, lambda reference: paths.get(reference, reference.name))
+    if Role.MODEL in dropped:
+        result = without(result, ("--revision", "--code-revision"))
+    if Role.TOKENIZER in dropped or (Role.MODEL in dropped and value(result, "--tokenizer") is None):
+        result = without(result, ("--tokenizer-revision",))
+    return tuple(result)
+
+
+def without(arguments: Sequence[str], flags: Sequence[str]) -> list[str]:
+    """The arguments without these one-value flags and their values."""
+    kept: list[str] = []
+    skip = False
+    for argument in arguments:
+        if skip:
+            skip = False
+        elif argument in flags:
+            skip = True
+        elif argument.partition("=")[0] not in flags:
+            kept.append(argument)
+    return kept
+
+
+_Visit = Callable[[Reference], str]
+
+
+def _walk(arguments: Sequence[str], visit: _Visit) -> list[str]:
+    """The arguments with every reference replaced by what `visit` answers."""
+    revision = value(arguments, "--tokenizer-revision")
+    rewrite: dict[str, Callable[[str], str]] = {
+        "--tokenizer": lambda text: visit(Reference(Role.TOKENIZER, text, revision)),
+        "--lora-modules": lambda text: _adapter(text, visit),
+        "--speculative-config": lambda text: _draft(text, visit),
+        "--spec-model": lambda text: visit(Reference(Role.DRAFT, text)),
+    }
+    result: list[str] = []
+    flag = ""
+    for argument in arguments:
+        name, equals, text = argument.partition("=")
+        if argument.startswith("--"):
+            flag = name
+            known = equals and name in rewrite
+            result.append(f"{name}={rewrite[name](text)}" if known else argument)
+        else:
+            result.append(rewrite[flag](argument) if flag in rewrite else argument)
+    return result
+
+
+def _adapter(text: str, visit: _Visit) -> str:
+    """`name=path`, or one JSON object with `name` and `path`: the two forms vLLM 0.32 takes."""
+    described = _object(text)
+    if described is None:
+        name, equals, target = text.partition("=")
+        return f"{name}={visit(Reference(Role.ADAPTER, target))}" if equals else text
+    if isinstance(path := described.get("path"), str):
+        described["path"] = visit(Reference(Role.ADAPTER, path))
+    return json.dumps(described)
+
+
+def _draft(text: str, visit: _Visit) -> str:
+    described = _object(text)
+    model = (described or {}).get("model")
+    if described is None or not isinstance(model, str) or model.strip("[]") == "ngram":
+        return text
+    revision = described.get("revision")
+    path = visit(Reference(Role.DRAFT, model, revision if isinstance(revision, str) else None))
+    if path != model:
+        described.pop("revision", None)
+    described["model"] = path
+    return json.dumps(described)
+
+
+def _object(text: str) -> dict[str, Any] | None:
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) else None
