@@ -28,7 +28,8 @@ OWN = {
     "engine": frozenset({"errors", "settings", "models", "observe", "engine"}),
     "models": frozenset({"errors", "settings", "observe", "models"}),
     "observe": frozenset({"errors", "settings", "observe"}),
-    "worker": frozenset({"errors", "settings", "jobs", "engine", "observe"}),
+    "core": frozenset({"errors", "settings", "jobs", "engine", "observe", "core"}),
+    "worker": frozenset({"errors", "settings", "jobs", "engine", "observe", "core"}),
     "serverless": frozenset({"errors", "settings", "jobs", "observe", "serverless"}),
     "gateway": frozenset({"errors", "gateway"}),
 }
