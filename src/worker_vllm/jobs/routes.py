@@ -1,0 +1,86 @@
+"""The routes that a job may reach: an exact list, everything else is closed.
+
+A spelling is looked up as it is. Nothing is decoded, normalised or joined, and what is sent to the engine is the
+entry's own path, so no spelling of anything else can get through.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from worker_vllm.errors import NotFound, RequestError
+
+
+class Family(Enum):
+    """What a route's bodies have in common."""
+
+    CHAT = auto()
+    COMPLETIONS = auto()
+    RESPONSES = auto()
+    MESSAGES = auto()  # Anthropic's
+    AUDIO = auto()  # the body goes on as multipart
+    PLAIN = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One data route of the engine."""
+
+    path: str
+    method: str = "POST"
+    family: Family = Family.PLAIN
+
+    @property
+    def ends_with_done(self) -> bool:
+        """Whether a stream of this route must close with `[DONE]`; the others have final events of their own."""
+        return self.family in (Family.CHAT, Family.COMPLETIONS)
+
+
+DATA_ROUTES = (
+    Route("/v1/models", "GET"),
+    Route("/v1/chat/completions", family=Family.CHAT),
+    Route("/v1/completions", family=Family.COMPLETIONS),
+    Route("/v1/chat/completions/batch"),
+    Route("/v1/responses", family=Family.RESPONSES),
+    Route("/v1/messages", family=Family.MESSAGES),
+    Route("/v1/messages/count_tokens"),
+    Route("/v1/embeddings"),
+    Route("/v2/embed"),
+    Route("/pooling"),
+    Route("/classify"),
+    Route("/score"),
+    Route("/v1/score"),
+    Route("/rerank"),
+    Route("/v1/rerank"),
+    Route("/v2/rerank"),
+    Route("/generative_scoring"),
+    Route("/tokenize"),
+    Route("/detokenize"),
+    Route("/v1/audio/transcriptions", family=Family.AUDIO),
+    Route("/v1/audio/translations", family=Family.AUDIO),
+    Route("/v1/audio/speech"),
+)
+LORA_ROUTES = (Route("/v1/load_lora_adapter"), Route("/v1/unload_lora_adapter"))
+
+COMPLETIONS = "/v1/completions"
+CHAT = "/v1/chat/completions"
+TOKENIZE = "/tokenize"
+MODELS = "/v1/models"
+
+
+def find_route(path: object, method: object = None, *, lora_updates: bool = False) -> Route:
+    """The open route with exactly this path. Raises NotFound, or RequestError for another method than its own."""
+    table = _BY_PATH | _LORA_BY_PATH if lora_updates else _BY_PATH
+    route = table.get(path) if isinstance(path, str) else None
+    if route is None:
+        if path in _LORA_BY_PATH:
+            raise NotFound(f"{path} is closed on this endpoint; VLLM_ALLOW_RUNTIME_LORA_UPDATING=1 opens it")
+        raise NotFound(f"the route {str(path)[:200]!r} is not open to jobs; open are: {', '.join(table)}")
+    if method is not None and (not isinstance(method, str) or method.upper() != route.method):
+        raise RequestError(f"{route.path} takes {route.method}, got {str(method)[:20]!r}", param="method")
+    return route
+
+
+_BY_PATH = {route.path: route for route in DATA_ROUTES}
+_LORA_BY_PATH = {route.path: route for route in LORA_ROUTES}
