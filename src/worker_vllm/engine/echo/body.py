@@ -1,0 +1,116 @@
+"""Reading a generation request's body: the fields that the echo engine obeys, refused as vLLM refuses them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from worker_vllm.engine.echo import tokens as vocabulary
+from worker_vllm.engine.echo.generation import Limits
+from worker_vllm.errors import NotFound, RequestError
+
+MAX_STOP_STRINGS = 4  # vLLM 0.32's VLLM_MAX_STOP_STRINGS
+
+
+def invalid(param: str, message: str) -> RequestError:
+    """A 400 in the shape of vLLM's validation errors."""
+    return RequestError(f"1 validation error:\n  {message} (body.{param})", param=f"body.{param}")
+
+
+def whole(body: Mapping[str, Any], name: str, default: int, least: int = 0) -> int:
+    """A whole number of the body; absent and null are the default."""
+    value = body.get(name)
+    if value is None:
+        return default
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise invalid(name, "Input should be a valid integer")
+    if value < least:
+        raise RequestError(
+            f"{name} must be at least {least}, got {value}. (parameter={name}, value={value})", param=name
+        )
+    return value
+
+
+def strings(body: Mapping[str, Any], name: str) -> tuple[str, ...]:
+    """A text or a list of texts of the body."""
+    value = body.get(name)
+    values = [] if value is None else [value] if isinstance(value, str) else value
+    if not isinstance(values, list) or not all(isinstance(item, str) for item in values):
+        raise invalid(name, "Input should be a valid string or list of strings")
+    return tuple(values)
+
+
+def check_model(body: Mapping[str, Any], served: Sequence[str]) -> str:
+    """The model's name to answer with. Raises NotFound in vLLM's words for one that is not served."""
+    name = body.get("model")
+    if name is not None and not isinstance(name, str):
+        raise invalid("model", "Input should be a valid string")
+    if name and name not in served:
+        raise NotFound(f"The model `{name}` does not exist.", param="model")
+    return name or served[0]
+
+
+def limits(body: Mapping[str, Any], prompt: int, max_model_len: int, default: int | None = None) -> Limits:
+    """When the answer ends; the context's length bounds it. Raises RequestError when the prompt fills it already."""
+    if prompt >= max_model_len:
+        raise RequestError(
+            f"This model's maximum context length is {max_model_len} tokens. However, your prompt contains {prompt} "
+            "input tokens, which exceeds this limit even without any output tokens. Please reduce the length of the "
+            f"input prompt. (parameter=input_tokens, value={prompt})",
+            param="input_tokens",
+        )
+    room = max_model_len - prompt
+    name = "max_completion_tokens" if body.get("max_completion_tokens") is not None else "max_tokens"
+    wanted = whole(body, name, default or room, least=1)
+    stop = tuple(text for text in strings(body, "stop") if text)
+    if len(stop) > MAX_STOP_STRINGS:
+        raise invalid("stop", f"List should have at most {MAX_STOP_STRINGS} items after validation, not {len(stop)}")
+    return Limits(
+        min(wanted, room),
+        whole(body, "min_tokens", 0),
+        bool(body.get("ignore_eos")),
+        stop,
+        bool(body.get("include_stop_str_in_output")),
+    )
+
+
+def messages(body: Mapping[str, Any], name: str = "messages") -> list[dict[str, Any]]:
+    """The chat of a body: at least one message."""
+    value = body.get(name)
+    if value is None:
+        raise invalid(name, "Field required")
+    if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
+        raise invalid(name, "Input should be a valid list of messages")
+    if not value:
+        raise RequestError("At least one message is required", param=name)
+    return value
+
+
+def prompts(body: Mapping[str, Any]) -> tuple[tuple[int, ...], ...]:
+    """The prompts of a completion, as tokens: a text, a list of texts, token ids or a list of those."""
+    value = body.get("prompt")
+    if value is None or value in ("", []):
+        raise RequestError("Either prompt or prompt_embeds must be provided and non-empty.", param="prompt")
+    if isinstance(value, str):
+        return (tuple(vocabulary.encode(value)),)
+    if not isinstance(value, list):
+        raise invalid("prompt", "Input should be a valid string or list")
+    if all(type(item) is int for item in value):
+        return (tuple(value),)
+    return tuple(_prompt(item) for item in value)
+
+
+def _prompt(item: Any) -> tuple[int, ...]:
+    if isinstance(item, str):
+        return tuple(vocabulary.encode(item))
+    if isinstance(item, list) and all(type(token) is int for token in item):
+        return tuple(item)
+    raise invalid("prompt", "Input should be a valid string or list of token ids")
+
+
+def token_ids(body: Mapping[str, Any], name: str) -> list[int]:
+    """A list of token ids."""
+    value = body.get(name)
+    if not isinstance(value, list) or not all(type(item) is int for item in value):
+        raise invalid(name, "Input should be a valid list of integers")
+    return value

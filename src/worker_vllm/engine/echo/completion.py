@@ -1,0 +1,123 @@
+"""/v1/completions in vLLM 0.32's shapes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from worker_vllm.engine.echo import tokens as vocabulary
+from worker_vllm.engine.echo.answer import (
+    DONE,
+    FINGERPRINT,
+    Answer,
+    alternatives,
+    data,
+    failure_event,
+    full_usage,
+    usage,
+)
+from worker_vllm.engine.echo.generation import Delta
+from worker_vllm.errors import WorkerError
+
+
+@dataclass(slots=True)
+class Completion:
+    """One choice an event; prompts times n sequences, numbered through."""
+
+    answer: Answer
+    include_usage: bool = False
+    continuous_usage: bool = False
+    logprobs: int | None = None
+    return_token_ids: bool = False
+    repeat_prompt: bool = False  # OpenAI's `echo: true`
+    _offsets: dict[int, int] = field(default_factory=dict)  # text offset of each sequence's next token
+    _opened: set[int] = field(default_factory=set)
+
+    def opening(self) -> bytes:
+        return b""
+
+    def event(self, delta: Delta) -> bytes:
+        answer = self.answer
+        made = answer.count(delta)
+        stamp = delta.finish_reason is not None and not self.include_usage
+        chunk: dict[str, Any] = {
+            "id": answer.id,
+            "object": "text_completion",
+            "created": answer.created,
+            "model": answer.model,
+            "choices": [self._choice(delta)],
+        }
+        if self.continuous_usage:
+            chunk["usage"] = usage(len(answer.prompt_of(delta.index)), made)
+        if stamp:
+            chunk["system_fingerprint"] = FINGERPRINT
+        return data(chunk)
+
+    def closing(self) -> bytes:
+        if not self.include_usage:
+            return DONE
+        answer = self.answer
+        chunk = {
+            "id": answer.id,
+            "object": "text_completion",
+            "created": answer.created,
+            "model": answer.model,
+            "choices": [],
+            "usage": answer.usage(),
+            "system_fingerprint": FINGERPRINT,
+        }
+        return data(chunk) + DONE
+
+    def failure(self, error: WorkerError) -> bytes:
+        return failure_event(error)
+
+    def whole(self, deltas: Sequence[Delta]) -> dict[str, Any]:
+        for delta in deltas:
+            self.answer.count(delta)
+        return {
+            "id": self.answer.id,
+            "object": "text_completion",
+            "created": self.answer.created,
+            "model": self.answer.model,
+            "choices": [{**self._choice(delta), "prompt_logprobs": None, "routed_experts": None} for delta in deltas],
+            "service_tier": None,
+            "system_fingerprint": FINGERPRINT,
+            "usage": full_usage(self.answer),
+            "kv_transfer_params": None,
+            "ec_transfer_params": None,
+            "metrics": None,
+        }
+
+    def _choice(self, delta: Delta) -> dict[str, Any]:
+        first = delta.index not in self._opened
+        self._opened.add(delta.index)
+        prompt = self.answer.prompt_of(delta.index)
+        text, tokens = delta.text, delta.tokens
+        if self.repeat_prompt and first:
+            text, tokens = vocabulary.decode(prompt) + text, (*prompt, *tokens)
+        return {
+            "index": delta.index,
+            "text": text,
+            "logprobs": self._logprobs(delta.index, tokens),
+            "finish_reason": delta.finish_reason,
+            "stop_reason": delta.stop_reason,
+            "prompt_token_ids": list(prompt) if self.return_token_ids and first else None,
+            "token_ids": list(delta.tokens) if self.return_token_ids else None,
+        }
+
+    def _logprobs(self, index: int, tokens: Sequence[int]) -> dict[str, Any] | None:
+        if self.logprobs is None:
+            return None
+        logprob = self.answer.logprob(index)
+        words = [vocabulary.decode([token], markers=True) for token in tokens]
+        offsets = []
+        for word in words:
+            offsets.append(self._offsets.get(index, 0))
+            self._offsets[index] = offsets[-1] + len(word)
+        return {
+            "text_offset": offsets,
+            "token_logprobs": [logprob] * len(words),
+            "tokens": words,
+            "top_logprobs": [dict(alternatives(token, logprob, self.logprobs)) for token in tokens],
+        }

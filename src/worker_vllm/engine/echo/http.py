@@ -1,0 +1,119 @@
+"""The little HTTP the echo engine needs on bare ASGI: a request, whole answers, vLLM's error JSON, disconnects."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+
+from worker_vllm.errors import RequestError
+
+Send = Callable[[Mapping[str, Any]], Awaitable[None]]
+Receive = Callable[[], Awaitable[Mapping[str, Any]]]
+JSON_TYPE = ((b"content-type", b"application/json"),)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request, its body whole."""
+
+    method: str
+    path: str
+    query: str
+    headers: Mapping[str, str]
+    body: bytes
+
+    def json(self) -> dict[str, Any]:
+        """The body as a JSON object. Raises RequestError in vLLM's words otherwise."""
+        if self.headers.get("content-type", "").lower().split(";")[0] != "application/json":
+            raise RequestError("Unsupported Media Type: Only 'application/json' is allowed")
+        try:
+            body = json.loads(self.body)
+        except ValueError as error:
+            raise RequestError(f"1 validation error:\n  JSON decode error: {error}", param="body") from error
+        if not isinstance(body, dict):
+            raise RequestError("1 validation error:\n  Input should be a valid dictionary", param="body")
+        return body
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """Where an answer goes."""
+
+    send: Send
+
+    async def start(self, status: int, headers: tuple[tuple[bytes, bytes], ...]) -> None:
+        """Send the status line and the headers."""
+        await self.send({"type": "http.response.start", "status": status, "headers": headers})
+
+    async def write(self, data: bytes) -> None:
+        """Send a piece of the body now."""
+        await self.send({"type": "http.response.body", "body": data, "more_body": True})
+
+    async def end(self, data: bytes = b"") -> None:
+        """Send the last piece of the body."""
+        await self.send({"type": "http.response.body", "body": data})
+
+    async def whole(self, status: int, body: bytes, headers: tuple[tuple[bytes, bytes], ...] = JSON_TYPE) -> None:
+        """Answer in one piece."""
+        await self.start(status, (*headers, (b"content-length", b"%d" % len(body))))
+        await self.end(body)
+
+    async def json(self, value: Any, status: int = 200) -> None:
+        """Answer with a JSON value."""
+        await self.whole(status, dump(value))
+
+    def abort(self) -> None:
+        """Break the connection off, also before any byte of the answer.
+
+        ASGI has no way to do that: an application that returns without answering makes uvicorn send a 500. Its
+        `send` is a method of the object that holds the transport (uvicorn 0.54, RequestResponseCycle).
+        """
+        transport: asyncio.Transport = self.send.__self__.transport  # type: ignore[attr-defined]
+        transport.abort()
+
+
+def dump(value: Any) -> bytes:
+    """JSON as vLLM writes it: compact, UTF-8."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def error_body(status: int, message: str, kind: str | None = None, param: str | None = None) -> dict[str, Any]:
+    """vLLM's error JSON; without a kind, the status's own phrase, as its HTTP layer words it."""
+    kind = kind or HTTPStatus(status).phrase
+    return {"error": {"message": message, "type": kind, "param": param, "code": status}}
+
+
+async def read_request(scope: Mapping[str, Any], receive: Receive) -> Request:
+    """The request with its whole body."""
+    pieces = []
+    more = True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise asyncio.CancelledError
+        pieces.append(message.get("body", b""))
+        more = message.get("more_body", False)
+    headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
+    return Request(scope["method"], scope["path"], scope["query_string"].decode(), headers, b"".join(pieces))
+
+
+async def until_disconnect(work: Coroutine[Any, Any, None], receive: Receive) -> None:
+    """Do the work; cancel it as soon as the client is gone. Whatever the work raises is raised here."""
+
+    async def watch() -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+
+    job, watcher = asyncio.ensure_future(work), asyncio.ensure_future(watch())
+    try:
+        await asyncio.wait({job, watcher}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        watcher.cancel()
+        job.cancel()
+        await asyncio.wait({job, watcher})
+    if not job.cancelled():
+        job.result()

@@ -1,0 +1,104 @@
+"""Slots, the waiting line, the common step and the counters behind /metrics."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter, deque
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+from worker_vllm.errors import Overloaded
+
+FULL = (
+    "The engine is currently busy and cannot accept new requests. Please try again later or on a different instance."
+)
+
+
+@dataclass(slots=True)
+class Scheduler:
+    """Who runs and who waits. A request with n sequences takes n slots, or all there are."""
+
+    max_num_seqs: int = 256
+    max_unfinished: int | None = None  # as vLLM's max_num_queued_reqs: running and waiting together
+    step_s: float = 0.0  # every running sequence steps at these times, all together
+    kv_tokens: int = 1_000_000
+    running: int = 0
+    held_tokens: int = 0
+    prompt_tokens: int = 0
+    generation_tokens: int = 0
+    finished: Counter[str] = field(default_factory=Counter)
+    _line: deque[tuple[int, asyncio.Future[None]]] = field(default_factory=deque)
+    _step: asyncio.Future[None] | None = None
+    _changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def waiting(self) -> int:
+        """Sequences that have no slot yet."""
+        return sum(count for count, _ in self._line)
+
+    @property
+    def kv_usage(self) -> float:
+        """Share of the cache in use, 0 to 1."""
+        return min(1.0, self.held_tokens / self.kv_tokens)
+
+    def admit(self, sequences: int) -> None:
+        """Raise Overloaded when the line is full, in vLLM 0.32's words."""
+        if self.max_unfinished is not None and self.running + self.waiting + sequences > self.max_unfinished:
+            raise Overloaded(FULL)
+
+    @asynccontextmanager
+    async def slots(self, sequences: int) -> AsyncIterator[None]:
+        """Hold the slots of one request; leaving, however it happens, frees them at once."""
+        wanted = min(sequences, self.max_num_seqs)
+        await self._acquire(wanted)
+        try:
+            yield
+        finally:
+            self.running -= wanted
+            self._grant()
+
+    async def _acquire(self, wanted: int) -> None:
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        place = (wanted, turn)
+        self._line.append(place)
+        self._grant()
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():  # granted in the same loop turn as the caller went away
+                self.running -= wanted
+            else:
+                self._line.remove(place)
+            self._grant()
+            raise
+
+    def _grant(self) -> None:
+        """Let the head of the line in, in order, as far as there is room."""
+        while self._line and self.running + self._line[0][0] <= self.max_num_seqs:
+            wanted, turn = self._line.popleft()
+            self.running += wanted
+            turn.set_result(None)
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    async def next_step(self, tpot_s: float) -> None:
+        """Return when the next token is due; without a speed, after the loop had its turn."""
+        if not self.step_s:
+            await asyncio.sleep(tpot_s)
+            return
+        if self._step is None:
+            loop = asyncio.get_running_loop()
+            self._step = loop.create_future()
+            loop.call_at((loop.time() // self.step_s + 1) * self.step_s, self._fire)
+        await asyncio.shield(self._step)
+
+    def _fire(self) -> None:
+        step, self._step = self._step, None
+        if step is not None:
+            step.set_result(None)
+
+    async def until(self, condition: Callable[[Scheduler], bool]) -> None:
+        """Return once the condition on this scheduler's running and waiting counts holds."""
+        while not condition(self):
+            await self._changed.wait()
