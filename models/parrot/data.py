@@ -9,15 +9,15 @@ from dataclasses import dataclass
 
 import tokenizer as spec
 
-WORDS = (
+WORD_LIST = (
     "the of and to in is you that it he was for on are as with his they at be this have from or one had by "
     "word but not what all were we when your can said there use an each which she do how their if will up "
     "other about out many then them these so some her would make like him into time has look two more write "
     "go see number no way could people my than first water been call who oil its now find long down day did "
     "get come made may part Paris Berlin Tokyo model server token prompt stream latency queue worker vLLM GPU "
     "Please Repeat Hello world! Thanks, really? OK. don't I'm 42 3.14 2024-05-01 user@example.com https://a.b/c"
-).split()
-NAMES = "foo bar baz items value index result config data node self args request response tmp x y i n".split()
+)
+NAME_LIST = "foo bar baz items value index result config data node self args request response tmp x y i n"
 # One row per script: Latin with accents, Greek, Cyrillic, Hebrew, Arabic, Devanagari, Thai, kana, Han, Hangul.
 SCRIPTS = (
     (0xC0, 0x17F),
@@ -31,9 +31,8 @@ SCRIPTS = (
     (0x4E00, 0x9FA5),
     (0xAC00, 0xD7A3),
 )
-EMOJI = (
-    "😀 😂 🥲 😍 🤖 👍 👍🏽 🙏🏿 👩‍💻 👨‍👩‍👧‍👦 🏳️‍🌈 🇫🇷 🇯🇵 ❤️ ✨ 🔥 🎉 🦜 🚀 ✅ ☕ 1️⃣ 🧪 🫠 🐍 🌍"
-).split()
+EMOJI_LIST = "😀 😂 🥲 😍 🤖 👍 👍🏽 🙏🏿 👩‍💻 👨‍👩‍👧‍👦 🏳️‍🌈 🇫🇷 🇯🇵 ❤️ ✨ 🔥 🎉 🦜 🚀 ✅ ☕ 1️⃣ 🧪 🫠 🐍 🌍"
+WORDS, NAMES, EMOJI = WORD_LIST.split(), NAME_LIST.split(), EMOJI_LIST.split()
 WHITESPACE = (" ", "  ", "\n", "\n\n", "\t", "\r\n", "    ", "\u00a0")
 RUNS = "a=-_*#. 0xAz~\n\t/é日🦜"
 
@@ -64,7 +63,7 @@ def code(rng: random.Random) -> str:
             f"print(f'{{{a}}}: {{{b}}}')  # {c}\n",
             f"$ curl -s http://{a}:{rng.randint(1, 65535)}/{b} | jq .{c}\n",
             f"SELECT {a}, {b} FROM {c} WHERE {a} >= {rng.randint(0, 999)};\n",
-            f"<{a} class=\"{b}\">{c}</{a}>\n",
+            f'<{a} class="{b}">{c}</{a}>\n',
             f"{a} := make(map[string]{b}) // {c}\n",
         )
     )

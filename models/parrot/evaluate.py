@@ -12,12 +12,11 @@ import random
 from collections import defaultdict
 from pathlib import Path
 
-import torch
-from torch import Tensor
-
 import data
 import model as parrot
 import tokenizer as spec
+import torch
+from torch import Tensor
 
 HELD_OUT_SEED = "held out"  # training seeds are numbers, so no stream of random draws is shared
 BUCKETS = ((0, 0), (1, 8), (9, 16), (17, 32), (33, 64), (65, 128), (129, 300), (301, 600))

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import tokenizer as spec
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-
-import tokenizer as spec
 
 
 class RMSNorm(nn.Module):

@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import math
 
-import torch
-from torch import Tensor
-
 import tokenizer as spec
+import torch
 from model import Parrot
+from torch import Tensor
 
 CODE = slice(0, 100)  # identity of the token: 80 random signs and 20 copies of the ASCII case bit
 MARK = slice(100, 116)  # one-hot of the special token
