@@ -1,0 +1,43 @@
+"""`worker-vllm start`: the container's entry point. The mode comes from the environment.
+
+A light start: with the standard library alone it loads the settings and spawns the engine; aiohttp and the rest are
+imported while the engine loads its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+
+from worker_vllm.engine.process import EngineProcess, spawn
+from worker_vllm.errors import ConfigurationError
+from worker_vllm.settings.load import load
+from worker_vllm.settings.model import EngineKind, Mode, Settings
+
+EXIT_CONFIGURATION = 78
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """No arguments: everything comes from the environment."""
+
+
+def run(args: argparse.Namespace) -> int:
+    """Serve until told to stop; 0 after a drain, 78 for settings that cannot work, else the reason's status."""
+    environment = dict(os.environ)
+    try:
+        settings = load(environment)
+    except ConfigurationError as error:
+        for problem in error.problems:
+            print(problem, file=sys.stderr)
+        return EXIT_CONFIGURATION
+    process = None if settings.engine.kind is EngineKind.ATTACH else spawn(settings.engine, environment)
+    return _serve(settings, environment, process)
+
+
+def _serve(settings: Settings, environment: dict[str, str], process: EngineProcess | None) -> int:
+    if settings.mode is not Mode.QUEUE:
+        raise SystemExit(f"mode {settings.mode} is not served by this command yet")
+    from worker_vllm.queue_mode import serve_queue
+
+    return serve_queue(settings, environment, process)

@@ -1,0 +1,175 @@
+"""One HTTP/1.1 connection to the platform and one exchange at a time on it.
+
+A general client costs several times the CPU of the piece it carries (figures: benchmarks/README.md), and the outbox
+must know more than a general client tells: whether a request that got no answer can have been accepted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+class NotSent(Exception):
+    """The request was provably not accepted: no connection could be made."""
+
+
+class NoAnswer(Exception):
+    """The request went out and no whole answer came back: whether it was accepted is unknown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A whole HTTP answer; header names in lower case."""
+
+    status: int
+    body: bytes = b""
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+class Connection(asyncio.Protocol):
+    """Carries one request at a time.
+
+    `reusable` tells whether another may follow, `answering` whether any of the latest answer has arrived.
+    """
+
+    def __init__(self) -> None:
+        self.reusable = False
+        self.answering = False
+        self._transport: asyncio.Transport | None = None
+        self._waiter: asyncio.Future[Answer] | None = None
+        self._received = bytearray()
+        self._head: _Head | None = None
+
+    @property
+    def transport(self) -> asyncio.Transport:
+        """The open transport; only valid once connected."""
+        assert self._transport is not None
+        return self._transport
+
+    async def exchange(self, request: bytes, timeout_s: float) -> Answer:
+        """Send `request` and return its answer. Raises NoAnswer; a cancelled exchange closes the connection."""
+        loop = asyncio.get_running_loop()
+        waiter: asyncio.Future[Answer] = loop.create_future()
+        self._waiter = waiter
+        self.reusable = self.answering = False
+        timer = loop.call_later(timeout_s, self._fail, f"no answer within {timeout_s:g} s")
+        try:
+            self.transport.write(request)
+            return await waiter
+        finally:
+            timer.cancel()
+            self._waiter = None
+            if not self.reusable:
+                self.close()
+
+    def close(self) -> None:
+        """Give the connection up at once."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Called by the event loop."""
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        """Called by the event loop."""
+        if self._waiter is None:
+            self.close()  # an answer that nobody asked for: the connection is out of step
+            return
+        self.answering = True
+        self._received += data
+        try:
+            self._advance(ended=False)
+        except ValueError as error:
+            self._fail(f"an answer that is not HTTP/1.1: {error}")
+
+    def eof_received(self) -> bool:
+        """Called by the event loop: the platform closed its side."""
+        self._ended()
+        return False
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """Called by the event loop."""
+        self._ended()
+
+    def _ended(self) -> None:
+        self.reusable = False
+        if self._head is not None and self._head.length is None and not self._head.chunked:
+            self._advance(ended=True)
+        self._fail("the connection was closed before a whole answer came")
+
+    def _fail(self, reason: str) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_exception(NoAnswer(reason))
+
+    def _advance(self, *, ended: bool) -> None:
+        if self._head is None:
+            self._head = _Head.parse(self._received)
+            if self._head is None:
+                return
+        head = self._head
+        body = _chunked_body(self._received) if head.chunked else head.body_of(self._received, ended=ended)
+        if body is None:
+            return
+        self._head = None
+        self._received.clear()
+        # an answer that overtook its own request leaves the rest of that request unread at the other end
+        self.reusable = head.keep_alive and not ended and not self.transport.get_write_buffer_size()
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(Answer(head.status, body, head.headers))
+
+
+@dataclass(frozen=True, slots=True)
+class _Head:
+    status: int
+    headers: Mapping[str, str]
+    length: int | None
+    chunked: bool
+    keep_alive: bool
+
+    @classmethod
+    def parse(cls, received: bytearray) -> _Head | None:
+        """The head at the start of `received`, which it is cut from; None while it is incomplete."""
+        while (end := received.find(b"\r\n\r\n")) >= 0:
+            first, *lines = bytes(received[:end]).decode("latin-1").split("\r\n")
+            del received[: end + 4]
+            version, _, rest = first.partition(" ")
+            status = int(rest[:3])
+            if status < 200:
+                continue  # an interim answer: the real one follows
+            headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+            empty = status in (204, 304)
+            length = 0 if empty else int(headers["content-length"]) if "content-length" in headers else None
+            return cls(
+                status=status,
+                headers=headers,
+                length=length,
+                chunked=not empty and "chunked" in headers.get("transfer-encoding", "").lower(),
+                keep_alive=version == "HTTP/1.1" and headers.get("connection", "").lower() != "close",
+            )
+        if len(received) > 65536:
+            raise ValueError("a head over 64 KiB")
+        return None
+
+    def body_of(self, received: bytearray, *, ended: bool) -> bytes | None:
+        if self.length is None:
+            return bytes(received) if ended else None
+        return bytes(received[: self.length]) if len(received) >= self.length else None
+
+
+def _chunked_body(received: bytearray) -> bytes | None:
+    parts: list[bytes] = []
+    at = 0
+    while (end := received.find(b"\r\n", at)) >= 0:
+        size = int(bytes(received[at:end]).partition(b";")[0], 16)
+        start = end + 2
+        if size == 0:
+            return b"".join(parts) if received.find(b"\r\n", start) >= 0 else None
+        if len(received) < start + size + 2:
+            return None
+        parts.append(bytes(received[start : start + size]))
+        at = start + size + 2
+    return None

@@ -1,0 +1,105 @@
+"""One job, from the moment it was taken to its delivered result."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any
+
+from worker_vllm.errors import Timeout, WorkerError
+from worker_vllm.jobs.output import Output
+from worker_vllm.serverless import wire
+from worker_vllm.serverless.limits import JobLimits
+from worker_vllm.serverless.outbox import JobGone, JobStream, Outbox, StreamBroken
+
+log = logging.getLogger(__name__)
+
+Handler = Callable[[Mapping[str, Any]], AsyncGenerator[Output, None]]
+
+LAST_WORDS_S = 5.0  # how long a failing stream may take to say so in-band
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a job ended: every value it yielded, or the error that failed it."""
+
+    values: Sequence[bytes] = ()
+    error: WorkerError | None = None
+
+    def body(self, *, stop_pod: bool) -> bytes:
+        """The final result as it is posted; `stop_pod` asks the platform to replace this worker."""
+        if self.error is not None:
+            return wire.failed_body(self.error.to_json(), stop_pod=stop_pod)
+        return wire.done_body(self.values, stop_pod=stop_pod)
+
+
+class Execution:
+    """Runs the handler on one job. Cancelling the task that runs it posts nothing more."""
+
+    def __init__(self, job: wire.Job, handler: Handler, outbox: Outbox) -> None:
+        self.job_id: str = job["id"]
+        self.limits = JobLimits.of(job)
+        self._job = job
+        self._handler = handler
+        self._stream = JobStream(self.job_id, outbox)
+        self._clock: asyncio.Timeout = asyncio.timeout(self.limits.execution_s)
+        self._end: WorkerError | None = None
+
+    def end(self, error: WorkerError) -> None:
+        """Stop the work now and let the job fail with `error`."""
+        self._end = error
+        self._clock.reschedule(0)
+
+    async def outcome(self) -> Outcome:
+        """Do the work and deliver its stream; what is left to post is the final result. Raises JobGone."""
+        try:
+            return Outcome(values=await self._produce())
+        except WorkerError as error:
+            return Outcome(error=await self._after_last_words(error))
+        except StreamBroken as broken:
+            return Outcome(error=await self._fail_in_band(WorkerError(str(broken))))
+        except TimeoutError:
+            return Outcome(error=await self._fail_in_band(self._end or self._over_time()))
+        finally:
+            self._stream.abandon()
+
+    async def _produce(self) -> list[bytes]:
+        stream = self._stream
+        try:
+            async with self._clock:
+                async with aclosing(self._handler(self._job)) as outputs:
+                    async for output in outputs:
+                        await stream.put(output)
+                await stream.finish()
+        except (WorkerError, StreamBroken, JobGone):
+            raise
+        except TimeoutError:
+            if self._clock.expired():
+                raise
+            raise WorkerError("the worker waited in vain for something inside itself") from None
+        except Exception as error:
+            log.exception("job=%s failed inside the worker", self.job_id)
+            raise WorkerError(f"internal error of the worker: {type(error).__name__}: {error}") from error
+        return stream.values
+
+    def _over_time(self) -> WorkerError:
+        return Timeout(f"the job ran longer than its executionTimeout of {self.limits.execution_s:g} s")
+
+    async def _after_last_words(self, error: WorkerError) -> WorkerError:
+        """Wait until what the handler said before it raised `error` is delivered."""
+        await self._briefly(self._stream.finish())
+        return error
+
+    async def _fail_in_band(self, error: WorkerError) -> WorkerError:
+        await self._briefly(self._stream.break_off(error.to_json()))
+        return error
+
+    async def _briefly(self, last_words: Coroutine[Any, Any, None]) -> None:
+        try:
+            async with asyncio.timeout(LAST_WORDS_S):
+                await last_words
+        except (StreamBroken, TimeoutError) as failed:
+            log.warning("job=%s its last piece could not be delivered: %s", self.job_id, failed)

@@ -1,0 +1,167 @@
+"""Ordered delivery of a job's stream: one POST at a time per job, text merged while it waits.
+
+The protocol numbers nothing, so a piece is sent again only when it was provably not accepted; an unknown outcome
+breaks the stream, since a repeat would double text.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from worker_vllm.jobs.output import Output
+from worker_vllm.serverless import wire
+from worker_vllm.serverless.exchange import Answer, NoAnswer, NotSent
+from worker_vllm.serverless.pace import BROKEN, is_refused_for_now, retry_after_s
+from worker_vllm.serverless.platform import Platform
+from worker_vllm.serverless.turns import Turns
+
+MERGE_LIMIT_BYTES = 512 * 1024  # of SSE text per piece: the platform's limit is 1 MB and JSON escapes grow it
+POST_TIMEOUT_S = 60.0
+
+
+class StreamBroken(Exception):
+    """A piece cannot be delivered, or nobody knows whether it was; the stream cannot go on."""
+
+
+class JobGone(Exception):
+    """The platform no longer knows the job: nothing more may be posted for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outbox:
+    """What every job's stream shares: the platform, the addresses, the turns and the randomness of back-off."""
+
+    platform: Platform
+    addresses: wire.Addresses
+    turns: Turns
+    random: Callable[[], float]
+
+    async def post_piece(self, job_id: str, value: bytes, *, first: bool) -> None:
+        """Deliver one piece. Raises StreamBroken or JobGone."""
+        url, body = self.addresses.stream(job_id), wire.stream_body(value)
+        failures = 0
+        while True:
+            pause_s = 0.0
+            await self.turns.take(urgent=first)
+            try:
+                answer = await self.platform.post(url, body, POST_TIMEOUT_S)
+                if not is_refused_for_now(answer.status):
+                    return _check_accepted(answer)
+                pause_s = retry_after_s(answer)
+            except NoAnswer as error:
+                raise StreamBroken(f"a piece of the stream may have been lost: {error}") from error
+            except NotSent:
+                pass
+            finally:
+                self.turns.give_back()
+            failures += 1
+            await asyncio.sleep(max(pause_s, BROKEN.delay_s(failures) * (0.5 + 0.5 * self.random())))
+
+
+def _check_accepted(answer: Answer) -> None:
+    if answer.status in (404, 410):
+        raise JobGone(f"HTTP {answer.status}")
+    if answer.status >= 300:
+        raise StreamBroken(f"the platform refused a piece of the stream with HTTP {answer.status}")
+
+
+class JobStream:
+    """One job's pieces. `values` holds every value of the job in order, as delivered: the final result's content.
+
+    While a piece is on its way, `put` holds its caller back after one more output, so that what the engine says
+    meanwhile gathers in the engine's own connection and is read at once when the next piece may go.
+    """
+
+    def __init__(self, job_id: str, outbox: Outbox) -> None:
+        self.values: list[bytes] = []
+        self._job_id = job_id
+        self._outbox = outbox
+        self._is_sse = False
+        self._waiting: deque[Output] = deque()
+        self._sender: asyncio.Task[None] | None = None
+        self._arrived = asyncio.Event()
+        self._may_read = asyncio.Event()
+        self._may_read.set()
+        self._complete = False
+
+    async def put(self, output: Output) -> None:
+        """Take over one output. Raises StreamBroken or JobGone once an earlier one could not be delivered."""
+        if not output.streamed:
+            self.values.append(_value([output]))
+            return
+        self._is_sse = output.sse
+        self._waiting.append(output)
+        self._arrived.set()
+        if self._sender is None:
+            self._sender = asyncio.create_task(self._send(), name=f"stream {self._job_id}")
+        if not self._may_read.is_set():
+            await self._may_read.wait()
+        if self._sender.done():
+            await self._sender
+
+    async def finish(self) -> None:
+        """Return once every piece was accepted. Raises StreamBroken or JobGone."""
+        self._complete = True
+        self._arrived.set()
+        if self._sender is not None:
+            await self._sender
+
+    async def break_off(self, error: str) -> None:
+        """End a stream of server-sent events with `error`, the JSON text of an error object; others just end.
+
+        Raises StreamBroken or JobGone.
+        """
+        if not self._is_sse or self._sender is None:
+            return
+        last = Output(wire.error_event(error), sse=True, mergeable=True)
+        if self._sender.done():
+            await self._outbox.post_piece(self._job_id, _value([last]), first=False)
+        else:
+            self._waiting.append(last)
+            await self.finish()
+
+    def abandon(self) -> None:
+        """Post nothing more; a POST on its way is cut off."""
+        if self._sender is not None:
+            self._sender.cancel()
+
+    async def _send(self) -> None:
+        try:
+            while await self._more():
+                self._may_read.clear()
+                await self._outbox.turns.pace(urgent=not self.values)
+                self._may_read.set()
+                await asyncio.sleep(0)  # one turn of the loop: the job reads whatever the engine already sent
+                self._may_read.clear()
+                value = _value(_merged(self._waiting))
+                await self._outbox.post_piece(self._job_id, value, first=not self.values)
+                self.values.append(value)
+                self._may_read.set()
+        finally:
+            self._may_read.set()
+
+    async def _more(self) -> bool:
+        while not self._waiting and not self._complete:
+            self._arrived.clear()
+            await self._arrived.wait()
+        return bool(self._waiting)
+
+
+def _merged(waiting: deque[Output]) -> list[Output]:
+    """Cut the next piece off `waiting`: one output, or as many neighbouring mergeable ones as fit."""
+    piece = [waiting.popleft()]
+    size = len(piece[0].data)
+    while (
+        waiting and piece[0].mergeable and waiting[0].mergeable and size + len(waiting[0].data) <= MERGE_LIMIT_BYTES
+    ):
+        size += len(waiting[0].data)
+        piece.append(waiting.popleft())
+    return piece
+
+
+def _value(piece: list[Output]) -> bytes:
+    data = piece[0].data if len(piece) == 1 else b"".join(output.data for output in piece)
+    return wire.text_value(data) if piece[0].sse else data

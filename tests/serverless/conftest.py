@@ -1,0 +1,38 @@
+"""A worker loop under test, ended with the test."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from serverless.memory_platform import SETTINGS, MemoryPlatform
+
+from worker_vllm.serverless.execution import Handler
+from worker_vllm.serverless.loop import QueueLoop
+
+
+@pytest.fixture
+def platform() -> MemoryPlatform:
+    return MemoryPlatform()
+
+
+Serve = Callable[..., tuple[QueueLoop, "asyncio.Task[None]"]]
+
+
+@pytest.fixture
+async def serve(platform: MemoryPlatform) -> AsyncIterator[Serve]:
+    """Start a loop: `serve(handler, **settings)` returns it with its running task."""
+    running: list[asyncio.Task[None]] = []
+
+    def start(handler: Handler, **settings: Any) -> tuple[QueueLoop, asyncio.Task[None]]:
+        loop = QueueLoop(handler, replace(SETTINGS, **settings), platform, rand=lambda: 0.0)
+        running.append(asyncio.create_task(loop.run()))
+        return loop, running[-1]
+
+    yield start
+    for task in running:
+        task.cancel()
+        await asyncio.wait([task])
