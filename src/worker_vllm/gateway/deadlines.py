@@ -1,0 +1,45 @@
+"""A queue of points in time, one per key, whose memory stays in proportion to the keys that are alive."""
+
+from __future__ import annotations
+
+import heapq
+
+
+class Deadlines:
+    """The latest `set` of a key is the one that holds; times are seconds of the caller's clock."""
+
+    def __init__(self) -> None:
+        self._at: dict[str, float] = {}
+        self._heap: list[tuple[float, str]] = []
+
+    def set(self, key: str, when: float) -> None:
+        """From now on this key is due at `when`."""
+        if self._at.get(key) == when:
+            return
+        self._at[key] = when
+        heapq.heappush(self._heap, (when, key))
+        if len(self._heap) > 64 + 4 * len(self._at):
+            self._heap = [(at, alive) for alive, at in self._at.items()]
+            heapq.heapify(self._heap)
+
+    def remove(self, key: str) -> None:
+        """This key is never due."""
+        self._at.pop(key, None)
+
+    def next(self) -> float | None:
+        """The earliest point in time at which a key is due, None without keys."""
+        while self._heap:
+            when, key = self._heap[0]
+            if self._at.get(key) == when:
+                return when
+            heapq.heappop(self._heap)
+        return None
+
+    def due(self, now: float) -> list[str]:
+        """Remove and return the keys whose time has come, earliest first."""
+        keys = []
+        while (when := self.next()) is not None and when <= now:
+            key = heapq.heappop(self._heap)[1]
+            del self._at[key]
+            keys.append(key)
+        return keys

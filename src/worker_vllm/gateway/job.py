@@ -1,0 +1,110 @@
+"""A job as the platform sees it: its state, its clock marks and its payloads for clients and workers."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Final
+
+
+class Status(StrEnum):
+    """RunPod's job states."""
+
+    IN_QUEUE = "IN_QUEUE"
+    IN_PROGRESS = "IN_PROGRESS"
+    COMPLETED = "COMPLETED"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+    TIMED_OUT = "TIMED_OUT"
+
+
+TERMINAL: Final = frozenset({Status.COMPLETED, Status.FAILED, Status.CANCELLED, Status.TIMED_OUT})
+RETRYABLE: Final = frozenset({Status.FAILED, Status.TIMED_OUT})
+
+
+class Absent:
+    """A value that is not there, which JSON null is not."""
+
+    def __repr__(self) -> str:
+        return "ABSENT"
+
+
+ABSENT: Final = Absent()
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """What a client asked for. `input` is JSON text; `forwarded` are the keys the worker sees beside id and input."""
+
+    input: bytes
+    sync: bool
+    execution_timeout_s: float
+    ttl_s: float
+    webhook: str | None = None
+    forwarded: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a worker reported at the end: an output, or an error when `error` is not None."""
+
+    output: Any = ABSENT
+    error: str | None = None
+    size: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """One value that a worker streamed; `size` is its length on the wire."""
+
+    output: Any
+    size: int
+
+
+@dataclass(slots=True)
+class Job:
+    """One job; only the store changes it. Times are seconds of the store's clock."""
+
+    id: str
+    submission: Submission
+    created: float
+    status: Status = Status.IN_QUEUE
+    worker: str | None = None
+    started: float | None = None
+    ended: float | None = None
+    retries: int = 0
+    output: Any = ABSENT
+    error: str | None = None
+    pieces: deque[Piece] = field(default_factory=deque)
+    unread_bytes: int = 0
+    result_bytes: int = 0
+    delivered: bool = False  # a client has read a piece of this stream
+    dropped_pieces: int = 0  # unread ones that had to make room
+    unlisted: int = 0  # pings in a row in which the worker did not name this job
+
+    @property
+    def terminal(self) -> bool:
+        """Whether nothing can happen to this job any more, short of a retry."""
+        return self.status in TERMINAL
+
+    @property
+    def held_bytes(self) -> int:
+        """What this job costs in memory, in bytes of JSON text."""
+        return len(self.submission.input) + self.unread_bytes + self.result_bytes
+
+    def to_client(self) -> dict[str, Any]:
+        """The status object; a secret given with the submission is never in it."""
+        payload: dict[str, Any] = {"id": self.id, "status": self.status.value}
+        if self.started is not None:
+            payload["delayTime"] = round((self.started - self.created) * 1000)
+            payload["workerId"] = self.worker
+        if self.started is not None and self.ended is not None:
+            payload["executionTime"] = round((self.ended - self.started) * 1000)
+        if self.output is not ABSENT:
+            payload["output"] = self.output
+        if self.error is not None:
+            payload["error"] = self.error
+        if self.retries:
+            payload["retries"] = self.retries
+        return payload

@@ -1,0 +1,93 @@
+"""What an OpenAI client is told about a job: HTTP status and body, by what the job says. Pure."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from worker_vllm.gateway.job import ABSENT, Job, Status
+
+ERROR_EVENT = 'data: {"error"'
+ERROR_KEYS = frozenset({"message", "type", "param", "code"})
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A whole answer; with `events` the body is server-sent events instead of JSON."""
+
+    status: int
+    body: bytes
+    events: bool = False
+
+
+def of_failure(error: str) -> Verdict:
+    """A failed job's answer: an OpenAI error object keeps its code as the status, any other text is a 500."""
+    try:
+        found = json.loads(error)
+    except ValueError:
+        found = None
+    status = _status_of(found)
+    if status is None:
+        return Verdict(500, _encode({"error": error}))
+    return Verdict(status, _encode({"error": found}))
+
+
+def of_error_event(piece: Any) -> Verdict | None:
+    """The answer of a stream whose very first event is an error, None for any other piece."""
+    if not isinstance(piece, str) or not piece.startswith(ERROR_EVENT):
+        return None
+    try:
+        found = json.loads(piece.partition("\n")[0].removeprefix("data: "))["error"]
+    except ValueError:
+        return None
+    status = _status_of(found)
+    return None if status is None else Verdict(status, _encode({"error": found}))
+
+
+def of_ended(job: Job, *, sort_keys: bool) -> Verdict:
+    """A job that has ended, nothing of it sent yet. A list (a generator's outputs) answers with its first item."""
+    if job.status in (Status.FAILED, Status.TIMED_OUT) and job.error is not None:
+        return of_failure(job.error) if job.status is Status.FAILED else _timeout(job.error)
+    if job.status is Status.CANCELLED:
+        return _error(499, "CancelledError", f'job "{job.id}" was cancelled')
+    output = job.output
+    if isinstance(output, list) and output and all(isinstance(item, str) for item in output):
+        text = "".join(output) if output[0].startswith(("data:", "event:", ":")) else output[0]
+        return Verdict(200, text.encode(), events=output[0].startswith(("data:", "event:", ":")))
+    if isinstance(output, list) and output:
+        output = output[0]
+    if isinstance(output, str):
+        return Verdict(200, output.encode())
+    return Verdict(200, b"" if output is ABSENT else _encode(output, sort_keys=sort_keys))
+
+
+def of_expired_wait(job: Job, status: int) -> Verdict:
+    """The wait is over and the job is not: its status object."""
+    return Verdict(status, _encode(job.to_client(), sort_keys=True))
+
+
+def error_event(error: str) -> bytes:
+    """The last words of a stream that was already under way."""
+    return b"data: %s\n\ndata: [DONE]\n\n" % of_failure(error).body
+
+
+def _timeout(message: str) -> Verdict:
+    return _error(504, "TimeoutError", message)
+
+
+def _error(status: int, kind: str, message: str) -> Verdict:
+    error = {"message": message, "type": kind, "param": None, "code": status}
+    return Verdict(status, _encode({"error": error}))
+
+
+def _status_of(error: Any) -> int | None:
+    if isinstance(error, dict) and error.keys() >= ERROR_KEYS:
+        code = error["code"]
+        if isinstance(code, int) and 400 <= code <= 599:
+            return code
+    return None
+
+
+def _encode(payload: Any, *, sort_keys: bool = False) -> bytes:
+    return json.dumps(payload, ensure_ascii=False, sort_keys=sort_keys).encode()
