@@ -124,3 +124,4 @@ class Settings:
     log_level: str = "INFO"
     origins: tuple[Origin, ...] = ()
     warnings: tuple[str, ...] = ()  # one line each: translated, ignored, obsolete
+    secrets: tuple[Secret, ...] = ()  # every secret of the environment, for whoever must redact

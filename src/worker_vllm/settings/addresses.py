@@ -1,0 +1,70 @@
+"""How jobs reach this worker: the mode, the platform's addresses, how long a start may last."""
+
+from __future__ import annotations
+
+from worker_vllm.settings.catalog import catalog
+from worker_vllm.settings.draft import Draft
+from worker_vllm.settings.model import EngineKind, Mode, Secret
+
+TAKE, DONE, STREAM, PING = (f"RUNPOD_WEBHOOK_{name}" for name in ("GET_JOB", "POST_OUTPUT", "POST_STREAM", "PING"))
+START_RESERVE_S = 20.0  # what the worker needs of the platform's patience besides the engine's start
+
+
+def choose_mode(draft: Draft) -> None:
+    """Queue where the platform gives jobs, http where it gives a port, else local; WORKER_MODE overrides."""
+    asked = draft.parsed(catalog()["WORKER_MODE"])
+    key = draft.first("WORKER_MODE", TAKE, "PORT", "PORT_HEALTH") or "WORKER_MODE"
+    if asked is None:
+        ported = draft.first("PORT", "PORT_HEALTH") is not None
+        asked = Mode.QUEUE if TAKE in draft.env else Mode.HTTP if ported else Mode.LOCAL
+    draft.set_field("mode", Mode(asked), key)
+
+
+def choose_engine_kind(draft: Draft) -> None:
+    """vLLM as a child, the echo engine, or a server that is already running."""
+    kind = draft.parsed(catalog()["ENGINE"])
+    if kind is not None:
+        draft.set_field("engine.kind", EngineKind(kind), "ENGINE")
+    url = draft.env.get("ENGINE_URL")
+    if url is None:
+        return
+    if not url.startswith(("http://", "https://", "unix:/")):
+        draft.refuse(
+            "ENGINE_URL", "http://host:port, https://host:port or unix:/path", "write the engine's address so"
+        )
+    draft.set_field("engine.url", url, "ENGINE_URL")
+    draft.set_field("engine.kind", EngineKind.ATTACH, "ENGINE_URL")
+
+
+def fill_queue(draft: Draft) -> None:
+    """The platform's addresses; $ID stays where it stands for a job's id."""
+    worker_id = draft.env.get("RUNPOD_POD_ID", "local")
+    draft.set_field("queue.worker_id", worker_id, "RUNPOD_POD_ID")
+    if key := draft.env.get("RUNPOD_AI_API_KEY"):
+        draft.set_field("queue.api_key", Secret(key), "RUNPOD_AI_API_KEY")
+    places = {TAKE: "take_url", DONE: "done_url", STREAM: "stream_url", PING: "ping_url"}
+    for name, place in places.items():
+        if address := _address(draft, name, worker_id):
+            draft.set_field(f"queue.{place}", address.replace("$ID", worker_id) if name == TAKE else address, name)
+    if draft.fields["mode"].value is Mode.QUEUE:
+        for name in (TAKE, DONE):
+            if name not in draft.env:
+                draft.refuse(name, "the platform's address in queue mode", "set it, or set WORKER_MODE=http or local")
+
+
+def _address(draft: Draft, name: str, worker_id: str) -> str | None:
+    address = draft.env.get(name)
+    if address is None:
+        return None
+    if not address.startswith(("http://", "https://")):
+        draft.refuse(name, "an http:// or https:// address", "copy it from the platform unchanged")
+    card = draft.env.get("RUNPOD_GPU_TYPE_ID", "").replace(" ", "+")
+    return address.replace("$RUNPOD_POD_ID", worker_id).replace("$RUNPOD_GPU_TYPE_ID", card)
+
+
+def limit_start(draft: Draft) -> None:
+    """The engine's start ends before the platform gives up on this worker, unless the operator says how long."""
+    patience = draft.parsed(catalog()["RUNPOD_INIT_TIMEOUT"])
+    if patience is not None and "engine.start_timeout_s" not in draft.fields:
+        limit = max(patience - START_RESERVE_S, patience * 0.9)
+        draft.set_field("engine.start_timeout_s", limit, "RUNPOD_INIT_TIMEOUT")

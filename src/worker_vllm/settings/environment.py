@@ -1,0 +1,107 @@
+"""The environment, name by name: ours, the engine's, somebody else's, or a slip of the pen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from worker_vllm.settings import catalog, near
+from worker_vllm.settings.catalog import Fate, Setting
+from worker_vllm.settings.draft import ENVIRONMENT, Draft
+from worker_vllm.settings.flags import Flag, FlagTable, marks
+from worker_vllm.settings.values import BadValue, cleaned, parse_list
+
+OURS = frozenset({"VLLM_EXTRA_ARGS", "VLLM_CONFIG_FILE"})
+
+
+def meaningful(env: Mapping[str, str], table: FlagTable) -> dict[str, str]:
+    """The variables that are set: empty ones gone, None and null too unless `none` is one of a flag's own words."""
+    found = {}
+    for name, text in env.items():
+        flag = table.flags.get(name)
+        keep_none = flag is not None and "none" in flag.choices
+        if (value := cleaned(text, free_text=keep_none)) is not None:
+            found[name] = value
+    return found
+
+
+def read_environment(draft: Draft) -> None:
+    """Set every flag and field that the environment names directly; note slips and names that are ours to set.
+
+    Where two settings set the same flag, the later line of the catalogue wins.
+    """
+    known = catalog.names()
+    for setting in catalog.catalog().values():
+        if key := draft.first(setting.name, *setting.aliases):
+            _read_setting(draft, setting, key)
+    owned, ambient = marks().owned, marks().ambient
+    for name in draft.env:
+        if name in known or name in OURS or name in ambient:
+            continue
+        flag = draft.table.flags.get(name)
+        if flag is None:
+            continue
+        if name in owned:
+            _refuse_owned(draft, flag, owned[name])
+        elif (value := draft.parse_flag(flag, draft.env[name], name)) is not None:
+            draft.set_flag(name, value, ENVIRONMENT, name)
+    _find_slips(draft)
+
+
+def _read_setting(draft: Draft, setting: Setting, key: str) -> None:
+    """One catalogue setting, where reading it needs no rule of its own."""
+    match setting.fate:
+        case Fate.ENGINE:
+            _read_flag(draft, setting, key)
+        case Fate.WORKER:
+            value = draft.parsed(setting, key)
+            if value is not None:
+                draft.set_field(setting.field, value * setting.scale if setting.scale != 1 else value, key)
+        case Fate.GONE:
+            _read_gone(draft, setting, key)
+        case _:
+            pass
+
+
+def _read_flag(draft: Draft, setting: Setting, key: str) -> None:
+    flag = draft.table.flags.get(setting.target)
+    if flag is None:
+        draft.warn(f"{key} has no effect: vLLM {draft.table.version} has no such flag")
+        return
+    text = draft.env[key]
+    if setting.zero_unset and not text.strip("0."):
+        draft.warn(f"{key}={text} is taken as not set")
+        return
+    value = draft.parse_flag(flag, text, key)
+    if value is not None:
+        draft.set_flag(setting.target, value, ENVIRONMENT, key)
+        if setting.field:
+            draft.set_field(setting.field, value, key)
+
+
+def _read_gone(draft: Draft, setting: Setting, key: str) -> None:
+    if draft.env[key].lower() not in (setting.default.lower(), "0", "0.0", "false"):
+        draft.warn(f"{key} has no effect: {setting.note}")
+
+
+def _refuse_owned(draft: Draft, flag: Flag, reason: str) -> None:
+    try:
+        harmless = flag.parse(draft.env[flag.name]) == flag.default
+    except BadValue:
+        harmless = False
+    if not harmless:
+        draft.refuse(flag.name, f"this to be left to the worker: {reason}", f"remove {flag.name}")
+
+
+def _find_slips(draft: Draft) -> None:
+    known = frozenset(catalog.names()) | frozenset(draft.table.flags) | OURS | draft.table.variables
+    ignored = frozenset(parse_list(draft.env.get("IGNORE_ENV", "")))
+    targets = near.Names(name for name in known if name not in marks().ambient)
+    for name in draft.env:
+        if name in known or name in ignored or name in marks().ambient:
+            continue
+        if meant := targets.meant(name):
+            draft.refuse(
+                name,
+                f"a variable that the worker knows; {meant} is one",
+                f"rename it to {meant}, or set IGNORE_ENV={name} when it is somebody else's",
+            )

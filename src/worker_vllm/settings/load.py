@@ -1,0 +1,107 @@
+"""The way in: an environment becomes frozen Settings, or one ConfigurationError that names every problem at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from typing import Any
+
+from worker_vllm.errors import ConfigurationError
+from worker_vllm.settings import addresses, model_names
+from worker_vllm.settings.catalog import Fate, Kind, catalog
+from worker_vllm.settings.draft import ENVIRONMENT, Draft
+from worker_vllm.settings.environment import meaningful, read_environment
+from worker_vllm.settings.facts import Facts
+from worker_vllm.settings.flags import flag_table
+from worker_vllm.settings.model import Origin, Secret, Settings
+
+LEVELS = {"TRACE": "DEBUG", "WARN": "WARNING", "FATAL": "CRITICAL", "NOTSET": "DEBUG"}
+
+
+def load(env: Mapping[str, str], facts: Facts | None = None) -> Settings:
+    """The settings that an environment asks for; `facts` is what the caller knows about the machine and the image.
+
+    Pure: it looks at nothing but its arguments. Raises ConfigurationError with every problem at once.
+    """
+    draft = drafted(env, facts or Facts())
+    if draft.problems:
+        raise ConfigurationError(draft.problems)
+    return settled(draft)
+
+
+def drafted(env: Mapping[str, str], facts: Facts) -> Draft:
+    """Everything worked out, problems included."""
+    table = flag_table(facts.vllm)
+    draft = Draft(env=meaningful(env, table), facts=facts, table=table)
+    addresses.choose_mode(draft)
+    addresses.choose_engine_kind(draft)
+    read_environment(draft)
+    addresses.fill_queue(draft)
+    addresses.limit_start(draft)
+    if (size := draft.parsed(catalog()["TENSOR_PARALLEL_SIZE"])) is not None:
+        draft.set_flag("TENSOR_PARALLEL_SIZE", size, ENVIRONMENT, "TENSOR_PARALLEL_SIZE")
+    model_names.choose_model(draft)
+    model_names.choose_names(draft)
+    _choose_job_rules(draft)
+    _choose_log_level(draft)
+    return draft
+
+
+def settled(draft: Draft) -> Settings:
+    """The frozen settings of a draft without problems."""
+    values: dict[str, dict[str, Any]] = {}
+    for place, chosen in draft.fields.items():
+        group, _, name = place.rpartition(".")
+        values.setdefault(group, {})[name] = chosen.value
+    engine = values.setdefault("engine", {})
+    engine |= {"arguments": tuple(draft.argv()), "environment": dict(draft.environment)}
+    empty = Settings()
+    groups = {
+        group.name: replace(getattr(empty, group.name), **values[group.name])
+        for group in fields(Settings)
+        if group.name in values
+    }
+    return replace(
+        empty,
+        **groups,
+        **values.get("", {}),
+        origins=tuple(_origins(draft)),
+        secrets=_secrets(draft),
+        warnings=tuple(draft.warnings),
+    )
+
+
+def _origins(draft: Draft) -> list[Origin]:
+    found = [Origin(name, chosen.value, chosen.source) for name, chosen in draft.engine.items()]
+    return [*found, *(Origin(chosen.key, chosen.value, chosen.source) for chosen in draft.fields.values())]
+
+
+def _secrets(draft: Draft) -> tuple[Secret, ...]:
+    names = [setting.name for setting in catalog().values() if setting.kind is Kind.SECRET]
+    return tuple(Secret(draft.env[name]) for name in names if name in draft.env)
+
+
+def _choose_job_rules(draft: Draft) -> None:
+    settings = catalog()
+    if draft.parsed(settings["NATIVE_SAMPLING_DEFAULTS"]) == "model":
+        draft.set_field("jobs.native_model_defaults", True, "NATIVE_SAMPLING_DEFAULTS")
+    if draft.parsed(settings["OPENAI_ERRORS"]) == "inline":
+        draft.set_field("jobs.inline_errors", True, "OPENAI_ERRORS")
+    sizes = ("jobs.batch_size", "jobs.min_batch_size", "jobs.batch_size_growth_factor")
+    said = [draft.fields[place] for place in sizes if place in draft.fields]
+    if said:
+        draft.set_field("jobs.batch_sizes_set", True, said[0].key)
+
+
+def _choose_log_level(draft: Draft) -> None:
+    """LOG_LEVEL is everybody's name: a word that is no level is left alone, with a line about it."""
+    setting = catalog()["LOG_LEVEL"]
+    assert setting.fate is Fate.TRANSLATED
+    key = draft.first(setting.name, *setting.aliases)
+    if key is None:
+        return
+    level = LEVELS.get(draft.env[key].upper(), draft.env[key].upper())
+    if level in setting.options:
+        draft.set_field("log_level", level, key)
+    else:
+        draft.warn(f"{key}={draft.env[key]} is no log level; INFO is used")

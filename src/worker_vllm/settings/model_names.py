@@ -1,0 +1,63 @@
+"""Which model is served, and under which names: overrides first, then the repository id, never a file's path."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from worker_vllm.settings.draft import BAKED, ENVIRONMENT, Draft
+from worker_vllm.settings.values import parse_list
+
+DEFAULT_MODEL = "facebook/opt-125m"
+CACHED = re.compile(r"models--([^/]+?)--([^/]+)/snapshots/")
+
+
+def choose_model(draft: Draft) -> None:
+    """The model to serve, with the baked image as the one thing that an environment does not override."""
+    asked = draft.env.get("MODEL_NAME")
+    baked = baked_model(draft.facts.manifest)
+    if baked:
+        name = str(baked["repo_id"])
+        if asked and asked.lower() != name.lower():
+            draft.warn(f"MODEL_NAME={asked} is ignored: the image has {name} inside, and that is what it serves")
+        draft.set_field("engine.model", name, "WORKER_MANIFEST", BAKED)
+        if revision := baked.get("revision") or baked.get("commit"):
+            draft.set_flag("REVISION", str(revision), BAKED, "WORKER_MANIFEST")
+    elif asked:
+        draft.set_field("engine.model", asked, "MODEL_NAME")
+    elif "ENGINE_URL" not in draft.env:
+        draft.warn(f"MODEL_NAME is not set: the documented default {DEFAULT_MODEL} is served")
+
+
+def baked_model(manifest: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    """The main model of an image's manifest."""
+    models = (manifest or {}).get("models", ())
+    return next((entry for entry in models if entry.get("role") == "model"), None)
+
+
+def choose_names(draft: Draft) -> None:
+    """The names that clients may ask for; the first is reported and filled in."""
+    chosen = draft.fields.get("engine.model")
+    model = chosen.value if chosen else DEFAULT_MODEL
+    names = _names(draft.env.get("OPENAI_SERVED_MODEL_NAME_OVERRIDE", ""))
+    if served := draft.engine.pop("SERVED_MODEL_NAME", None):
+        names += served.value
+    own = repository_name(model)
+    key = draft.first("OPENAI_SERVED_MODEL_NAME_OVERRIDE", "SERVED_MODEL_NAME") or "MODEL_NAME"
+    draft.set_field("engine.served_names", tuple(dict.fromkeys([*names, own])), key, ENVIRONMENT)
+
+
+def _names(text: str) -> list[str]:
+    if text.startswith("["):
+        return parse_list(text)
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def repository_name(model: str) -> str:
+    """What clients call a model: its repository id; a path's last part, or the id that a cache's path holds."""
+    if match := CACHED.search(model):
+        return f"{match[1]}/{match[2]}"
+    if model.startswith(("/", "./", "../", "~")) or model.count("/") > 1:
+        return model.rstrip("/").rsplit("/", 1)[-1]
+    return model

@@ -1,0 +1,105 @@
+"""The known name that a mistyped one is near to: a single slip, other separators, or a usual abbreviation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+SHORTEST = 5  # shorter names are a slip away from too many words
+USUAL = {
+    "MEM": "MEMORY",
+    "UTIL": "UTILIZATION",
+    "UTILISATION": "UTILIZATION",
+    "LENGTH": "LEN",
+    "NUMBER": "NUM",
+    "CTX": "CONTEXT",
+    "SEQUENCES": "SEQS",
+    "SEQUENCE": "SEQ",
+    "PARALLELISM": "PARALLEL",
+    "EXEC": "EXECUTOR",
+    "DISTRIB": "DISTRIBUTED",
+    "TEMPL": "TEMPLATE",
+    "SPEC": "SPECULATIVE",
+    "QUANT": "QUANTIZATION",
+    "QUANTISATION": "QUANTIZATION",
+    "CONCURRENT": "CONCURRENCY",
+    "LORAS": "LORA",
+    "SETTINGS": "CONFIG",
+}
+SYNONYMS = {
+    "TP": "TENSOR_PARALLEL_SIZE",
+    "TP_SIZE": "TENSOR_PARALLEL_SIZE",
+    "TENSOR_PARALLEL": "TENSOR_PARALLEL_SIZE",
+    "PP_SIZE": "PIPELINE_PARALLEL_SIZE",
+    "PIPELINE_PARALLEL": "PIPELINE_PARALLEL_SIZE",
+    "DP_SIZE": "DATA_PARALLEL_SIZE",
+    "DATA_PARALLEL": "DATA_PARALLEL_SIZE",
+    "CONTEXT_LENGTH": "MAX_MODEL_LEN",
+    "MAX_CONTEXT_LEN": "MAX_MODEL_LEN",
+    "MAX_CONTEXT_LENGTH": "MAX_MODEL_LEN",
+    "MAX_SEQ_LEN": "MAX_MODEL_LEN",
+    "GPU_UTILIZATION": "GPU_MEMORY_UTILIZATION",
+    "GPU_MEMORY": "GPU_MEMORY_UTILIZATION",
+    "MODEL_ID": "MODEL_NAME",
+    "SERVED_NAME": "SERVED_MODEL_NAME",
+    "MAX_CONCURRENT_REQUESTS": "MAX_CONCURRENCY",
+    "MAX_CONCURRENT_JOBS": "MAX_CONCURRENCY",
+    "CHAT_TEMPLATE_PATH": "CUSTOM_CHAT_TEMPLATE",
+}
+
+
+class Names:
+    """An index of known names; `meant` is asked with unknown ones."""
+
+    def __init__(self, known: Iterable[str]) -> None:
+        self._known = frozenset(known)
+        self._shortened: dict[str, list[str]] = {}
+        self._spelled: dict[str, str] = {}
+        for name in sorted(self._known):
+            self._spelled.setdefault(spelling(name), name)
+            if len(name) >= SHORTEST:
+                for form in (name, *shortened(name)):
+                    self._shortened.setdefault(form, []).append(name)
+
+    def meant(self, name: str) -> str | None:
+        """The known name that this one was probably meant to be."""
+        synonym = SYNONYMS.get(name)
+        if synonym in self._known:
+            return synonym
+        if (same := self._spelled.get(spelling(name))) and len(name) >= SHORTEST and "_" in same:
+            return same
+        candidates = {known for form in (name, *shortened(name)) for known in self._shortened.get(form, ())}
+        return min((known for known in candidates if single_edit(name, known)), default=None)
+
+
+def spelling(name: str) -> str:
+    """A name without what people vary: case, separators, abbreviations."""
+    tokens = name.upper().replace("-", "_").replace(".", "_").split("_")
+    return "".join(USUAL.get(token, token) for token in tokens)
+
+
+def shortened(name: str) -> Iterator[str]:
+    """The name with one character left out, each in turn."""
+    for position in range(len(name)):
+        yield name[:position] + name[position + 1 :]
+
+
+def single_edit(one: str, other: str) -> bool:
+    """Whether one insertion, deletion, replacement or swap of neighbours turns one text into the other."""
+    if one == other or abs(len(one) - len(other)) > 1:
+        return False
+    shortest = min(len(one), len(other))
+    start = next((at for at in range(shortest) if one[at] != other[at]), shortest)
+    if len(one) == len(other):
+        swapped = one[:start] + one[start : start + 2][::-1] + one[start + 2 :]
+        return one[start + 1 :] == other[start + 1 :] or swapped == other
+    longer, shorter = (one, other) if len(one) > len(other) else (other, one)
+    return longer[start + 1 :] == shorter[start:]
+
+
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """The known text most like the word, for a suggestion in an error; None when nothing is alike."""
+    from difflib import get_close_matches
+
+    names = {name.lower(): name for name in known}
+    found = get_close_matches(word.lower(), names, n=1, cutoff=0.6)
+    return names[found[0]] if found else None

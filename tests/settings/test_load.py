@@ -1,0 +1,117 @@
+"""An environment becomes settings, whole or not at all."""
+
+from __future__ import annotations
+
+import pytest
+
+from worker_vllm.errors import ConfigurationError
+from worker_vllm.settings.load import load
+from worker_vllm.settings.model import EngineKind, Mode, QueueSettings, Secret, Settings
+
+PLATFORM = {
+    "RUNPOD_POD_ID": "w1",
+    "RUNPOD_AI_API_KEY": "key",
+    "RUNPOD_WEBHOOK_GET_JOB": "http://h/v2/e/job-take/$ID?gpu=x",
+    "RUNPOD_WEBHOOK_POST_OUTPUT": "http://h/v2/e/job-done/$RUNPOD_POD_ID/$ID?gpu=x",
+    "RUNPOD_WEBHOOK_POST_STREAM": "http://h/v2/e/job-stream/$RUNPOD_POD_ID/$ID?gpu=x",
+    "RUNPOD_WEBHOOK_PING": "http://h/v2/e/ping/$RUNPOD_POD_ID?gpu=x",
+    "RUNPOD_PING_INTERVAL": "4000",
+}
+
+
+def test_the_platform_addresses_lose_every_placeholder_but_the_job_id() -> None:
+    """$ID is the worker in job-take and the job everywhere else."""
+    assert load(PLATFORM).queue == QueueSettings(
+        worker_id="w1",
+        api_key=Secret("key"),
+        take_url="http://h/v2/e/job-take/w1?gpu=x",
+        done_url="http://h/v2/e/job-done/w1/$ID?gpu=x",
+        stream_url="http://h/v2/e/job-stream/w1/$ID?gpu=x",
+        ping_url="http://h/v2/e/ping/w1?gpu=x",
+        ping_interval_s=4.0,
+    )
+
+
+@pytest.mark.parametrize(
+    ("env", "mode"),
+    [
+        (PLATFORM, Mode.QUEUE),
+        (PLATFORM | {"PORT": "80"}, Mode.QUEUE),
+        ({"PORT": "80"}, Mode.HTTP),
+        ({"PORT_HEALTH": "81"}, Mode.HTTP),
+        ({}, Mode.LOCAL),
+        (PLATFORM | {"WORKER_MODE": "http"}, Mode.HTTP),
+    ],
+)
+def test_the_mode_follows_the_platform_unless_it_is_named(env: dict[str, str], mode: Mode) -> None:
+    """Queue where jobs are given, http where a port is given, else local."""
+    assert load(env).mode is mode
+
+
+@pytest.mark.parametrize(
+    ("env", "names"),
+    [
+        ({}, ("facebook/opt-125m",)),
+        ({"MODEL_NAME": "org/name"}, ("org/name",)),
+        ({"MODEL_NAME": "org/name", "SERVED_MODEL_NAME": "b"}, ("b", "org/name")),
+        (
+            {"MODEL_NAME": "org/name", "SERVED_MODEL_NAME": "b", "OPENAI_SERVED_MODEL_NAME_OVERRIDE": "a, gpt 4"},
+            ("a", "gpt 4", "b", "org/name"),
+        ),
+        ({"MODEL_NAME": "org/name", "OPENAI_SERVED_MODEL_NAME_OVERRIDE": "org/name"}, ("org/name",)),
+        ({"MODEL_NAME": "/models/parrot/"}, ("parrot",)),
+        ({"MODEL_NAME": "/hub/models--org--name/snapshots/0a1b"}, ("org/name",)),
+    ],
+)
+def test_served_names_are_overrides_then_the_repository_id(env: dict[str, str], names: tuple[str, ...]) -> None:
+    """A file's path is never a name."""
+    assert load(env).engine.served_names == names
+
+
+def test_any_flag_of_vllm_works_in_upper_case() -> None:
+    """Only what differs from vLLM's own default reaches the command line, one form for each kind of flag."""
+    env = {
+        "MAX_MODEL_LEN": "8k",
+        "ENFORCE_EAGER": "yes",
+        "ENABLE_PREFIX_CACHING": "0",
+        "CUDAGRAPH_CAPTURE_SIZES": "1, 2 4",
+        "HF_OVERRIDES": '{"a": 1}',
+        "SEED": "0",
+        "KV_CACHE_DTYPE": "fp8",
+        "GPU_MEMORY_UTILIZATION": "0.5",
+        "MAX_LOGPROBS": "-1",
+    }
+    assert load(env).engine.arguments == (
+        "--cudagraph-capture-sizes", "1", "2", "4",
+        "--no-enable-prefix-caching",
+        "--enforce-eager",
+        "--gpu-memory-utilization", "0.5",
+        "--hf-overrides", '{"a":1}',
+        "--kv-cache-dtype", "fp8",
+        "--max-logprobs=-1",
+        "--max-model-len", "8000",
+    )  # fmt: skip
+
+
+def test_every_problem_is_told_at_once() -> None:
+    """Each with its key, the value, what was expected and the change to make."""
+    with pytest.raises(ConfigurationError) as caught:
+        load({"MAX_MODEL_LEN": "8k tokens", "MAX_MODEL_LENN": "1", "UDS": "/x", "MAX_CONCURRENCY": "-1"})
+    keys = sorted(problem.key for problem in caught.value.problems)
+    assert keys == ["MAX_CONCURRENCY", "MAX_MODEL_LEN", "MAX_MODEL_LENN", "UDS"]
+
+
+def test_nothing_set_is_the_documented_worker() -> None:
+    """Empty texts count as nothing set."""
+    warning = "MODEL_NAME is not set: the documented default facebook/opt-125m is served"
+    for env in ({}, {"MAX_MODEL_LEN": "", "SWAP_SPACE": " ", "QUANTIZATION": "None", "DTYPE": "null"}):
+        settings = load(env)
+        expected = Settings(mode=Mode.LOCAL, origins=settings.origins, warnings=(warning,))
+        assert settings == expected
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:8000", "unix:/run/engine.sock"])
+def test_engine_url_attaches(url: str) -> None:
+    """Nothing is started, and no default model is announced."""
+    settings = load({"ENGINE_URL": url})
+    assert (settings.engine.kind, settings.engine.url, settings.warnings) == (EngineKind.ATTACH, url, ())
