@@ -10,19 +10,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import uvicorn
-
 from worker_vllm.engine.echo.app import EchoApp, Options
 from worker_vllm.engine.echo.script import Script
+from worker_vllm.engine.echo.server import Address, EchoServer
 
 
 @dataclass(frozen=True, slots=True)
 class Start:
     """How the process starts: where it listens, how long it takes, whether and how it fails."""
 
-    uds: str | None
-    host: str
-    port: int
+    address: Address
     delay_s: float
     log: str
     exit: int | None
@@ -60,7 +57,8 @@ def arguments(argv: Sequence[str], environ: Mapping[str, str]) -> tuple[Options,
     )
     log = Path(given.start_log[1:]).read_text() if given.start_log.startswith("@") else given.start_log
     keep_alive_s = int(environ.get("VLLM_HTTP_TIMEOUT_KEEP_ALIVE") or 5)
-    start = Start(given.uds, given.host, given.port, given.start_delay_s, log, given.start_exit, keep_alive_s)
+    address = Address(given.uds, given.host, given.port)
+    start = Start(address, given.start_delay_s, log, given.start_exit, keep_alive_s)
     return options, start, ignored
 
 
@@ -75,20 +73,11 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     time.sleep(start.delay_s)
     if start.exit is not None:
         return start.exit
-    config = uvicorn.Config(
-        EchoApp(options),
-        uds=start.uds,
-        host=start.host,
-        port=start.port,
-        log_level="critical",  # a scripted disconnect is no error worth a traceback
-        access_log=False,
-        lifespan="off",
-        timeout_keep_alive=start.keep_alive_s,
-        timeout_graceful_shutdown=0,
-    )
-    where = f"unix:{start.uds}" if start.uds else f"http://{start.host}:{start.port}"
-    sys.stderr.write(f"echo engine: serving {', '.join(options.names)} at {where}\n")
-    uvicorn.Server(config).run()
+
+    def announce() -> None:
+        sys.stderr.write(f"echo engine: serving {', '.join(options.names)} at {start.address}\n")
+
+    EchoServer(EchoApp(options), start.address, announce, keep_alive_s=start.keep_alive_s).run()
     return 0
 
 

@@ -80,7 +80,7 @@ class Completion:
             "object": "text_completion",
             "created": self.answer.created,
             "model": self.answer.model,
-            "choices": [{**self._choice(delta), "prompt_logprobs": None, "routed_experts": None} for delta in deltas],
+            "choices": [self._whole_choice(delta) for delta in deltas],
             "service_tier": None,
             "system_fingerprint": FINGERPRINT,
             "usage": full_usage(self.answer),
@@ -88,6 +88,11 @@ class Completion:
             "ec_transfer_params": None,
             "metrics": None,
         }
+
+    def _whole_choice(self, delta: Delta) -> dict[str, Any]:
+        choice = self._choice(delta)
+        ids = {"token_ids": choice.pop("token_ids"), "prompt_token_ids": choice.pop("prompt_token_ids")}
+        return {**choice, "prompt_logprobs": None, **ids, "routed_experts": None}
 
     def _choice(self, delta: Delta) -> dict[str, Any]:
         first = delta.index not in self._opened
