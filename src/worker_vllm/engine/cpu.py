@@ -1,0 +1,41 @@
+"""What the CPU build of the engine needs to be told for development, unless the user said it.
+
+vLLM's own defaults there claim 92% of the machine's memory, which a machine in use never has free, and compile the
+model for longer than a development session asks it questions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import MutableMapping
+
+KV_CACHE = "VLLM_CPU_KVCACHE_SPACE"
+KV_CACHE_GIB = "1"
+MEMORY_CHOICES = ("--kv-cache-memory-bytes", "--gpu-memory-utilization")
+COMPILE_CHOICES = (
+    "--enforce-eager",
+    "--no-enforce-eager",
+    "--compilation-config",
+    "--optimization-level",
+    "-cc",
+    "-O",
+)
+
+
+def chosen(arguments: list[str], choices: tuple[str, ...]) -> bool:
+    """Whether one of the flags stands in the command line, in whatever spelling vLLM accepts."""
+    short = tuple(choice for choice in choices if not choice.startswith("--"))
+    names = [argument.replace("_", "-").partition("=")[0] for argument in arguments]
+    return any(name in choices or (short and name.startswith(short)) for name in names)
+
+
+def add_defaults(environment: MutableMapping[str, str], arguments: list[str]) -> None:
+    """Add the missing choices to the environment and the command line, and say so in one line."""
+    added = []
+    if KV_CACHE not in environment and not chosen(arguments, MEMORY_CHOICES):
+        environment[KV_CACHE] = KV_CACHE_GIB
+        added.append(f"{KV_CACHE}={KV_CACHE_GIB} (GiB)")
+    if not chosen(arguments, COMPILE_CHOICES):
+        arguments.append("--enforce-eager")
+        added.append("--enforce-eager (ENFORCE_EAGER=0 compiles)")
+    if added:
+        print(f"CPU engine, chosen because nothing else was: {', '.join(added)}", flush=True)  # noqa: T201 the child's log
