@@ -7,11 +7,14 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from typing import Any
 
+from worker_vllm.core.exchange import Exchange, Patience
+from worker_vllm.core.models import ServedModels
 from worker_vllm.core.native import native_outputs
 from worker_vllm.core.relay import ToldError
-from worker_vllm.core.routed import routed_outputs
+from worker_vllm.core.routed import RouteRunner
 from worker_vllm.engine.base import Engine
-from worker_vllm.errors import WorkerError
+from worker_vllm.errors import EngineAnswer, WorkerError
+from worker_vllm.jobs.limits import ResultMeter
 from worker_vllm.jobs.native import NativeJob
 from worker_vllm.jobs.output import Output
 from worker_vllm.jobs.parse import RouteJob, parse_job
@@ -24,9 +27,11 @@ log = logging.getLogger(__name__)
 class Worker:
     """Runs jobs on an engine. Any number at a time; each one holds nothing but its own engine answer."""
 
-    def __init__(self, engine: Engine, settings: Settings) -> None:
-        self._engine = engine
-        self._settings = settings
+    def __init__(self, engine: Engine, settings: Settings, *, patience: Patience | None = None) -> None:
+        self._settings = settings.jobs
+        self._exchange = Exchange(engine, patience or Patience())
+        self._models = ServedModels(self._exchange)
+        self._routes = RouteRunner(self._exchange, self._models, settings.jobs)
 
     async def handle(self, job: Mapping[str, Any]) -> AsyncGenerator[Output, None]:
         """The outputs of a job as they come; raises WorkerError when it has failed.
@@ -35,28 +40,37 @@ class Worker:
         job inside the engine at once. Nothing is read from the engine while nobody asks for the next output.
         """
         parsed: NativeJob | RouteJob | None = None
+        meter = ResultMeter()
         try:
-            parsed = parse_job(job, self._settings.jobs)
+            parsed = parse_job(job, self._settings)
             async with aclosing(self._outputs(parsed)) as outputs:
                 async for output in outputs:
+                    meter.add(output)
                     yield output
+            return
         except ToldError as told:
             error = told.error
         except WorkerError as failure:
-            error = failure
+            error = await self._explained(failure, parsed)
             if isinstance(parsed, RouteJob) and parsed.stream:
-                yield told_in_band(error, parsed, raw=self._settings.jobs.raw_openai_output)
+                yield told_in_band(error, parsed, raw=self._settings.raw_openai_output)
         except Exception as bug:
             log.exception("a job failed for a reason that is our own")
             raise WorkerError(f"internal error of the worker: {type(bug).__name__}: {bug}") from bug
-        else:
-            return
-        if not self._settings.jobs.inline_errors or not isinstance(parsed, RouteJob):
+        if not self._settings.inline_errors or not isinstance(parsed, RouteJob):
             raise error
         if not parsed.stream:
             yield Output(error.to_body().encode(), streamed=False)
 
     def _outputs(self, job: NativeJob | RouteJob) -> AsyncGenerator[Output, None]:
         if isinstance(job, NativeJob):
-            return native_outputs(self._engine, job)
-        return routed_outputs(self._engine, job, raw=self._settings.jobs.raw_openai_output)
+            return native_outputs(self._exchange, job)
+        return self._routes.outputs(job)
+
+    async def _explained(self, error: WorkerError, job: NativeJob | RouteJob | None) -> WorkerError:
+        """A 404 for a model's name lists the right ones."""
+        if job is None or not isinstance(error, EngineAnswer) or error.status != 404:
+            return error
+        if isinstance(job, NativeJob):
+            return await self._models.explain(error, job.model)
+        return await self._models.explain(error, job.body.get("model") if isinstance(job.body, Mapping) else None)

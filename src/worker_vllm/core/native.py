@@ -1,54 +1,83 @@
-"""A native job on the engine: always completed as text or tokens, so that no chat parser of the server hides any."""
+"""A native job on the engine."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 from typing import Any
 
-from worker_vllm.core.exchange import answer_json, answered
+from worker_vllm.core.exchange import Exchange
+from worker_vllm.core.ranked import ranked_answer
 from worker_vllm.core.relay import runs
-from worker_vllm.engine.base import Engine
 from worker_vllm.jobs import sse
 from worker_vllm.jobs.ask import json_ask
 from worker_vllm.jobs.items import ItemStream, whole_item
 from worker_vllm.jobs.native import NativeJob
+from worker_vllm.jobs.native_ask import (
+    CONTINUOUS_USAGE,
+    as_completion,
+    generation_body,
+    generation_route,
+    template_ask,
+)
 from worker_vllm.jobs.output import Output
-from worker_vllm.jobs.routes import COMPLETIONS, TOKENIZE, find_route
+from worker_vllm.jobs.ranking import Ranked
 
 
-async def native_outputs(engine: Engine, job: NativeJob) -> AsyncGenerator[Output, None]:
-    """The job's items: one, or with `stream` as many as its batch sizes make."""
-    body: dict[str, Any] = {"prompt": await _prompt(engine, job), **job.sampling.fields}
-    if not job.stream:
-        answer = await answer_json(engine, json_ask(COMPLETIONS, body))
-        yield Output(whole_item(answer), streamed=False)
-        return
-    async with aclosing(_streamed_items(engine, job, body)) as items:
-        async for item in items:
-            yield Output(item)
+async def native_outputs(exchange: Exchange, job: NativeJob) -> AsyncGenerator[Output, None]:
+    """The job's items: one, or with `stream` as many as its batch sizes make.
+
+    What has to be ranked first runs whole and is streamed at its end.
+    """
+    body = generation_body(job, await _prompt(exchange, job))
+    route = generation_route(job)
+    if ranking := job.sampling.ranking:
+        result = await ranked_answer(exchange, route, body, ranking)
+        for output in _ranked_outputs(job, result):
+            yield output
+    elif not job.stream:
+        answer = await exchange.value(json_ask(route.path, body))
+        yield Output(whole_item(as_completion(answer), job.shown), streamed=False)
+    else:
+        async with aclosing(_streamed_items(exchange, job, body)) as items:
+            async for item in items:
+                yield Output(item)
 
 
-async def _prompt(engine: Engine, job: NativeJob) -> str | list[int]:
+async def _prompt(exchange: Exchange, job: NativeJob) -> str | list[int] | None:
     """The prompt as it stands, or the tokens that the model's chat template makes of the messages."""
-    if job.messages is None:
-        return job.prompt or ""
-    answer = await answer_json(engine, json_ask(TOKENIZE, {"messages": job.messages}))
+    if job.messages is None or job.needs_chat:
+        return job.prompt
+    answer = await exchange.value(template_ask(job))
     tokens: list[int] = answer["tokens"]
     return tokens
 
 
-async def _streamed_items(engine: Engine, job: NativeJob, body: dict[str, Any]) -> AsyncGenerator[bytes, None]:
-    body["stream"] = True
-    body["stream_options"] = {"include_usage": True, "continuous_usage_stats": True}
-    stream = ItemStream(job.sampling.n, job.batches)
-    async with answered(engine, json_ask(COMPLETIONS, body)) as response:
-        async with aclosing(runs(response, find_route(COMPLETIONS))) as incoming:
+async def _streamed_items(exchange: Exchange, job: NativeJob, body: dict[str, Any]) -> AsyncGenerator[bytes, None]:
+    route = generation_route(job)
+    asked = {**body, "stream": True, "stream_options": CONTINUOUS_USAGE}
+    async with exchange.open(json_ask(route.path, asked)) as response:
+        stream = ItemStream(job.sampling.n, job.batches, job.shown)
+        async with aclosing(runs(response, route)) as incoming:
             async for run in incoming:
                 for event in sse.events(run):
-                    if value := sse.parsed(event):
-                        for item in stream.feed(value):
-                            yield item
+                    for item in stream.feed(as_completion(sse.parsed(event) or {})):
+                        yield item
     last = stream.finish()
     if last is not None:
         yield last
+
+
+def _ranked_outputs(job: NativeJob, result: Ranked) -> Iterator[Output]:
+    answer = as_completion(result.answer)
+    if not job.stream:
+        yield Output(whole_item(answer, job.shown), streamed=False)
+        return
+    stream = ItemStream(job.sampling.n, job.batches, job.shown)
+    for choice, count in zip(answer["choices"], result.counts, strict=True):
+        usage = {**answer["usage"], "completion_tokens": count}
+        for item in stream.feed({"choices": [choice], "usage": usage}):
+            yield Output(item)
+    last = stream.finish()
+    if last is not None:
+        yield Output(last)

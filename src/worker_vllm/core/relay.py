@@ -51,5 +51,5 @@ async def runs(response: EngineResponse, route: Route) -> AsyncGenerator[bytes, 
     rest = opening + (framer.rest + b"\n\n" if framer.rest.strip() else b"")
     if rest:
         yield rest
-    if route.ends_with_done and not (rest or last).endswith(sse.DONE):
+    if route.ends_with_done and not sse.is_done(rest or last):
         raise EngineError("the engine ended its stream without [DONE]")

@@ -2,61 +2,113 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any
 
-from worker_vllm.core.exchange import answered
-from worker_vllm.core.relay import runs
-from worker_vllm.engine.base import Engine
-from worker_vllm.jobs import sse
+from worker_vllm.core.exchange import Exchange
+from worker_vllm.core.models import ServedModels
+from worker_vllm.core.ranked import ranked_answer
+from worker_vllm.core.relay import ToldError, runs
+from worker_vllm.errors import WorkerError
 from worker_vllm.jobs.answers import value_of
 from worker_vllm.jobs.ask import Ask, json_ask
-from worker_vllm.jobs.batching import BatchCounter, BatchPolicy
+from worker_vllm.jobs.batching import BatchPolicy
+from worker_vllm.jobs.eventbatches import EventBatches
 from worker_vllm.jobs.jsontext import dump
+from worker_vllm.jobs.limits import RUN_BYTES, cut_run
+from worker_vllm.jobs.multipart import multipart_ask
+from worker_vllm.jobs.openai import lacks_model, translate_body
 from worker_vllm.jobs.output import Output
 from worker_vllm.jobs.parse import RouteJob
+from worker_vllm.jobs.replay import replayed
+from worker_vllm.jobs.routes import Family, Route
+from worker_vllm.settings.model import JobSettings
 
 
-async def routed_outputs(engine: Engine, job: RouteJob, *, raw: bool) -> AsyncGenerator[Output, None]:
-    """The answer as one JSON value, or a stream as server-sent events (`raw`) or lists of their parsed values."""
-    ask = Ask("GET", job.route.path) if job.body is None else json_ask(job.route.path, job.body)
-    async with answered(engine, ask) as response:
-        kind = response.headers.get("content-type", "application/json")
-        if not kind.startswith("text/event-stream"):
-            yield Output(value_of(kind, await response.read()), streamed=False)
-            return
-        async with aclosing(runs(response, job.route)) as incoming:
-            if job.batches is None:
-                async for run in incoming:
-                    yield Output(run, sse=True, mergeable=True)
-                return
-            async with aclosing(_batched(incoming, job.batches, raw=raw)) as outputs:
+@dataclass(frozen=True, slots=True)
+class RouteRunner:
+    """Runs jobs for the engine's routes."""
+
+    exchange: Exchange
+    models: ServedModels
+    settings: JobSettings
+
+    async def outputs(self, job: RouteJob) -> AsyncGenerator[Output, None]:
+        """The answer as one JSON value, or a stream as server-sent events or lists of their parsed values."""
+        body, ranking = job.body, None
+        if isinstance(body, Mapping):
+            body, ranking = translate_body(job.route, body, self.settings.max_logprobs)
+            if lacks_model(job.route, body) and (name := await self.models.default()):
+                body = {**body, "model": name}
+        if ranking is None:
+            async with aclosing(self._passed(job, body)) as outputs:
                 async for output in outputs:
                     yield output
+            return
+        result = await ranked_answer(self.exchange, job.route, body, ranking)
+        if not job.stream:
+            yield Output(dump(result.answer), streamed=False)
+            return
+        for output in self._replayed(job, result.answer):
+            yield output
+
+    async def _passed(self, job: RouteJob, body: Any) -> AsyncGenerator[Output, None]:
+        async with self.exchange.open(_ask(job.route, body)) as response:
+            kind = response.headers.get("content-type", "application/json")
+            if not kind.startswith("text/event-stream"):
+                yield Output(value_of(kind, await response.read()), streamed=False)
+                return
+            async with aclosing(runs(response, job.route)) as incoming:
+                shaped = _merging(incoming) if job.batches is None else self._batched(incoming, job.batches)
+                async with aclosing(shaped) as outputs:
+                    async for output in outputs:
+                        yield output
+
+    async def _batched(
+        self, incoming: AsyncGenerator[bytes, None], policy: BatchPolicy
+    ) -> AsyncGenerator[Output, None]:
+        """The exact schedule; what is still pending when the stream fails is sent before the failure is told."""
+        batches = EventBatches(policy, raw=self.settings.raw_openai_output)
+        failure: Exception | None = None
+        try:
+            async for run in incoming:
+                for output in batches.feed(run):
+                    yield output
+        except (ToldError, WorkerError) as error:
+            failure = error
+        for output in batches.finish():
+            yield output
+        if failure is not None:
+            raise failure
+
+    def _replayed(self, job: RouteJob, answer: Mapping[str, Any]) -> Iterator[Output]:
+        run = b"".join(replayed(answer, job.body))
+        if job.batches is None:
+            yield from _pieces(run)
+            return
+        batches = EventBatches(job.batches, raw=self.settings.raw_openai_output)
+        yield from batches.feed(run)
+        yield from batches.finish()
 
 
-async def _batched(
-    incoming: AsyncGenerator[bytes, None], policy: BatchPolicy, *, raw: bool
-) -> AsyncGenerator[Output, None]:
-    """Exactly the sizes asked for, counted in events: the specification's schedule for OpenAI streams.
-
-    Where events are parsed, `[DONE]` is neither part of an item nor counted.
-    """
-    counter = BatchCounter(policy)
-    batch: list[bytes] = []
+async def _merging(incoming: AsyncGenerator[bytes, None]) -> AsyncGenerator[Output, None]:
     async for run in incoming:
-        for event in sse.events(run):
-            if not raw and sse.data_of(event) == b"[DONE]":
-                continue
-            batch.append(event)
-            if counter.add(1):
-                yield _joined(batch, raw=raw)
-                batch = []
-    if batch:
-        yield _joined(batch, raw=raw)
+        if len(run) <= RUN_BYTES:
+            yield Output(run, sse=True, mergeable=True)
+        else:
+            for output in _pieces(run):
+                yield output
 
 
-def _joined(batch: list[bytes], *, raw: bool) -> Output:
-    if raw:
-        return Output(b"".join(batch), sse=True)
-    return Output(dump([sse.parsed(event) for event in batch]))
+def _pieces(run: bytes) -> Iterator[Output]:
+    return (Output(part, sse=True, mergeable=True) for part in cut_run(run))
+
+
+def _ask(route: Route, body: Any) -> Ask:
+    if body is None:
+        return Ask(route.method, route.path)
+    if route.family is Family.AUDIO:
+        return multipart_ask(route.path, body)
+    return json_ask(route.path, body)

@@ -36,6 +36,11 @@ class Route:
         """Whether a stream of this route must close with `[DONE]`; the others have final events of their own."""
         return self.family in (Family.CHAT, Family.COMPLETIONS)
 
+    @property
+    def takes_model(self) -> bool:
+        """Whether a body of this route names the model that shall answer."""
+        return self.method == "POST" and self not in LORA_ROUTES
+
 
 DATA_ROUTES = (
     Route("/v1/models", "GET"),

@@ -41,6 +41,11 @@ def events(run: bytes) -> Iterator[bytes]:
             yield event + boundary
 
 
+def is_done(run: bytes) -> bool:
+    """Whether the run closes with `[DONE]`."""
+    return run.rstrip().endswith(DONE.rstrip())
+
+
 def has_comment(run: bytes) -> bool:
     """Whether a line of the run is a comment, as keep-alives are."""
     return run.startswith(b":") or b"\n:" in run
@@ -77,7 +82,7 @@ def event(value: object) -> bytes:
 
 def may_hold_error(run: bytes) -> bool:
     """A cheap look that has no false negatives: inside JSON strings a quote is escaped, so keys stand out."""
-    return b'"error"' in run or b"event: error" in run
+    return b'"error"' in run or b"event: error" in run or b"event: response.failed" in run
 
 
 def only_opens(run: bytes) -> bool:
@@ -97,7 +102,7 @@ def cut_at_error(run: bytes) -> tuple[bytes, dict[str, Any]] | None:
 
 
 def _error_in(value: object) -> dict[str, Any] | None:
-    """OpenAI's form, Anthropic's (`type` beside it) and the Responses API's (the event is the error)."""
+    """OpenAI's form, Anthropic's (`type` beside it) and the Responses API's two: the event is it, or holds a failure."""
     if not isinstance(value, dict):
         return None
     error = value.get("error")
@@ -105,4 +110,8 @@ def _error_in(value: object) -> dict[str, Any] | None:
         return error
     if value.get("type") == "error" and "message" in value:
         return {key: value.get(key) for key in ("message", "code", "param")}
+    if value.get("type") == "response.failed":
+        response = value.get("response")
+        failure = response.get("error") if isinstance(response, dict) else None
+        return failure if isinstance(failure, dict) else {"message": "the response failed"}
     return None

@@ -1,0 +1,117 @@
+"""`best_of` and beam width, which vLLM dropped: run more sequences, keep the best.
+
+Sampled sequences are ranked by their cumulative log-probability; a beam search returns its beams already ranked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from worker_vllm.errors import RequestError
+
+Choice = dict[str, Any]
+# what the ranking itself asks for and hides again, unless the caller asked for it too
+HIDDEN_UNLESS = {"logprobs": "logprobs", "token_ids": "return_token_ids", "prompt_token_ids": "return_token_ids"}
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """Run `width` sequences of each prompt and keep the best `keep`."""
+
+    keep: int
+    width: int
+    beam: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Ranked:
+    """The answer with the kept sequences, and how many tokens each of them has."""
+
+    answer: dict[str, Any]
+    counts: tuple[int, ...]
+
+
+def take_ranking(body: Mapping[str, Any], max_logprobs: int) -> tuple[dict[str, Any], Ranking | None]:
+    """The body without best_of and early_stopping, and how its answer is ranked; None when it needs no ranking.
+
+    Raises RequestError for what cannot be obeyed.
+    """
+    kept = {key: value for key, value in body.items() if key not in ("best_of", "early_stopping")}
+    _check_early_stopping(body.get("early_stopping"))
+    beam = bool(body.get("use_beam_search"))
+    if body.get("best_of") is None and not beam:
+        return kept, None
+    keep = whole(body, "n")
+    width = whole(body, "best_of", keep)
+    if width < keep:
+        raise RequestError(f"best_of: expected n={keep} or more, got {width}", param="best_of")
+    if beam and 0 <= max_logprobs < 2 * width:
+        raise RequestError(
+            f"best_of: a beam search of width {width} needs {2 * width} log-probabilities a token and this endpoint "
+            f"allows {max_logprobs}; ask for at most {max_logprobs // 2} beams, or raise MAX_LOGPROBS",
+            param="best_of" if "best_of" in body else "n",
+        )
+    if width == keep and not beam:
+        return kept, None
+    return {**kept, "n": width}, Ranking(keep, width, beam)
+
+
+def ranking_body(body: Mapping[str, Any], ranking: Ranking, *, chat: bool) -> dict[str, Any]:
+    """The body of the request whose answer `ranked` can rank: whole, with log-probabilities and token ids."""
+    asked = {key: value for key, value in body.items() if key not in ("stream", "stream_options")}
+    if not ranking.beam and not _shows(body, "logprobs"):
+        asked["logprobs"] = True if chat else 0
+    return {**asked, "return_token_ids": True}
+
+
+def ranked(answer: Mapping[str, Any], ranking: Ranking, body: Mapping[str, Any]) -> Ranked:
+    """The best sequences of each prompt, showing what `body` asked for; the usage counts the kept ones."""
+    choices = sorted(answer.get("choices") or (), key=lambda choice: int(choice["index"]))
+    kept: list[Choice] = []
+    for start in range(0, len(choices), ranking.width):
+        group = choices[start : start + ranking.width]
+        if not ranking.beam:
+            group.sort(key=score, reverse=True)
+        kept += group[: ranking.keep]
+    counts = tuple(len(choice.get("token_ids") or ()) for choice in kept)
+    usage = dict(answer.get("usage") or {})
+    usage["completion_tokens"] = sum(counts)
+    usage["total_tokens"] = (usage.get("prompt_tokens") or 0) + sum(counts)
+    hidden = [key for key, wish in HIDDEN_UNLESS.items() if not _shows(body, wish)]
+    shown = [
+        {**choice, **{key: None for key in hidden if key in choice}, "index": index}
+        for index, choice in enumerate(kept)
+    ]
+    return Ranked({**answer, "choices": shown, "usage": usage}, counts)
+
+
+def score(choice: Choice) -> float:
+    """The sum of a sequence's log-probabilities, in the completions or the chat form."""
+    logprobs = choice.get("logprobs") or {}
+    if logprobs.get("content") is not None:
+        return sum(float(token["logprob"]) for token in logprobs["content"])
+    return sum(float(value) for value in logprobs.get("token_logprobs") or () if value is not None)
+
+
+def whole(fields: Mapping[str, Any], key: str, default: int = 1) -> int:
+    """A whole number of 1 or more; null means the default. Raises RequestError for anything else."""
+    value = fields.get(key)
+    if value is None:
+        return default
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise RequestError(f"{key}: expected a whole number, 1 or more, got {value!r:.80}", param=key)
+    return value
+
+
+def _shows(body: Mapping[str, Any], wish: str) -> bool:
+    return body.get(wish) is not None and body[wish] is not False
+
+
+def _check_early_stopping(value: object) -> None:
+    if value not in (None, False):
+        raise RequestError(
+            f"early_stopping: expected false, got {value!r:.80}; this engine's beam search always runs to its end",
+            param="early_stopping",
+        )
