@@ -1,0 +1,73 @@
+"""What `worker-vllm local` starts: the model and each worker's environment. Reads no more than which files exist."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from worker_vllm.errors import RequestError
+
+ENDPOINT = "local"
+PACKAGED_PARROT = Path(__file__).resolve().parent.parent / "_parrot"
+CHECKOUT_PARROT = Path(__file__).resolve().parents[3] / "models" / "parrot"
+
+# What makes a small CPU start quick and keeps Ctrl-C short; whatever the caller's environment says wins.
+DEFAULTS = {"FAST_START": "1", "VLLM_CPU_KVCACHE_SPACE": "1", "DRAIN_TIMEOUT": "5", "LOG_LEVEL": "INFO"}
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What was asked for on the command line; `key` is empty when the gateway requires none."""
+
+    engine: str = "vllm"
+    model: str | None = None
+    workers: int = 1
+    key: str = ""
+
+
+def embedded_model() -> Path:
+    """The model that ships with us. Raises RequestError when this installation lacks it."""
+    for place in (PACKAGED_PARROT, CHECKOUT_PARROT):
+        if (place / "config.json").is_file():
+            return place
+    raise RequestError("the embedded model is not in this installation: name one with --model PATH_OR_ID")
+
+
+def model_environment(plan: Plan, env: Mapping[str, str]) -> dict[str, str]:
+    """The variables that choose the engine and its model; a path is served under its last part."""
+    chosen = {"ENGINE": plan.engine}
+    if env.get("ENGINE_URL"):
+        return {}
+    model = plan.model or env.get("MODEL_NAME") or ("echo" if plan.engine == "echo" else str(embedded_model()))
+    chosen["MODEL_NAME"] = model
+    if Path(model).is_dir() and not env.get("OPENAI_SERVED_MODEL_NAME_OVERRIDE"):
+        chosen["MODEL_NAME"] = str(Path(model).resolve())
+        chosen["OPENAI_SERVED_MODEL_NAME_OVERRIDE"] = Path(model).resolve().name.removeprefix("_")
+    return chosen
+
+
+def worker_environment(plan: Plan, env: Mapping[str, str], gateway_url: str, worker_id: str) -> dict[str, str]:
+    """A worker's whole environment; `$ID` is left for the worker to fill in, as the platform leaves it."""
+    inherited = {
+        name: value
+        for name, value in env.items()
+        if not name.startswith("RUNPOD_") and name not in ("GATEWAY_API_KEY", "PORT", "PORT_HEALTH")
+    }
+    base = f"{gateway_url}/v2/{ENDPOINT}"
+    return {
+        **DEFAULTS,
+        **inherited,
+        **model_environment(plan, env),
+        "WORKER_MODE": "queue",
+        "LOG_FORMAT": "json",
+        "PYTHONUNBUFFERED": "1",
+        "RUNPOD_POD_ID": worker_id,
+        "RUNPOD_ENDPOINT_ID": ENDPOINT,
+        "RUNPOD_AI_API_KEY": plan.key or "local",
+        "RUNPOD_PING_INTERVAL": "1000",
+        "RUNPOD_WEBHOOK_GET_JOB": f"{base}/job-take/$ID?gpu=local",
+        "RUNPOD_WEBHOOK_POST_OUTPUT": f"{base}/job-done/$RUNPOD_POD_ID/$ID?gpu=local",
+        "RUNPOD_WEBHOOK_POST_STREAM": f"{base}/job-stream/$RUNPOD_POD_ID/$ID?gpu=local",
+        "RUNPOD_WEBHOOK_PING": f"{base}/ping/$RUNPOD_POD_ID?gpu=local",
+    }

@@ -1,0 +1,143 @@
+"""`worker-vllm local` from its first line to the last process gone."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import uuid
+from dataclasses import dataclass, field
+
+from worker_vllm.errors import WorkerError
+from worker_vllm.gateway.app import Gateway
+from worker_vllm.gateway.job import Job, Status
+from worker_vllm.gateway.live import LiveEndpoint
+from worker_vllm.gateway.options import GatewayOptions, JobPolicy
+from worker_vllm.gateway.server import GatewayServer
+from worker_vllm.gateway.submit import read_openai
+from worker_vllm.local.phases import read_line
+from worker_vllm.local.plan import ENDPOINT, Plan, worker_environment
+from worker_vllm.local.screen import Screen, snippets
+from worker_vllm.local.workers import Hooks, WorkersFailed, WorkerSlot
+
+
+@dataclass(frozen=True, slots=True)
+class Arrangement:
+    """What `run` needs: the plan, the gateway's options, a listening socket and a screen."""
+
+    plan: Plan
+    listener: socket.socket
+    screen: Screen
+    options: GatewayOptions = field(default_factory=GatewayOptions)
+
+    @property
+    def url(self) -> str:
+        """Where the gateway answers."""
+        host, port = self.listener.getsockname()[:2]
+        return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+class LocalRun:
+    """The gateway, its workers, and the news about them on the screen."""
+
+    def __init__(self, arrangement: Arrangement) -> None:
+        self._plan = arrangement.plan
+        self._screen = arrangement.screen
+        self._url = arrangement.url
+        gateway = Gateway(arrangement.options, key=self._plan.key)
+        self._server = GatewayServer(gateway, arrangement.listener)
+        self._endpoint: LiveEndpoint = gateway.endpoint(ENDPOINT)
+        self._ready = False
+        self._shown: set[str] = set()
+        self._stop = asyncio.Event()
+        hooks = Hooks(self._started, self._line, self._ended, self._restarting)
+        self._slots = [WorkerSlot(n, self._environment, hooks) for n in range(1, self._plan.workers + 1)]
+
+    async def run(self) -> None:
+        """Return after SIGINT or SIGTERM, with nothing left behind. Raises WorkersFailed."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._on_signal)
+        self._screen.phase("starting the worker")
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                serving = tasks.create_task(self._server.serve())
+                keeping = [tasks.create_task(slot.run()) for slot in self._slots]
+                announcing = tasks.create_task(self._announce())
+                await self._stop.wait()
+                announcing.cancel()
+                await asyncio.gather(*(slot.stop() for slot in self._slots))
+                await asyncio.gather(*keeping)
+                self._server.stop()
+                await serving
+        except BaseExceptionGroup as failed:
+            raise _first_worker_error(failed) from None
+        finally:
+            for slot in self._slots:
+                slot.kill()
+
+    def _on_signal(self) -> None:
+        if self._stop.is_set():
+            for slot in self._slots:
+                slot.kill()
+            return
+        self._screen.done()
+        self._screen.say("stopping; once more to force")
+        self._stop.set()
+
+    async def _announce(self) -> None:
+        """Ask for the models as a client would: an engine that cannot start answers with the reason."""
+        job_id = f"sync-{uuid.uuid4()}-u1"
+        submission = read_openai("/v1/models", None, JobPolicy())
+        self._endpoint.perform(self._endpoint.state.store.submit(job_id, submission, self._endpoint.clock()))
+        job = self._endpoint.state.store.get(job_id)
+        while not job.terminal:
+            await self._endpoint.signals.wait(job_id)
+        self._screen.done()
+        if job.status is not Status.COMPLETED:
+            raise WorkersFailed(_sentence(job.error))
+        self._ready = True
+        self._screen.say(snippets(f"{self._url}/v2/{ENDPOINT}", _model_name(job), self._plan.key))
+
+    def _environment(self, worker_id: str) -> dict[str, str]:
+        return worker_environment(self._plan, os.environ, self._url, worker_id)
+
+    def _started(self, worker_id: str) -> None:
+        self._endpoint.state.fleet.expect(worker_id)
+
+    def _line(self, worker_id: str, text: str) -> None:
+        line = read_line(text)
+        if line.phase and line.phase not in self._shown:
+            self._shown.add(line.phase)
+            if not self._ready:
+                self._screen.phase(line.phase)
+        elif line.alarming:
+            self._screen.say(f"{worker_id}: {line.message}")
+
+    def _ended(self, worker_id: str) -> None:
+        self._endpoint.lose(worker_id)
+
+    def _restarting(self, worker_id: str, code: int) -> None:
+        self._screen.say(f"{worker_id} ended with status {code}; starting another")
+
+
+def _first_worker_error(failed: BaseExceptionGroup[BaseException]) -> BaseException:
+    for error in failed.exceptions:
+        if isinstance(error, WorkerError):
+            return error
+    return failed
+
+
+def _sentence(error: str | None) -> str:
+    try:
+        return str(json.loads(error or "")["message"])
+    except (ValueError, TypeError, KeyError):
+        return error or "the engine gave no reason"
+
+
+def _model_name(job: Job) -> str:
+    output = job.output[0] if isinstance(job.output, list) and job.output else job.output
+    models = json.loads(output) if isinstance(output, str) else output
+    return str(models["data"][0]["id"])

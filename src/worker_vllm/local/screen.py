@@ -1,0 +1,97 @@
+"""What `worker-vllm local` shows: the parts of the start as they come, then what to paste."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Protocol
+
+from rich.console import Console
+from rich.status import Status
+
+
+class Screen(Protocol):
+    """Where a person looks."""
+
+    def phase(self, text: str) -> None:
+        """Another part of the start is under way."""
+
+    def say(self, text: str) -> None:
+        """Something worth a line of its own."""
+
+    def done(self) -> None:
+        """The start is over."""
+
+
+class PlainScreen:
+    """One line each, for logs and pipes."""
+
+    def __init__(self) -> None:
+        self._began = time.monotonic()
+
+    def phase(self, text: str) -> None:
+        """A line with the seconds since the start."""
+        print(f"{time.monotonic() - self._began:6.1f} s  {text}", flush=True)  # noqa: T201
+
+    def say(self, text: str) -> None:
+        """The line as it is."""
+        print(text, flush=True)  # noqa: T201
+
+    def done(self) -> None:
+        """Nothing to take back."""
+
+
+class TerminalScreen:
+    """Finished parts as lines, the current one as a spinner with a running clock."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._began = time.monotonic()
+        self._status: Status | None = None
+        self._current = ""
+
+    def phase(self, text: str) -> None:
+        """Tick the current part off and show the next."""
+        self._tick_off()
+        self._current = text
+        self._status = self._console.status(f"{text} …")
+        self._status.start()
+
+    def say(self, text: str) -> None:
+        """The line above the spinner."""
+        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def done(self) -> None:
+        """Tick the last part off."""
+        self._tick_off()
+
+    def _tick_off(self) -> None:
+        if self._status is not None:
+            self._status.stop()
+            self._console.print(f"[dim]{time.monotonic() - self._began:6.1f} s[/]  {self._current}", highlight=False)
+            self._status = None
+
+
+def open_screen() -> Screen:
+    """The screen that fits standard output."""
+    return TerminalScreen(Console()) if sys.stdout.isatty() else PlainScreen()
+
+
+def snippets(base_url: str, model: str, key: str) -> str:
+    """What to paste: a curl line and five lines of Python."""
+    header = ' -H "Authorization: Bearer $GATEWAY_API_KEY"' if key else ""
+    shown_key = 'os.environ["GATEWAY_API_KEY"]' if key else '"none"'
+    imports = "import os; from openai import OpenAI" if key else "from openai import OpenAI"
+    body = f'{{"model": "{model}", "messages": [{{"role": "user", "content": "Hello, parrot!"}}]}}'
+    return f"""\
+Ready: {base_url}
+
+  curl {base_url}/openai/v1/chat/completions{header} -H 'Content-Type: application/json' -d '{body}'
+
+  {imports}
+  client = OpenAI(base_url="{base_url}/openai/v1", api_key={shown_key})
+  question = [{{"role": "user", "content": "Hello, parrot!"}}]
+  answer = client.chat.completions.create(model="{model}", messages=question)
+  print(answer.choices[0].message.content)
+
+Ctrl-C stops everything."""

@@ -1,0 +1,142 @@
+"""Worker processes on this machine: each in its own process group, restarts within a budget, a bounded end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import os
+import signal
+import sys
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from worker_vllm.errors import EngineUnavailable
+
+PR_SET_PDEATHSIG = 1
+LONGEST_LINE = 1 << 20
+STOP_WAIT_S = 20.0
+RESTART_PAUSE_S = 1.0
+RESTARTS = 3
+RESTART_WINDOW_S = 600.0
+EXIT_CONFIGURATION = 78
+COMMAND = (sys.executable, "-m", "worker_vllm", "start")
+
+_libc = ctypes.CDLL(None)
+
+
+def _die_with_parent() -> None:
+    """In the child, before it becomes the worker: the end of this process, even by SIGKILL, ends it too (Linux)."""
+    _libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+class WorkersFailed(EngineUnavailable):
+    """A worker cannot run here; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hooks:
+    """What the owner wants to know: a worker starts, a line of its log, a worker's end, a restart."""
+
+    started: Callable[[str], None]
+    line: Callable[[str, str], None]
+    ended: Callable[[str], None]
+    restarting: Callable[[str, int], None]
+
+
+class WorkerSlot:
+    """One worker at a time; a new process has a new id."""
+
+    def __init__(self, number: int, environment: Callable[[str], Mapping[str, str]], hooks: Hooks) -> None:
+        self._number = number
+        self._environment = environment
+        self._hooks = hooks
+        self._process: asyncio.subprocess.Process | None = None
+        self._stopping = asyncio.Event()
+        self._restarts: deque[float] = deque(maxlen=RESTARTS)
+
+    async def run(self) -> None:
+        """Keep a worker running until `stop`. Raises WorkersFailed when it cannot run, or dies too often."""
+        launch = 0
+        while not self._stopping.is_set():
+            launch += 1
+            worker_id = f"worker-{self._number}" if launch == 1 else f"worker-{self._number}-{launch}"
+            code = await self._run_once(worker_id)
+            if self._stopping.is_set():
+                return
+            self._spend_restart(worker_id, code)
+            self._hooks.restarting(worker_id, code)
+            await asyncio.sleep(RESTART_PAUSE_S)
+
+    def signal(self, number: int) -> None:
+        """Send a signal to the worker itself."""
+        if self._process is not None and self._process.returncode is None:
+            self._process.send_signal(number)
+
+    async def stop(self) -> None:
+        """Ask the worker to finish, then end whatever is left of its process group."""
+        self._stopping.set()
+        process = self._process
+        if process is None:
+            return
+        self.signal(signal.SIGCONT)
+        self.signal(signal.SIGTERM)
+        try:
+            async with asyncio.timeout(STOP_WAIT_S):
+                await process.wait()
+        except TimeoutError:
+            pass
+        finally:
+            self.kill()
+
+    def kill(self) -> None:
+        """End the worker's process group at once."""
+        self._stopping.set()
+        if self._process is not None:
+            _kill_group(self._process.pid)
+
+    async def _run_once(self, worker_id: str) -> int:
+        process = await asyncio.create_subprocess_exec(
+            *COMMAND,
+            env=dict(self._environment(worker_id)),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            start_new_session=True,
+            preexec_fn=_die_with_parent,
+            limit=LONGEST_LINE,
+        )
+        self._process = process
+        self._hooks.started(worker_id)
+        reader = asyncio.create_task(self._read(worker_id, process))
+        try:
+            return await process.wait()
+        finally:
+            _kill_group(process.pid)
+            self._hooks.ended(worker_id)
+            reader.cancel()
+
+    async def _read(self, worker_id: str, process: asyncio.subprocess.Process) -> None:
+        assert process.stdout is not None
+        while True:
+            try:
+                line = await process.stdout.readline()
+            except ValueError:  # longer than the limit; what was read of it is gone
+                continue
+            if not line:
+                return
+            self._hooks.line(worker_id, line.decode(errors="replace").rstrip())
+
+    def _spend_restart(self, worker_id: str, code: int) -> None:
+        if code == EXIT_CONFIGURATION:
+            raise WorkersFailed(f"{worker_id}: its settings cannot work, see above")
+        now = asyncio.get_running_loop().time()
+        if len(self._restarts) == RESTARTS and now - self._restarts[0] < RESTART_WINDOW_S:
+            raise WorkersFailed(f"{worker_id} ended with status {code}, after {RESTARTS} restarts within ten minutes")
+        self._restarts.append(now)
+
+
+def _kill_group(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(pid, signal.SIGKILL)
