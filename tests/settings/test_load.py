@@ -115,3 +115,8 @@ def test_engine_url_attaches(url: str) -> None:
     """Nothing is started, and no default model is announced."""
     settings = load({"ENGINE_URL": url})
     assert (settings.engine.kind, settings.engine.url, settings.warnings) == (EngineKind.ATTACH, url, ())
+
+
+def test_another_programs_variable_is_left_alone() -> None:
+    """One letter from a server flag of vLLM, but set on many machines for every program's TLS."""
+    assert load({"SSL_CERT_FILE": "/etc/ssl/certs/ca-certificates.crt"}).engine == load({}).engine
