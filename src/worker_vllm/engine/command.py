@@ -21,6 +21,8 @@ WITHHELD = (
 )
 # Longer than our client keeps an idle connection: the engine must never be the one that closes a pooled connection.
 KEEP_ALIVE_S = 120
+# vLLM 0.32 refuses more than four stop strings by default; the original had no such limit.
+MAX_STOP_STRINGS = 256
 
 
 def engine_argv(settings: EngineSettings, socket: str) -> list[str]:
@@ -37,6 +39,7 @@ def child_environment(settings: EngineSettings, environment: Mapping[str, str], 
     defaults = {
         "VLLM_HTTP_TIMEOUT_KEEP_ALIVE": str(KEEP_ALIVE_S),
         "VLLM_NO_USAGE_STATS": "1",
+        "VLLM_MAX_STOP_STRINGS": str(MAX_STOP_STRINGS),
         "PYTHONUNBUFFERED": "1",
     }
     inherited = {name: value for name, value in environment.items() if name not in WITHHELD}
