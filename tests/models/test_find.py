@@ -20,7 +20,8 @@ NAME = "Qwen/Qwen2.5-0.5B-Instruct"
 
 def search(root: Path, model: str = NAME, *arguments: str, **env: str) -> FoundModel:
     """Find with a volume and a container cache below `root`."""
-    places = Places((root / "volume", root / "container"), root / "volume", root / "image" / "manifest.json")
+    volume, container = root / "volume", root / "container"
+    places = Places((volume, container), volume, container, root / "image" / "manifest.json")
     return find(EngineSettings(model=model, arguments=arguments), env, places)
 
 

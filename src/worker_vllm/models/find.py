@@ -71,11 +71,19 @@ class FoundModel:
         return not self.downloads and self.source is not Source.STORE
 
 
-def find(settings: EngineSettings, env: Mapping[str, str], places: Places | None = None) -> FoundModel:
-    """Locate the model and everything its arguments name. Reads directories; contacts nobody, raises nothing."""
+def find(
+    settings: EngineSettings,
+    env: Mapping[str, str],
+    places: Places | None = None,
+    fetched: Mapping[Reference, Path] | None = None,
+) -> FoundModel:
+    """Locate the model and everything its arguments name. Reads directories; contacts nobody, raises nothing.
+
+    `fetched` are downloads already made: taken as they are, with a note where they lack something.
+    """
     places = places or Places.from_environment(env, value(settings.arguments, "--download-dir"))
     problems: list[Problem] = []
-    manifest: Manifest | None = None
+    manifest = None
     try:
         manifest = read(places.manifest)
     except ManifestError as error:
@@ -84,7 +92,8 @@ def find(settings: EngineSettings, env: Mapping[str, str], places: Places | None
     notes: list[str] = []
     if manifest is not None and manifest.model is not None:
         main, notes = _baked_main(manifest, main)
-    located = [_locate(each, manifest, places, settings) for each in (main, *references(settings.arguments))]
+    search = _Search(manifest, places, settings, fetched or {})
+    located = [search.locate(each) for each in (main, *references(settings.arguments))]
     problems += [problem for each in located if (problem := _problem(each, places, env))]
     notes += [note for each in located for note in each.notes]
     first = located[0]
@@ -146,37 +155,49 @@ def missing(directory: Path, reference: Reference, needed: complete.Need) -> tup
             return complete.gaps(directory, needed)
 
 
-def _locate(reference: Reference, manifest: Manifest | None, places: Places, settings: EngineSettings) -> Located:
-    """The first place that has it whole; the hub when none has."""
-    if manifest is not None and (baked := manifest.get(reference.role, reference.name)):
-        path = manifest.locate(baked)
-        return Located(reference, Source.BAKED, path, baked.commit, manifest.gaps(baked))
-    if "://" in reference.name:
-        return Located(reference, Source.STORE)
-    path = Path(reference.name).expanduser()
-    needed = need(reference, settings)
-    if is_path(reference.name) or path.is_dir():
-        inner = cached.snapshot(path, reference.revision)
-        path = inner.path if inner else path.absolute()
-        commit = inner.commit if inner else None
-        return Located(reference, Source.PATH, path, commit, missing(path, reference, needed))
-    return _cached(reference, needed, places)
+@dataclass(frozen=True, slots=True)
+class _Search:
+    """Everything that the place of a repository depends on."""
 
+    manifest: Manifest | None
+    places: Places
+    settings: EngineSettings
+    fetched: Mapping[Reference, Path]
 
-def _cached(reference: Reference, needed: complete.Need, places: Places) -> Located:
-    notes = []
-    for cache in places.caches:
-        for repository in cached.repositories(cache, reference.name):
-            snapshot = cached.snapshot(repository, reference.revision)
-            if snapshot is None:
-                continue
-            gaps = missing(snapshot.path, reference, needed)
-            if not gaps:
-                if snapshot.guessed:
-                    notes.append(f"{repository} has no refs/main: taking its newest snapshot, {snapshot.commit}")
-                return Located(reference, Source.CACHE, snapshot.path, snapshot.commit, notes=tuple(notes))
-            notes.append(f"{snapshot.path} is incomplete ({'; '.join(gaps[:3])})")
-    return Located(reference, Source.HUB, notes=tuple(notes))
+    def locate(self, reference: Reference) -> Located:
+        """The first place that has it whole; the hub when none has."""
+        if self.manifest is not None and (baked := self.manifest.get(reference.role, reference.name)):
+            path = self.manifest.locate(baked)
+            return Located(reference, Source.BAKED, path, baked.commit, self.manifest.gaps(baked))
+        if "://" in reference.name:
+            return Located(reference, Source.STORE)
+        needed = need(reference, self.settings)
+        if reference in self.fetched:
+            path = self.fetched[reference]
+            notes = tuple(f"{reference.name}: {gap}" for gap in missing(path, reference, needed))
+            return Located(reference, Source.CACHE, path, path.name, notes=notes)
+        named = Path(reference.name).expanduser()
+        if is_path(reference.name) or named.is_dir():
+            inner = cached.snapshot(named, reference.revision)
+            path = inner.path if inner else named.absolute()
+            commit = inner.commit if inner else None
+            return Located(reference, Source.PATH, path, commit, missing(path, reference, needed))
+        return self._in_caches(reference, needed)
+
+    def _in_caches(self, reference: Reference, needed: complete.Need) -> Located:
+        notes = []
+        for cache in self.places.caches:
+            for repository in cached.repositories(cache, reference.name):
+                snapshot = cached.snapshot(repository, reference.revision)
+                if snapshot is None:
+                    continue
+                gaps = missing(snapshot.path, reference, needed)
+                if not gaps:
+                    if snapshot.guessed:
+                        notes.append(f"{repository} has no refs/main: taking its newest snapshot, {snapshot.commit}")
+                    return Located(reference, Source.CACHE, snapshot.path, snapshot.commit, notes=tuple(notes))
+                notes.append(f"{snapshot.path} is incomplete ({'; '.join(gaps[:3])})")
+        return Located(reference, Source.HUB, notes=tuple(notes))
 
 
 def _problem(located: Located, places: Places, env: Mapping[str, str]) -> Problem | None:

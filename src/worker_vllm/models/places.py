@@ -22,6 +22,7 @@ class Places:
 
     caches: tuple[Path, ...]  # hub caches (directories of models--org--name), searched in this order
     target: Path  # the hub cache that downloads go to
+    spare: Path  # and where they go when that one cannot be written to
     manifest: Path  # of the models baked into the image
 
     @classmethod
@@ -43,6 +44,6 @@ class Places:
         )
         candidates = [target, named("HF_HUB_CACHE"), named("HUGGINGFACE_HUB_CACHE"), home]
         candidates += [home / "hub" if home else None, base / CACHE_IN_BASE, Path(VOLUME) / CACHE_IN_BASE]
-        candidates += [Path(env["HOME"]) / ".cache/huggingface/hub" if env.get("HOME") else None]
-        caches = tuple(dict.fromkeys(place for place in candidates if place is not None))
-        return cls(caches, target, named("WORKER_MANIFEST") or Path(MANIFEST))
+        spare = Path(env.get("HOME") or "/root") / ".cache/huggingface/hub"
+        caches = tuple(dict.fromkeys(place for place in (*candidates, spare) if place is not None))
+        return cls(caches, target, spare, named("WORKER_MANIFEST") or Path(MANIFEST))

@@ -1,0 +1,226 @@
+"""Downloads with the real hub client against a local stand-in of the hub."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from threading import Event as Gate
+
+import pytest
+from hub.repositories import ADAPTER, COMMIT, MODEL, lay_cached, safetensors, sharded
+from hub.server import Hub, Repository, serving
+
+from worker_vllm.errors import ConfigurationError
+from worker_vllm.models.fetch import FetchFailed, fetch
+from worker_vllm.models.find import FoundModel, Source, find
+from worker_vllm.models.hub import Cause
+from worker_vllm.settings.model import EngineSettings
+
+NAME = "org/model"
+BIG = safetensors(300_000)
+REPOSITORY = {**MODEL, "model.safetensors": BIG, "pytorch_model.bin": b"x" * 1000, "README.md": b"# model"}
+NEEDED = sorted(MODEL)
+
+pytestmark = pytest.mark.timeout(60)
+
+
+@pytest.fixture
+def hub() -> Iterator[Hub]:
+    with serving(org__model=Repository(REPOSITORY), org__adapter=Repository(ADAPTER)) as running:
+        yield running
+
+
+class Worker:
+    """A worker's side: its volume, its environment, and what it said."""
+
+    def __init__(self, hub: Hub, root: Path) -> None:
+        self.cache = root / "huggingface-cache" / "hub"
+        self.env = {"BASE_PATH": str(root), "HF_ENDPOINT": hub.address, "HOME": str(root / "home"), "PATH": ""}
+        self.env["WORKER_MANIFEST"] = str(root / "none.json")
+        self.said: list[str] = []
+
+    async def get(self, *arguments: str, model: str = NAME, **env: str) -> FoundModel:
+        """Find, and fetch what is missing, as the worker's start does."""
+        settings = EngineSettings(model=model, arguments=arguments)
+        environment = {**self.env, **env}
+        found = find(settings, environment)
+        assert found.problems == ()
+        return found if found.offline else await fetch(found, settings, environment, self.said.append)
+
+
+@pytest.fixture
+def worker(hub: Hub, tmp_path: Path) -> Worker:
+    return Worker(hub, tmp_path)
+
+
+def contents(found: FoundModel) -> dict[str, bytes]:
+    directory = Path(found.model)
+    return {str(path.relative_to(directory)): path.read_bytes() for path in directory.rglob("*") if path.is_file()}
+
+
+async def test_exactly_what_is_needed_arrives_and_serves_offline_from_then_on(hub: Hub, worker: Worker) -> None:
+    """One weight format, no pictures of it; the second start asks the hub nothing at all."""
+    found = await worker.get()
+    assert contents(found) == {name: REPOSITORY[name] for name in NEEDED}
+    assert (found.source, found.commit, found.offline) == (Source.CACHE, COMMIT, True)
+    assert sorted(hub.downloads) == NEEDED
+    hub.requests.clear()
+    assert (await worker.get()).model == found.model
+    assert hub.requests == []
+
+
+async def test_a_volume_filled_by_the_original_is_reused_without_a_byte(hub: Hub, worker: Worker) -> None:
+    """The same directory, the same layout: found before the hub is thought of."""
+    snapshot = lay_cached(worker.cache, NAME, MODEL)
+    assert (await worker.get()).model == str(snapshot)
+    assert hub.requests == []
+
+
+async def test_a_cut_connection_continues_where_it_broke(hub: Hub, worker: Worker) -> None:
+    """At most the client's last buffer of 10 MB travels twice."""
+    large = safetensors(6_000_000)
+    hub.repositories[NAME] = Repository({**MODEL, "model.safetensors": large})
+    hub.cut_once["model.safetensors"] = 15_000_000
+    found = await worker.get()
+    assert contents(found)["model.safetensors"] == large
+    assert hub.sent["model.safetensors"] < len(large) + 10_000_000
+
+
+async def test_a_second_attempt_fetches_only_what_is_missing(hub: Hub, worker: Worker) -> None:
+    """Whole files of a failed download are kept."""
+    hub.repositories[NAME] = Repository(files := sharded())
+    last = "model-00003-of-00003.safetensors"
+    del (broken := dict(files))[last]
+    lay_cached(worker.cache, NAME, broken)
+    found = await worker.get()
+    assert contents(found) == files
+    assert hub.downloads == [last]
+
+
+async def test_tokenizer_adapter_and_model_are_each_fetched(hub: Hub, worker: Worker) -> None:
+    """Everything that the engine would otherwise ask the hub for."""
+    found = await worker.get("--lora-modules", "a=org/adapter", "--tokenizer", "org/model")
+    assert found.offline
+    adapter, tokenizer = Path(found.arguments[1].removeprefix("a=")), Path(found.arguments[3])
+    assert sorted(path.name for path in adapter.iterdir()) == sorted(ADAPTER)
+    assert (tokenizer / "tokenizer.json").is_file()
+
+
+async def test_a_gated_model_needs_the_token_and_gets_it(hub: Hub, worker: Worker) -> None:
+    """Without: one sentence that says what to do. With: the model."""
+    hub.repositories[NAME] = Repository(REPOSITORY, token="hf_right")
+    with pytest.raises(ConfigurationError) as told:
+        await worker.get()
+    (problem,) = told.value.problems
+    assert (problem.key, problem.value) == ("MODEL_NAME", NAME)
+    assert problem.change == (
+        "org/model is gated: accept its terms on the hub and set HF_TOKEN to a token of that account"
+    )
+    assert (await worker.get(HF_TOKEN="hf_right")).offline
+    assert hub.tokens == {"Bearer hf_right"}
+
+
+async def test_an_expired_token_that_nothing_needs_does_no_harm(hub: Hub, worker: Worker) -> None:
+    """The model is public: it is fetched without the token, and that is said."""
+    assert (await worker.get(HF_TOKEN="hf_expired")).offline
+    assert "org/model: the hub refuses HF_TOKEN; not needed here, so it was left out" in worker.said
+
+
+@pytest.mark.parametrize(
+    ("model", "arguments", "change"),
+    [
+        ("org/nothing", (), "org/nothing is not on the hub, or is private: correct the name, or set HF_TOKEN"),
+        (
+            NAME,
+            ("--revision", "gone"),
+            "org/model has no revision 'gone' (any more): correct or unset MODEL_REVISION",
+        ),
+    ],
+)
+async def test_what_the_hub_does_not_have_is_told(
+    worker: Worker, model: str, arguments: tuple[str, ...], change: str
+) -> None:
+    """As a problem of the setting that names it."""
+    with pytest.raises(ConfigurationError) as told:
+        await worker.get(*arguments, model=model)
+    assert told.value.problems[0].change.startswith(change)
+
+
+async def test_a_pinned_revision_is_the_one_that_is_fetched(hub: Hub, worker: Worker) -> None:
+    """By branch or by commit; the branch is remembered on disk."""
+    hub.repositories[NAME] = Repository(REPOSITORY, refs={"main": COMMIT, "v2": COMMIT})
+    found = await worker.get("--revision", "v2", "--code-revision", "v2")
+    assert (found.commit, found.arguments) == (COMMIT, ())
+    hub.requests.clear()
+    assert (await worker.get("--revision", "v2")).offline
+    assert (await worker.get("--revision", COMMIT)).offline
+    assert hub.requests == []
+
+
+async def test_a_hub_that_is_down_fails_with_its_address(hub: Hub, worker: Worker) -> None:
+    """Passing, not the settings' fault."""
+    hub.down = True
+    with pytest.raises(FetchFailed) as told:
+        await worker.get(HF_HUB_DOWNLOAD_TIMEOUT="2")
+    assert told.value.cause is Cause.UNREACHABLE
+    assert told.value.message.startswith(f"org/model could not be fetched from {hub.address}: ")
+
+
+async def test_a_model_larger_than_the_disk_is_refused_before_its_first_byte(hub: Hub, worker: Worker) -> None:
+    """With both sizes and what to change."""
+    hub.repositories[NAME] = Repository(REPOSITORY, told_sizes={"model.safetensors": 10**18})
+    with pytest.raises(FetchFailed) as told:
+        await worker.get()
+    assert told.value.cause is Cause.DISK
+    assert told.value.message.startswith("org/model needs 1000000000.0 GB more, ")
+    assert hub.downloads == []
+
+
+async def test_two_workers_on_one_empty_volume_download_once(hub: Hub, tmp_path: Path) -> None:
+    """The second waits, then finds everything on disk."""
+    workers = [Worker(hub, tmp_path), Worker(hub, tmp_path)]
+    hub.hold["model.safetensors"] = gate = Gate()
+    both = [asyncio.create_task(worker.get()) for worker in workers]
+    await asyncio.to_thread(hub.halfway.wait, 20)
+    await until_one_waits(workers)
+    gate.set()
+    first, second = await asyncio.gather(*both)
+    assert first.model == second.model
+    assert hub.sent["model.safetensors"] == len(BIG)
+    assert sorted(hub.downloads) == NEEDED
+
+
+async def test_a_worker_killed_halfway_leaves_the_other_able_to_finish(hub: Hub, tmp_path: Path) -> None:
+    """Its lock is taken over, and the file it had begun is fetched whole."""
+    workers = [Worker(hub, tmp_path), Worker(hub, tmp_path)]
+    hub.hold["model.safetensors"] = gate = Gate()
+    both = [asyncio.create_task(worker.get()) for worker in workers]
+    await asyncio.to_thread(hub.halfway.wait, 20)
+    waits = await until_one_waits(workers)
+    both[1 - waits].cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await both[1 - waits]
+    gate.set()
+    found = await both[waits]
+    assert hashlib.sha256(contents(found)["model.safetensors"]).digest() == hashlib.sha256(BIG).digest()
+
+
+async def until_one_waits(workers: list[Worker]) -> int:
+    """Which of the two says that it waits for the other."""
+    for _ in range(2000):
+        for number, worker in enumerate(workers):
+            if any("waiting for the worker that downloads it" in line for line in worker.said):
+                return number
+        await asyncio.sleep(0.01)
+    raise AssertionError([worker.said for worker in workers])
+
+
+async def test_a_volume_that_cannot_be_written_to_is_replaced_by_the_container_disk(
+    worker: Worker, tmp_path: Path
+) -> None:
+    """The model is served all the same, and the reason is said."""
+    found = await worker.get(BASE_PATH="/proc/no-volume")
+    assert found.model.startswith(str(tmp_path / "home" / ".cache" / "huggingface" / "hub"))
+    assert any("cannot be written to" in line for line in worker.said)
