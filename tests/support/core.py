@@ -1,0 +1,88 @@
+"""The worker core on an engine, without queue or gateway: a job's input in, what it said out."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from support.http import parse_events
+from worker_vllm.core.exchange import Patience
+from worker_vllm.engine.client import HttpEngine
+from worker_vllm.errors import WorkerError
+from worker_vllm.jobs.output import Output
+from worker_vllm.settings.model import JobSettings, Settings
+from worker_vllm.worker import Worker
+
+AT_ONCE = Patience(total_s=0)
+
+
+@dataclass
+class Said:
+    """What a job said: its outputs and, when it failed, its error."""
+
+    outputs: list[Output] = field(default_factory=list)
+    error: WorkerError | None = None
+
+    @property
+    def text(self) -> bytes:
+        """Every output joined."""
+        return b"".join(output.data for output in self.outputs)
+
+    @property
+    def items(self) -> list[Any]:
+        """Every output as a JSON value."""
+        return [json.loads(output.data) for output in self.outputs]
+
+    @property
+    def value(self) -> Any:
+        """The only output's JSON value, of a job that succeeded."""
+        assert self.error is None, self.error.to_json()
+        assert len(self.outputs) == 1
+        return self.items[0]
+
+    @property
+    def events(self) -> list[Any]:
+        """The data of every event of a stream of a job that succeeded."""
+        assert self.error is None, self.error.to_json()
+        return parse_events(self.text)
+
+    @property
+    def failure(self) -> dict[str, Any]:
+        """The error object that the job failed with."""
+        assert self.error is not None, f"succeeded with {self.text!r}"
+        found: dict[str, Any] = json.loads(self.error.to_json())
+        return found
+
+
+class Core:
+    """A worker on an engine."""
+
+    def __init__(self, worker: Worker) -> None:
+        self.worker = worker
+
+    async def run(self, given: Mapping[str, Any]) -> Said:
+        """Run a job with this input to its end."""
+        said = Said()
+        try:
+            async for output in self.worker.handle({"id": "job", "input": given}):
+                said.outputs.append(output)
+        except WorkerError as error:
+            said.error = error
+        return said
+
+    async def openai(self, route: str, body: Any = None, **fields: Any) -> Said:
+        """Run an OpenAI job."""
+        return await self.run({"openai_route": route, "openai_input": body, **fields})
+
+
+@contextlib.asynccontextmanager
+async def core_on(url: str, patience: Patience = AT_ONCE, **jobs: Any) -> AsyncIterator[Core]:
+    """A worker core on the engine at `url`, with these job settings."""
+    engine = HttpEngine(url)
+    try:
+        yield Core(Worker(engine, Settings(jobs=JobSettings(**jobs)), patience=patience))
+    finally:
+        await engine.aclose()
