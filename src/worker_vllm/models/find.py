@@ -15,7 +15,7 @@ from pathlib import Path
 
 from worker_vllm.errors import Problem
 from worker_vllm.models import cached, complete
-from worker_vllm.models.manifest import Manifest, ManifestError, read
+from worker_vllm.models.manifest import Baked, Manifest, ManifestError, read
 from worker_vllm.models.places import Places
 from worker_vllm.models.references import Reference, Role, is_path, localize, references, value
 from worker_vllm.settings.model import EngineSettings
@@ -82,16 +82,11 @@ def find(
     `fetched` are downloads already made: taken as they are, with a note where they lack something.
     """
     places = places or Places.from_environment(env, value(settings.arguments, "--download-dir"))
-    problems: list[Problem] = []
-    manifest = None
-    try:
-        manifest = read(places.manifest)
-    except ManifestError as error:
-        problems.append(Problem("WORKER_MANIFEST", str(places.manifest), "a manifest of baked models", str(error)))
+    manifest, problems = _read(places.manifest)
     main = Reference(Role.MODEL, settings.model, value(settings.arguments, "--revision"))
     notes: list[str] = []
     if manifest is not None and manifest.model is not None:
-        main, notes = _baked_main(manifest, main)
+        main, notes = _baked_main(manifest.model, main)
     search = _Search(manifest, places, settings, fetched or {})
     located = [search.locate(each) for each in (main, *references(settings.arguments))]
     problems += [problem for each in located if (problem := _problem(each, places, env))]
@@ -114,16 +109,22 @@ def find(
     )
 
 
+def _read(path: Path) -> tuple[Manifest | None, list[Problem]]:
+    """The manifest, or why the one that is there cannot be used."""
+    try:
+        return read(path), []
+    except ManifestError as error:
+        return None, [Problem("WORKER_MANIFEST", str(path), "a manifest of baked models", str(error))]
+
+
 def _environment(places: Places, env: Mapping[str, str], offline: bool) -> dict[str, str]:
     """The hub client's variables for the child; HF_HOME is the original's where the user set none."""
     found = {"HF_HUB_CACHE": str(places.target), "HF_HOME": env.get("HF_HOME", "").strip() or str(places.target)}
     return found | ({"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"} if offline else {})
 
 
-def _baked_main(manifest: Manifest, asked: Reference) -> tuple[Reference, list[str]]:
+def _baked_main(baked: Baked, asked: Reference) -> tuple[Reference, list[str]]:
     """The baked model in place of the one asked for, with a note where the two differ."""
-    baked = manifest.model
-    assert baked is not None
     notes = []
     if asked.name.lower() != baked.repo_id.lower():
         notes.append(f"MODEL_NAME={asked.name} is not served: this image has {baked.repo_id} inside, and that wins")
