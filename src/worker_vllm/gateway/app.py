@@ -10,6 +10,7 @@ from collections.abc import Callable
 from urllib.parse import urlsplit
 
 from worker_vllm.errors import NotFound, RequestError, WorkerError
+from worker_vllm.gateway.fault_api import FaultApi
 from worker_vllm.gateway.http import ClientGone, Receive, Request, Scope, Send, answer_error
 from worker_vllm.gateway.live import LiveEndpoint
 from worker_vllm.gateway.openai_api import OpenAIApi
@@ -47,6 +48,7 @@ class Gateway:
         self._worker_api = WorkerApi(options)
         self._public_api = PublicApi(options, new_id)
         self._openai_api = OpenAIApi(options, new_id)
+        self.faults = FaultApi() if options.faults else None
 
     def endpoint(self, name: str) -> LiveEndpoint:
         """The endpoint of that name. Raises NotFound when there are too many already."""
@@ -77,17 +79,26 @@ class Gateway:
             if request.method == "OPTIONS":
                 await request.answer(204)
                 return
-            await self._serve(request)
+            self._check_key(request)
+            await self._route(request)
         except ClientGone:
             pass
         except WorkerError as error:
-            await answer_error(request, error)
+            await answer_error(request, error, openai="/openai/" in request.path)
+
+    async def _route(self, request: Request) -> None:
+        if self.faults is None:
+            await self._serve(request)
+        elif request.path.startswith("/faults"):
+            await self.faults.control(request)
+        else:
+            operation = request.path.split("/", 4)[3:4]
+            await self.faults.serve(request, operation[0] if operation else "", self._serve)
 
     async def _serve(self, request: Request) -> None:
         parts = request.path.split("/", 5)
         if len(parts) < 4 or parts[1] != "v2":
             raise NotFound(f"{request.path}: expected /v2/{{endpoint}}/{{operation}}")
-        self._check_key(request)
         endpoint = self.endpoint(parts[2])
         operation, first, second = parts[3], parts[4] if len(parts) > 4 else "", parts[5] if len(parts) > 5 else ""
         if operation in self._worker_api.routes:

@@ -92,12 +92,16 @@ class Request:
         """One piece, on the wire when this returns or as soon as the other side reads."""
         await self._send({"type": "http.response.body", "body": piece, "more_body": more})
 
+    def answering(self, send: Send) -> Request:
+        """The same request with its answer going elsewhere."""
+        return Request(self.scope, self._receive, send)
+
     def abort(self) -> None:
         """Cut the connection without an answer."""
         self.scope["extensions"]["abort"]()
 
 
-async def answer_error(request: Request, error: WorkerError) -> None:
-    """The error as the platform words it: one sentence under `error`."""
-    body = json.dumps({"error": error.message}, ensure_ascii=False).encode()
-    await request.answer(error.status, body)
+async def answer_error(request: Request, error: WorkerError, *, openai: bool = False) -> None:
+    """The error as the platform words it, one sentence under `error`; as OpenAI clients expect it on their routes."""
+    body = error.to_body() if openai else json.dumps({"error": error.message}, ensure_ascii=False)
+    await request.answer(error.status, body.encode())

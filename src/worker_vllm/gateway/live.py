@@ -70,6 +70,12 @@ class LiveEndpoint:
         """The worker no longer waits."""
         self._takers.pop(taker, None)
 
+    def put_back(self, taker: Taker) -> None:
+        """The worker hung up: what it was given in this very moment never reached it."""
+        self.leave(taker)
+        for job in reversed(taker.jobs or []):
+            self.perform(self.state.store.put_back(job))
+
     def lose(self, worker_id: str) -> None:
         """This worker's process is known to be gone."""
         self._dismiss(worker_id)

@@ -12,7 +12,7 @@ from worker_vllm.gateway.job import Job
 from worker_vllm.gateway.live import LiveEndpoint
 from worker_vllm.gateway.options import GatewayOptions
 from worker_vllm.gateway.signals import Hold
-from worker_vllm.gateway.submit import read_submission
+from worker_vllm.gateway.submit import read_submission, ttl_seconds
 
 
 class PublicApi:
@@ -38,16 +38,15 @@ class PublicApi:
         """Queue a job; its id comes back at once."""
         payload = await request.json(self._options.limits.run_bytes)
         job_id = f"{self._new_id()}-u1"
-        submission = read_submission(payload, request.query(), self._options.jobs, sync=False)
+        submission = read_submission(payload, self._options.jobs, sync=False)
         endpoint.perform(endpoint.state.store.submit(job_id, submission, endpoint.clock()))
         await self._answer(request, {"id": job_id, "status": "IN_QUEUE"})
 
     async def runsync(self, request: Request, endpoint: LiveEndpoint, _: str) -> None:
         """Queue a job and wait for its end; the state it is in when the wait is over."""
         payload = await request.json(self._options.limits.runsync_bytes)
-        query = request.query()
-        wait_s = self._wait_s(query.get("wait"), self._options.waits.runsync_s)
-        submission = read_submission(payload, query, self._options.jobs, sync=True)
+        wait_s = self._wait_s(request.query().get("wait"), self._options.waits.runsync_s)
+        submission = read_submission(payload, self._options.jobs, sync=True)
         job_id = f"sync-{self._new_id()}-u1"
         endpoint.perform(endpoint.state.store.submit(job_id, submission, endpoint.clock()))
         job = endpoint.state.store.get(job_id)
@@ -57,7 +56,11 @@ class PublicApi:
     async def status(self, request: Request, endpoint: LiveEndpoint, job_id: str) -> None:
         """The status object as it is now."""
         await request.body(self._options.limits.run_bytes)
-        await self._answer(request, endpoint.state.store.get(job_id).to_client())
+        store = endpoint.state.store
+        if (ttl_ms := request.query().get("ttl")) is not None:
+            store.set_ttl(job_id, ttl_seconds(ttl_ms, 6))
+            endpoint.perform(())
+        await self._answer(request, store.get(job_id).to_client())
 
     async def status_sync(self, request: Request, endpoint: LiveEndpoint, job_id: str) -> None:
         """The status object, held until the job has ended."""

@@ -64,14 +64,17 @@ class Hold:
 
     async def until(self, reached: Callable[[], bool]) -> bool:
         """True once `reached()` is, asked again at every wake; False when the time is over. Raises ClientGone."""
-        while not reached():
-            self._watch()
-            if self._gone is not None and self._gone.done():
-                raise ClientGone
+        while not self._client_gone() and not reached():
             if self._expired:
                 return False
+            self._watch()
             await self._signals.wait(self._name)
         return True
+
+    def _client_gone(self) -> bool:
+        if self._gone is not None and self._gone.done():
+            raise ClientGone
+        return False
 
     def _watch(self) -> None:
         if self._gone is None:

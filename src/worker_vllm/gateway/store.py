@@ -6,6 +6,7 @@ A method changes the state and returns the effects that the change demands. Time
 from __future__ import annotations
 
 from collections import OrderedDict
+from dataclasses import replace
 from typing import Any
 
 from worker_vllm.errors import NotFound, RequestError
@@ -146,6 +147,12 @@ class Store:
         self.held_bytes += result.size
         return effects + self._end(job, Status.COMPLETED if result.error is None else Status.FAILED, now)
 
+    def set_ttl(self, job_id: str, ttl_s: float) -> None:
+        """From its submission on, the job lives this long. Raises NotFound."""
+        job = self.get(job_id)
+        job.submission = replace(job.submission, ttl_s=ttl_s)
+        self._arm(job)
+
     def cancel(self, job_id: str, now: float) -> list[Effect]:
         """The client no longer wants it. Raises NotFound; an ended job stays as it is."""
         job = self.get(job_id)
@@ -175,6 +182,15 @@ class Store:
             self._queue.pop(job_id)
             effects += self._end(self._jobs[job_id], Status.CANCELLED, now)
         return len(waiting), effects
+
+    def put_back(self, job: Job) -> list[Effect]:
+        """The worker never received it: it waits again as if nothing had happened."""
+        if job.status is not Status.IN_PROGRESS:
+            return []
+        self._release(job)
+        self._enqueue(job)
+        self._queue.move_to_end(job.id, last=False)
+        return [WorkQueued()]
 
     def requeue(self, job: Job, now: float) -> list[Effect]:
         """Its worker does not have it any more: wait for another, unless a client has seen a part of the answer."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -15,21 +14,21 @@ DAY_S = 86_400
 FORWARDED = ("webhook", "webhookV2", "policy", "s3Config")
 
 
-def read_submission(payload: Any, query: Mapping[str, str], policy: JobPolicy, *, sync: bool) -> Submission:
+def read_submission(payload: Any, policy: JobPolicy, *, sync: bool) -> Submission:
     """The submission of a /run or /runsync body. Raises RequestError 400 that names the field."""
     if not isinstance(payload, dict) or "input" not in payload:
         raise RequestError('the body has no "input": expected {"input": …}')
     asked = payload.get("policy") or {}
     if not isinstance(asked, dict):
         raise RequestError(f'"policy" is of type {type(asked).__name__}: expected an object')
-    ttl = query.get("ttl", asked.get("ttl"))
+    timeout, ttl = asked.get("executionTimeout"), asked.get("ttl")
     return Submission(
         input=json.dumps(payload["input"], ensure_ascii=False).encode(),
         sync=sync,
-        execution_timeout_s=_seconds(
-            "executionTimeout", asked.get("executionTimeout"), policy.execution_timeout_s, 5
-        ),
-        ttl_s=_seconds("ttl", ttl, policy.ttl_s, 6 if "ttl" in query else 10),
+        execution_timeout_s=policy.execution_timeout_s
+        if timeout is None
+        else _seconds("executionTimeout", timeout, 5),
+        ttl_s=policy.ttl_s if ttl is None else ttl_seconds(ttl, 10),
         webhook=_webhook(payload.get("webhook")),
         forwarded={key: payload[key] for key in FORWARDED if payload.get(key) is not None},
     )
@@ -47,15 +46,18 @@ def read_openai(route: str, body: bytes | None, policy: JobPolicy) -> Submission
     )
 
 
-def _seconds(name: str, value: Any, default_s: float, least_s: int) -> float:
-    if value is None:
-        return default_s
+def ttl_seconds(value: Any, least_s: int) -> float:
+    """A time to live that was given in milliseconds. Raises RequestError outside `least_s` to seven days."""
+    return _seconds("ttl", value, least_s)
+
+
+def _seconds(name: str, value: Any, least_s: int) -> float:
     try:
         seconds = float(value) / 1000
     except (TypeError, ValueError):
-        raise RequestError(f"policy.{name}={value!r}: expected milliseconds") from None
+        raise RequestError(f"{name}={value!r}: expected milliseconds") from None
     if not least_s <= seconds <= 7 * DAY_S:
-        raise RequestError(f"policy.{name}={value!r}: expected {least_s * 1000} to {7 * DAY_S * 1000} milliseconds")
+        raise RequestError(f"{name}={value!r}: expected {least_s * 1000} to {7 * DAY_S * 1000} milliseconds")
     return seconds
 
 

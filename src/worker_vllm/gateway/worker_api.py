@@ -119,8 +119,10 @@ class WorkerApi:
         try:
             with Hold(request, endpoint.signals, taker.signal, self._options.waits.take_s) as hold:
                 await self._poll(hold, endpoint, worker_id, lambda: taker.jobs is not None)
-        finally:
-            endpoint.leave(taker)
+        except BaseException:
+            endpoint.put_back(taker)
+            raise
+        endpoint.leave(taker)
         return taker.jobs or []
 
     async def _poll(self, hold: Hold, endpoint: LiveEndpoint, worker_id: str, reached: Callable[[], bool]) -> None:
