@@ -18,8 +18,8 @@ async def test_it_serves_on_a_socket_and_says_what_it_ignores(tmp_path: Path) ->
     """vLLM's own flags are accepted, and named; the names and limits that mean the same are obeyed."""
     socket = tmp_path / "e.sock"
     flags = ["--served-model-name", "a", "b", "--max-model-len", "99", "--block-size", "16"]
-    async with running([*COMMAND, "--uds", str(socket), *flags]) as process:
-        line = await process.line("echo engine: serving")
+    with running([*COMMAND, "--uds", str(socket), *flags]) as process:
+        line = process.line("echo engine: serving")
         assert "ignored, vLLM only: --block-size 16" in process.output()
         assert line.endswith(f"serving a, b at unix:{socket}")
         async with Http(f"unix:{socket}") as http:
@@ -30,12 +30,12 @@ async def test_it_serves_on_a_socket_and_says_what_it_ignores(tmp_path: Path) ->
 async def test_an_exit_is_sudden(tmp_path: Path) -> None:
     """The control channel's exit is a crash: no answer, the code asked for."""
     socket = tmp_path / "e.sock"
-    async with running([*COMMAND, "--uds", str(socket)]) as process:
-        await process.line("echo engine: serving")
+    with running([*COMMAND, "--uds", str(socket)]) as process:
+        process.line("echo engine: serving")
         async with Http(f"unix:{socket}") as http:
             with pytest.raises(aiohttp.ClientError):
                 await http.post("/echo/exit", {"code": 7})
-        assert await process.exit_code() == 7
+        assert process.exit_code() == 7
 
 
 def test_a_start_can_fail_as_scripted() -> None:

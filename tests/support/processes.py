@@ -2,91 +2,99 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import signal
-from collections.abc import AsyncIterator, Mapping, Sequence
+import subprocess
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
 
-STOP_GRACE_S = 10.0
+STOP_GRACE_S = 20.0
+START_TIMEOUT_S = 60.0
+# What a process under test may see of this one's environment: no variable that the worker would read as a setting.
+INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "VIRTUAL_ENV", "SSL_CERT_FILE", "LD_LIBRARY_PATH")
 
 
 class Process:
-    """A running process; everything it prints, both streams together, is kept."""
+    """A running process; everything it prints, both streams together, is kept.
 
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
-        self.process = process
+    Its methods block, so call those that wait through `asyncio.to_thread` when this process's own loop must run on.
+    """
+
+    def __init__(self, command: Sequence[str], environment: Mapping[str, str] | None = None) -> None:
+        inherited = {name: os.environ[name] for name in INHERITED if name in os.environ}
         self._lines: list[str] = []
-        self._news = asyncio.Event()
-        self._reading = asyncio.create_task(self._read())
+        self._news = threading.Condition()
+        self._process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env={**inherited, "PYTHONUNBUFFERED": "1", **(environment or {})},
+            start_new_session=True,
+        )
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
 
     @property
     def pid(self) -> int:
-        """The process id, which is the group's too."""
-        return self.process.pid
+        """The process id, which is its group's too."""
+        return self._process.pid
 
-    async def _read(self) -> None:
-        assert self.process.stdout is not None
-        async for line in self.process.stdout:
-            self._lines.append(line.decode(errors="replace").rstrip())
-            self._announce()
-        self._announce()
-
-    def _announce(self) -> None:
-        self._news.set()
-        self._news = asyncio.Event()
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        with self._process.stdout as stream:
+            for line in stream:
+                with self._news:
+                    self._lines.append(line.decode(errors="replace").rstrip())
+                    self._news.notify_all()
 
     def output(self) -> str:
         """Everything printed so far."""
-        return "\n".join(self._lines)
+        with self._news:
+            return "\n".join(self._lines)
 
-    async def line(self, part: str) -> str:
+    def line(self, part: str, timeout_s: float = START_TIMEOUT_S) -> str:
         """The first line that contains `part`, once it is printed; fails when the process ends without it."""
-        seen = 0
-        while True:
-            for line in self._lines[seen:]:
-                if part in line:
-                    return line
-            seen = len(self._lines)
-            if self._reading.done():
-                raise AssertionError(f"ended without printing {part!r}:\n{self.output()}")
-            await self._news.wait()
+        deadline = time.monotonic() + timeout_s
+        with self._news:
+            while True:
+                found = next((line for line in self._lines if part in line), None)
+                if found is not None:
+                    return found
+                over = self._process.poll() is not None and not self._reader.is_alive()
+                if over or time.monotonic() > deadline:
+                    state = "ended" if over else f"is up for {timeout_s:.0f} s"
+                    text = "\n".join(self._lines)
+                    raise AssertionError(f"the process {state} without printing {part!r}:\n{text}")
+                self._news.wait(0.5)
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to the process alone."""
-        self.process.send_signal(number)
+        self._process.send_signal(number)
 
-    async def exit_code(self) -> int:
-        """The exit code, once it is over."""
-        await self._reading
-        return await self.process.wait()
+    def exit_code(self, timeout_s: float = STOP_GRACE_S) -> int:
+        """The exit code, once it is over. Raises subprocess.TimeoutExpired when it does not end."""
+        code = self._process.wait(timeout_s)
+        self._reader.join(timeout_s)
+        return code
 
-    async def stop(self) -> int:
+    def stop(self) -> int:
         """SIGTERM, a grace time, then SIGKILL for the whole group; the exit code."""
-        if self.process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                self.process.terminate()
-        try:
-            return await asyncio.wait_for(self.exit_code(), STOP_GRACE_S)
-        except TimeoutError:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self.pid, signal.SIGKILL)
-            return await self.exit_code()
+        self._process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(STOP_GRACE_S)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
+        return self.exit_code()
 
 
-@contextlib.asynccontextmanager
-async def running(command: Sequence[str], environment: Mapping[str, str] | None = None) -> AsyncIterator[Process]:
-    """A process for the length of the block; `environment` is added to this process's own."""
-    started = await asyncio.create_subprocess_exec(
-        *command,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-        env={**os.environ, **(environment or {})},
-        start_new_session=True,
-    )
-    process = Process(started)
+@contextlib.contextmanager
+def running(command: Sequence[str], environment: Mapping[str, str] | None = None) -> Iterator[Process]:
+    """A process for the length of the block, with `environment` and little else."""
+    process = Process(command, environment)
     try:
         yield process
     finally:
-        await process.stop()
+        process.stop()

@@ -144,7 +144,8 @@ class EchoApp:
         if path == "/detokenize":
             return {"prompt": vocabulary.decode(fields.token_ids(body, "tokens"), markers=True)}
         if path == "/v1/messages/count_tokens":
-            return {"input_tokens": len(requests.messages_prompt(body)), "context_management": None}
+            count = len(requests.messages_prompt(body))
+            return {"input_tokens": count, "context_management": {"original_input_tokens": count}}
         if "messages" in body:
             generation_prompt = body.get("add_generation_prompt") is not False
             found = vocabulary.render(fields.messages(body), generation_prompt=generation_prompt)

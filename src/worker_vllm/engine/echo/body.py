@@ -7,14 +7,16 @@ from typing import Any
 
 from worker_vllm.engine.echo import tokens as vocabulary
 from worker_vllm.engine.echo.generation import Limits
-from worker_vllm.errors import NotFound, RequestError
+from worker_vllm.engine.echo.http import error_body
+from worker_vllm.errors import EngineAnswer, NotFound, RequestError
 
 MAX_STOP_STRINGS = 4  # vLLM 0.32's VLLM_MAX_STOP_STRINGS
 
 
-def invalid(param: str, message: str) -> RequestError:
+def invalid(param: str, message: str) -> EngineAnswer:
     """A 400 in the shape of vLLM's validation errors."""
-    return RequestError(f"1 validation error:\n  {message} (body.{param})", param=f"body.{param}")
+    message = f"1 validation error:\n  {{'loc': 'body.{param}', 'msg': '{message}'}}"
+    return EngineAnswer(400, error_body(400, message, param=f"body.{param}")["error"])
 
 
 def whole(body: Mapping[str, Any], name: str, default: int, least: int = 0) -> int:
@@ -25,9 +27,8 @@ def whole(body: Mapping[str, Any], name: str, default: int, least: int = 0) -> i
     if isinstance(value, bool) or not isinstance(value, int):
         raise invalid(name, "Input should be a valid integer")
     if value < least:
-        raise RequestError(
-            f"{name} must be at least {least}, got {value}. (parameter={name}, value={value})", param=name
-        )
+        place = f" (parameter={name}, value={value})" if name != "n" else ""
+        raise RequestError(f"{name} must be at least {least}, got {value}.{place}", param=name if place else None)
     return value
 
 
@@ -46,7 +47,8 @@ def check_model(body: Mapping[str, Any], served: Sequence[str]) -> str:
     if name is not None and not isinstance(name, str):
         raise invalid("model", "Input should be a valid string")
     if name and name not in served:
-        raise NotFound(f"The model `{name}` does not exist.", param="model")
+        aliases = ", ".join(served)
+        raise NotFound(f"The model `{name}` does not exist. Valid aliases: {aliases}.", param="model")
     return name or served[0]
 
 
@@ -82,7 +84,7 @@ def messages(body: Mapping[str, Any], name: str = "messages") -> list[dict[str, 
     if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
         raise invalid(name, "Input should be a valid list of messages")
     if not value:
-        raise RequestError("At least one message is required", param=name)
+        raise RequestError("Cannot apply chat template to an empty conversation. Provide at least one message.")
     return value
 
 
@@ -90,7 +92,9 @@ def prompts(body: Mapping[str, Any]) -> tuple[tuple[int, ...], ...]:
     """The prompts of a completion, as tokens: a text, a list of texts, token ids or a list of those."""
     value = body.get("prompt")
     if value is None or value in ("", []):
-        raise RequestError("Either prompt or prompt_embeds must be provided and non-empty.", param="prompt")
+        raise RequestError(
+            "Either prompt or prompt_embeds must be provided and non-empty. (parameter=prompt)", param="prompt"
+        )
     if isinstance(value, str):
         return (tuple(vocabulary.encode(value)),)
     if not isinstance(value, list):

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
-from worker_vllm.errors import RequestError
+from worker_vllm.errors import EngineAnswer
 
 Send = Callable[[Mapping[str, Any]], Awaitable[None]]
 Receive = Callable[[], Awaitable[Mapping[str, Any]]]
@@ -27,15 +27,17 @@ class Request:
     body: bytes
 
     def json(self) -> dict[str, Any]:
-        """The body as a JSON object. Raises RequestError in vLLM's words otherwise."""
+        """The body as a JSON object. Raises EngineAnswer in vLLM's shape otherwise."""
         if self.headers.get("content-type", "").lower().split(";")[0] != "application/json":
-            raise RequestError("Unsupported Media Type: Only 'application/json' is allowed")
+            raise _invalid("Unsupported Media Type: Only 'application/json' is allowed")
         try:
             body = json.loads(self.body)
-        except ValueError as error:
-            raise RequestError(f"1 validation error:\n  JSON decode error: {error}", param="body") from error
+        except json.JSONDecodeError as error:
+            raise _invalid(f"JSON decode error: {error}", f"body.{error.pos}") from error
+        except UnicodeDecodeError as error:
+            raise _invalid(f"JSON decode error: {error}") from error
         if not isinstance(body, dict):
-            raise RequestError("1 validation error:\n  Input should be a valid dictionary", param="body")
+            raise _invalid("Input should be a valid dictionary")
         return body
 
 
@@ -74,6 +76,10 @@ class Reply:
         """
         transport: asyncio.Transport = self.send.__self__.transport  # type: ignore[attr-defined]
         transport.abort()
+
+
+def _invalid(message: str, param: str = "body") -> EngineAnswer:
+    return EngineAnswer(400, error_body(400, f"1 validation error:\n  {message}", param=param)["error"])
 
 
 def dump(value: Any) -> bytes:

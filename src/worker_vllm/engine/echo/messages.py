@@ -91,7 +91,7 @@ class Messages:
             "role": "assistant",
             "content": [*blocks, {"type": "text", "text": deltas[0].text.removeprefix(thought)}],
             "model": self.answer.model,
-            **self._stop(deltas[0]),
+            **{name: value for name, value in self._stop(deltas[0]).items() if value is not None},
             "usage": {
                 "input_tokens": self.answer.generation.prompt_tokens,
                 "output_tokens": sum(self.answer.made),

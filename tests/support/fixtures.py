@@ -1,0 +1,42 @@
+"""Session fixtures: one echo stack, one real engine, one stack over it, each started at most once and when needed.
+
+Processes are held by threads, not by an event loop, so every test may use them from its own loop.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from support.real import real_engine_process
+from support.stack import Stack, serve, serve_echo
+
+
+@pytest.fixture(scope="session")
+def echo_stack() -> Iterator[Stack]:
+    """Gateway and a worker over the echo engine."""
+    with serve_echo() as up:
+        yield up
+
+
+@pytest.fixture(scope="session")
+def real_engine() -> Iterator[str]:
+    """The address of vLLM serving the embedded model as `parrot`: `unix:/path`.
+
+    TEST_ENGINE_URL names one that is running already, which saves its start and is left alone.
+    """
+    running = os.environ.get("TEST_ENGINE_URL")
+    if running:
+        yield running
+        return
+    with real_engine_process() as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def real_stack(real_engine: str) -> Iterator[Stack]:
+    """Gateway and a worker over the real engine."""
+    with serve(real_engine, "parrot") as up:
+        yield up
