@@ -31,6 +31,7 @@ class Repository:
     commit: str = COMMIT
     refs: Mapping[str, str] = field(default_factory=lambda: {"main": COMMIT})
     token: str | None = None  # gated: anyone may list it, only this token may read the files
+    wrong: dict[str, bytes] = field(default_factory=dict)  # files whose content is not what the listing says
     told_sizes: Mapping[str, int] = field(default_factory=dict)  # instead of the true ones, in the listing
 
 
@@ -90,7 +91,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(HTTPStatus.OK, json.dumps(entries if matched["kind"] == "tree" else info).encode())
 
     def _file(self, repository: Repository, name: str) -> None:
-        content = repository.files.get(name)
+        content = repository.wrong.get(name, repository.files.get(name))
         if content is None:
             return self._refuse(HTTPStatus.NOT_FOUND, "EntryNotFound")
         start = int((self.headers.get("Range") or "bytes=0-").removeprefix("bytes=").rstrip("-"))
@@ -98,7 +99,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(content) - start))
         if start:
             self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
-        self.send_header("ETag", f'"{_identity(content)}"')
+        listed = repository.files.get(name, content)
+        self.send_header("ETag", f'"{hashlib.sha256(listed).hexdigest() if _large(name) else _identity(listed)}"')
         self.send_header("X-Repo-Commit", repository.commit)
         self.end_headers()
         if self.command == "GET":
@@ -141,10 +143,14 @@ def _identity(content: bytes) -> str:
     return hashlib.sha1(content).hexdigest()
 
 
+def _large(name: str) -> bool:
+    return name.endswith((".safetensors", ".bin"))
+
+
 def _entry(name: str, content: bytes, size: int) -> dict[str, object]:
     """A file in the tree listing; weights as the hub lists large files, with their SHA-256."""
     entry: dict[str, object] = {"type": "file", "path": name, "size": size, "oid": _identity(content)}
-    if name.endswith((".safetensors", ".bin")):
+    if _large(name):
         entry["lfs"] = {"oid": hashlib.sha256(content).hexdigest(), "size": size, "pointerSize": 130}
     return entry
 

@@ -13,9 +13,7 @@ import os
 import shutil
 import signal
 import sys
-import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +21,7 @@ from typing import Any
 from worker_vllm.models import cached, complete, hub
 from worker_vllm.models.find import missing
 from worker_vllm.models.lock import DownloadLock, Pace
+from worker_vllm.models.progress import every, told_size
 from worker_vllm.models.references import Reference, Role
 
 PR_SET_PDEATHSIG = 1
@@ -88,7 +87,12 @@ def fetch(request: Request, token: str | None, say: Say, pace: Pace) -> Path:
         if token and plan.token is False:
             say({"event": "note", "text": "the hub refuses HF_TOKEN; not needed here, so it was left out"})
         _check_room(plan, target)
-        with _progress(target / folder, plan, say):
+        before = _bytes_below(target / folder)
+
+        def progress() -> None:
+            say({"event": "progress", "bytes": _bytes_below(target / folder) - before, "total": plan.size})
+
+        with every(PROGRESS_S, progress):
             return hub.into_cache(plan, target)
 
 
@@ -127,11 +131,9 @@ def _check_room(plan: hub.Plan, target: Path) -> None:
     )
     needed, free = plan.size - there, shutil.disk_usage(target).free
     if needed + SPARE_BYTES > free:
-        raise hub.HubError(
-            hub.Cause.DISK,
-            f"{plan.reference.name} needs {_size(needed)} more, {target} has {_size(free)} free: make the container "
-            f"disk or the volume larger, or point BASE_PATH or DOWNLOAD_DIR at a larger one",
-        )
+        room = f"{plan.reference.name} needs {told_size(needed)} more, {target} has {told_size(free)} free"
+        change = "make the container disk or the volume larger, or point BASE_PATH or DOWNLOAD_DIR at a larger one"
+        raise hub.HubError(hub.Cause.DISK, f"{room}: {change}")
 
 
 def _remove_leftovers(repository: Path) -> None:
@@ -148,34 +150,11 @@ def _remove_leftovers(repository: Path) -> None:
             partial.unlink(missing_ok=True)
 
 
-@contextmanager
-def _progress(repository: Path, plan: hub.Plan, say: Say) -> Iterator[None]:
-    """Say every few seconds how many bytes are on disk, whatever transfer the library has chosen."""
-    done = threading.Event()
-    before = _bytes_below(repository)
-
-    def watch() -> None:
-        while not done.wait(PROGRESS_S):
-            say({"event": "progress", "bytes": _bytes_below(repository) - before, "total": plan.size})
-
-    watcher = threading.Thread(target=watch, daemon=True, name="download-progress")
-    watcher.start()
-    try:
-        yield
-    finally:
-        done.set()
-        watcher.join()
-
-
 def _bytes_below(repository: Path) -> int:
     try:
         return sum(entry.stat().st_size for entry in os.scandir(repository / "blobs"))
     except OSError:
         return 0
-
-
-def _size(count: int) -> str:
-    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
 
 
 def main() -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
@@ -69,6 +69,15 @@ class FoundModel:
     def offline(self) -> bool:
         """Whether everything is on disk, so that the hub is not asked at all."""
         return not self.downloads and self.source is not Source.STORE
+
+    def onto(self, settings: EngineSettings) -> EngineSettings:
+        """The settings with which this model is started: names for callers kept, everything on disk as paths."""
+        return replace(
+            settings,
+            model=self.model,
+            arguments=self.arguments,
+            environment={**settings.environment, **self.environment},
+        )
 
 
 def find(

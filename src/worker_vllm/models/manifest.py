@@ -46,10 +46,12 @@ class Manifest:
         return next((baked for baked in self.models if baked.role is Role.MODEL), None)
 
     def get(self, role: Role, repo_id: str) -> Baked | None:
-        """What was baked for this use under this repository id, in any letter case."""
-        for baked in self.models:
-            if baked.role is role and baked.repo_id.lower() == repo_id.lower():
-                return baked
+        """What was baked for this use under this repository id, in any letter case; a model has its own tokenizer."""
+        roles = (role, Role.MODEL) if role is Role.TOKENIZER else (role,)
+        for wanted in roles:
+            for baked in self.models:
+                if baked.role is wanted and baked.repo_id.lower() == repo_id.lower():
+                    return baked
         return None
 
     def locate(self, baked: Baked) -> Path:

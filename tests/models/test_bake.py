@@ -1,0 +1,200 @@
+"""`worker-vllm bake` with the real hub client: what goes into the image, and what must not."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hub.repositories import ADAPTER, COMMIT, MODEL, TOKENIZER, lay_cached, safetensors, sharded, text
+from hub.server import Hub, Repository, serving
+
+from worker_vllm.models.find import FoundModel, Source, find
+from worker_vllm.settings.model import EngineSettings
+
+NAME = "org/Model"
+WHOLE = {**sharded(), "modeling_x.py": b"", "chat_template.jinja": b"{{ messages }}"}
+REPOSITORY = {**WHOLE, "pytorch_model.bin": b"x" * 100, "original/consolidated.00.pth": b"x", "README.md": b"#"}
+
+pytestmark = pytest.mark.timeout(60)
+
+
+@pytest.fixture
+def hub() -> Iterator[Hub]:
+    repositories = {
+        "org__Model": Repository(REPOSITORY),
+        "org__adapter": Repository(ADAPTER),
+        "org__tokenizer": Repository({**TOKENIZER, "model.safetensors": safetensors()}),
+        "org__draft": Repository(MODEL),
+    }
+    with serving(**repositories) as running:
+        yield running
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> Path:
+    return tmp_path / "opt" / "worker-vllm" / "model"
+
+
+def bake(hub: Hub, image: Path, *options: str, **env: str) -> subprocess.CompletedProcess[str]:
+    """The command as the Dockerfile runs it."""
+    command = [str(Path(sys.executable).parent / "worker-vllm"), "bake", *options]
+    environment = {"HF_ENDPOINT": hub.address, "WORKER_MANIFEST": str(image / "manifest.json"), "PATH": "/usr/bin"}
+    environment |= {"HOME": str(image.parent / "home"), "MODEL_NAME": NAME, **env}
+    return subprocess.run(command, check=False, env=environment, capture_output=True, text=True, timeout=50)
+
+
+def tree(directory: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(directory).as_posix(): path.read_bytes() for path in directory.rglob("*") if path.is_file()
+    }
+
+
+def start(image: Path, *arguments: str, model: str = NAME, **env: str) -> FoundModel:
+    env = {"WORKER_MANIFEST": str(image / "manifest.json"), **env}
+    return find(EngineSettings(model=model, arguments=arguments), env)
+
+
+def test_exactly_what_is_needed_is_baked_and_listed(hub: Hub, image: Path) -> None:
+    """One weight format as plain files, and a manifest with the repository, its commit and every size."""
+    done = bake(hub, image, "--check-hashes")
+    assert (done.returncode, done.stderr) == (0, "")
+    manifest = json.loads((image / "manifest.json").read_text())
+    assert manifest == {
+        "format": 1,
+        "models": [
+            {
+                "role": "model",
+                "repo_id": NAME,
+                "commit": COMMIT,
+                "path": "model/org--Model",
+                "files": {name: len(content) for name, content in sorted(WHOLE.items())},
+                "revision": None,
+            }
+        ],
+    }
+    assert tree(image / "model" / "org--Model") == WHOLE
+    assert not [path for path in image.rglob("*") if path.is_symlink()]
+    assert not (image.parent / "home").exists()
+
+
+def test_the_baked_model_serves_under_its_name_without_the_hub(hub: Hub, image: Path) -> None:
+    """Whatever is mounted over BASE_PATH, and however the name is spelt."""
+    assert bake(hub, image).returncode == 0
+    volume = image.parent / "volume"
+    lay_cached(volume / "huggingface-cache" / "hub", NAME, MODEL)
+    found = start(image, "--revision", "main", model="org/model", BASE_PATH=str(volume))
+    assert (found.model, found.name) == (str(image / "model" / "org--Model"), NAME)
+    assert (found.source, found.commit, found.offline) == (Source.BAKED, COMMIT, True)
+    assert found.environment["HF_HUB_OFFLINE"] == "1"
+
+
+def test_adapters_tokenizer_and_draft_are_baked_too(hub: Hub, image: Path) -> None:
+    """By the variables that a start reads; at run time each is given to the engine as a path in the image."""
+    modules = json.dumps([{"name": "a", "path": "org/adapter"}])
+    draft = json.dumps({"model": "org/draft", "num_speculative_tokens": 3})
+    done = bake(hub, image, TOKENIZER_NAME="org/tokenizer", LORA_MODULES=modules, SPECULATIVE_CONFIG=draft)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert sorted(path.parent.name + "/" + path.name for path in image.glob("*/*")) == [
+        "adapter/org--adapter",
+        "draft/org--draft",
+        "model/org--Model",
+        "tokenizer/org--tokenizer",
+    ]
+    assert not (image / "tokenizer" / "org--tokenizer" / "model.safetensors").exists()
+    found = start(image, "--tokenizer", "org/tokenizer", "--lora-modules", "a=org/adapter")
+    assert found.offline
+    assert found.arguments == (
+        *("--tokenizer", str(image / "tokenizer" / "org--tokenizer")),
+        *("--lora-modules", f"a={image / 'adapter' / 'org--adapter'}"),
+    )
+
+
+def test_without_a_model_nothing_is_baked(hub: Hub, image: Path) -> None:
+    """The step of the plain image: it succeeds and leaves nothing."""
+    done = bake(hub, image, MODEL_NAME="")
+    assert (done.returncode, done.stdout) == (0, "MODEL_NAME is not set: no model goes into this image\n")
+    assert not image.exists()
+
+
+def test_a_gated_model_takes_the_build_secret_and_leaves_no_trace_of_it(
+    hub: Hub, image: Path, tmp_path: Path
+) -> None:
+    """The token is in no file of the result and in no line of the build's log."""
+    token = "hf_CANARYcanaryCANARY"
+    hub.repositories[NAME] = Repository(REPOSITORY, token=token)
+    refused = bake(hub, image)
+    assert refused.returncode == 1
+    assert refused.stderr.startswith("org/Model is gated: accept its terms")
+    assert not (image / "manifest.json").exists()
+    secret = tmp_path / "secret"
+    secret.write_text(token + "\n")
+    done = bake(hub, image, "--token-file", str(secret))
+    assert done.returncode == 0
+    assert hub.tokens == {f"Bearer {token}"}
+    assert token not in done.stdout + done.stderr
+    assert not [name for name, content in tree(tmp_path).items() if token.encode() in content and name != "secret"]
+
+
+def test_a_bake_that_broke_off_continues(hub: Hub, image: Path) -> None:
+    """The second run fetches what is missing, and only that; until then no manifest claims a model."""
+    last = "model-00003-of-00003.safetensors"
+    content = hub.repositories[NAME].files
+    hub.repositories[NAME] = Repository({name: each for name, each in content.items() if name != last})
+    first = bake(hub, image)
+    assert first.returncode == 1
+    assert f"{last} is missing" in first.stderr
+    assert not (image / "manifest.json").exists()
+    hub.repositories[NAME] = Repository(content)
+    hub.requests.clear()
+    assert bake(hub, image).returncode == 0
+    assert last in hub.downloads
+    assert not [name for name in hub.downloads if name.endswith(".safetensors") and name != last]
+
+
+REFUSED = {
+    "only the other framework's weights": (
+        {"config.json": b"{}", "tf_model.h5": b"x", **TOKENIZER},
+        "no weights (*.safetensors, *.bin, *.pt)",
+    ),
+    "a cut shard on the hub itself": (
+        {**MODEL, "model.safetensors": safetensors()[:-1]},
+        "bytes, its header says",
+    ),
+    "code in another repository": (
+        {**MODEL, "config.json": text({"auto_map": {"AutoModel": "org/code--m.Model"}})},
+        "its code lies in another repository (org/code), which offline cannot be read",
+    ),
+    "code that is missing": (
+        {**MODEL, "config.json": text({"auto_map": {"AutoModel": "m.Model"}})},
+        "m.py is missing (named by auto_map)",
+    ),
+    "nothing": ({}, "holds no file that this use needs (model)"),
+}
+
+
+@pytest.mark.parametrize(("files", "reason"), REFUSED.values(), ids=REFUSED)
+def test_a_model_that_could_not_serve_is_not_baked(
+    hub: Hub, image: Path, files: dict[str, bytes], reason: str
+) -> None:
+    """The build fails with the reason, not the first start."""
+    hub.repositories[NAME] = Repository(files)
+    done = bake(hub, image)
+    assert done.returncode == 1
+    assert reason in done.stderr
+    assert not (image / "manifest.json").exists()
+
+
+def test_a_changed_file_is_found_by_its_hash(hub: Hub, image: Path) -> None:
+    """--check-hashes compares with what the hub lists, sizes being equal."""
+    assert bake(hub, image).returncode == 0
+    other = bytearray(safetensors())
+    other[-1] ^= 1
+    hub.repositories[NAME].wrong["model-00001-of-00003.safetensors"] = bytes(other)
+    (image / "model" / "org--Model" / "model-00001-of-00003.safetensors").unlink()
+    done = bake(hub, image, "--check-hashes")
+    assert done.returncode == 1
+    assert "model-00001-of-00003.safetensors has another SHA-256 than the hub lists" in done.stderr
