@@ -4,26 +4,36 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import random
 import signal
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from itertools import pairwise
 from typing import Any
 
 import uvloop
 
-from worker_vllm.engine.base import Engine
+from worker_vllm.engine.base import Engine, EngineRequest
 from worker_vllm.engine.client import HttpEngine
+from worker_vllm.engine.patience import PatientEngine
 from worker_vllm.engine.process import EngineProcess
 from worker_vllm.engine.supervisor import State, Supervisor
-from worker_vllm.serverless.loop import QueueLoop
+from worker_vllm.errors import WorkerError
+from worker_vllm.observe.load import EngineLoad, parse_load
+from worker_vllm.serverless.admission import Admission
+from worker_vllm.serverless.loop import QueueLoop, Surroundings
 from worker_vllm.serverless.platform import HttpPlatform
+from worker_vllm.serverless.watchdog import Patience, Watchdog
 from worker_vllm.settings.model import EngineKind, Settings
 from worker_vllm.worker import Worker
 
 log = logging.getLogger(__name__)
 
 EXIT_ENGINE = 1
+EXIT_WEDGED = 70
 EXIT_FORCED = 130
+LOAD_TIMEOUT_S = 2.0
 
 
 def serve_queue(settings: Settings, environment: Mapping[str, str], process: EngineProcess | None) -> int:
@@ -39,20 +49,55 @@ async def _serve(settings: Settings, environment: Mapping[str, str], process: En
             return 0
         if engine is None:
             return EXIT_ENGINE
-        platform = HttpPlatform(settings.queue.api_key.reveal())
-        queue = QueueLoop(Worker(engine, settings).handle, settings.queue, platform)
-        running = asyncio.create_task(queue.run(), name="queue")
+        watchdog = Watchdog(Patience(), lambda: os._exit(EXIT_WEDGED))
+        watchdog.start()
         try:
-            await first_of(running, stop)
-            queue.drain()
-            await first_of(running, force)
-            return EXIT_FORCED if force.is_set() else 0
+            return await serve_jobs(engine, settings, stop, force)
         finally:
-            running.cancel()
-            await asyncio.wait([running])
-            platform.close()
-            if not running.cancelled():
-                running.result()
+            watchdog.stop()
+
+
+async def serve_jobs(engine: Engine, settings: Settings, stop: asyncio.Event, force: asyncio.Event) -> int:
+    """Serve jobs with `engine` until `stop` and a drain, or `force`; the exit status."""
+    platform = HttpPlatform(settings.queue.api_key.reveal())
+    admission = Admission(settings.queue.max_concurrency, known_capacity(settings.engine.arguments))
+    worker = Worker(PatientEngine(engine, admission.refused, random.random), settings)
+    around = Surroundings(admission, lambda: engine_load(engine))
+    queue = QueueLoop(worker.handle, settings.queue, platform, around)
+    running = asyncio.create_task(queue.run(), name="queue")
+    try:
+        await first_of(running, stop)
+        queue.drain()
+        await first_of(running, force)
+        return EXIT_FORCED if force.is_set() else 0
+    finally:
+        running.cancel()
+        await asyncio.wait([running])
+        platform.close()
+        if not running.cancelled():
+            running.result()
+
+
+async def engine_load(engine: Engine) -> EngineLoad | None:
+    """What the engine's metrics say of its load; None when it tells nothing."""
+    with suppress(WorkerError, TimeoutError):
+        async with asyncio.timeout(LOAD_TIMEOUT_S):
+            response = await engine.request(EngineRequest("GET", "/metrics"))
+            try:
+                if response.status == 200:
+                    return parse_load((await response.read()).decode("utf-8", "replace"))
+            finally:
+                response.close()
+    return None
+
+
+def known_capacity(arguments: Sequence[str]) -> int | None:
+    """How many sequences the engine was told to run at once; None where it decides by itself."""
+    words = [word for argument in arguments for word in argument.split("=", 1)]
+    for name, value in pairwise(words):
+        if name == "--max-num-seqs" and value.isdecimal() and int(value) > 0:
+            return int(value)
+    return None
 
 
 def with_signals(on_signal: Callable[[], None]) -> None:

@@ -11,7 +11,7 @@ import pytest
 from serverless.memory_platform import SETTINGS, MemoryPlatform
 
 from worker_vllm.serverless.execution import Handler
-from worker_vllm.serverless.loop import QueueLoop
+from worker_vllm.serverless.loop import QueueLoop, Surroundings
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ async def serve(platform: MemoryPlatform) -> AsyncIterator[Serve]:
     running: list[asyncio.Task[None]] = []
 
     def start(handler: Handler, **settings: Any) -> tuple[QueueLoop, asyncio.Task[None]]:
-        loop = QueueLoop(handler, replace(SETTINGS, **settings), platform, rand=lambda: 0.0)
+        loop = QueueLoop(handler, replace(SETTINGS, **settings), platform, Surroundings(random=lambda: 0.0))
         running.append(asyncio.create_task(loop.run()))
         return loop, running[-1]
 

@@ -3,69 +3,117 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
+import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from worker_vllm.errors import RequestError
 from worker_vllm.serverless import wire
 from worker_vllm.serverless.exchange import NoAnswer, NotSent
 from worker_vllm.serverless.pace import BROKEN, is_refused_for_now, retry_after_s
 from worker_vllm.serverless.platform import Platform
+from worker_vllm.serverless.spool import Result, Spool
 
 log = logging.getLogger(__name__)
 
 POST_TIMEOUT_S = 120.0
+SPOOL_AFTER_S = 1.0
 LARGE_BYTES = 1_000_000  # a smaller result is not refused for its size
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
-    """What a job ends with: where it goes, the body, and until when (event loop time) anybody may want it."""
-
-    job_id: str
-    url: str
-    body: bytes
-    wanted_until: float
-
-    def __str__(self) -> str:
-        digest = hashlib.sha256(self.body).hexdigest()[:16]
-        return f"job={self.job_id} bytes={len(self.body)} sha256={digest}"
-
-
 class Delivery:
-    """Delivers final results; `random` spreads the retries."""
+    """Delivers final results. One that is not accepted within a second is spooled until it is.
 
-    def __init__(self, platform: Platform, random: Callable[[], float]) -> None:
+    `held_bytes` is the size of all results that are still here.
+    """
+
+    def __init__(self, platform: Platform, spool: Spool | None, random: Callable[[], float]) -> None:
+        self.held_bytes = 0
         self._platform = platform
+        self._spool = spool
         self._random = random
 
     async def deliver(self, result: Result) -> None:
-        """Return once the platform has accepted the result or will never want it."""
+        """Return once the platform has accepted the result or will never want it.
+
+        A result that is slow to be accepted is spooled meanwhile; when this is cancelled, call `keep` or `forget`.
+        """
         loop = asyncio.get_running_loop()
+        keeping: list[asyncio.Future[bool]] = []
+        self.held_bytes += len(result.body)
+        timer = None
+        if self._spool is not None:
+            timer = loop.call_later(
+                SPOOL_AFTER_S, lambda keep: keeping.append(loop.run_in_executor(None, keep, result)), self._spool.keep
+            )
+        try:
+            await self._insist(result)
+        finally:
+            self.held_bytes -= len(result.body)
+            if timer is not None:
+                timer.cancel()
+            if keeping:
+                await asyncio.shield(keeping[0])
+        if keeping and self._spool is not None:
+            await asyncio.to_thread(self._spool.forget, result.job_id)
+
+    def keep(self, result: Result) -> None:
+        """This process ends: leave the result to the next one."""
+        if self._spool is None or not self._spool.keep(result):
+            log.error("result lost, there is nowhere to keep it: %s", result)
+        else:
+            log.warning("result kept for the next start: %s", result)
+
+    def forget(self, job_id: str) -> None:
+        """The job was cancelled: whatever is spooled of it is not wanted any more."""
+        if self._spool is not None:
+            self._spool.forget(job_id)
+
+    async def deliver_left(self, done_url: str) -> None:
+        """Deliver what earlier processes could not, to this platform's own address only: the key goes with it."""
+        if self._spool is None:
+            return
+        for result in await asyncio.to_thread(lambda spool: list(spool.left()), self._spool):
+            if urlsplit(result.url)[:2] != urlsplit(done_url)[:2]:
+                log.error("spooled result left alone, it belongs to another platform: %s", result)
+                continue
+            log.info("delivering a result of an earlier process: %s", result)
+            await self._insist(result)
+            await asyncio.to_thread(self._spool.forget, result.job_id)
+
+    async def _insist(self, result: Result) -> None:
         failures = 0
-        while loop.time() < result.wanted_until:
-            pause_s = 0.0
-            try:
-                answer = await self._platform.post(result.url, result.body, POST_TIMEOUT_S)
-                if answer.status < 300:
-                    return
-                if not is_refused_for_now(answer.status):
-                    return await self._refused(result, answer.status)
-                pause_s, reason = retry_after_s(answer), f"HTTP {answer.status}"
-            except (NotSent, NoAnswer) as error:
-                reason = str(error)
+        while not await self._attempt(result, failures):
             failures += 1
-            log.warning("result not accepted, sending again: %s attempts=%d reason=%s", result, failures, reason)
-            await asyncio.sleep(max(pause_s, BROKEN.delay_s(failures) * (0.5 + 0.5 * self._random())))
-        log.error("result given up, the job's time is over: %s", result)
+            if time.time() > result.wanted_until:
+                log.error("result given up, the job's time is over: %s", result)
+                return
+
+    async def _attempt(self, result: Result, failures: int) -> bool:
+        """Post once, after a pause if it failed before; whether the matter is settled."""
+        if failures:
+            await asyncio.sleep(BROKEN.delay_s(failures) * (0.5 + 0.5 * self._random()))
+        try:
+            answer = await self._platform.post(result.url, result.body, POST_TIMEOUT_S)
+        except (NotSent, NoAnswer) as error:
+            log.warning("result not accepted, to be sent again: %s reason=%s", result, error)
+            return False
+        if answer.status < 300:
+            return True
+        if is_refused_for_now(answer.status):
+            log.warning("result not accepted, to be sent again: %s status=%d", result, answer.status)
+            await asyncio.sleep(retry_after_s(answer))
+            return False
+        await self._refused(result, answer.status)
+        return True
 
     async def _refused(self, result: Result, status: int) -> None:
         if status in (400, 413) and len(result.body) > LARGE_BYTES:
             log.error("result refused for its size, failing the job instead: %s status=%d", result, status)
-            return await self.deliver(too_large(result, status))
-        log.error("result refused for good: %s status=%d", result, status)
+            await self._insist(too_large(result, status))
+        else:
+            log.error("result refused for good: %s status=%d", result, status)
 
 
 def too_large(result: Result, status: int) -> Result:

@@ -10,7 +10,6 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import cast
-from typing import cast
 
 
 class NotSent(Exception):

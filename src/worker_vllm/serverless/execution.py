@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -45,7 +46,7 @@ class Execution:
         self._job = job
         self._handler = handler
         self._stream = JobStream(self.job_id, outbox)
-        self._clock: asyncio.Timeout = asyncio.timeout(self.limits.execution_s)
+        self._clock: asyncio.Timeout = asyncio.timeout(min(self.limits.execution_s or math.inf, self.limits.life_s))
         self._end: WorkerError | None = None
 
     def end(self, error: WorkerError) -> None:
@@ -62,7 +63,7 @@ class Execution:
         except StreamBroken as broken:
             return Outcome(error=await self._fail_in_band(WorkerError(str(broken))))
         except TimeoutError:
-            return Outcome(error=await self._fail_in_band(self._end or self._over_time()))
+            return Outcome(error=await self._fail_in_band(self._end or self._out_of_time()))
         finally:
             self._stream.abandon()
 
@@ -85,7 +86,9 @@ class Execution:
             raise WorkerError(f"internal error of the worker: {type(error).__name__}: {error}") from error
         return stream.values
 
-    def _over_time(self) -> WorkerError:
+    def _out_of_time(self) -> WorkerError:
+        if (self.limits.execution_s or math.inf) > self.limits.life_s:
+            raise JobGone("its ttl is over")
         return Timeout(f"the job ran longer than its executionTimeout of {self.limits.execution_s:g} s")
 
     async def _after_last_words(self, error: WorkerError) -> WorkerError:

@@ -39,13 +39,12 @@ class Outbox:
     turns: Turns
     random: Callable[[], float]
 
-    async def post_piece(self, job_id: str, value: bytes, *, first: bool) -> None:
-        """Deliver one piece. Raises StreamBroken or JobGone."""
+    async def post_piece(self, job_id: str, value: bytes) -> None:
+        """Deliver one piece within the turn that was taken for it. Raises StreamBroken or JobGone."""
         url, body = self.addresses.stream(job_id), wire.stream_body(value)
         failures = 0
         while True:
             pause_s = 0.0
-            await self.turns.take(urgent=first)
             try:
                 answer = await self.platform.post(url, body, POST_TIMEOUT_S)
                 if not is_refused_for_now(answer.status):
@@ -55,8 +54,6 @@ class Outbox:
                 raise StreamBroken(f"a piece of the stream may have been lost: {error}") from error
             except NotSent:
                 pass
-            finally:
-                self.turns.give_back()
             failures += 1
             await asyncio.sleep(max(pause_s, BROKEN.delay_s(failures) * (0.5 + 0.5 * self.random())))
 
@@ -118,7 +115,7 @@ class JobStream:
             return
         last = Output(wire.error_event(error), sse=True, mergeable=True)
         if self._sender.done():
-            await self._outbox.post_piece(self._job_id, _value([last]), first=False)
+            await self._outbox.post_piece(self._job_id, _value([last]))
         else:
             self._waiting.append(last)
             await self.finish()
@@ -129,19 +126,26 @@ class JobStream:
             self._sender.cancel()
 
     async def _send(self) -> None:
+        turns = self._outbox.turns
         try:
             while await self._more():
                 self._may_read.clear()
-                await self._outbox.turns.pace(urgent=not self.values)
-                self._may_read.set()
-                await asyncio.sleep(0)  # one turn of the loop: the job reads whatever the engine already sent
-                self._may_read.clear()
-                value = _value(_merged(self._waiting))
-                await self._outbox.post_piece(self._job_id, value, first=not self.values)
-                self.values.append(value)
+                await turns.take(urgent=not self.values)
+                try:
+                    await self._post_next()
+                finally:
+                    turns.give_back()
                 self._may_read.set()
         finally:
             self._may_read.set()
+
+    async def _post_next(self) -> None:
+        self._may_read.set()
+        await asyncio.sleep(0)  # one turn of the loop: the job reads whatever the engine already sent
+        self._may_read.clear()
+        value = _value(_merged(self._waiting))
+        await self._outbox.post_piece(self._job_id, value)
+        self.values.append(value)
 
     async def _more(self) -> bool:
         while not self._waiting and not self._complete:

@@ -30,7 +30,7 @@ BROKEN = Curve(first_s=0.1, most_s=5.0)
 
 def is_refused_for_now(status: int) -> bool:
     """Whether the answer says that nothing was accepted and the same request may succeed later."""
-    return status == 429 or status >= 500
+    return status in (401, 403, 408, 425, 429) or status >= 500  # a key may be renewed while the job lives
 
 
 def retry_after_s(answer: Answer, limit_s: float = 60.0) -> float:
