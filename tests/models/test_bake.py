@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -39,12 +41,19 @@ def image(tmp_path: Path) -> Path:
     return tmp_path / "opt" / "worker-vllm" / "model"
 
 
+COMMAND = [str(Path(sys.executable).parent / "worker-vllm"), "bake"]
+
+
+def environment(hub: Hub, image: Path, **env: str) -> dict[str, str]:
+    """What a build step sees."""
+    places = {"WORKER_MANIFEST": str(image / "manifest.json"), "HOME": str(image.parent / "home"), "PATH": "/usr/bin"}
+    return {"HF_ENDPOINT": hub.address, "MODEL_NAME": NAME, **places, **env}
+
+
 def bake(hub: Hub, image: Path, *options: str, **env: str) -> subprocess.CompletedProcess[str]:
     """The command as the Dockerfile runs it."""
-    command = [str(Path(sys.executable).parent / "worker-vllm"), "bake", *options]
-    environment = {"HF_ENDPOINT": hub.address, "WORKER_MANIFEST": str(image / "manifest.json"), "PATH": "/usr/bin"}
-    environment |= {"HOME": str(image.parent / "home"), "MODEL_NAME": NAME, **env}
-    return subprocess.run(command, check=False, env=environment, capture_output=True, text=True, timeout=50)
+    seen = environment(hub, image, **env)
+    return subprocess.run([*COMMAND, *options], check=False, env=seen, capture_output=True, text=True, timeout=50)
 
 
 def tree(directory: Path) -> dict[str, bytes]:
@@ -139,20 +148,30 @@ def test_a_gated_model_takes_the_build_secret_and_leaves_no_trace_of_it(
     assert not [name for name, content in tree(tmp_path).items() if token.encode() in content and name != "secret"]
 
 
-def test_a_bake_that_broke_off_continues(hub: Hub, image: Path) -> None:
+def test_a_bake_that_was_killed_continues(hub: Hub, image: Path) -> None:
     """The second run fetches what is missing, and only that; until then no manifest claims a model."""
     last = "model-00003-of-00003.safetensors"
-    content = hub.repositories[NAME].files
-    hub.repositories[NAME] = Repository({name: each for name, each in content.items() if name != last})
-    first = bake(hub, image)
-    assert first.returncode == 1
-    assert f"{last} is missing" in first.stderr
+    hub.hold[last] = threading.Event()
+    directory = image / "model" / "org--Model"
+    with subprocess.Popen(COMMAND, env=environment(hub, image), stdout=subprocess.DEVNULL) as first:
+        assert hub.halfway.wait(20)
+        wait_for(lambda: set(tree(directory)) >= set(WHOLE) - {last})
+        first.kill()
+    hub.hold.pop(last).set()
     assert not (image / "manifest.json").exists()
-    hub.repositories[NAME] = Repository(content)
     hub.requests.clear()
     assert bake(hub, image).returncode == 0
-    assert last in hub.downloads
-    assert not [name for name in hub.downloads if name.endswith(".safetensors") and name != last]
+    assert tree(directory) == WHOLE
+    assert [name for name in hub.downloads if name.endswith(".safetensors")] == [last]
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    """Until it holds; files appear without an event to wait for."""
+    for _ in range(2000):
+        if condition():
+            return
+        time.sleep(0.01)
+    raise AssertionError("did not come true within 20 s")
 
 
 REFUSED = {
