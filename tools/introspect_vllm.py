@@ -18,7 +18,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
 
-PARSER_MODULES = ("vllm.entrypoints.launchers.cli_args", "vllm.entrypoints.openai.cli_args")
+PARSER_MODULES = tuple(f"vllm.entrypoints.{room}.cli_args" for room in ("common", "launchers", "openai"))
 PARSER_CLASSES = ("vllm.utils.argparse_utils", "vllm.utils")
 # Open lists: the parser takes any text there, vLLM itself refuses an unknown one later.
 KNOWN_VALUES: Mapping[str, tuple[str, str]] = {
@@ -95,6 +95,13 @@ def config_fields(config: type) -> dict[str, list[Any]]:
     }
 
 
+def config_class(dest: str) -> type | None:
+    """The config class that vLLM builds of a JSON flag after parsing: speculative_config → SpeculativeConfig."""
+    name = "".join(part.capitalize() for part in dest.split("_"))
+    found = getattr(importlib.import_module("vllm.config"), name, None) if dest.endswith("_config") else None
+    return found if isinstance(found, type) and dataclasses.is_dataclass(found) else None
+
+
 def json_types(hint: Any) -> list[str]:
     """JSON type names of a type hint, `=text` for a literal, `any` where it cannot be told."""
     origin, arguments = get_origin(hint), get_args(hint)
@@ -156,6 +163,8 @@ def known_values(flag: str, action: argparse.Action) -> list[str]:
     """Texts that vLLM knows for a flag whose parser takes any; empty when nothing can be told."""
     if isinstance(action.metavar, list | tuple):
         return sorted(str(item) for item in action.metavar)
+    if flag == "--chat-template":
+        return chat_templates()
     module_name, name = KNOWN_VALUES.get(flag, ("", ""))
     try:
         source = getattr(importlib.import_module(module_name), name)
@@ -166,6 +175,12 @@ def known_values(flag: str, action: argparse.Action) -> list[str]:
     if isinstance(source, enum.EnumMeta):
         return sorted(source.__members__)
     return sorted(source)
+
+
+def chat_templates() -> list[str]:
+    """The template files that come with vLLM and may be named without a path."""
+    registry = importlib.import_module("vllm.transformers_utils.chat_templates.registry")
+    return sorted(path.name for path in registry.CHAT_TEMPLATES_DIR.glob("*.jinja"))
 
 
 def bounds() -> dict[str, dict[str, float]]:
@@ -201,6 +216,8 @@ def flags() -> dict[str, dict[str, Any]]:
             entry["aliases"] = aliases
         if "choices" not in entry and (known := known_values(flag, action)):
             entry["known"] = known
+        if entry["kind"] == "json" and (config := config_class(action.dest)):
+            entry["fields"] = config_fields(config)
         if entry["kind"] in ("int", "float", "size") and action.dest in limits:
             entry.update(limits[action.dest])
         found[flag.removeprefix("--").replace("-", "_").upper()] = entry
@@ -223,7 +240,17 @@ def architectures() -> dict[str, list[str]]:
         "through transformers": "_TRANSFORMERS_SUPPORTED_MODELS",
         "no longer supported": "_PREVIOUSLY_SUPPORTED_MODELS",
     }
-    return {kind: sorted(getattr(registry, name)) for kind, name in kinds.items() if hasattr(registry, name)}
+    found = {kind: sorted(getattr(registry, name)) for kind, name in kinds.items() if hasattr(registry, name)}
+    listed = {name for names in found.values() for name in names}
+    return {**found, "transformers' own": sorted(transformers_classes() - listed)}
+
+
+def transformers_classes() -> set[str]:
+    """The model classes of the transformers library, which vLLM falls back to where it has no implementation."""
+    auto = importlib.import_module("transformers.models.auto.modeling_auto")
+    tasks = ("", "FOR_CAUSAL_LM_", "FOR_IMAGE_TEXT_TO_TEXT_", "FOR_SEQUENCE_CLASSIFICATION_")
+    values = (value for task in tasks for value in getattr(auto, f"MODEL_{task}MAPPING_NAMES").values())
+    return {name for value in values for name in (value if isinstance(value, list | tuple) else [value])}
 
 
 def variables() -> list[str]:

@@ -14,6 +14,7 @@ from worker_vllm.engine.process import EngineProcess, spawn
 from worker_vllm.errors import ConfigurationError
 from worker_vllm.settings.load import load
 from worker_vllm.settings.model import EngineKind, Mode, Settings
+from worker_vllm.surroundings import look
 
 EXIT_CONFIGURATION = 78
 
@@ -26,7 +27,7 @@ def run(args: argparse.Namespace) -> int:
     """Serve until told to stop; 0 after a drain, 78 for settings that cannot work, else the reason's status."""
     environment = dict(os.environ)
     try:
-        settings = load(environment)
+        settings = load(environment, look(environment))
     except ConfigurationError as error:
         for problem in error.problems:
             print(problem, file=sys.stderr)

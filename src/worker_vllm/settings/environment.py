@@ -95,7 +95,8 @@ def _refuse_owned(draft: Draft, flag: Flag, reason: str) -> None:
 def _find_slips(draft: Draft) -> None:
     known = frozenset(catalog.names()) | frozenset(draft.table.flags) | OURS | draft.table.variables
     ignored = frozenset(parse_list(draft.env.get("IGNORE_ENV", "")))
-    targets = near.Names(name for name in known if name not in marks().ambient)
+    names = (frozenset(catalog.names()) | frozenset(draft.table.flags) | OURS) - frozenset(marks().ambient)
+    targets = near.Names(names, draft.table.variables - names)
     for name in draft.env:
         if name in known or name in ignored or name in marks().ambient:
             continue

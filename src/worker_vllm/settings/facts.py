@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from worker_vllm.settings.flags import SHIPPED
@@ -20,6 +20,11 @@ class Facts:
     vllm: str = SHIPPED  # version of the engine
     manifest: Mapping[str, Any] | None = None  # the baked image's manifest, as JSON
     config_file: Mapping[str, Any] | None = None  # what VLLM_CONFIG_FILE holds: flag → value
+    config_file_problem: str | None = None  # what should have been there instead
     model_config: Mapping[str, Any] | None = None  # the model's config.json, where it is on disk
     gpus: int | None = None  # GPUs that the engine may use
     exists: Callable[[str], bool] = _anything  # whether a path is there
+
+    def with_model(self, config: Mapping[str, Any] | None) -> Facts:
+        """The same facts, with the model's config.json."""
+        return replace(self, model_config=config)

@@ -88,6 +88,7 @@ class Flag:
                 value = parse_size(text, auto=self.auto)
             case "json":
                 value = parse_json(text)
+                value = self._known_fields(value) if self.fields and isinstance(value, dict) else value
             case "config":
                 value = self._known_fields(parse_object(text))
             case "json-or-text":
@@ -154,6 +155,12 @@ class FlagTable:
     flags: Mapping[str, Flag]
     variables: frozenset[str]  # names that vLLM itself reads from the environment
     architectures: Mapping[str, tuple[str, ...]]
+
+    @property
+    def servable(self) -> frozenset[str]:
+        """Every architecture that a model may name in its config.json."""
+        kinds = (names for kind, names in self.architectures.items() if kind != "no longer supported")
+        return frozenset(name for names in kinds for name in names)
 
     def by_option(self, option: str) -> tuple[Flag, bool] | None:
         """The flag behind --enable-lora, --no-enable-lora, -tp …, and whether the option says yes."""

@@ -7,10 +7,11 @@ from dataclasses import fields, replace
 from typing import Any
 
 from worker_vllm.errors import ConfigurationError
-from worker_vllm.settings import addresses, model_names
-from worker_vllm.settings.catalog import Fate, Kind, catalog
-from worker_vllm.settings.draft import ENVIRONMENT, Draft
+from worker_vllm.settings import addresses, checks, legacy, model_names
+from worker_vllm.settings.catalog import Kind, catalog
+from worker_vllm.settings.draft import Draft
 from worker_vllm.settings.environment import meaningful, read_environment
+from worker_vllm.settings.extra_args import read_config_file, read_extra_args
 from worker_vllm.settings.facts import Facts
 from worker_vllm.settings.flags import flag_table
 from worker_vllm.settings.model import Origin, Secret, Settings
@@ -33,17 +34,8 @@ def drafted(env: Mapping[str, str], facts: Facts) -> Draft:
     """Everything worked out, problems included."""
     table = flag_table(facts.vllm)
     draft = Draft(env=meaningful(env, table), facts=facts, table=table)
-    addresses.choose_mode(draft)
-    addresses.choose_engine_kind(draft)
-    read_environment(draft)
-    addresses.fill_queue(draft)
-    addresses.limit_start(draft)
-    if (size := draft.parsed(catalog()["TENSOR_PARALLEL_SIZE"])) is not None:
-        draft.set_flag("TENSOR_PARALLEL_SIZE", size, ENVIRONMENT, "TENSOR_PARALLEL_SIZE")
-    model_names.choose_model(draft)
-    model_names.choose_names(draft)
-    _choose_job_rules(draft)
-    _choose_log_level(draft)
+    for step in STEPS:
+        step(draft)
     return draft
 
 
@@ -96,7 +88,6 @@ def _choose_job_rules(draft: Draft) -> None:
 def _choose_log_level(draft: Draft) -> None:
     """LOG_LEVEL is everybody's name: a word that is no level is left alone, with a line about it."""
     setting = catalog()["LOG_LEVEL"]
-    assert setting.fate is Fate.TRANSLATED
     key = draft.first(setting.name, *setting.aliases)
     if key is None:
         return
@@ -105,3 +96,24 @@ def _choose_log_level(draft: Draft) -> None:
         draft.set_field("log_level", level, key)
     else:
         draft.warn(f"{key}={draft.env[key]} is no log level; INFO is used")
+
+
+# In this order: weak layers first, then what needs all of them.
+STEPS = (
+    addresses.choose_mode,
+    addresses.choose_engine_kind,
+    read_config_file,
+    read_environment,
+    checks.choose_parallel_size,
+    legacy.translate,
+    model_names.choose_model,
+    read_extra_args,
+    checks.default_parallel_size,
+    legacy.silence_statistics,
+    model_names.choose_names,
+    checks.check,
+    addresses.fill_queue,
+    addresses.limit_start,
+    _choose_job_rules,
+    _choose_log_level,
+)

@@ -22,8 +22,11 @@ def choose_model(draft: Draft) -> None:
         if asked and asked.lower() != name.lower():
             draft.warn(f"MODEL_NAME={asked} is ignored: the image has {name} inside, and that is what it serves")
         draft.set_field("engine.model", name, "WORKER_MANIFEST", BAKED)
-        if revision := baked.get("revision") or baked.get("commit"):
-            draft.set_flag("REVISION", str(revision), BAKED, "WORKER_MANIFEST")
+        revision = draft.engine.pop("REVISION", None)
+        if revision and revision.value not in (baked.get("revision"), baked.get("commit")):
+            draft.warn(
+                f"{revision.key}={revision.value} is ignored: the image has commit {baked.get('commit')} inside"
+            )
     elif asked:
         draft.set_field("engine.model", asked, "MODEL_NAME")
     elif "ENGINE_URL" not in draft.env:

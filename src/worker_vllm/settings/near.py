@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 SHORTEST = 5  # shorter names are a slip away from too many words
 USUAL = {
@@ -50,15 +50,17 @@ SYNONYMS = {
 class Names:
     """An index of known names; `meant` is asked with unknown ones."""
 
-    def __init__(self, known: Iterable[str]) -> None:
+    def __init__(self, known: Iterable[str], others: Iterable[str] = ()) -> None:
+        """`others` are watched for slips only, not for other ways of spelling them."""
         self._known = frozenset(known)
-        self._shortened: dict[str, list[str]] = {}
         self._spelled: dict[str, str] = {}
+        self._ends: dict[str, list[str]] = {}
         for name in sorted(self._known):
             self._spelled.setdefault(spelling(name), name)
+        for name in (*self._known, *others):
             if len(name) >= SHORTEST:
-                for form in (name, *shortened(name)):
-                    self._shortened.setdefault(form, []).append(name)
+                for end in ends(name):
+                    self._ends.setdefault(end, []).append(name)
 
     def meant(self, name: str) -> str | None:
         """The known name that this one was probably meant to be."""
@@ -67,20 +69,19 @@ class Names:
             return synonym
         if (same := self._spelled.get(spelling(name))) and len(name) >= SHORTEST and "_" in same:
             return same
-        candidates = {known for form in (name, *shortened(name)) for known in self._shortened.get(form, ())}
+        candidates = {known for end in ends(name) for known in self._ends.get(end, ())}
         return min((known for known in candidates if single_edit(name, known)), default=None)
+
+
+def ends(name: str) -> tuple[str, str]:
+    """The beginning and the end of a name: a single slip leaves one of them whole."""
+    return f"{name[:2]}…", f"…{name[-2:]}"
 
 
 def spelling(name: str) -> str:
     """A name without what people vary: case, separators, abbreviations."""
     tokens = name.upper().replace("-", "_").replace(".", "_").split("_")
     return "".join(USUAL.get(token, token) for token in tokens)
-
-
-def shortened(name: str) -> Iterator[str]:
-    """The name with one character left out, each in turn."""
-    for position in range(len(name)):
-        yield name[:position] + name[position + 1 :]
 
 
 def single_edit(one: str, other: str) -> bool:

@@ -1,0 +1,24 @@
+"""What modern vLLM renamed, merged or dropped, translated value by value so that old settings keep their meaning."""
+
+from __future__ import annotations
+
+from worker_vllm.settings.draft import Draft
+from worker_vllm.settings.legacy import adapters, logs, multimodal, names, rope, speculative
+from worker_vllm.settings.legacy.logs import silence_statistics
+
+__all__ = ["silence_statistics", "translate"]
+
+RULES = (
+    names.translate,
+    logs.translate,
+    adapters.translate,
+    multimodal.translate,
+    rope.translate,
+    speculative.translate,
+)
+
+
+def translate(draft: Draft) -> None:
+    """Apply every rule; each reads its own variables only."""
+    for rule in RULES:
+        rule(draft)

@@ -1,0 +1,77 @@
+"""Speculative decoding: a dozen old variables become one --speculative-config."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from worker_vllm.settings.catalog import catalog
+from worker_vllm.settings.draft import ENVIRONMENT, Draft
+
+KEYS = {
+    "SPECULATIVE_METHOD": "method",
+    "NUM_SPECULATIVE_TOKENS": "num_speculative_tokens",
+    "SPECULATIVE_DRAFT_TENSOR_PARALLEL_SIZE": "draft_tensor_parallel_size",
+    "SPECULATIVE_MAX_MODEL_LEN": "max_model_len",
+    "SPECULATIVE_QUANTIZATION": "quantization",
+    "SPECULATIVE_MODEL_REVISION": "revision",
+    "SPECULATIVE_ENFORCE_EAGER": "enforce_eager",
+}
+NGRAM = {"NGRAM_PROMPT_LOOKUP_MAX": "prompt_lookup_max", "NGRAM_PROMPT_LOOKUP_MIN": "prompt_lookup_min"}
+NGRAM_NAMES = ("ngram", "[ngram]")
+MANY = 1_000_000  # more sequences than any batch holds
+
+
+def translate(draft: Draft) -> None:
+    """The whole family; SPECULATIVE_CONFIG beats the single variables."""
+    settings = catalog()
+    if draft.parsed(settings["SPEC_DECODING_ACCEPTANCE_METHOD"]) == "typical_acceptance_sampler":
+        draft.warn("SPEC_DECODING_ACCEPTANCE_METHOD has no effect: only rejection sampling is left in vLLM")
+    singles = {name: draft.parsed(settings[name]) for name in (*KEYS, *NGRAM, "SPECULATIVE_DISABLE_BY_BATCH_SIZE")}
+    said = {name: value for name, value in singles.items() if value is not None}
+    model = draft.env.get("SPECULATIVE_MODEL")
+    if model is None and not said:
+        return
+    if "SPECULATIVE_CONFIG" in draft.env:
+        names = ", ".join(sorted({*said, *(["SPECULATIVE_MODEL"] if model else [])}))
+        draft.warn(f"{names} give way to SPECULATIVE_CONFIG")
+        return
+    config = _config(draft, model, said)
+    if config is not None:
+        key = "SPECULATIVE_MODEL" if model else next(iter(said))
+        draft.set_flag("SPECULATIVE_CONFIG", config, ENVIRONMENT, key)
+
+
+def _config(draft: Draft, model: str | None, said: dict[str, Any]) -> dict[str, Any] | None:
+    config = {key: said[name] for name, key in KEYS.items() if name in said}
+    ngram = (model or "").lower() in NGRAM_NAMES or (model is None and "NGRAM_PROMPT_LOOKUP_MAX" in said)
+    if ngram or str(config.get("method", "")).startswith("ngram"):
+        config.setdefault("method", "ngram")
+        config |= {key: said[name] for name, key in NGRAM.items() if name in said}
+        if config.get("prompt_lookup_min", 0) > config.get("prompt_lookup_max", MANY):
+            draft.refuse("NGRAM_PROMPT_LOOKUP_MIN", "at most NGRAM_PROMPT_LOOKUP_MAX", "lower it")
+    else:
+        if model is not None:
+            config["model"] = model
+        for name in NGRAM:
+            if name in said:
+                draft.warn(f"{name} has no effect without SPECULATIVE_MODEL=[ngram]")
+    if "model" not in config and "method" not in config:
+        draft.refuse(
+            next(iter(said)),
+            "SPECULATIVE_MODEL beside it",
+            "set SPECULATIVE_MODEL to a draft model or [ngram], or remove this variable",
+        )
+        return None
+    return _checked(draft, config, said)
+
+
+def _checked(draft: Draft, config: dict[str, Any], said: dict[str, Any]) -> dict[str, Any]:
+    if config.get("method") == "ngram" and "num_speculative_tokens" not in config:
+        draft.refuse("NUM_SPECULATIVE_TOKENS", "a number of tokens with n-gram speculation", "set it, for example 5")
+    if (largest := said.get("SPECULATIVE_DISABLE_BY_BATCH_SIZE")) is not None:
+        tokens = config.get("num_speculative_tokens")
+        if tokens is None:
+            draft.refuse("SPECULATIVE_DISABLE_BY_BATCH_SIZE", "NUM_SPECULATIVE_TOKENS beside it", "set it too")
+        else:
+            config["num_speculative_tokens_per_batch_size"] = [[1, largest, tokens], [largest + 1, MANY, 0]]
+    return config
