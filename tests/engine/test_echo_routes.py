@@ -8,13 +8,15 @@ from typing import Any
 import pytest
 from support.echo import EchoEngine, echo_engine
 
+from worker_vllm.engine.echo import Bounds
+
 CHAT, COMPLETIONS = "/v1/chat/completions", "/v1/completions"
 USER = [{"role": "system", "content": "be kind"}, {"role": "user", "content": "hé€🦜"}]
 
 
 @pytest.fixture
 async def echo() -> AsyncIterator[EchoEngine]:
-    async with echo_engine(names=("parrot", "second"), max_model_len=200) as engine:
+    async with echo_engine(names=("parrot", "second"), bounds=Bounds(max_model_len=200)) as engine:
         yield engine
 
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 STOP_GRACE_S = 20.0
 START_TIMEOUT_S = 60.0
 # What a process under test may see of this one's environment: no variable that the worker would read as a setting.
-INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "VIRTUAL_ENV", "SSL_CERT_FILE", "LD_LIBRARY_PATH")
+INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "PYTHONPATH", "VIRTUAL_ENV", "SSL_CERT_FILE")
 
 
 class Process:

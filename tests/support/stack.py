@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from support.processes import Process, running
+from worker_vllm.engine.command import MAX_STOP_STRINGS
 
 LOCAL = (sys.executable, "-m", "worker_vllm", "local", "--port", "0")
 ECHO = (sys.executable, "-m", "worker_vllm.engine.echo")
@@ -51,7 +52,9 @@ def echo_process(*arguments: str, model: str = "echo") -> Iterator[str]:
     """An echo engine as a process of its own; its address."""
     with tempfile.TemporaryDirectory(prefix="echo-") as directory:
         socket = str(Path(directory, "engine.sock"))
-        with running([*ECHO, "--uds", socket, "--model", model, *arguments]) as process:
+        # The variable is what the worker gives an engine that it starts itself.
+        environment = {"VLLM_MAX_STOP_STRINGS": str(MAX_STOP_STRINGS)}
+        with running([*ECHO, "--uds", socket, "--model", model, *arguments], environment) as process:
             process.line("echo engine: serving")
             yield f"unix:{socket}"
 

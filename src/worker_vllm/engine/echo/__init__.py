@@ -5,6 +5,7 @@ It repeats the last user message, or the prompt, one character a token. Run it w
 """
 
 from worker_vllm.engine.echo.app import EchoApp, Options
+from worker_vllm.engine.echo.body import Bounds
 from worker_vllm.engine.echo.script import Script
 
-__all__ = ["EchoApp", "Options", "Script"]
+__all__ = ["Bounds", "EchoApp", "Options", "Script"]

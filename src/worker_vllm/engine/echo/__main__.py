@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from worker_vllm.engine.echo.app import EchoApp, Options
+from worker_vllm.engine.echo.body import Bounds
 from worker_vllm.engine.echo.script import Script
 from worker_vllm.engine.echo.server import Address, EchoServer
 
@@ -48,7 +49,7 @@ def arguments(argv: Sequence[str], environ: Mapping[str, str]) -> tuple[Options,
     given, ignored = parser.parse_known_args(argv)
     options = Options(
         names=tuple(given.model),
-        max_model_len=given.max_model_len,
+        bounds=Bounds(given.max_model_len, int(environ.get("VLLM_MAX_STOP_STRINGS") or 4)),
         max_num_seqs=given.max_num_seqs,
         max_queued=given.max_queued,
         step_ms=given.step_ms,

@@ -40,7 +40,7 @@ class Options:
     """How the echo engine is set up; the defaults answer at once."""
 
     names: tuple[str, ...] = ("echo",)
-    max_model_len: int = 131072
+    bounds: fields.Bounds = field(default_factory=fields.Bounds)
     max_num_seqs: int = 256
     max_queued: int | None = None  # unfinished requests, as vLLM's max_num_queued_reqs
     step_ms: float = 0.0
@@ -113,7 +113,7 @@ class EchoApp:
             "owned_by": "vllm",
             "root": self.options.names[0],
             "parent": None,
-            "max_model_len": self.options.max_model_len,
+            "max_model_len": self.options.bounds.max_model_len,
             "permission": [],
         }
 
@@ -123,7 +123,7 @@ class EchoApp:
         if path in GENERATIONS:
             options = self.options
             script = self.control.script()
-            context = requests.Context(options.names, options.max_model_len, script, answer_id, int(time.time()))
+            context = requests.Context(options.names, options.bounds, script, answer_id, int(time.time()))
             dialect, generation = GENERATIONS[path](body, context)
             await respond(reply, dialect, generation, self.runner, bool(body.get("stream")))
         elif path in POOLING:
@@ -158,7 +158,7 @@ class EchoApp:
         )
         return {
             "count": len(found),
-            "max_model_len": self.options.max_model_len,
+            "max_model_len": self.options.bounds.max_model_len,
             "tokens": found,
             "token_strs": words,
         }

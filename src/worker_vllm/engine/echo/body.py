@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from worker_vllm.engine.echo import tokens as vocabulary
 from worker_vllm.engine.echo.generation import Limits
 from worker_vllm.engine.echo.http import error_body
 from worker_vllm.errors import EngineAnswer, NotFound, RequestError
-
-MAX_STOP_STRINGS = 4  # vLLM 0.32's VLLM_MAX_STOP_STRINGS
 
 
 def invalid(param: str, message: str) -> EngineAnswer:
@@ -52,8 +51,17 @@ def check_model(body: Mapping[str, Any], served: Sequence[str]) -> str:
     return name or served[0]
 
 
-def limits(body: Mapping[str, Any], prompt: int, max_model_len: int, default: int | None = None) -> Limits:
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What the engine was started with: the context's length, and vLLM's VLLM_MAX_STOP_STRINGS."""
+
+    max_model_len: int = 131072
+    max_stop_strings: int = 4
+
+
+def limits(body: Mapping[str, Any], prompt: int, bounds: Bounds, default: int | None = None) -> Limits:
     """When the answer ends; the context's length bounds it. Raises RequestError when the prompt fills it already."""
+    max_model_len = bounds.max_model_len
     if prompt >= max_model_len:
         raise RequestError(
             f"This model's maximum context length is {max_model_len} tokens. However, your prompt contains {prompt} "
@@ -65,8 +73,9 @@ def limits(body: Mapping[str, Any], prompt: int, max_model_len: int, default: in
     name = "max_completion_tokens" if body.get("max_completion_tokens") is not None else "max_tokens"
     wanted = whole(body, name, default or room, least=1)
     stop = tuple(text for text in strings(body, "stop") if text)
-    if len(stop) > MAX_STOP_STRINGS:
-        raise invalid("stop", f"List should have at most {MAX_STOP_STRINGS} items after validation, not {len(stop)}")
+    if len(stop) > bounds.max_stop_strings:
+        most = bounds.max_stop_strings
+        raise invalid("stop", f"List should have at most {most} items after validation, not {len(stop)}")
     return Limits(
         min(wanted, room),
         whole(body, "min_tokens", 0),

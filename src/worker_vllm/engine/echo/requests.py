@@ -20,10 +20,10 @@ from worker_vllm.errors import RequestError
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What a request is read against: the names served, the context's length, the script so far, and its identity."""
+    """What a request is read against: the names served, the engine's bounds, the script so far, and its identity."""
 
     names: tuple[str, ...]
-    max_model_len: int
+    bounds: fields.Bounds
     script: Script
     id: str  # without the route's prefix
     created: int
@@ -44,7 +44,7 @@ def _generation(
         changes, reply = split_directive(vocabulary.question(prompt))
         script = override(script, changes)
         replies.append(reply)
-    limits: Limits = fields.limits(body, max(map(len, prompts)), context.max_model_len, default)
+    limits: Limits = fields.limits(body, max(map(len, prompts)), context.bounds, default)
     return Generation(prompts, tuple(replies), limits, script, fields.whole(body, "n", 1, least=1))
 
 

@@ -1,0 +1,102 @@
+"""What the official `openai` client raises, and when it tries again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import openai
+import pytest
+from support.http import Http
+from support.stack import Stack
+
+HELLO: list[Any] = [{"role": "user", "content": "hello"}]
+
+# changes to the request, the client's exception, the param that the error names
+REFUSALS = [
+    pytest.param({"model": "nobody"}, openai.NotFoundError, "model", id="unknown model"),
+    pytest.param({"max_tokens": -1}, openai.BadRequestError, "max_tokens", id="engine's own refusal"),
+    pytest.param({"max_tokens": "many"}, openai.BadRequestError, "body.max_tokens", id="wrong type"),
+    pytest.param({"messages": []}, openai.BadRequestError, None, id="no message"),
+    pytest.param({"stop": list("abcde")}, None, None, id="five stop strings are served"),
+]
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+@pytest.mark.parametrize(("change", "kind", "param"), REFUSALS)
+def test_refusals(
+    client: openai.OpenAI,
+    up: Stack,
+    change: dict[str, Any],
+    kind: type[openai.APIStatusError],
+    param: str,
+    stream: bool,
+) -> None:
+    """The HTTP status is the engine's, also for a stream, so the client raises the right exception."""
+    request: dict[str, Any] = {"model": up.model, "messages": HELLO, "stream": stream, **change}
+    if kind is None:
+        client.chat.completions.create(**request)
+        return
+    with pytest.raises(kind) as caught:
+        client.chat.completions.create(**request)
+    assert caught.value.param == param
+    assert caught.value.message
+
+
+# the scripted engine's status, the client's exception
+STATUSES = [
+    (400, openai.BadRequestError),
+    (401, openai.AuthenticationError),
+    (403, openai.PermissionDeniedError),
+    (404, openai.NotFoundError),
+    (409, openai.ConflictError),
+    (413, openai.APIStatusError),
+    (422, openai.UnprocessableEntityError),
+    (500, openai.InternalServerError),
+    (501, openai.InternalServerError),
+    (504, openai.InternalServerError),
+]
+
+
+@pytest.mark.parametrize(("status", "kind"), STATUSES)
+def test_every_status_of_the_engine_reaches_the_client(
+    echo_stack: Stack, status: int, kind: type[openai.APIStatusError]
+) -> None:
+    """One error model from engine to client: status and message are the engine's."""
+    with openai.OpenAI(base_url=echo_stack.openai_url, api_key="none", max_retries=0) as client:
+        with pytest.raises(kind) as caught:
+            client.chat.completions.create(
+                model="echo", messages=HELLO, extra_body={"echo": {"status": status, "message": "so it is"}}
+            )
+    assert (caught.value.status_code, caught.value.body["message"]) == (status, "so it is")
+
+
+def test_an_error_in_the_stream_is_raised(echo_stack: Stack) -> None:
+    """What came before it was delivered; then the client raises instead of ending as if all were well."""
+    with openai.OpenAI(base_url=echo_stack.openai_url, api_key="none", max_retries=0) as client:
+        stream = client.chat.completions.create(
+            model="echo", messages=HELLO, stream=True, extra_body={"echo": {"fail_after": 3, "message": "broke"}}
+        )
+        text = ""
+        with pytest.raises(openai.APIError, match="broke"):
+            for chunk in stream:
+                text += chunk.choices[0].delta.content or ""
+    assert text == "hel"
+
+
+def test_the_client_retries_what_may_succeed(echo_stack: Stack) -> None:
+    """Two 500s, then the answer: three requests reached the engine."""
+    with openai.OpenAI(base_url=echo_stack.openai_url, api_key="none", max_retries=2) as client:
+        text = _scripted_retry(client, echo_stack)
+    assert text == "hello"
+
+
+def _scripted_retry(client: openai.OpenAI, up: Stack) -> str | None:
+    import asyncio
+
+    async def script() -> None:
+        async with Http(up.engine_url) as engine:
+            await engine.post("/echo/script", {"times": 2, "script": {"status": 500}})
+
+    asyncio.run(script())
+    answer = client.chat.completions.create(model="echo", messages=HELLO)
+    return answer.choices[0].message.content
