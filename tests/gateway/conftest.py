@@ -1,0 +1,51 @@
+"""A gateway under test: uvicorn on loopback, counted ids, a clock that stands unless the test says otherwise."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import pytest
+from gateway.player import Player
+from support.http import Http
+
+from worker_vllm.gateway.app import Gateway
+from worker_vllm.gateway.options import GatewayOptions
+from worker_vllm.gateway.server import GatewayServer, listen
+
+Open = Callable[..., Awaitable[Http]]
+
+
+@pytest.fixture
+async def open_gateway() -> AsyncIterator[Open]:
+    """`await open_gateway(options, clock=…, key=…)`: a client of a new gateway."""
+    running: list[tuple[GatewayServer, asyncio.Task[None], Http]] = []
+
+    async def start(options: GatewayOptions | None = None, **arguments: Any) -> Http:
+        ids = itertools.count(1)
+        arguments = {"clock": lambda: 0.0, "new_id": lambda: f"job{next(ids)}", **arguments}
+        listener = listen("127.0.0.1", 0)
+        server = GatewayServer(Gateway(options or GatewayOptions(), **arguments), listener)
+        http = await Http(f"http://127.0.0.1:{listener.getsockname()[1]}").__aenter__()
+        running.append((server, asyncio.create_task(server.serve()), http))
+        return http
+
+    yield start
+    for server, task, http in running:
+        await http.__aexit__()
+        server.stop()
+        await task
+
+
+@pytest.fixture
+async def http(open_gateway: Open) -> Http:
+    """A client of a gateway with every default."""
+    return await open_gateway()
+
+
+@pytest.fixture
+def worker(http: Http) -> Player:
+    """A worker of the default gateway."""
+    return Player(http)
