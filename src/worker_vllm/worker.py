@@ -10,8 +10,8 @@ from typing import Any
 from worker_vllm.core.exchange import Exchange, Patience
 from worker_vllm.core.models import ServedModels
 from worker_vllm.core.native import native_outputs
-from worker_vllm.core.relay import ToldError
 from worker_vllm.core.routed import RouteRunner
+from worker_vllm.core.told import ToldError
 from worker_vllm.engine.base import Engine
 from worker_vllm.errors import EngineAnswer, WorkerError
 from worker_vllm.jobs.limits import ResultMeter

@@ -8,7 +8,6 @@ from typing import Any
 
 from worker_vllm.core.exchange import Exchange
 from worker_vllm.core.ranked import ranked_answer
-from worker_vllm.core.relay import runs
 from worker_vllm.jobs import sse
 from worker_vllm.jobs.ask import json_ask
 from worker_vllm.jobs.items import ItemStream, whole_item
@@ -22,6 +21,7 @@ from worker_vllm.jobs.native_ask import (
 )
 from worker_vllm.jobs.output import Output
 from worker_vllm.jobs.ranking import Ranked
+from worker_vllm.jobs.relay import EventRelay
 
 
 async def native_outputs(exchange: Exchange, job: NativeJob) -> AsyncGenerator[Output, None]:
@@ -57,15 +57,22 @@ async def _streamed_items(exchange: Exchange, job: NativeJob, body: dict[str, An
     route = generation_route(job)
     asked = {**body, "stream": True, "stream_options": CONTINUOUS_USAGE}
     async with exchange.open(json_ask(route.path, asked)) as response:
-        stream = ItemStream(job.sampling.n, job.batches, job.shown)
-        async with aclosing(runs(response, route)) as incoming:
-            async for run in incoming:
-                for event in sse.events(run):
-                    for item in stream.feed(as_completion(sse.parsed(event) or {})):
-                        yield item
+        relay, stream = EventRelay(route), ItemStream(job.sampling.n, job.batches, job.shown)
+        async for piece in response.chunks():
+            for item in _items(stream, relay.feed(piece)):
+                yield item
+            if relay.failure is not None:
+                raise relay.failure
+        for item in _items(stream, relay.finish()):
+            yield item
     last = stream.finish()
     if last is not None:
         yield last
+
+
+def _items(stream: ItemStream, run: bytes) -> Iterator[bytes]:
+    for event in sse.events(run):
+        yield from stream.feed(as_completion(sse.parsed(event) or {}))
 
 
 def _ranked_outputs(job: NativeJob, result: Ranked) -> Iterator[Output]:

@@ -102,7 +102,7 @@ def cut_at_error(run: bytes) -> tuple[bytes, dict[str, Any]] | None:
 
 
 def _error_in(value: object) -> dict[str, Any] | None:
-    """OpenAI's form, Anthropic's (`type` beside it) and the Responses API's two: the event is it, or holds a failure."""
+    """OpenAI's form, Anthropic's (`type` beside it), the Responses API's: the event is it, or holds a failure."""
     if not isinstance(value, dict):
         return None
     error = value.get("error")

@@ -1,0 +1,13 @@
+"""A failure that the job's stream has already told."""
+
+from __future__ import annotations
+
+from worker_vllm.errors import WorkerError
+
+
+class ToldError(Exception):
+    """The job has failed with `error`, and its stream says so already."""
+
+    def __init__(self, error: WorkerError) -> None:
+        super().__init__(str(error))
+        self.error = error
