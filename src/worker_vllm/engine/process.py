@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -38,6 +39,7 @@ class EngineProcess:
         self._directory = directory
         self._log = log
         self._exited: asyncio.Event | None = None
+        self.spawned_at = time.monotonic()
         self.tail = LogTail()
 
     @property

@@ -1,45 +1,45 @@
-"""The engine's life: STARTING → READY → DEAD, with one owner, `run()`. Answers while READY, explains itself after.
+"""The engine over all its lives: STARTING → READY → STARTING …, or REFUSING, or GONE; one owner, `run()`.
 
-Does not know what jobs are. A dead engine's requests end with EngineUnavailable, whose message is the diagnosis.
+Does not know what jobs are. It answers requests while READY; otherwise they end with EngineUnavailable, whose message
+is the diagnosis.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import replace
 from enum import StrEnum
-from typing import Protocol
 
-from worker_vllm.engine.base import Engine, EngineRequest, EngineResponse
+from worker_vllm.engine.base import EngineRequest, EngineResponse
+from worker_vllm.engine.diagnosis import Diagnosis, diagnose
+from worker_vllm.engine.life import Connection, Life
+from worker_vllm.engine.policy import Action, Policy
 from worker_vllm.engine.process import EngineProcess, spawn
 from worker_vllm.errors import EngineError, EngineUnavailable, WorkerError
 from worker_vllm.settings.model import EngineSettings
 
 logger = logging.getLogger(__name__)
 
-PROBE_INTERVAL_S = 0.05  # a refused connection to a Unix socket costs microseconds; only a starting child is probed
-DEATH_NOTICE_S = 1.0  # how long a broken answer waits for the reason
-HEALTH = EngineRequest("GET", "/health")
+DEATH_NOTICE_S = 0.8  # how long a broken answer waits for the reason
 
 
 class State(StrEnum):
     """Where the engine is in its life."""
 
-    STARTING = "starting"
+    STARTING = "starting"  # jobs should wait where they are
     READY = "ready"
-    DEAD = "dead"
+    REFUSING = "refusing"  # the settings cannot work: every request is answered with the sentence that says why
+    GONE = "gone"  # this machine cannot serve: take nothing, leave
+    STOPPED = "stopped"
 
 
-class Connection(Engine, Protocol):
-    """An engine reached over HTTP that can be let go."""
-
-    async def aclose(self) -> None:
-        """Close every connection."""
+SETTLED = (State.READY, State.REFUSING, State.GONE, State.STOPPED)
 
 
 class Supervisor:
-    """The supervised engine as an Engine. `run()` owns its life; cancel it or call `stop()` to end the engine."""
+    """The supervised engine as an Engine. `run()` owns its lives; cancel it or call `stop()` to end the engine."""
 
     def __init__(
         self,
@@ -52,89 +52,138 @@ class Supervisor:
         self._environment = environment
         self._connect = connect
         self._process = process
-        self._connection: Connection | None = None
-        self._settled = asyncio.Event()
-        self._died = asyncio.Event()
+        self._life: Life | None = None
+        self._policy = Policy()
+        self._diagnosis: Diagnosis | None = None
+        self._stopping = asyncio.Event()
+        self._changed = asyncio.Event()
         self.state = State.STARTING
-        self.diagnosis = ""
+
+    @property
+    def diagnosis(self) -> str:
+        """Why the engine does not serve, for a caller; empty while nothing is known against it."""
+        return self._diagnosis.sentence if self._diagnosis else ""
+
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        """The engine's arguments, with what relaunches have added."""
+        return self._settings.arguments
 
     async def run(self) -> None:
-        """Start the engine if nobody did yet, watch it to its end, and leave nothing of it."""
-        process = self._process or spawn(self._settings, self._environment)
-        self._process = process
-        self._connection = self._connect(f"unix:{process.socket}")
+        """Start the engine if nobody did yet; relaunch it while that can help; leave nothing of it.
+
+        Returns when it was stopped or is GONE; while REFUSING it goes on, so that somebody is there to tell why.
+        """
         try:
-            await process.adopt(log_engine_line)
-            await self._become_ready(process, self._connection)
-            await process.wait()
+            while not self._stopping.is_set():
+                life = self._begin()
+                await self._follow(life)
+                if self._stopping.is_set() or not self._relaunch(life):
+                    break
+            if self.state is State.REFUSING:
+                await self._stopping.wait()
         finally:
-            self._bury(process)
-            await self._connection.aclose()
-            await process.stop()
+            if self.state is not State.GONE:
+                self._enter(State.STOPPED)
 
     async def settled(self) -> State:
-        """Wait until the engine is READY, or until it is known that it never will be (DEAD)."""
-        await self._settled.wait()
+        """Wait until the engine is READY, or until it is known that it never will be; returns that state."""
+        return await self.until(*SETTLED)
+
+    async def until(self, *states: State) -> State:
+        """Wait until the engine is in one of the states; returns it."""
+        while self.state not in states:
+            await self._changed.wait()
+        return self.state
+
+    async def changed(self) -> State:
+        """Wait for the next change of state; returns the new one."""
+        await self._changed.wait()
         return self.state
 
     async def stop(self) -> None:
         """End the engine in bounded time; `run()` then returns."""
-        if self._process is not None:
-            await self._process.stop()
+        self._stopping.set()
+        if self._life is not None:
+            await self._life.stop()
 
     async def request(self, request: EngineRequest) -> EngineResponse:
-        """See `Engine.request`; raises EngineUnavailable while the engine is not READY."""
-        connection = self._connection
-        if self.state is not State.READY or connection is None:
-            raise EngineUnavailable(self.diagnosis or "the engine is still starting")
+        """See `Engine.request`; raises EngineUnavailable unless the engine is READY."""
+        life = self._life
+        if self.state is not State.READY or life is None:
+            raise EngineUnavailable(self.diagnosis or f"the engine is {self.state}")
         try:
-            return SupervisedResponse(await connection.request(request), self)
+            response = await life.connection.request(request)
         except EngineUnavailable as error:
-            raise await self.explain(error) from error
+            raise await self._explain(life, error) from error
+        if response.status >= 500:
+            life.doubt()
+        return SupervisedResponse(response, lambda error: self._explain(life, error))
 
-    async def explain(self, error: WorkerError) -> WorkerError:
+    def _begin(self) -> Life:
+        process, self._process = self._process or spawn(self._settings, self._environment), None
+        self._life = Life(self._settings, process, self._connect(f"unix:{process.socket}"))
+        self._enter(State.STARTING)
+        return self._life
+
+    async def _follow(self, life: Life) -> None:
+        """One life to its end; the cause is told as soon as it is known, before the last process is gone."""
+        living = asyncio.create_task(life.live(self._on_ready), name="engine-life")
+        try:
+            await life.over.wait()
+            if not self._stopping.is_set():
+                self._diagnosis = diagnose(life.ending)
+                self._enter(State.STARTING)
+                logger.error("%s", self._diagnosis.report)
+            await asyncio.wait([living])
+        finally:
+            living.cancel()
+            await asyncio.wait([living])
+        living.result()
+
+    def _relaunch(self, life: Life) -> bool:
+        """Whether there will be another life, with which settings; the state says what follows otherwise."""
+        diagnosis = diagnose(life.ending)
+        self._diagnosis = diagnosis
+        decision = self._policy.decide(diagnosis, self._settings, life.healthy_s)
+        if decision.action is Action.RELAUNCH:
+            self._settings = replace(self._settings, arguments=(*self._settings.arguments, *decision.added))
+            with_what = f" with {' '.join(decision.added)}" if decision.added else ""
+            logger.warning("relaunching the engine%s, because of: %s", with_what, diagnosis.cause)
+            return True
+        self._enter(State.REFUSING if decision.action is Action.REFUSE else State.GONE)
+        return False
+
+    def _on_ready(self) -> None:
+        assert self._life is not None
+        self._diagnosis = None
+        self._enter(State.READY)
+        logger.info("the engine is ready after %s", self._life.timeline.summary())
+
+    def _enter(self, state: State) -> None:
+        if state is not self.state:
+            self.state = state
+            self._changed.set()
+            self._changed = asyncio.Event()
+
+    async def _explain(self, life: Life, error: WorkerError) -> WorkerError:
         """The diagnosis, if the engine turns out to be dead; else the error as it was."""
         try:
             async with asyncio.timeout(DEATH_NOTICE_S):
-                await self._died.wait()
+                await life.over.wait()
         except TimeoutError:
             return error
-        return EngineUnavailable(self.diagnosis)
-
-    async def _become_ready(self, process: EngineProcess, connection: Connection) -> None:
-        ended = asyncio.ensure_future(process.wait())
-        try:
-            async with asyncio.timeout(self._settings.start_timeout_s):
-                while not ended.done() and not await healthy(connection):
-                    await asyncio.wait((ended,), timeout=PROBE_INTERVAL_S)
-        except TimeoutError:
-            logger.error("the engine was not ready after %.0f s", self._settings.start_timeout_s)
-            await process.kill()
-        finally:
-            ended.cancel()
-        if process.exit_code is None:
-            process.take_inventory()
-            self.state = State.READY
-            self._settled.set()
-            logger.info("the engine is ready")
-
-    def _bury(self, process: EngineProcess) -> None:
-        code = process.exit_code
-        self.state = State.DEAD
-        if not self.diagnosis:
-            ended = "was stopped" if code is None else f"ended with status {code}"
-            self.diagnosis = f"the engine {ended}; its last words: {last_words(process.tail.lines)}"
-            logger.error("%s", self.diagnosis)
-        self._died.set()
-        self._settled.set()
+        if self._stopping.is_set():
+            return EngineUnavailable("the worker is stopping")
+        return EngineUnavailable(diagnose(life.ending).sentence)
 
 
 class SupervisedResponse:
     """An answer of the engine that, when it breaks off because the engine died, says why."""
 
-    def __init__(self, inner: EngineResponse, supervisor: Supervisor) -> None:
+    def __init__(self, inner: EngineResponse, explain: Callable[[WorkerError], Awaitable[WorkerError]]) -> None:
         self._inner = inner
-        self._supervisor = supervisor
+        self._explain = explain
 
     @property
     def status(self) -> int:
@@ -152,35 +201,15 @@ class SupervisedResponse:
             async for chunk in self._inner.chunks():
                 yield chunk
         except EngineError as error:
-            raise await self._supervisor.explain(error) from error
+            raise await self._explain(error) from error
 
     async def read(self) -> bytes:
         """The whole body. Raises as `chunks` does."""
         try:
             return await self._inner.read()
         except EngineError as error:
-            raise await self._supervisor.explain(error) from error
+            raise await self._explain(error) from error
 
     def close(self) -> None:
         """Give the response up at once."""
         self._inner.close()
-
-
-async def healthy(connection: Engine) -> bool:
-    """Whether the engine answers its health route with 200."""
-    try:
-        response = await connection.request(HEALTH)
-    except (EngineError, EngineUnavailable):
-        return False
-    response.close()
-    return response.status == 200
-
-
-def log_engine_line(line: str) -> None:
-    """Forward one line of the engine's log."""
-    logger.info("%s", line, extra={"source": "engine"})
-
-
-def last_words(lines: list[str]) -> str:
-    """The last line that says anything."""
-    return next((line.strip() for line in reversed(lines) if line.strip()), "(it said nothing)")

@@ -1,0 +1,127 @@
+"""From what the engine said last to one sentence for its users: the cause, whose fault it is, what to change. Pure.
+
+The rows live in `mistakes` and `endings`; an ending that none of them knows is quoted, not guessed at.
+"""
+
+from __future__ import annotations
+
+import re
+import signal
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from worker_vllm.engine import endings, mistakes
+from worker_vllm.engine.rows import Remedy, Row, Scope, When
+
+# (EngineCore pid=12) ERROR 11-22 14:00:07 [core.py:1510] text
+PREFIX = re.compile(r"^(?:\([^)]*\) )?(?:(?:ERROR|WARNING|INFO|CRITICAL) [\d-]+ [\d:]+ \[[^\]]*\] ?)?")
+SOURCE = ("    ", '  File "')  # a traceback's lines of code quote messages before they are filled in
+EXCEPTION = re.compile(r"^[\w.]*(?:Error|Exception|Exit|Interrupt)\b.*")
+# What a process says about another one's failure: true, and never the cause.
+WRAPPERS = re.compile(r"Engine core initialization failed|WorkerProc initialization failed|EngineDeadError|See stack")
+QUOTED_CHARACTERS = 400
+
+__all__ = ["Diagnosis", "Ending", "Remedy", "Scope", "diagnose"]
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How one life of the engine ended. `exit_code` is negative for a signal, None while something still runs."""
+
+    exit_code: int | None
+    lines: tuple[str, ...]
+    reason: str = ""  # why we ended it: a process died, a deadline passed, it stalled
+    phase: str = "ready"
+    was_ready: bool = False
+    model: str = "the model"
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """The cause in two or three words, its scope, and the sentence for whoever asks."""
+
+    cause: str
+    scope: Scope
+    sentence: str
+    remedy: Remedy | None = None
+    quote: str = ""
+
+    @property
+    def report(self) -> str:
+        """For the log: the sentence, its class, and the engine's own words."""
+        quoted = f"; the engine said: {self.quote}" if self.quote else ""
+        return f"{self.sentence} [{self.cause}, {self.scope}]{quoted}"
+
+
+def diagnose(ending: Ending) -> Diagnosis:
+    """The diagnosis of an ending; never fails, whatever was said."""
+    said = (PREFIX.sub("", line, count=1) for line in ending.lines)
+    text = "\n".join(line for line in said if not line.startswith(SOURCE))
+    now = When.RUNNING if ending.was_ready else When.STARTING
+    for row in (*mistakes.ROWS, *endings.ROWS):
+        if row.when in (When.EVER, now) and (found := row.pattern.search(text)):
+            return known(row, {**found.groupdict(""), "MODEL": ending.model}, last_exception(text))
+    return unknown(ending, text)
+
+
+def known(row: Row, found: Mapping[str, str], quote: str) -> Diagnosis:
+    """A row's diagnosis, its sentence filled with what the pattern found."""
+    parts = {name: " ".join(value.split()) for name, value in found.items()}
+    parts["FLAG"] = parts.get("flag", "").replace("-", "_").upper()
+    sentence = f"{row.what.format(**parts)}; {row.change.format(**parts)}"
+    return Diagnosis(row.cause, row.scope, sentence, row.remedy, quote)
+
+
+def unknown(ending: Ending, text: str) -> Diagnosis:
+    """What can be said without knowing the ending: how it came, and the engine's last meaningful words."""
+    quote = last_exception(text) or last_words(ending.lines)
+    did = "stopped working" if ending.was_ready else f"did not start (phase: {ending.phase})"
+    if "was not ready" in ending.reason:
+        change = "raise ENGINE_START_TIMEOUT (or RUNPOD_INIT_TIMEOUT), or shorten the start with FAST_START=1"
+        hint = f"; {NCCL_HINT}" if ending.phase == "processes" else ""
+        sentence = f"the engine {did}: {ending.reason}; {change}{hint}"
+        return Diagnosis("start too slow", Scope.HOST, sentence, quote=quote)
+    if "no progress" in ending.reason:
+        sentence = f"the engine {did}: {ending.reason}; the request may be sent again"
+        return Diagnosis("stalled", Scope.PASSING, sentence, quote=quote)
+    how = ending.reason or ended(ending.exit_code)
+    said = f'; it said last: "{quote[:QUOTED_CHARACTERS]}"' if quote else ""
+    killed = ending.exit_code is not None and ending.exit_code < 0 and not ending.reason
+    cause = signal_cause(ending.exit_code or 0) if killed else "died" if ending.was_ready else "unknown"
+    return Diagnosis(cause, Scope.PASSING, f"the engine {did}: {how}{said}; see the worker's log", quote=quote)
+
+
+NCCL_HINT = (
+    "processes that wait for each other for ever are often GPUs that cannot reach each other directly: "
+    "try NCCL_P2P_DISABLE=1 and DISABLE_CUSTOM_ALL_REDUCE=1"
+)
+
+
+def ended(exit_code: int | None) -> str:
+    """An exit status in words."""
+    if exit_code is None:
+        return "one of its processes ended"
+    if exit_code >= 0:
+        return f"it ended with status {exit_code}"
+    hint = {
+        signal.SIGKILL: " (most often the machine's memory ran out)",
+        signal.SIGILL: " (the processor lacks an instruction that this build uses)",
+        signal.SIGSEGV: " (a crash in native code)",
+    }.get(signal.Signals(-exit_code), "")
+    return f"it was ended by {signal.Signals(-exit_code).name}{hint}"
+
+
+def signal_cause(exit_code: int) -> str:
+    """The cause's name for an end by signal."""
+    return f"killed by {signal.Signals(-exit_code).name}"
+
+
+def last_exception(text: str) -> str:
+    """The last exception that is not merely about another process's failure; empty when there is none."""
+    found = [line for line in text.splitlines() if EXCEPTION.match(line) and not WRAPPERS.search(line)]
+    return found[-1][:QUOTED_CHARACTERS] if found else ""
+
+
+def last_words(lines: tuple[str, ...]) -> str:
+    """The last line that says anything."""
+    return next((line.strip() for line in reversed(lines) if line.strip()), "")

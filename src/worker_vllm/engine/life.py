@@ -1,0 +1,182 @@
+"""One launch of the engine, from its first process to the last: ready or not, then over, then nothing left of it.
+
+`over` comes first, within a moment of the first death of any of its processes, so that callers learn the cause at
+once; the end of `live()` comes when every process is gone and their memory is given back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Protocol
+
+from worker_vllm.engine.base import Engine, EngineRequest
+from worker_vllm.engine.diagnosis import Ending
+from worker_vllm.engine.phases import Timeline
+from worker_vllm.engine.process import EngineProcess
+from worker_vllm.engine.stall import Progress, StallClock, read_progress
+from worker_vllm.engine.warmup import warm_up
+from worker_vllm.engine.watch import Watch
+from worker_vllm.errors import WorkerError
+from worker_vllm.settings.model import EngineSettings
+
+logger = logging.getLogger(__name__)
+
+PROBE_INTERVAL_S = 0.05  # a refused connection to a Unix socket costs microseconds; only a starting child is probed
+PROBE_TIMEOUT_S = 5.0
+LAST_WORDS_S = 0.2  # what a dying process wrote is read before the cause is named
+HEALTH = EngineRequest("GET", "/health")
+METRICS = EngineRequest("GET", "/metrics")
+
+
+class Connection(Engine, Protocol):
+    """An engine reached over HTTP that can be let go."""
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+
+
+class Life:
+    """Owns the process and the connection it is given; `live()` is called once."""
+
+    def __init__(self, settings: EngineSettings, process: EngineProcess, connection: Connection) -> None:
+        self.connection = connection
+        self.over = asyncio.Event()
+        self.timeline = Timeline(time.monotonic, process.spawned_at, log_phase)
+        self._settings = settings
+        self._process = process
+        self._reason = ""
+        self._ready_at: float | None = None
+        self._checking: asyncio.Task[None] | None = None
+
+    @property
+    def healthy_s(self) -> float:
+        """Seconds since it was ready; 0 when it never was."""
+        return 0.0 if self._ready_at is None else time.monotonic() - self._ready_at
+
+    @property
+    def ending(self) -> Ending:
+        """What is known of the end so far."""
+        return Ending(
+            exit_code=self._process.exit_code,
+            lines=tuple(self._process.tail.lines),
+            reason=self._reason,
+            phase=self.timeline.phase,
+            was_ready=self._ready_at is not None,
+            model=self._settings.served_names[0],
+        )
+
+    async def live(self, on_ready: Callable[[], None]) -> None:
+        """Start, serve, end. Returns when nothing of the engine is left; cancelling it ends the engine in order."""
+        await self._process.adopt(self._on_line)
+        exited = asyncio.create_task(self._see_exit(), name="engine-exit")
+        watch = stall = None
+        try:
+            if await self._start():
+                watch = Watch(self._process.pid, self._on_death)
+                self._process.take_inventory()
+                self._ready_at = time.monotonic()
+                stall = asyncio.create_task(self._watch_for_stall(), name="engine-stall")
+                on_ready()
+            await self._process.wait()
+        finally:
+            if watch is not None:
+                watch.close()
+            await cancel(stall, self._checking)
+            await self._process.stop()
+            await cancel(exited)
+            self.over.set()
+            await self.connection.aclose()
+
+    async def stop(self) -> None:
+        """End the engine in order; `live()` then returns."""
+        await self._process.stop()
+
+    def end(self, reason: str) -> None:
+        """Give this engine up: everything of it is killed at once."""
+        if not self._reason:
+            self._reason = reason
+        self._process.abandon()
+
+    def doubt(self) -> None:
+        """An answer gave reason to doubt the engine: ask for its health, and end it if it says that it is dead."""
+        if self._checking is None or self._checking.done():
+            self._checking = asyncio.create_task(self._check(), name="engine-health")
+
+    async def _start(self) -> bool:
+        try:
+            async with asyncio.timeout(self._settings.start_timeout_s):
+                while not await self._healthy():
+                    with suppress(TimeoutError):
+                        await asyncio.wait_for(self.over.wait(), PROBE_INTERVAL_S)
+                    if self.over.is_set():
+                        return False
+                route = await warm_up(self.connection, self._settings.served_names[0])
+        except TimeoutError:
+            self.end(f"it was not ready after {self._settings.start_timeout_s:.0f} s")
+            return False
+        self.timeline.end(f"warm-up {route or 'refused'}")
+        return not self.over.is_set()
+
+    async def _healthy(self) -> bool:
+        try:
+            async with asyncio.timeout(PROBE_TIMEOUT_S):
+                response = await self.connection.request(HEALTH)
+        except (WorkerError, TimeoutError):
+            return False
+        response.close()
+        return response.status == 200
+
+    async def _check(self) -> None:
+        if not await self._healthy() and not self.over.is_set():
+            self.end("it reported that it is dead")
+
+    async def _see_exit(self) -> None:
+        await self._process.wait()
+        self.over.set()
+
+    def _on_death(self, name: str) -> None:
+        asyncio.get_running_loop().call_later(LAST_WORDS_S, self.over.set)
+        self.end(f"{name} ended")
+
+    def _on_line(self, line: str) -> None:
+        self.timeline.read(line)
+        logger.info("%s", line, extra={"source": "engine"})
+
+    async def _watch_for_stall(self) -> None:
+        interval_s = self._settings.stall_timeout_s / 4
+        clock = StallClock(longest_gap_s=3 * interval_s)
+        progress = Progress(0, 0)
+        while True:
+            await asyncio.sleep(interval_s)
+            progress = await self._progress(interval_s) or progress
+            stalled_s = clock.see(progress, time.monotonic())
+            if stalled_s >= self._settings.stall_timeout_s:
+                self.end(f"it made no progress for {stalled_s:.0f} s with {progress.running:.0f} requests running")
+                return
+
+    async def _progress(self, timeout_s: float) -> Progress | None:
+        """The engine's progress; None when it does not even say so."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                response = await self.connection.request(METRICS)
+                return read_progress((await response.read()).decode(errors="replace"))
+        except (WorkerError, TimeoutError):
+            return None
+
+
+async def cancel(*tasks: asyncio.Task[None] | None) -> None:
+    """Cancel tasks and wait until they ended."""
+    running = [task for task in tasks if task is not None]
+    for task in running:
+        task.cancel()
+    if running:
+        await asyncio.wait(running)
+
+
+def log_phase(phase: str, took_s: float) -> None:
+    """Show the start's progress as it happens."""
+    logger.info("engine start: %s took %.1f s", phase, took_s)

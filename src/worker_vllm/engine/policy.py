@@ -1,0 +1,80 @@
+"""What to do about a dead engine, by whose fault it is. Pure; the clock is an argument.
+
+settings → stay up and answer every job with the sentence; host → take nothing and leave the machine; passing → try
+again within a budget per cause that ten healthy minutes refill, then leave. One relaunch with smaller settings, or
+with a fresh look at a revision, comes before that; it never touches a value that the user set.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from worker_vllm.engine.diagnosis import Diagnosis, Remedy, Scope
+from worker_vllm.settings.model import EngineSettings
+
+RETRIES = 2  # relaunches per passing cause
+HEALTHY_S = 600.0
+
+
+class Action(StrEnum):
+    """What follows a death."""
+
+    RELAUNCH = "relaunch"
+    REFUSE = "refuse"  # stay up, tell every job why
+    LEAVE = "leave"  # take nothing, exit non-zero
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The action, and what a relaunch adds to the engine's command line."""
+
+    action: Action
+    added: tuple[str, ...] = ()
+
+
+# The smaller settings, each by the flags that would mean the user had chosen for himself.
+SMALLER: dict[Remedy, tuple[tuple[tuple[str, ...], tuple[str, ...]], ...]] = {
+    Remedy.LESS_MEMORY: (
+        (("--gpu-memory-utilization", "--kv-cache-memory-bytes"), ("--gpu-memory-utilization", "0.85")),
+        (("--max-num-seqs",), ("--max-num-seqs", "64")),
+        (("--max-num-batched-tokens",), ("--max-num-batched-tokens", "8192")),
+        (
+            ("--enforce-eager", "--no-enforce-eager", "--compilation-config", "--optimization-level"),
+            ("--enforce-eager",),
+        ),
+    ),
+    Remedy.SHORTER_CONTEXT: ((("--max-model-len",), ("--max-model-len", "auto")),),
+}
+
+
+@dataclass
+class Policy:
+    """Remembers what was tried."""
+
+    _spent: dict[str, int] = field(default_factory=dict)
+    _remedied: set[Remedy] = field(default_factory=set)
+
+    def decide(self, diagnosis: Diagnosis, settings: EngineSettings, healthy_s: float) -> Decision:
+        """What to do after this death of an engine that was healthy for so many seconds before it."""
+        if healthy_s >= HEALTHY_S:
+            self._spent.clear()
+        remedy = diagnosis.remedy
+        if remedy is not None and remedy not in self._remedied:
+            self._remedied.add(remedy)
+            added = smaller(remedy, settings.arguments)
+            if added or remedy is Remedy.AGAIN:
+                return Decision(Action.RELAUNCH, added)
+        if diagnosis.scope is Scope.SETTINGS:
+            return Decision(Action.REFUSE)
+        if diagnosis.scope is Scope.PASSING and self._spent.get(diagnosis.cause, 0) < RETRIES:
+            self._spent[diagnosis.cause] = self._spent.get(diagnosis.cause, 0) + 1
+            return Decision(Action.RELAUNCH)
+        return Decision(Action.LEAVE)
+
+
+def smaller(remedy: Remedy, arguments: tuple[str, ...]) -> tuple[str, ...]:
+    """The remedy's arguments for which the command line has no value of the user's."""
+    given = {argument.partition("=")[0] for argument in arguments}
+    chosen = [added for owners, added in SMALLER.get(remedy, ()) if not given.intersection(owners)]
+    return tuple(argument for added in chosen for argument in added)
