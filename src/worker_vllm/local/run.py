@@ -30,7 +30,8 @@ class Arrangement:
     plan: Plan
     listener: socket.socket
     screen: Screen
-    options: GatewayOptions = field(default_factory=GatewayOptions)
+    # What RunPod does when an OpenAI client hangs up is unknown; on one's own machine Ctrl-C means stop.
+    options: GatewayOptions = field(default_factory=lambda: GatewayOptions(cancel_on_disconnect=True))
 
     @property
     def url(self) -> str:
