@@ -23,6 +23,7 @@ VERBS = {
     "config": "show or check the effective settings; render the generated files",
     "bake": "put a model into an image",
     "doctor": "check this machine and these settings, with a short real start",
+    "health": "the container's health check",
     "hub-tests": "run the cases of .runpod/tests.json against a gateway and check the answers' shape",
 }
 

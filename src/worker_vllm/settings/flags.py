@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from worker_vllm.settings import release
 from worker_vllm.settings.values import (
     BadValue,
     compact_json,
@@ -27,7 +28,7 @@ from worker_vllm.settings.values import (
 )
 
 DATA = Path(__file__).with_name("flags")
-SHIPPED = "0.32.0"
+SHIPPED = release.VLLM
 
 
 @dataclass(frozen=True, slots=True)

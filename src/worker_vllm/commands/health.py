@@ -1,0 +1,70 @@
+"""`worker-vllm health`: the container's health check. Exit status 0 means healthy.
+
+In http mode it asks /ping, where 200 is ready and 204 still starting. A queue worker listens on no port: the platform
+judges it by its pings, and here the first process being a worker is all that can be seen.
+"""
+
+from __future__ import annotations
+
+import argparse
+import http.client
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from worker_vllm.errors import ConfigurationError
+from worker_vllm.settings.load import load
+from worker_vllm.settings.model import Mode
+
+DEFAULT_PORT = 80
+HEALTHY = (200, 204)
+TIMEOUT_S = 4.0
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Which process is the worker, where it is not the container's first."""
+    parser.add_argument("--pid", type=int, default=1, help="the worker's process id (default: %(default)s)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """0 when the worker is healthy, else 1 with the reason."""
+    try:
+        mode = load(os.environ).mode
+    except ConfigurationError as error:
+        print(*error.problems, sep="\n", file=sys.stderr)
+        return 1
+    reason = _ping(_port(os.environ)) if mode is Mode.HTTP else _process(args.pid)
+    if reason:
+        print(reason, file=sys.stderr)
+    return 1 if reason else 0
+
+
+def _port(env: Mapping[str, str]) -> int:
+    return int(env.get("PORT_HEALTH") or env.get("PORT") or DEFAULT_PORT)
+
+
+def _ping(port: int) -> str | None:
+    """Why /ping does not say that the worker is up; None when it does."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=TIMEOUT_S)
+    try:
+        connection.request("GET", os.environ.get("HEALTH_CHECK_PATH") or "/ping")
+        status = connection.getresponse().status
+    except (OSError, http.client.HTTPException) as error:
+        return f"no answer on port {port}: {error}"
+    finally:
+        connection.close()
+    return None if status in HEALTHY else f"/ping on port {port} answers {status}"
+
+
+def _process(pid: int) -> str | None:
+    """Why the process is no running worker; None when it is one."""
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
+    except OSError:
+        return f"there is no process {pid}"
+    return (
+        None
+        if any("worker-vllm" in word or "worker_vllm" in word for word in words)
+        else f"process {pid} is {words[0]}"
+    )
