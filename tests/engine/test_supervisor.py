@@ -8,11 +8,13 @@ import os
 import time
 
 import pytest
-from support.supervised import Supervised, supervised
+from support.supervised import ECHO, Supervised, supervised
 
 from worker_vllm.engine.base import EngineRequest, EngineResponse
+from worker_vllm.engine.client import HttpEngine
+from worker_vllm.engine.diagnosis import Diagnosis, Scope
 from worker_vllm.engine.guard import descendants
-from worker_vllm.engine.supervisor import State
+from worker_vllm.engine.supervisor import State, Supervisor
 from worker_vllm.errors import EngineError, EngineUnavailable
 
 STREAM = json.dumps({"model": "parrot", "prompt": "hello", "stream": True, "echo": {"gate": "shut"}}).encode()
@@ -41,11 +43,8 @@ async def read_to_the_end(response: EngineResponse) -> bytes:
 
 
 async def test_it_serves_when_the_engine_is_ready_and_leaves_nothing() -> None:
-    """STARTING → READY → STOPPED, with a warm-up before anybody else's request."""
+    """STARTING → READY → STOPPED; a request waits for the start, and a warm-up comes before it."""
     async with supervised() as run:
-        with pytest.raises(EngineUnavailable, match="the engine is starting"):
-            await run.post("/v1/completions", FREE)
-        assert await run.supervisor.settled() is State.READY
         answer = json.loads(await (await run.post("/v1/completions", FREE)).read())
         assert answer["choices"][0]["text"] == "hello"
         requests = json.loads(await (await run.supervisor.request(get("/echo/requests"))).read())
@@ -66,6 +65,20 @@ async def test_settings_that_cannot_work_leave_a_sentence_for_every_request() ->
             assert refusal.value.status == 503
         assert not run.running.done()
         assert children() == []
+
+
+async def test_a_refusal_by_the_preflight_starts_nothing() -> None:
+    """What is known to fail is told without the engine."""
+    refusal = Diagnosis("model not found", Scope.SETTINGS, "there is no model at /x; correct MODEL_NAME")
+    supervisor = Supervisor(ECHO, os.environ, HttpEngine, refusal=refusal)
+    running = asyncio.create_task(supervisor.run())
+    with pytest.raises(EngineUnavailable, match="there is no model at /x"):
+        await supervisor.request(get("/health"))
+    assert supervisor.state is State.REFUSING
+    assert children() == []
+    await supervisor.stop()
+    await running
+    assert supervisor.state is State.STOPPED
 
 
 async def test_a_broken_machine_is_left() -> None:

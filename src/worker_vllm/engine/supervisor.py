@@ -47,6 +47,7 @@ class Supervisor:
         environment: Mapping[str, str],
         connect: Callable[[str], Connection],
         process: EngineProcess | None = None,
+        refusal: Diagnosis | None = None,
     ) -> None:
         self._settings = settings
         self._environment = environment
@@ -54,7 +55,7 @@ class Supervisor:
         self._process = process
         self._life: Life | None = None
         self._policy = Policy()
-        self._diagnosis: Diagnosis | None = None
+        self._diagnosis = refusal
         self._stopping = asyncio.Event()
         self._changed = asyncio.Event()
         self.state = State.STARTING
@@ -73,9 +74,13 @@ class Supervisor:
         """Start the engine if nobody did yet; relaunch it while that can help; leave nothing of it.
 
         Returns when it was stopped or is GONE; while REFUSING it goes on, so that somebody is there to tell why.
+        With a `refusal` from the preflight nothing is started at all.
         """
         try:
-            while not self._stopping.is_set():
+            if self._diagnosis is not None:
+                logger.error("%s", self._diagnosis.report)
+                self._enter(State.REFUSING)
+            while self.state is State.STARTING and not self._stopping.is_set():
                 life = self._begin()
                 await self._follow(life)
                 if self._stopping.is_set() or not self._relaunch(life):
@@ -108,10 +113,10 @@ class Supervisor:
             await self._life.stop()
 
     async def request(self, request: EngineRequest) -> EngineResponse:
-        """See `Engine.request`; raises EngineUnavailable unless the engine is READY."""
+        """See `Engine.request`; waits for a starting engine; raises EngineUnavailable when it cannot serve."""
+        if await self.settled() is not State.READY or self._life is None:
+            raise EngineUnavailable(self.diagnosis or "the worker is stopping")
         life = self._life
-        if self.state is not State.READY or life is None:
-            raise EngineUnavailable(self.diagnosis or f"the engine is {self.state}")
         try:
             response = await life.connection.request(request)
         except EngineUnavailable as error:
