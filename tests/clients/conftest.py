@@ -1,4 +1,4 @@
-"""Both stacks, under one name: every client test runs over the echo engine, and over the real one when it is there."""
+"""Both stacks under one name: a client test runs over the echo engine, and over the real one."""
 
 from __future__ import annotations
 

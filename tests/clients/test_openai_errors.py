@@ -10,6 +10,7 @@ from support.http import Http
 from support.stack import Stack
 
 HELLO: list[Any] = [{"role": "user", "content": "hello"}]
+RETRY: list[Any] = [{"role": "user", "content": "retry me"}]
 
 # changes to the request, the client's exception, the param that the error names
 REFUSALS = [
@@ -76,27 +77,30 @@ def test_an_error_in_the_stream_is_raised(echo_stack: Stack) -> None:
         stream = client.chat.completions.create(
             model="echo", messages=HELLO, stream=True, extra_body={"echo": {"fail_after": 3, "message": "broke"}}
         )
-        text = ""
+        chunks: list[Any] = []
         with pytest.raises(openai.APIError, match="broke"):
-            for chunk in stream:
-                text += chunk.choices[0].delta.content or ""
-    assert text == "hel"
+            chunks.extend(stream)
+    assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks) == "hel"
 
 
-def test_the_client_retries_what_may_succeed(echo_stack: Stack) -> None:
+async def test_the_client_retries_what_may_succeed(echo_stack: Stack) -> None:
     """Two 500s, then the answer: three requests reached the engine."""
-    with openai.OpenAI(base_url=echo_stack.openai_url, api_key="none", max_retries=2) as client:
-        text = _scripted_retry(client, echo_stack)
-    assert text == "hello"
+    async with (
+        Http(echo_stack.engine_url) as engine,
+        openai.AsyncOpenAI(base_url=echo_stack.openai_url, api_key="none", max_retries=2) as client,
+    ):
+        await engine.post("/echo/script", {"times": 2, "script": {"status": 500}})
+        answer = await client.chat.completions.create(model="echo", messages=RETRY)
+        tried = [seen for seen in (await engine.get("/echo/requests")).json if "retry me" in seen["body"]]
+    assert answer.choices[0].message.content == "retry me"
+    assert len(tried) == 3
 
 
-def _scripted_retry(client: openai.OpenAI, up: Stack) -> str | None:
-    import asyncio
-
-    async def script() -> None:
-        async with Http(up.engine_url) as engine:
-            await engine.post("/echo/script", {"times": 2, "script": {"status": 500}})
-
-    asyncio.run(script())
-    answer = client.chat.completions.create(model="echo", messages=HELLO)
-    return answer.choices[0].message.content
+async def test_a_full_engine_is_waited_for_by_the_worker(echo_stack: Stack) -> None:
+    """The client sees neither the 503 nor the 429 of an engine whose queue is full for a moment."""
+    for status in (503, 429):
+        async with Http(echo_stack.engine_url) as engine:
+            await engine.post("/echo/script", {"times": 2, "script": {"status": status}})
+        async with openai.AsyncOpenAI(base_url=echo_stack.openai_url, api_key="none", max_retries=0) as client:
+            answer = await client.chat.completions.create(model="echo", messages=HELLO)
+        assert answer.choices[0].message.content == "hello"
