@@ -39,7 +39,8 @@ def choose_engine_kind(draft: Draft) -> None:
 def fill_queue(draft: Draft) -> None:
     """The platform's addresses; $ID stays where it stands for a job's id."""
     worker_id = draft.env.get("RUNPOD_POD_ID", "local")
-    draft.set_field("queue.worker_id", worker_id, "RUNPOD_POD_ID")
+    if "RUNPOD_POD_ID" in draft.env:
+        draft.set_field("queue.worker_id", worker_id, "RUNPOD_POD_ID")
     if key := draft.env.get("RUNPOD_AI_API_KEY"):
         draft.set_field("queue.api_key", Secret(key), "RUNPOD_AI_API_KEY")
     places = {TAKE: "take_url", DONE: "done_url", STREAM: "stream_url", PING: "ping_url"}

@@ -86,9 +86,14 @@ class Draft:
             self.refuse(name, bad.expected, bad.change, shown)
             return None
         if setting.zero_unset and value == 0:
-            self.warn(f"{name}=0 is taken as not set")
+            self.note_zero(setting, name)
             return None
         return value
+
+    def note_zero(self, setting: Setting, name: str) -> None:
+        """Say that a 0 was taken as nothing, unless nothing is what 0 was documented to mean."""
+        if setting.default not in ("0", "0.0"):
+            self.warn(f"{name}={self.env[name]} is taken as not set")
 
     def parse_flag(self, flag: Flag, text: str, key: str) -> Any:
         """The typed value of a flag's text, or None when it is wrong (then noted)."""
@@ -103,9 +108,14 @@ class Draft:
         items: list[str] = []
         for name, chosen in sorted(self.engine.items()):
             flag = self.table.flags[name]
-            if chosen.value != flag.default or type(chosen.value) is not type(flag.default):
+            if not same(chosen.value, flag.default):
                 items += flag.argv(chosen.value)
         return items
+
+
+def same(one: Any, other: Any) -> bool:
+    """Whether two values are equal, and not only as Python's numbers see it: 0 is no way to say false."""
+    return bool(one == other) and isinstance(one, bool) == isinstance(other, bool)
 
 
 def typed(setting: Setting, text: str) -> Any:

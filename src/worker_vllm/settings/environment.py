@@ -69,7 +69,7 @@ def _read_flag(draft: Draft, setting: Setting, key: str) -> None:
         return
     text = draft.env[key]
     if setting.zero_unset and not text.strip("0."):
-        draft.warn(f"{key}={text} is taken as not set")
+        draft.note_zero(setting, key)
         return
     value = draft.parse_flag(flag, text, key)
     if value is not None:

@@ -14,7 +14,8 @@ from worker_vllm.settings.environment import meaningful, read_environment
 from worker_vllm.settings.extra_args import read_config_file, read_extra_args
 from worker_vllm.settings.facts import Facts
 from worker_vllm.settings.flags import flag_table
-from worker_vllm.settings.model import Origin, Secret, Settings
+from worker_vllm.settings.model import Secret, Settings
+from worker_vllm.settings.origins import field_default, origins
 
 LEVELS = {"TRACE": "DEBUG", "WARN": "WARNING", "FATAL": "CRITICAL", "NOTSET": "DEBUG"}
 
@@ -57,15 +58,10 @@ def settled(draft: Draft) -> Settings:
         empty,
         **groups,
         **values.get("", {}),
-        origins=tuple(_origins(draft)),
+        origins=origins(draft),
         secrets=_secrets(draft),
         warnings=tuple(draft.warnings),
     )
-
-
-def _origins(draft: Draft) -> list[Origin]:
-    found = [Origin(name, chosen.value, chosen.source) for name, chosen in draft.engine.items()]
-    return [*found, *(Origin(chosen.key, chosen.value, chosen.source) for chosen in draft.fields.values())]
 
 
 def _secrets(draft: Draft) -> tuple[Secret, ...]:
@@ -81,7 +77,7 @@ def _choose_job_rules(draft: Draft) -> None:
         draft.set_field("jobs.inline_errors", True, "OPENAI_ERRORS")
     sizes = ("jobs.batch_size", "jobs.min_batch_size", "jobs.batch_size_growth_factor")
     said = [draft.fields[place] for place in sizes if place in draft.fields]
-    if said:
+    if any(draft.fields[place].value != field_default(place) for place in sizes if place in draft.fields):
         draft.set_field("jobs.batch_sizes_set", True, said[0].key)
 
 

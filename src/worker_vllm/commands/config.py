@@ -1,0 +1,144 @@
+"""`worker-vllm config`: show or check the effective settings, check a form, render the generated files."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shlex
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from worker_vllm.engine.command import engine_argv
+from worker_vllm.errors import ConfigurationError, Problem
+from worker_vllm.models.find import find
+from worker_vllm.settings.draft import Draft
+from worker_vllm.settings.env_file import read_env_file
+from worker_vllm.settings.load import drafted, settled
+from worker_vllm.settings.model import EngineKind, Settings
+from worker_vllm.surroundings import look
+
+EXIT_CONFIGURATION = 78
+SOCKET = "SOCKET"  # stands for the fresh path that every launch gets
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """show | check | form | render, each with its own options."""
+    verbs = parser.add_subparsers(dest="what", required=True)
+    show = verbs.add_parser("show", help="every effective value, where it came from, and the engine's command")
+    check = verbs.add_parser("check", help="exit 0 when the settings can work, 78 with every problem when not")
+    for verb in (show, check):
+        verb.add_argument("--env-file", type=Path, help="NAME=value lines to read instead of this environment")
+        verb.add_argument("--json", action="store_true", help="for machines")
+    form = verbs.add_parser("form", help="check a worker-config.json, ours or anybody's")
+    form.add_argument("--check", type=Path, required=True, metavar="FILE", help="the file to check")
+    form.add_argument("--json", action="store_true", help="for machines")
+    render = verbs.add_parser("render", help="write the generated documentation and forms")
+    render.add_argument("--check", action="store_true", help="only tell which are stale; exit 1 when any is")
+    render.add_argument("--root", type=Path, default=Path(), help="the checkout (default: here)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """0, 78 for settings or forms that cannot work, 1 for stale files."""
+    match args.what:
+        case "form":
+            return _form(args)
+        case "render":
+            return _render(args)
+        case _:
+            return _settings(args)
+
+
+def _settings(args: argparse.Namespace) -> int:
+    try:
+        env = read_env_file(args.env_file.read_text(), os.environ) if args.env_file else dict(os.environ)
+    except OSError as error:
+        print(f"worker-vllm config: {args.env_file}: {error.strerror}", file=sys.stderr)
+        return 2
+    except ConfigurationError as error:
+        return _tell(args, {"problems": [asdict(problem) for problem in error.problems]}, [])
+    draft = drafted(env, look(env))
+    told: dict[str, Any] = {"ok": not draft.problems, "problems": [asdict(problem) for problem in draft.problems]}
+    told["warnings"] = draft.warnings
+    if args.what == "show":
+        told |= _shown(settled(draft), env)
+    return _tell(args, told, _lines(args.what, draft, told))
+
+
+def _shown(settings: Settings, env: dict[str, str]) -> dict[str, Any]:
+    """Everything effective; secrets are told as ***."""
+    engine = settings.engine
+    if engine.kind is EngineKind.VLLM:
+        engine = find(engine, env).onto(engine)
+    command = [] if engine.kind is EngineKind.ATTACH else ["vllm", *engine_argv(engine, SOCKET)[3:]]
+    rows = [{"name": row.name, "value": plain(row.value), "source": row.source} for row in settings.origins]
+    return {
+        "mode": settings.mode,
+        "settings": rows,
+        "engine_command": command,
+        "engine_environment": dict(engine.environment),
+    }
+
+
+def plain(value: object) -> object:
+    """A value as JSON can hold it."""
+    if value is None or isinstance(value, bool | int | float | str | dict):
+        return value
+    return [plain(item) for item in value] if isinstance(value, list | tuple) else str(value).strip("'")
+
+
+def _lines(what: str, draft: Draft, told: dict[str, Any]) -> list[str]:
+    lines = []
+    if what == "show":
+        width = max(len(row["name"]) for row in told["settings"])
+        for row in told["settings"]:
+            value = row["value"] if isinstance(row["value"], str) else json.dumps(row["value"], ensure_ascii=False)
+            lines.append(f"{row['name']:<{width}}  {value}  ({row['source']})")
+        variables = " ".join(f"{name}={shlex.quote(text)}" for name, text in told["engine_environment"].items())
+        lines += ["", f"mode: {told['mode']}", f"engine: {variables} {shlex.join(told['engine_command'])}", ""]
+    lines += [f"warning: {warning}" for warning in draft.warnings]
+    return [*lines, *map(str, draft.problems)] or ["ok"]
+
+
+def _tell(args: argparse.Namespace, told: dict[str, Any], lines: list[str]) -> int:
+    problems = [Problem(**problem) for problem in told["problems"]]
+    if args.json:
+        print(json.dumps(told, ensure_ascii=False, indent=2))
+    else:
+        print("\n".join(lines or map(str, problems)))
+    return EXIT_CONFIGURATION if problems else 0
+
+
+def _form(args: argparse.Namespace) -> int:
+    from worker_vllm.settings.render.form_check import check_form
+
+    try:
+        document = json.loads(args.check.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        print(f"worker-vllm config form: {args.check}: {error}", file=sys.stderr)
+        return 2
+    problems = check_form(document)
+    if args.json:
+        print(json.dumps({"ok": not problems, "problems": problems}, indent=2))
+    else:
+        print("\n".join(problems) or "ok")
+    return EXIT_CONFIGURATION if problems else 0
+
+
+def _render(args: argparse.Namespace) -> int:
+    from worker_vllm.settings.render.files import rendered
+
+    stale = []
+    for name, text in rendered().items():
+        path = args.root / name
+        if path.is_file() and path.read_text(encoding="utf-8") == text:
+            continue
+        stale.append(name)
+        if not args.check:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+    for name in stale:
+        print(f"{name} is stale: run worker-vllm config render" if args.check else f"wrote {name}")
+    return 1 if stale and args.check else 0
