@@ -1,0 +1,89 @@
+"""What gateway and worker add to an empty job: the same completion asked of the echo engine and through the path.
+
+In turn, direct and dispatched calls alternate, so that the added time is a difference of neighbours. 50 at once is a
+closed loop: every client has one job on its way, so latency there is the path's capacity, told as jobs per second.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import time
+from pathlib import Path
+from typing import Any
+
+from support.http import Http
+from support.stack import Stack, serve_echo
+
+from benchmarks.measure import Call, Figures, at_once, figures, table, timed, write
+
+ASK = {"prompt": "x", "max_tokens": 1}
+JOBS: dict[str, dict[str, Any]] = {
+    "native job": {"input": {"prompt": "x", "sampling_params": {"max_tokens": 1}}},
+    "openai job": {"input": {"openai_route": "/v1/completions", "openai_input": ASK}},
+}
+
+
+def arguments() -> argparse.Namespace:
+    """How much to measure, and beside what."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks dispatch", description=__doc__)
+    parser.add_argument("--count", type=int, default=500, help="calls in turn")
+    parser.add_argument("--clients", type=int, default=50)
+    parser.add_argument("--rival", help="an endpoint (http://host:port/v2/ID) of another worker over an echo engine")
+    parser.add_argument("--json", type=Path, help="write the figures there too")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Measure and print."""
+    given = arguments()
+    with serve_echo() as stack:
+        rows = asyncio.run(measure(stack, given))
+    print(table(rows))
+    if given.json:
+        write(given.json, "dispatch", rows)
+
+
+async def measure(stack: Stack, given: argparse.Namespace) -> list[Figures]:
+    """All series, one after the other, on warm connections."""
+    rows: list[Figures] = []
+    async with Http(stack.engine_url) as engine, Http(stack.url) as endpoint:
+        ask = _call(engine, "/v1/completions", ASK)
+        for name, job in JOBS.items():
+            rows += await _in_turn(name, ask, _call(endpoint, "/runsync", job), given.count)
+        per_client = max(1, given.count // given.clients)
+        rows.append(await at_once(f"engine, {given.clients} at once", ask, given.clients, per_client))
+        for name, job in JOBS.items():
+            call = _call(endpoint, "/runsync", job)
+            rows.append(await at_once(f"{name}, {given.clients} at once", call, given.clients, per_client))
+    if given.rival:
+        async with Http(given.rival) as rival, Http(stack.engine_url) as engine:
+            ask = _call(engine, "/v1/completions", ASK)
+            call = _call(rival, "/runsync", JOBS["openai job"])
+            rows += await _in_turn("rival's openai job", ask, call, given.count)
+            rows.append(await at_once(f"rival, {given.clients} at once", call, given.clients, per_client))
+    return rows
+
+
+def _call(http: Http, path: str, body: dict[str, Any]) -> Call:
+    async def call() -> None:
+        answer = await http.post(path, body)
+        if answer.status != 200 or answer.json.get("status", "COMPLETED") != "COMPLETED":
+            raise RuntimeError(f"{path}: HTTP {answer.status}: {answer.body[:500]!r}")
+
+    return call
+
+
+async def _in_turn(name: str, direct: Call, dispatched: Call, count: int) -> list[Figures]:
+    """Direct, dispatched, and what the second took longer than the first, pair by pair."""
+    for _ in range(20):
+        await direct()
+        await dispatched()
+    start = time.perf_counter()
+    pairs = [(await timed(direct), await timed(dispatched)) for _ in range(count)]
+    wall_s = time.perf_counter() - start
+    return [
+        figures(f"engine, beside {name}", [a for a, _ in pairs], wall_s),
+        figures(f"{name}, in turn", [b for _, b in pairs], wall_s),
+        figures(f"{name}, added", [b - a for a, b in pairs], wall_s),
+    ]
