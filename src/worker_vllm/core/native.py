@@ -8,6 +8,7 @@ from typing import Any
 
 from worker_vllm.core.exchange import Exchange
 from worker_vllm.core.ranked import ranked_answer
+from worker_vllm.errors import EngineError
 from worker_vllm.jobs import sse
 from worker_vllm.jobs.ask import json_ask
 from worker_vllm.jobs.items import ItemStream, whole_item
@@ -48,8 +49,9 @@ async def _prompt(exchange: Exchange, job: NativeJob) -> str | list[int] | None:
     """The prompt as it stands, or the tokens that the model's chat template makes of the messages."""
     if job.messages is None or job.needs_chat:
         return job.prompt
-    answer = await exchange.value(template_ask(job))
-    tokens: list[int] = answer["tokens"]
+    tokens = (await exchange.value(template_ask(job))).get("tokens")
+    if not isinstance(tokens, list):
+        raise EngineError("the engine's /tokenize answered without tokens")
     return tokens
 
 

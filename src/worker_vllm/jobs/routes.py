@@ -79,7 +79,7 @@ def find_route(path: object, method: object = None, *, lora_updates: bool = Fals
     table = _BY_PATH | _LORA_BY_PATH if lora_updates else _BY_PATH
     route = table.get(path) if isinstance(path, str) else None
     if route is None:
-        if path in _LORA_BY_PATH:
+        if isinstance(path, str) and path in _LORA_BY_PATH:
             raise NotFound(f"{path} is closed on this endpoint; VLLM_ALLOW_RUNTIME_LORA_UPDATING=1 opens it")
         raise NotFound(f"the route {str(path)[:200]!r} is not open to jobs; open are: {', '.join(table)}")
     if method is not None and (not isinstance(method, str) or method.upper() != route.method):

@@ -1,0 +1,56 @@
+"""What the engine says becomes JSON text, or an error that keeps the engine's own words."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from worker_vllm.errors import EngineAnswer, EngineError, Overloaded
+from worker_vllm.jobs.answers import error_of, value_of
+
+WORDS = {"message": "no", "type": "BadRequestError", "param": "n", "code": 400}
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "value"),
+    [
+        ("application/json", b'{"a": 1.0}', b'{"a": 1.0}'),
+        ("application/json; charset=utf-8", "\u00e9".encode(), "é".encode()),
+        ("application/json", b"", b"null"),
+        ("text/plain; charset=utf-8", b"Success: \xc3\xa9", '"Success: é"'.encode()),
+        ("audio/mpeg", b"\x00\xff", b'{"content_type":"audio/mpeg","base64":"AP8="}'),
+        ("application/octet-stream", b"", b'{"content_type":"application/octet-stream","base64":""}'),
+    ],
+)
+def test_an_answer_is_one_json_value(kind: str, body: bytes, value: bytes) -> None:
+    assert value_of(kind, body) == value
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "kind", "expected"),
+    [
+        (400, {"error": WORDS}, EngineAnswer, WORDS),
+        (400, {"object": "error", **WORDS}, EngineAnswer, WORDS),
+        (
+            404,
+            {"type": "error", "error": {"type": "NotFoundError", "message": "no"}},
+            EngineAnswer,
+            {"param": None, "type": "NotFoundError", "message": "no", "code": 404},
+        ),
+        (503, {"error": {**WORDS, "code": 503}}, Overloaded, {**WORDS, "code": 503}),
+        (429, "slow down", Overloaded, {"type": "RateLimitError", "code": 429}),
+        (404, {"detail": "Not Found"}, EngineError, {"type": "NotFoundError", "code": 404}),
+        (502, "<html>", EngineError, {"type": "InternalServerError", "code": 502}),
+        (500, [], EngineError, {"type": "InternalServerError", "code": 500}),
+    ],
+    ids=["openai", "flat", "anthropic", "full", "full, no json", "fastapi", "html", "a list"],
+)
+def test_an_error_keeps_its_status_and_its_words(
+    status: int, body: Any, kind: type[Exception], expected: dict[str, Any]
+) -> None:
+    error = error_of(status, body.encode() if isinstance(body, str) else json.dumps(body).encode())
+    assert isinstance(error, kind)
+    assert error.status == status
+    assert error.error | expected == error.error
