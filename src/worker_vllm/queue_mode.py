@@ -7,7 +7,7 @@ import logging
 import os
 import random
 import signal
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from itertools import pairwise
 from typing import Any
@@ -15,9 +15,9 @@ from typing import Any
 import uvloop
 
 from worker_vllm.engine.base import Engine, EngineRequest
+from worker_vllm.engine.beginning import Beginning
 from worker_vllm.engine.client import HttpEngine
 from worker_vllm.engine.patience import PatientEngine
-from worker_vllm.engine.process import EngineProcess
 from worker_vllm.engine.supervisor import State, Supervisor
 from worker_vllm.errors import WorkerError
 from worker_vllm.observe.load import EngineLoad, parse_load
@@ -25,7 +25,7 @@ from worker_vllm.serverless.admission import Admission
 from worker_vllm.serverless.loop import QueueLoop, Surroundings
 from worker_vllm.serverless.platform import HttpPlatform
 from worker_vllm.serverless.watchdog import Patience, Watchdog
-from worker_vllm.settings.model import EngineKind, Settings
+from worker_vllm.settings.model import Settings
 from worker_vllm.worker import Worker
 
 log = logging.getLogger(__name__)
@@ -36,15 +36,15 @@ EXIT_FORCED = 130
 LOAD_TIMEOUT_S = 2.0
 
 
-def serve_queue(settings: Settings, environment: Mapping[str, str], process: EngineProcess | None) -> int:
-    """Serve jobs until SIGTERM or SIGINT; the exit status. `process` is the engine that was already spawned."""
-    return uvloop.run(_serve(settings, environment, process))
+def serve_queue(settings: Settings, beginning: Beginning | None) -> int:
+    """Serve jobs until SIGTERM or SIGINT; the exit status. Without a beginning the engine is somebody else's."""
+    return uvloop.run(_serve(settings, beginning))
 
 
-async def _serve(settings: Settings, environment: Mapping[str, str], process: EngineProcess | None) -> int:
+async def _serve(settings: Settings, beginning: Beginning | None) -> int:
     stop, force = asyncio.Event(), asyncio.Event()
     with_signals(lambda: force.set() if stop.is_set() else stop.set())
-    async with ready_engine(settings, environment, process, stop) as engine:
+    async with ready_engine(settings, beginning, stop) as engine:
         if stop.is_set():
             return 0
         if engine is None:
@@ -65,17 +65,31 @@ async def serve_jobs(engine: Engine, settings: Settings, stop: asyncio.Event, fo
     around = Surroundings(admission, lambda: engine_load(engine))
     queue = QueueLoop(worker.handle, settings.queue, platform, around)
     running = asyncio.create_task(queue.run(), name="queue")
+    following = asyncio.create_task(follow(engine, queue, stop), name="engine-state")
     try:
         await first_of(running, stop)
         queue.drain()
         await first_of(running, force)
+        if isinstance(engine, Supervisor) and engine.state is State.GONE:
+            return EXIT_ENGINE
         return EXIT_FORCED if force.is_set() else 0
     finally:
+        following.cancel()
         running.cancel()
         await asyncio.wait([running])
         platform.close()
         if not running.cancelled():
             running.result()
+
+
+async def follow(engine: Engine, queue: QueueLoop, stop: asyncio.Event) -> None:
+    """Take jobs only while they can be served, or told why they never will be; stop when the engine is GONE."""
+    if not isinstance(engine, Supervisor):
+        return
+    while engine.state not in (State.GONE, State.STOPPED):
+        queue.pause(engine.state is State.STARTING)
+        await engine.changed()
+    stop.set()
 
 
 async def engine_load(engine: Engine) -> EngineLoad | None:
@@ -118,22 +132,25 @@ async def first_of(running: asyncio.Future[Any], event: asyncio.Event) -> None:
 
 @asynccontextmanager
 async def ready_engine(
-    settings: Settings, environment: Mapping[str, str], process: EngineProcess | None, stop: asyncio.Event
+    settings: Settings, beginning: Beginning | None, stop: asyncio.Event
 ) -> AsyncIterator[Engine | None]:
-    """The engine once it can serve; None when it never will or `stop` came first. It ends with the context."""
-    if settings.engine.kind is EngineKind.ATTACH:
+    """The engine once it can serve or tell why it never will; None when this machine cannot, or `stop` came first.
+
+    It ends with the context.
+    """
+    if beginning is None:
         attached = HttpEngine(settings.engine.url or "")
         try:
             yield attached
         finally:
             await attached.aclose()
         return
-    supervisor = Supervisor(settings.engine, environment, HttpEngine, process)
+    supervisor = Supervisor(beginning, HttpEngine)
     life = asyncio.create_task(supervisor.run(), name="engine")
     settled = asyncio.create_task(supervisor.settled())
     try:
         await first_of(settled, stop)
-        ready = settled.done() and settled.result() is State.READY
+        ready = settled.done() and settled.result() in (State.READY, State.REFUSING)
         yield supervisor if ready else None
     finally:
         settled.cancel()

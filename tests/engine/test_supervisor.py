@@ -11,6 +11,7 @@ import pytest
 from support.supervised import ECHO, Supervised, supervised
 
 from worker_vllm.engine.base import EngineRequest, EngineResponse
+from worker_vllm.engine.beginning import Beginning
 from worker_vllm.engine.client import HttpEngine
 from worker_vllm.engine.diagnosis import Diagnosis, Scope
 from worker_vllm.engine.guard import descendants
@@ -70,7 +71,7 @@ async def test_settings_that_cannot_work_leave_a_sentence_for_every_request() ->
 async def test_a_refusal_by_the_preflight_starts_nothing() -> None:
     """What is known to fail is told without the engine."""
     refusal = Diagnosis("model not found", Scope.SETTINGS, "there is no model at /x; correct MODEL_NAME")
-    supervisor = Supervisor(ECHO, os.environ, HttpEngine, refusal=refusal)
+    supervisor = Supervisor(Beginning(ECHO, os.environ, refusal=refusal), HttpEngine)
     running = asyncio.create_task(supervisor.run())
     with pytest.raises(EngineUnavailable, match="there is no model at /x"):
         await supervisor.request(get("/health"))

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from worker_vllm.engine.base import EngineRequest, EngineResponse
+from worker_vllm.engine.beginning import Beginning
 from worker_vllm.engine.client import HttpEngine
 from worker_vllm.engine.supervisor import State, Supervisor
 from worker_vllm.settings.model import EngineKind, EngineSettings
@@ -44,7 +45,8 @@ async def supervised(
     settings: EngineSettings = ECHO, environment: dict[str, str] | None = None, **changes: Any
 ) -> AsyncIterator[Supervised]:
     """A supervisor that starts its engine; both have ended when the context ends."""
-    supervisor = Supervisor(replace(settings, **changes), {**os.environ, **(environment or {})}, HttpEngine)
+    beginning = Beginning(replace(settings, **changes), {**os.environ, **(environment or {})})
+    supervisor = Supervisor(beginning, HttpEngine)
     run = Supervised(supervisor)
     try:
         yield run

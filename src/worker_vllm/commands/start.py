@@ -7,14 +7,18 @@ imported while the engine loads its own.
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import sys
 
-from worker_vllm.engine.process import EngineProcess, spawn
+from worker_vllm.engine.beginning import Beginning, begin
 from worker_vllm.errors import ConfigurationError
+from worker_vllm.observe.logging import configure
 from worker_vllm.settings.load import load
 from worker_vllm.settings.model import EngineKind, Mode, Settings
 from worker_vllm.surroundings import look
+
+log = logging.getLogger(__name__)
 
 EXIT_CONFIGURATION = 78
 
@@ -32,13 +36,16 @@ def run(args: argparse.Namespace) -> int:
         for problem in error.problems:
             print(problem, file=sys.stderr)
         return EXIT_CONFIGURATION
-    process = None if settings.engine.kind is EngineKind.ATTACH else spawn(settings.engine, environment)
-    return _serve(settings, environment, process)
+    configure(settings.log_format, settings.log_level, environment, settings.secrets)
+    for warning in settings.warnings:
+        log.warning("%s", warning)
+    beginning = None if settings.engine.kind is EngineKind.ATTACH else begin(settings.engine, environment)
+    return _serve(settings, beginning)
 
 
-def _serve(settings: Settings, environment: dict[str, str], process: EngineProcess | None) -> int:
+def _serve(settings: Settings, beginning: Beginning | None) -> int:
     if settings.mode is not Mode.QUEUE:
         raise SystemExit(f"mode {settings.mode} is not served by this command yet")
     from worker_vllm.queue_mode import serve_queue
 
-    return serve_queue(settings, environment, process)
+    return serve_queue(settings, beginning)

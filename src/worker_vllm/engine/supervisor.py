@@ -11,12 +11,15 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import replace
 from enum import StrEnum
+from typing import Any
 
 from worker_vllm.engine.base import EngineRequest, EngineResponse
-from worker_vllm.engine.diagnosis import Diagnosis, diagnose
+from worker_vllm.engine.beginning import Beginning
+from worker_vllm.engine.diagnosis import Diagnosis, Scope, diagnose
 from worker_vllm.engine.life import Connection, Life
 from worker_vllm.engine.policy import Action, Policy
-from worker_vllm.engine.process import EngineProcess, spawn
+from worker_vllm.engine.process import spawn
+from worker_vllm.engine.provide import Provide, provide
 from worker_vllm.errors import EngineError, EngineUnavailable, WorkerError
 from worker_vllm.settings.model import EngineSettings
 
@@ -43,19 +46,18 @@ class Supervisor:
 
     def __init__(
         self,
-        settings: EngineSettings,
-        environment: Mapping[str, str],
+        beginning: Beginning,
         connect: Callable[[str], Connection],
-        process: EngineProcess | None = None,
-        refusal: Diagnosis | None = None,
+        provide: Provide = provide,
     ) -> None:
-        self._settings = settings
-        self._environment = environment
+        self._beginning = beginning
+        self._settings = beginning.settings
         self._connect = connect
-        self._process = process
+        self._provide = provide
+        self._process = beginning.process
         self._life: Life | None = None
         self._policy = Policy()
-        self._diagnosis = refusal
+        self._diagnosis: Diagnosis | None = None
         self._stopping = asyncio.Event()
         self._changed = asyncio.Event()
         self.state = State.STARTING
@@ -74,12 +76,10 @@ class Supervisor:
         """Start the engine if nobody did yet; relaunch it while that can help; leave nothing of it.
 
         Returns when it was stopped or is GONE; while REFUSING it goes on, so that somebody is there to tell why.
-        With a `refusal` from the preflight nothing is started at all.
+        What the preflight refused is not started at all, and what it found missing is downloaded first.
         """
         try:
-            if self._diagnosis is not None:
-                logger.error("%s", self._diagnosis.report)
-                self._enter(State.REFUSING)
+            await self._prepare()
             while self.state is State.STARTING and not self._stopping.is_set():
                 life = self._begin()
                 await self._follow(life)
@@ -125,8 +125,28 @@ class Supervisor:
             life.doubt()
         return SupervisedResponse(response, lambda error: self._explain(life, error))
 
+    async def _prepare(self) -> None:
+        """Have downloaded what is not on disk; refuse or leave where that, or the preflight, says so."""
+        refusal = self._beginning.refusal
+        found = self._beginning.found
+        while refusal is None and found is not None and not self._stopping.is_set():
+            providing = asyncio.create_task(self._provide(self._settings, self._beginning.environment, found))
+            await first_of(providing, self._stopping)
+            if providing.cancelled():
+                return
+            given = providing.result()
+            if isinstance(given, EngineSettings):
+                self._settings = given
+                return
+            if self._policy.decide(given, self._settings, healthy_s=0).action is not Action.RELAUNCH:
+                refusal = given
+        if refusal is not None:
+            self._diagnosis = refusal
+            logger.error("%s", refusal.report)
+            self._enter(State.REFUSING if refusal.scope is Scope.SETTINGS else State.GONE)
+
     def _begin(self) -> Life:
-        process, self._process = self._process or spawn(self._settings, self._environment), None
+        process, self._process = self._process or spawn(self._settings, self._beginning.environment), None
         self._life = Life(self._settings, process, self._connect(f"unix:{process.socket}"))
         self._enter(State.STARTING)
         return self._life
@@ -181,6 +201,16 @@ class Supervisor:
         if self._stopping.is_set():
             return EngineUnavailable("the worker is stopping")
         return EngineUnavailable(diagnose(life.ending).sentence)
+
+
+async def first_of(task: asyncio.Task[Any], event: asyncio.Event) -> None:
+    """Wait for the task; cancel it when the event comes first."""
+    waiting = asyncio.create_task(event.wait())
+    await asyncio.wait([task, waiting], return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+    if not task.done():
+        task.cancel()
+        await asyncio.wait([task])
 
 
 class SupervisedResponse:

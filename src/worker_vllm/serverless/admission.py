@@ -19,6 +19,7 @@ class Admission:
 
     def __init__(self, most: int, capacity: int | None = None) -> None:
         self.held = 0
+        self.open = True  # while the engine can serve
         self.window = min(most, FIRST_WINDOW if capacity is None else capacity)
         self.load: EngineLoad | None = None
         self._most = most if capacity is None else min(most, capacity + _spare(capacity))
@@ -26,7 +27,7 @@ class Admission:
     @property
     def free(self) -> int:
         """How many more jobs may be taken."""
-        return max(0, self.window - self.held)
+        return max(0, self.window - self.held) if self.open else 0
 
     @property
     def wants_report(self) -> bool:

@@ -80,6 +80,11 @@ class QueueLoop:
         """Take no further job; `run` returns when those here are finished or out of time."""
         self._intake.stop()
 
+    def pause(self, paused: bool) -> None:
+        """Take no job while paused; one that a poll already out brings is run all the same."""
+        self._admission.open = not paused
+        self._intake.room_changed()
+
     def recycle(self) -> None:
         """Drain, and have the platform replace this worker after its last job (`stopPod`)."""
         self._recycling = True

@@ -1,0 +1,49 @@
+"""How the engine's first life begins: refused, downloading, or already spawned. Light: the standard library alone."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from worker_vllm.engine.diagnosis import Diagnosis
+from worker_vllm.engine.preflight import preflight
+from worker_vllm.engine.process import EngineProcess, spawn
+from worker_vllm.models.find import FoundModel
+from worker_vllm.settings.model import EngineSettings
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Beginning:
+    """What the supervisor takes over."""
+
+    settings: EngineSettings
+    environment: Mapping[str, str]
+    process: EngineProcess | None = None  # spawned already
+    refusal: Diagnosis | None = None  # nothing is to be spawned
+    found: FoundModel | None = None  # with downloads to be made first
+
+
+def begin(settings: EngineSettings, environment: Mapping[str, str]) -> Beginning:
+    """Check what can be checked and spawn the engine at once if nothing speaks against it and all is on disk."""
+    checked = preflight(settings, environment)
+    for note in checked.notes:
+        logger.warning("%s", note)
+    if checked.refusal is not None:
+        return Beginning(checked.settings, environment, refusal=checked.refusal)
+    if checked.found is not None and checked.found.downloads:
+        return Beginning(settings, environment, found=checked.found)
+    process = spawn(checked.settings, environment)
+    logger.info("the engine was spawned %.2f s after this process began", age_s())
+    return Beginning(checked.settings, environment, process=process)
+
+
+def age_s() -> float:
+    """Seconds since this process was started, as the kernel counts them."""
+    ticks = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")

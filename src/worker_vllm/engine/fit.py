@@ -1,0 +1,90 @@
+"""Whether a model can fit into these GPUs, from its configuration and the sizes of its files. Pure.
+
+An estimate: it refuses only what is certain, that the weights alone are more than the memory there is. For the rest
+it tells the longest context that would fit; vLLM measures the truth.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from worker_vllm.engine.nvml import Gpu
+from worker_vllm.errors import Problem
+
+GIB = 1 << 30
+UTILIZATION = 0.92  # vLLM 0.32.0's own default
+OVERHEAD_BYTES = 3 * GIB // 2  # CUDA context, activations, graphs: per GPU, roughly
+BYTES = {"float32": 4, "float": 4, "fp8": 1, "fp8_e4m3": 1, "fp8_e5m2": 1, "int8": 1}
+SHARDING = ("--tensor-parallel-size", "-tp", "--pipeline-parallel-size", "-pp")
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """What the estimate says."""
+
+    problems: tuple[Problem, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def value(arguments: Sequence[str], *names: str) -> str | None:
+    """The last value given to one of the flags, in either spelling; None when it stands nowhere."""
+    found = None
+    for index, argument in enumerate(arguments):
+        name, equals, inline = argument.partition("=")
+        if name in names:
+            found = inline if equals else next(iter(arguments[index + 1 : index + 2]), None)
+    return found
+
+
+def number(text: str | None, default: float) -> float:
+    """A number out of a flag's value; the default where it is none (`auto`, `8k`)."""
+    try:
+        return float(text) if text is not None else default
+    except ValueError:
+        return default
+
+
+def kv_bytes_per_token(config: Mapping[str, Any], dtype: str) -> int:
+    """Bytes of KV cache that one token needs over all layers; 0 where the configuration does not tell."""
+    inner = config.get("text_config") or config
+    layers, width = inner.get("num_hidden_layers"), BYTES.get(dtype, 2)
+    if not isinstance(layers, int):
+        return 0
+    if isinstance(inner.get("kv_lora_rank"), int):  # multi-head latent attention keeps one compressed vector
+        return layers * width * (int(inner["kv_lora_rank"]) + int(inner.get("qk_rope_head_dim") or 0))
+    heads = inner.get("num_attention_heads") or 0
+    kv_heads = inner.get("num_key_value_heads") or heads
+    head_dim = inner.get("head_dim") or (int(inner.get("hidden_size") or 0) // heads if heads else 0)
+    return 2 * layers * width * int(kv_heads) * int(head_dim)
+
+
+def estimate(config: Mapping[str, Any], weights_bytes: int, gpus: Sequence[Gpu], arguments: Sequence[str]) -> Fit:
+    """Weights and KV cache against the memory of the GPUs that the arguments spread the model over."""
+    parts = max(1, int(number(value(arguments, *SHARDING[:2]), 1) * number(value(arguments, *SHARDING[2:]), 1)))
+    used = list(gpus)[:parts]
+    if not used or not weights_bytes or value(arguments, "--load-format") == "dummy":
+        return Fit()
+    total = sum(gpu.total_bytes for gpu in used)
+    if weights_bytes > total:
+        return Fit(problems=(too_large(weights_bytes, total, parts),))
+    share = number(value(arguments, "--gpu-memory-utilization"), UTILIZATION)
+    left = total * share - weights_bytes - OVERHEAD_BYTES * len(used)
+    per_token = kv_bytes_per_token(config, value(arguments, "--kv-cache-dtype") or str(config.get("dtype") or ""))
+    asked = number(value(arguments, "--max-model-len"), float(config.get("max_position_embeddings") or 0))
+    if per_token and left < per_token * asked:
+        fits = max(0, int(left // per_token) // 16 * 16)
+        return Fit(notes=(f"by estimate about {fits} tokens of context fit into the GPU's memory, not {asked:.0f}",))
+    return Fit()
+
+
+def too_large(weights_bytes: int, total: int, parts: int) -> Problem:
+    """The weights alone are more than all memory."""
+    held = f"{total / GIB:.0f} GiB of GPU memory" + (f" on {parts} GPUs" if parts > 1 else "")
+    return Problem(
+        "MODEL_NAME",
+        f"{weights_bytes / GIB:.1f} GiB of weights",
+        f"a model that fits into {held}",
+        "use a larger GPU, more GPUs with TENSOR_PARALLEL_SIZE, or a quantized model",
+    )

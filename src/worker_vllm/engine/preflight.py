@@ -1,0 +1,114 @@
+"""What can be known before the GPU is touched: is the model there and whole, can it fit, is the machine fit for it.
+
+Contacts nobody, and takes milliseconds: the standard library, a few small files, the driver's own library. Problems
+of the settings are refused before the engine is started; what only the hub knows is asked once, by the download.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from worker_vllm.engine.diagnosis import Diagnosis, Scope
+from worker_vllm.engine.fit import Fit, estimate
+from worker_vllm.engine.nvml import Driver, driver
+from worker_vllm.errors import Problem
+from worker_vllm.models.find import FoundModel, find
+from worker_vllm.settings.model import EngineKind, EngineSettings
+
+LEAST_FREE_BYTES = 256 << 20  # logs, sockets and caches of one start
+LEAST_CUDA = (12, 0)  # major versions are compatible with each other; vLLM 0.32's images carry 12.9 and 13
+WEIGHTS = (".safetensors", ".bin", ".pt", ".gguf")
+
+
+@dataclass(frozen=True, slots=True)
+class Preflight:
+    """What was found: the settings with everything on disk given by path, and whatever speaks against a start."""
+
+    settings: EngineSettings
+    found: FoundModel | None = None
+    driver: Driver | None = None
+    problems: tuple[Problem, ...] = ()
+    host_problems: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def refusal(self) -> Diagnosis | None:
+        """Why no engine should be started; None when one should."""
+        if self.host_problems:
+            return Diagnosis("machine", Scope.HOST, "; ".join(self.host_problems))
+        if self.problems:
+            sentence = "; ".join(str(problem) for problem in self.problems)
+            return Diagnosis("settings", Scope.SETTINGS, sentence)
+        return None
+
+
+def preflight(settings: EngineSettings, environment: Mapping[str, str]) -> Preflight:
+    """Check everything that can be checked here; an engine that is no vLLM of ours needs no model."""
+    if settings.kind is not EngineKind.VLLM:
+        return Preflight(settings)
+    found = find(settings, environment)
+    machine = driver()
+    fit = fit_of(found, machine)
+    return Preflight(
+        settings=with_found(settings, found),
+        found=found,
+        driver=machine,
+        problems=(*found.problems, *fit.problems),
+        host_problems=host_problems(machine, Path(environment.get("TMPDIR") or "/tmp")),
+        notes=(*found.notes, *fit.notes),
+    )
+
+
+def with_found(settings: EngineSettings, found: FoundModel) -> EngineSettings:
+    """The settings with every model that is on disk given by its path; callers keep the names they know."""
+    environment = {**found.environment, **settings.environment}
+    return replace(settings, model=found.model, arguments=found.arguments, environment=environment)
+
+
+def fit_of(found: FoundModel, machine: Driver | None) -> Fit:
+    """The memory estimate, where there are GPUs and the model is on disk."""
+    if machine is None or not os.path.isdir(found.model):
+        return Fit()
+    return estimate(read_config(found.model), weights_bytes(found.model), machine.gpus, found.arguments)
+
+
+def read_config(directory: str) -> Mapping[str, Any]:
+    """The model's configuration; empty where it cannot be read, which the search for the model reports."""
+    try:
+        content = json.loads(Path(directory, "config.json").read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def weights_bytes(directory: str) -> int:
+    """The size of the weights; of the first format that is there, as the engine loads only one."""
+    for suffix in WEIGHTS:
+        sizes = [path.stat().st_size for path in Path(directory).glob(f"*{suffix}")]
+        if sizes:
+            return sum(sizes)
+    return 0
+
+
+def host_problems(machine: Driver | None, temporary: Path) -> tuple[str, ...]:
+    """What is wrong with the machine whatever the settings are."""
+    found = []
+    if machine is not None and machine.cuda < LEAST_CUDA:
+        newest = ".".join(map(str, machine.cuda))
+        found.append(
+            f"this machine's NVIDIA driver {machine.version} runs CUDA up to {newest}: too old for the engine"
+        )
+    try:
+        free = shutil.disk_usage(temporary).free
+    except OSError as error:
+        found.append(f"{temporary} cannot be used: {error.strerror}")
+    else:
+        if free < LEAST_FREE_BYTES:
+            found.append(f"the disk is full: {free >> 20} MiB are free at {temporary}")
+    return tuple(found)

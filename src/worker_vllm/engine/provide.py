@@ -1,0 +1,36 @@
+"""Bring what is not on disk: the model's downloads, as the engine's settings or as the reason why not."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any
+
+from worker_vllm.engine.diagnosis import Diagnosis, Scope
+from worker_vllm.engine.preflight import with_found
+from worker_vllm.errors import ConfigurationError
+from worker_vllm.models.find import FoundModel
+from worker_vllm.settings.model import EngineSettings
+
+logger = logging.getLogger(__name__)
+
+Provide = Callable[[EngineSettings, Mapping[str, str], FoundModel], Coroutine[Any, Any, EngineSettings | Diagnosis]]
+
+
+async def provide(
+    settings: EngineSettings, environment: Mapping[str, str], found: FoundModel
+) -> EngineSettings | Diagnosis:
+    """The settings with every download made, or the diagnosis of what went wrong. Cancelling ends the download."""
+    from worker_vllm.models.fetch import FetchFailed, fetch
+    from worker_vllm.models.hub import Cause
+
+    try:
+        whole = await fetch(found, settings, environment, logger.info)
+    except ConfigurationError as error:
+        return Diagnosis("model not found", Scope.SETTINGS, str(error))
+    except FetchFailed as error:
+        scope = Scope.PASSING if error.cause is Cause.UNREACHABLE else Scope.HOST
+        return Diagnosis(f"hub: {error.cause}", scope, str(error))
+    if whole.problems:
+        return Diagnosis("model damaged", Scope.SETTINGS, "; ".join(map(str, whole.problems)))
+    return with_found(settings, whole)
