@@ -1,11 +1,10 @@
-"""What the generated files say about the image: one place for its name, its CUDA and its vLLM."""
+"""What the generated files say about the image, taken from the release's one place."""
 
 from __future__ import annotations
 
 from worker_vllm import __version__
-from worker_vllm.settings.flags import SHIPPED
+from worker_vllm.settings import release
 
-REPOSITORY = "runpod/worker-v1-vllm"
-CUDA = "13.0"
-IMAGE = f"{REPOSITORY}:v{__version__}stable-cuda{CUDA}.0"
-VLLM = SHIPPED
+CUDA = release.MINIMUM_CUDA
+IMAGE = release.image_name(__version__)
+VLLM = release.VLLM
