@@ -1,4 +1,4 @@
-"""Fixtures that every test may ask for, and the time limit of tests that need the real engine."""
+"""Fixtures that every test may ask for, and the time limits of tests that may have to start processes first."""
 
 from __future__ import annotations
 
@@ -7,11 +7,17 @@ from support.fixtures import echo_stack, real_engine, real_stack
 
 __all__ = ["echo_stack", "real_engine", "real_stack"]
 
-REAL_ENGINE_LIMIT_S = 420  # the first such test pays for the engine's start
+# The first test to ask pays for the start.
+STACK_LIMIT_S = 60
+REAL_ENGINE_LIMIT_S = 420
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests of the real engine get a longer limit, unless they have one of their own."""
+    """Tests of the real engine, and of whole stacks, get a longer limit, unless they have one of their own."""
     for item in items:
-        if item.get_closest_marker("vllm") and not item.get_closest_marker("timeout"):
+        if item.get_closest_marker("timeout"):
+            continue
+        if item.get_closest_marker("vllm"):
             item.add_marker(pytest.mark.timeout(REAL_ENGINE_LIMIT_S))
+        elif {"echo_stack", "up"} & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.timeout(STACK_LIMIT_S))

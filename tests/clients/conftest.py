@@ -11,6 +11,7 @@ from support.stack import Stack
 
 @pytest.fixture(params=["echo", pytest.param("real", marks=pytest.mark.vllm)])
 def up(request: pytest.FixtureRequest) -> Stack:
+    """The stack under test."""
     found: Stack = request.getfixturevalue(f"{request.param}_stack")
     return found
 

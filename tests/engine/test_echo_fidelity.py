@@ -35,7 +35,7 @@ REQUESTS: list[tuple[str, Any]] = [
     ("/tokenize", {"prompt": "a", "return_token_strs": True}),
     ("/detokenize", {"tokens": [65]}),
     (COMPLETIONS, {"prompt": "a", "model": "nobody"}),
-    (COMPLETIONS, {"prompt": "a", "stop": list("abcde")}),
+    (COMPLETIONS, {"prompt": "a", "stop": [str(number) for number in range(300)]}),
     (COMPLETIONS, {"prompt": "a", "max_tokens": "many"}),
     (COMPLETIONS, {"prompt": "a", "n": 0}),
     (COMPLETIONS, {"prompt": "a", "stream_options": EVERY_USAGE}),
@@ -66,10 +66,17 @@ def outline(answer: Answer) -> Any:
     for event in filter(None, answer.body.decode().split("\n\n")):
         *named, data = event.splitlines()
         payload = data.removeprefix("data: ")
-        found = (named, payload if payload == "[DONE]" else shape(json.loads(payload)))
+        found = (named, payload if payload == "[DONE]" else event_shape(json.loads(payload)))
         if not events or events[-1] != found:
             events.append(found)
     return events
+
+
+def event_shape(event: Any) -> Any:
+    """An event's shape; whether the end token shares an event with text before it is a matter of load."""
+    for choice in event.get("choices", ()):
+        choice.get("delta", {}).pop("content", None)
+    return shape(event)
 
 
 @pytest.mark.parametrize(("path", "body"), REQUESTS, ids=lambda value: json.dumps(value, default=str)[:60])

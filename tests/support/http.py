@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -50,8 +51,9 @@ class Http:
     async def open(self, method: str, path: str, body: Any = None) -> AsyncIterator[aiohttp.ClientResponse]:
         """An answer whose body is still arriving; leaving closes the connection unless the body was read."""
         assert self._session is not None
-        data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
-        headers = {"Content-Type": "application/json"} if data is not None else {}
+        raw = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
+        headers = {"Content-Type": "application/json"} if raw is not None else {}
+        data = None if raw is None else io.BytesIO(raw)
         async with self._session.request(method, self._base + path, data=data, headers=headers) as answer:
             yield answer
 
