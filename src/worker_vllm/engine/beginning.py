@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from worker_vllm.engine.diagnosis import Diagnosis
 from worker_vllm.engine.preflight import preflight
 from worker_vllm.engine.process import EngineProcess, spawn
+from worker_vllm.engine.rows import Diagnosis
 from worker_vllm.models.find import FoundModel
 from worker_vllm.settings.model import EngineSettings
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from worker_vllm.engine import endings, mistakes
-from worker_vllm.engine.rows import Remedy, Row, Scope, When
+from worker_vllm.engine.rows import Diagnosis, Row, Scope, When
 
 # (EngineCore pid=12) ERROR 11-22 14:00:07 [core.py:1510] text
 PREFIX = re.compile(r"^(?:\([^)]*\) )?(?:(?:ERROR|WARNING|INFO|CRITICAL) [\d-]+ [\d:]+ \[[^\]]*\] ?)?")
@@ -20,8 +20,6 @@ EXCEPTION = re.compile(r"^[\w.]*(?:Error|Exception|Exit|Interrupt)\b.*")
 # What a process says about another one's failure: true, and never the cause.
 WRAPPERS = re.compile(r"Engine core initialization failed|WorkerProc initialization failed|EngineDeadError|See stack")
 QUOTED_CHARACTERS = 400
-
-__all__ = ["Diagnosis", "Ending", "Remedy", "Scope", "diagnose"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,30 +34,13 @@ class Ending:
     model: str = "the model"
 
 
-@dataclass(frozen=True, slots=True)
-class Diagnosis:
-    """The cause in two or three words, its scope, and the sentence for whoever asks."""
-
-    cause: str
-    scope: Scope
-    sentence: str
-    remedy: Remedy | None = None
-    quote: str = ""
-
-    @property
-    def report(self) -> str:
-        """For the log: the sentence, its class, and the engine's own words."""
-        quoted = f"; the engine said: {self.quote}" if self.quote else ""
-        return f"{self.sentence} [{self.cause}, {self.scope}]{quoted}"
-
-
 def diagnose(ending: Ending) -> Diagnosis:
     """The diagnosis of an ending; never fails, whatever was said."""
     said = (PREFIX.sub("", line, count=1) for line in ending.lines)
     text = "\n".join(line for line in said if not line.startswith(SOURCE))
     now = When.RUNNING if ending.was_ready else When.STARTING
     for row in (*mistakes.ROWS, *endings.ROWS):
-        if row.when in (When.EVER, now) and (found := row.pattern.search(text)):
+        if row.when in (When.EVER, now) and (found := re.search(row.pattern, text)):
             return known(row, {**found.groupdict(""), "MODEL": ending.model}, last_exception(text))
     return unknown(ending, text)
 

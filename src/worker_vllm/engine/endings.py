@@ -6,8 +6,6 @@ matches is the answer.
 
 from __future__ import annotations
 
-import re
-
 from worker_vllm.engine.rows import Remedy, Row, Scope, When, host, settings
 
 OOM = r"(?:torch\.OutOfMemoryError|torch\.cuda\.OutOfMemoryError|CUDA out of memory|CUDA error: out of memory)"
@@ -103,7 +101,7 @@ ROWS: tuple[Row, ...] = (
         "out of memory at run time",
         Scope.PASSING,
         When.RUNNING,
-        re.compile(OOM),
+        OOM,
         "the GPU's memory ran out while requests were running",
         "lower GPU_MEMORY_UTILIZATION or MAX_NUM_SEQS; the request may be sent again",
         Remedy.LESS_MEMORY,

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from worker_vllm.engine.diagnosis import Diagnosis, Remedy, Scope
+from worker_vllm.engine.rows import Diagnosis, Remedy, Scope
 from worker_vllm.settings.model import EngineSettings
 
 RETRIES = 2  # relaunches per passing cause

@@ -14,9 +14,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from worker_vllm.engine.diagnosis import Diagnosis, Scope
 from worker_vllm.engine.fit import Fit, estimate
 from worker_vllm.engine.nvml import Driver, driver
+from worker_vllm.engine.rows import Diagnosis, Scope
 from worker_vllm.errors import Problem
 from worker_vllm.models.find import FoundModel, find
 from worker_vllm.settings.model import EngineKind, EngineSettings
@@ -101,9 +101,7 @@ def host_problems(machine: Driver | None, temporary: Path) -> tuple[str, ...]:
     found = []
     if machine is not None and machine.cuda < LEAST_CUDA:
         newest = ".".join(map(str, machine.cuda))
-        found.append(
-            f"this machine's NVIDIA driver {machine.version} runs CUDA up to {newest}: too old for the engine"
-        )
+        found.append(f"the NVIDIA driver {machine.version} runs CUDA up to {newest}: too old for the engine")
     try:
         free = shutil.disk_usage(temporary).free
     except OSError as error:

@@ -74,9 +74,10 @@ class TemplateContext(ForkServerContext):
 
 
 def applies(environment: Mapping[str, str], arguments: list[str]) -> bool:
-    """Whether the engine may start this way: a plain single-process-per-part start whose threads nobody planned."""
-    parallel = any("parallel" in argument or argument in ("-tp", "-pp", "-dp") for argument in arguments)
-    return not parallel and not any(name in environment for name in PLANS)
+    """Whether the engine may start this way: a server in one part, whose processes and threads nobody planned."""
+    flags = [argument.partition("=")[0] for argument in arguments]
+    parallel = any("parallel" in flag or flag in ("-tp", "-pp", "-dp") for flag in flags)
+    return arguments[1:2] == ["serve"] and not parallel and not any(name in environment for name in PLANS)
 
 
 def load() -> None:

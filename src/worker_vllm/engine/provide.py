@@ -6,8 +6,8 @@ import logging
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
-from worker_vllm.engine.diagnosis import Diagnosis, Scope
 from worker_vllm.engine.preflight import with_found
+from worker_vllm.engine.rows import Diagnosis, Scope
 from worker_vllm.errors import ConfigurationError
 from worker_vllm.models.find import FoundModel
 from worker_vllm.settings.model import EngineSettings

@@ -1,8 +1,7 @@
-"""What a row of the diagnosis table says. The rows are in `mistakes` and `endings`."""
+"""What the diagnosis is made of: the words for a row of its table, and for what comes out. No table, no pattern."""
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -38,22 +37,39 @@ class Row:
     cause: str
     scope: Scope
     when: When
-    pattern: re.Pattern[str]
+    pattern: str
     what: str
     change: str
     remedy: Remedy | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """The cause in two or three words, its scope, and the sentence for whoever asks."""
+
+    cause: str
+    scope: Scope
+    sentence: str
+    remedy: Remedy | None = None
+    quote: str = ""
+
+    @property
+    def report(self) -> str:
+        """For the log: the sentence, its class, and the engine's own words."""
+        quoted = f"; the engine said: {self.quote}" if self.quote else ""
+        return f"{self.sentence} [{self.cause}, {self.scope}]{quoted}"
+
+
 def settings(cause: str, pattern: str, what: str, change: str, remedy: Remedy | None = None) -> Row:
     """A start that these settings cannot survive."""
-    return Row(cause, Scope.SETTINGS, When.STARTING, re.compile(pattern), what, change, remedy)
+    return Row(cause, Scope.SETTINGS, When.STARTING, pattern, what, change, remedy)
 
 
 def host(cause: str, pattern: str, what: str, change: str) -> Row:
     """An end that this machine is to blame for."""
-    return Row(cause, Scope.HOST, When.EVER, re.compile(pattern), what, change)
+    return Row(cause, Scope.HOST, When.EVER, pattern, what, change)
 
 
 def passing(cause: str, pattern: str, what: str, change: str, remedy: Remedy | None = None) -> Row:
     """An end that need not come again."""
-    return Row(cause, Scope.PASSING, When.EVER, re.compile(pattern), what, change, remedy)
+    return Row(cause, Scope.PASSING, When.EVER, pattern, what, change, remedy)

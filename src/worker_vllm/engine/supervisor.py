@@ -15,11 +15,12 @@ from typing import Any
 
 from worker_vllm.engine.base import EngineRequest, EngineResponse
 from worker_vllm.engine.beginning import Beginning
-from worker_vllm.engine.diagnosis import Diagnosis, Scope, diagnose
+from worker_vllm.engine.diagnosis import diagnose
 from worker_vllm.engine.life import Connection, Life
 from worker_vllm.engine.policy import Action, Policy
 from worker_vllm.engine.process import spawn
 from worker_vllm.engine.provide import Provide, provide
+from worker_vllm.engine.rows import Diagnosis, Scope
 from worker_vllm.errors import EngineError, EngineUnavailable, WorkerError
 from worker_vllm.settings.model import EngineSettings
 
