@@ -19,7 +19,7 @@ THIRD_PARTY = {
     "errors": STANDARD_ONLY,
     "settings": STANDARD_ONLY,
     "jobs": frozenset({"pydantic"}),
-    "gateway": frozenset({"fastapi", "starlette", "uvicorn", "uvloop", "aiohttp", "pydantic", "prometheus_client"}),
+    "gateway": frozenset({"httptools", "uvloop", "aiohttp", "pydantic", "prometheus_client"}),
 }
 OWN = {
     "errors": frozenset[str](),

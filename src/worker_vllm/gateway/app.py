@@ -1,4 +1,4 @@
-"""The gateway as an ASGI application: routing, the key, and nothing that a job's path does not need."""
+"""The gateway itself: routing, the key, the origin; nothing that a job's path does not need."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import hmac
 import logging
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 from urllib.parse import urlsplit
 
 from worker_vllm.errors import NotFound, RequestError, WorkerError
 from worker_vllm.gateway.fault_api import FaultApi
-from worker_vllm.gateway.http import ClientGone, Receive, Request, Scope, Send, answer_error
+from worker_vllm.gateway.http import ClientGone, Request, Waiting, answer_error
 from worker_vllm.gateway.live import LiveEndpoint
 from worker_vllm.gateway.openai_api import OpenAIApi
 from worker_vllm.gateway.options import GatewayOptions
@@ -50,6 +51,12 @@ class Gateway:
         self._openai_api = OpenAIApi(options, new_id)
         self.faults = FaultApi() if options.faults else None
 
+    @property
+    def largest_body(self) -> int:
+        """No route takes a larger one, in bytes."""
+        limits = self._options.limits
+        return max(limits.run_bytes, limits.runsync_bytes, limits.result_bytes, limits.piece_bytes)
+
     def endpoint(self, name: str) -> LiveEndpoint:
         """The endpoint of that name. Raises NotFound when there are too many already."""
         found = self._endpoints.get(name)
@@ -69,49 +76,45 @@ class Gateway:
         self.close()
         await self._webhooks.close()
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one HTTP request."""
-        if scope["type"] != "http":
-            return
-        request = Request(scope, receive, send)
+    def handle(self, request: Request) -> Waiting:
+        """Answer a request, or return what will answer it."""
         try:
-            self._admit_origin(request)
-            if request.method == "OPTIONS":
-                await request.answer(204)
-                return
-            self._check_key(request)
-            await self._route(request)
-        except ClientGone:
-            pass
+            waiting = self._admit(request)
         except WorkerError as error:
-            await answer_error(request, error, openai="/openai/" in request.path)
+            _refuse(request, error)
+            return None
+        return None if waiting is None else _finish(request, waiting)
 
-    async def _route(self, request: Request) -> None:
+    def _admit(self, request: Request) -> Waiting:
+        self._admit_origin(request)
+        if request.method == "OPTIONS":
+            request.answer(204)
+            return None
+        self._check_key(request)
         if self.faults is None:
-            await self._serve(request)
-        elif request.path.startswith("/faults"):
-            await self.faults.control(request)
-        else:
-            operation = request.path.split("/", 4)[3:4]
-            await self.faults.serve(request, operation[0] if operation else "", self._serve)
+            return self._serve(request)
+        if request.path.startswith("/faults"):
+            self.faults.control(request)
+            return None
+        operation = request.path.split("/", 4)[3:4]
+        return self.faults.serve(request, operation[0] if operation else "", self._serve)
 
-    async def _serve(self, request: Request) -> None:
+    def _serve(self, request: Request) -> Waiting:
         parts = request.path.split("/", 5)
         if len(parts) < 4 or parts[1] != "v2":
             raise NotFound(f"{request.path}: expected /v2/{{endpoint}}/{{operation}}")
         endpoint = self.endpoint(parts[2])
         operation, first, second = parts[3], parts[4] if len(parts) > 4 else "", parts[5] if len(parts) > 5 else ""
         if operation in self._worker_api.routes:
-            await self._worker_api.routes[operation](request, endpoint, first, second)
-        elif operation == "openai":
-            await self._openai_api.forward(request, endpoint, request.path.partition("/openai")[2])
-        elif operation in self._public_api.routes:
-            methods, serve = self._public_api.routes[operation]
-            if request.method not in methods.split():
-                raise RequestError(f"{request.method} {request.path}: expected {methods}", status=405)
-            await serve(request, endpoint, first)
-        else:
+            return self._worker_api.routes[operation](request, endpoint, first, second)
+        if operation == "openai":
+            return self._openai_api.forward(request, endpoint, request.path.partition("/openai")[2])
+        if operation not in self._public_api.routes:
             raise NotFound(f'"{operation}": no operation of an endpoint')
+        methods, serve = self._public_api.routes[operation]
+        if request.method not in methods.split():
+            raise RequestError(f"{request.method} {request.path}: expected {methods}", status=405)
+        return serve(request, endpoint, first)
 
     def _check_key(self, request: Request) -> None:
         if not self._key:
@@ -136,3 +139,16 @@ class Gateway:
             (b"access-control-expose-headers", b"*"),
             (b"vary", b"origin"),
         ]
+
+
+async def _finish(request: Request, waiting: Coroutine[Any, Any, None]) -> None:
+    try:
+        await waiting
+    except ClientGone:
+        request.abort()
+    except WorkerError as error:
+        _refuse(request, error)
+
+
+def _refuse(request: Request, error: WorkerError) -> None:
+    answer_error(request, error, openai="/openai/" in request.path)

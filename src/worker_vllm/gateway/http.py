@@ -1,107 +1,163 @@
-"""The little of HTTP that the gateway needs, straight on ASGI: a job passes it in microseconds."""
+"""One HTTP request and the way to answer it; what the routes know of HTTP, whoever serves them."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, TypeAlias
-from urllib.parse import parse_qs
+from collections.abc import Callable, Coroutine, Mapping
+from http import HTTPStatus
+from typing import Any, Protocol, TypeAlias
+from urllib.parse import parse_qs, unquote
 
 from worker_vllm.errors import RequestError, WorkerError
-
-Scope: TypeAlias = dict[str, Any]
-Message: TypeAlias = dict[str, Any]
-Receive: TypeAlias = Callable[[], Awaitable[Message]]
-Send: TypeAlias = Callable[[Message], Awaitable[None]]
 
 JSON_TYPE = b"application/json"
 JSON_UTF8_TYPE = b"application/json; charset=utf-8"
 EVENT_STREAM_TYPE = b"text/event-stream; charset=utf-8"
+
+STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
+
+Header = tuple[bytes, bytes]
+
+# A route's handler has answered when it returns None; else what it returns will answer.
+Waiting: TypeAlias = Coroutine[Any, Any, None] | None
 
 
 class ClientGone(Exception):
     """The other side closed its connection before it had its answer."""
 
 
-class Request:
-    """One HTTP request and the way to answer it, once."""
+class Wire(Protocol):
+    """The connection that a request came by."""
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        self.scope = scope
-        self.method: str = scope["method"]
-        self.path: str = scope["path"]
-        self.extra_headers: list[tuple[bytes, bytes]] = []
-        self._receive = receive
-        self._send = send
+    closed: bool
+
+    def write(self, data: bytes) -> None:
+        """Send bytes of the answer."""
+
+    def finish(self) -> None:
+        """The answer is complete."""
+
+    def abort(self) -> None:
+        """Cut the connection at once."""
+
+    def on_close(self, notify: Callable[[], None] | None) -> None:
+        """Have `notify` called when the other side hangs up; None takes it back."""
+
+    async def drain(self) -> None:
+        """Return when the other side has read enough for more to be sent."""
+
+
+class Request:
+    """A whole request; answered once, by `answer` or by `start_stream` and `write`."""
+
+    __slots__ = ("_body", "_chunked", "_head", "_wire", "extra_headers", "headers", "method", "path", "query_string")
+
+    def __init__(self, wire: Wire, target: bytes, method: str, headers: Mapping[bytes, bytes]) -> None:
+        path, _, query = target.partition(b"?")
+        self.method = method
+        self.path = unquote(path.decode("latin-1")) if b"%" in path else path.decode("latin-1")
+        self.query_string = query.decode("latin-1")
+        self.headers = headers  # names in lower case
+        self.extra_headers: list[Header] = []
+        self._wire = wire
+        self._body: bytes | None = b""
+        self._head = b""
+        self._chunked = True
+
+    def receive(self, body: bytes | None, *, chunked: bool) -> None:
+        """The body, None when it was larger than anything is allowed to be; whether its client knows chunks."""
+        self._body = body
+        self._chunked = chunked
+
+    @property
+    def gone(self) -> bool:
+        """Whether the other side has hung up."""
+        return self._wire.closed
 
     def header(self, name: bytes) -> str:
         """A request header's value, empty when it is not there; `name` in lower case."""
-        for key, value in self.scope["headers"]:
-            if key == name:
-                return str(value, "latin-1")
-        return ""
+        return self.headers.get(name, b"").decode("latin-1")
 
     def query(self) -> Mapping[str, str]:
         """The query string; of repeated names the last value."""
-        text = str(self.scope["query_string"], "latin-1")
-        return {name: values[-1] for name, values in parse_qs(text, keep_blank_values=True).items()}
+        return {name: values[-1] for name, values in parse_qs(self.query_string, keep_blank_values=True).items()}
 
-    async def body(self, limit: int) -> bytes:
-        """The whole body. Raises RequestError 400 beyond `limit` bytes, ClientGone when it breaks off."""
-        pieces: list[bytes] = []
-        size = 0
-        while True:
-            message = await self._receive()
-            if message["type"] == "http.disconnect":
-                raise ClientGone
-            piece: bytes = message.get("body", b"")
-            size += len(piece)
-            if size > limit:
-                raise RequestError(f"the body is larger than {limit} bytes: send less, or a reference to it")
-            pieces.append(piece)
-            if not message.get("more_body", False):
-                return b"".join(pieces)
+    def body(self, limit: int) -> bytes:
+        """The body. Raises RequestError 400 when it is larger than `limit` bytes."""
+        if self._body is None or len(self._body) > limit:
+            raise RequestError(f"the body is larger than {limit} bytes: send less, or a reference to it")
+        return self._body
 
-    async def json(self, limit: int) -> Any:
+    def json(self, limit: int) -> Any:
         """The body as JSON, whatever its content type says. Raises RequestError 400."""
-        body = await self.body(limit)
         try:
-            return json.loads(body)
+            return json.loads(self.body(limit).decode())
         except ValueError as error:
             raise RequestError(f"the body is not JSON: {error}") from None
 
-    async def gone(self) -> None:
-        """Return when the other side has closed its connection; only once the body was read."""
-        while (await self._receive())["type"] != "http.disconnect":
-            pass
-
-    async def answer(self, status: int, body: bytes = b"", content_type: bytes = JSON_UTF8_TYPE) -> None:
+    def answer(self, status: int, body: bytes = b"", content_type: bytes = JSON_UTF8_TYPE) -> None:
         """The whole answer at once."""
-        headers = [(b"content-length", str(len(body)).encode()), *self.extra_headers]
+        headers = [(b"content-length", b"%d" % len(body)), *self.extra_headers]
         if body:
             headers.append((b"content-type", content_type))
-        await self._send({"type": "http.response.start", "status": status, "headers": headers})
-        await self._send({"type": "http.response.body", "body": body})
+        self._wire.write(_head(status, headers) + (b"" if self.method == "HEAD" else body))
+        self._wire.finish()
 
-    async def start_stream(self, content_type: bytes) -> None:
-        """Status 200 and headers; pieces follow by `write`."""
+    def start_stream(self, content_type: bytes) -> None:
+        """Status 200 and headers, sent with the first piece."""
         headers = [(b"content-type", content_type), (b"cache-control", b"no-cache"), *self.extra_headers]
-        await self._send({"type": "http.response.start", "status": 200, "headers": headers})
+        headers.append((b"transfer-encoding", b"chunked") if self._chunked else (b"connection", b"close"))
+        self._head = _head(200, headers)
 
     async def write(self, piece: bytes, *, more: bool = True) -> None:
-        """One piece, on the wire when this returns or as soon as the other side reads."""
-        await self._send({"type": "http.response.body", "body": piece, "more_body": more})
+        """One piece, on the wire when this returns; waits while the other side does not read."""
+        if self._chunked:
+            end = b"" if more else b"0\r\n\r\n"
+            piece = b"%x\r\n%b\r\n%b" % (len(piece), piece, end) if piece else end
+        self._wire.write(self._head + piece)
+        self._head = b""
+        if more:
+            await self._wire.drain()
+        else:
+            self._wire.finish()
 
-    def answering(self, send: Send) -> Request:
-        """The same request with its answer going elsewhere."""
-        return Request(self.scope, self._receive, send)
+    def on_gone(self, notify: Callable[[], None] | None) -> None:
+        """Have `notify` called when the other side hangs up; None takes it back."""
+        self._wire.on_close(notify)
+
+    def mute(self) -> None:
+        """From now on nothing of the answer reaches the other side."""
+        self._wire = _Silence(self._wire)
 
     def abort(self) -> None:
-        """Cut the connection without an answer."""
-        self.scope["extensions"]["abort"]()
+        """Cut the connection without an answer, or in the middle of one."""
+        self._wire.abort()
 
 
-async def answer_error(request: Request, error: WorkerError, *, openai: bool = False) -> None:
+class _Silence:
+    """A connection whose other side hears nothing any more."""
+
+    def __init__(self, wire: Wire) -> None:
+        self.closed = False
+        self.abort = wire.abort
+        self.on_close = wire.on_close
+
+    def write(self, data: bytes) -> None:
+        """Say nothing."""
+
+    def finish(self) -> None:
+        """Say nothing."""
+
+    async def drain(self) -> None:
+        """There is nothing to wait for."""
+
+
+def answer_error(request: Request, error: WorkerError, *, openai: bool = False) -> None:
     """The error as the platform words it, one sentence under `error`; as OpenAI clients expect it on their routes."""
     body = error.to_body() if openai else json.dumps({"error": error.message}, ensure_ascii=False)
-    await request.answer(error.status, body.encode())
+    request.answer(error.status, body.encode())
+
+
+def _head(status: int, headers: list[Header]) -> bytes:
+    lines = b"".join([b"%b: %b\r\n" % header for header in headers])
+    return STATUS_LINES.get(status, b"HTTP/1.1 %d Error\r\n" % status) + lines + b"\r\n"

@@ -56,15 +56,13 @@ class LiveEndpoint:
                     self._webhooks.send(url, payload)
         self._set_timer()
 
-    def take(self, worker_id: str, count: int) -> Taker:
-        """A worker asks for jobs: its `jobs` are there now, or as soon as there are any."""
-        taker = Taker(worker_id, count)
+    def take(self, taker: Taker) -> None:
+        """A worker asks for jobs: the taker's `jobs` are there now, or as soon as there are any."""
         self._takers[taker] = None
-        self.state.fleet.hear(worker_id, self.clock())
+        self.state.fleet.hear(taker.worker_id, self.clock())
         self._serve_takers()
         self._set_timer()
         self.signals.wake("workers")
-        return taker
 
     def leave(self, taker: Taker) -> None:
         """The worker no longer waits."""

@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from worker_vllm.errors import RequestError
 from worker_vllm.gateway import verdict
 from worker_vllm.gateway.http import (
     EVENT_STREAM_TYPE,
@@ -32,36 +31,31 @@ class OpenAIApi:
 
     async def forward(self, request: Request, endpoint: LiveEndpoint, route: str) -> None:
         """Run the request as a job and answer as the worker did: body, status, stream."""
-        body, stream = await self._read(request)
+        body, stream = self._read(request)
         job_id = f"sync-{self._new_id()}-u1"
         submission = read_openai(route, body, self._options.jobs)
         endpoint.perform(endpoint.state.store.submit(job_id, submission, endpoint.clock()))
         job = endpoint.state.store.get(job_id)
         request.extra_headers.append((b"x-request-id", job_id.encode()))
         try:
-            if stream:
-                await self._stream(request, endpoint, job)
-            else:
-                await self._whole(request, endpoint, job)
+            await (self._stream if stream else self._whole)(request, endpoint, job)
         except ClientGone:
             if self._options.cancel_on_disconnect and endpoint.state.store.find(job_id) is job:
                 endpoint.perform(endpoint.state.store.cancel(job_id, endpoint.clock()))
             raise
 
-    async def _read(self, request: Request) -> tuple[bytes | None, bool]:
-        body = await request.body(self._options.limits.runsync_bytes)
+    def _read(self, request: Request) -> tuple[bytes | None, bool]:
         if request.method == "GET":
             return GET_BODIES[self._options.get_body], False
-        try:
-            payload: Any = json.loads(body)
-        except ValueError as error:
-            raise RequestError(f"the body is not JSON: {error}") from None
-        return body, isinstance(payload, dict) and bool(payload.get("stream"))
+        payload = request.json(self._options.limits.runsync_bytes)
+        return request.body(self._options.limits.runsync_bytes), isinstance(payload, dict) and bool(
+            payload.get("stream")
+        )
 
     async def _whole(self, request: Request, endpoint: LiveEndpoint, job: Job) -> None:
         with Hold(request, endpoint.signals, job.id, self._options.waits.openai_s) as hold:
             await hold.until(lambda: job.terminal or _over(endpoint, job))
-        await self._answer(request, self._ended(job))
+        self._answer(request, self._ended(job))
 
     async def _stream(self, request: Request, endpoint: LiveEndpoint, job: Job) -> None:
         """Headers are held until the first piece, so that a stream that fails at once gets its true status."""
@@ -70,9 +64,9 @@ class OpenAIApi:
             early = verdict.of_error_event(job.pieces[0].output) if job.pieces else self._ended(job)
             if early is not None:
                 endpoint.state.store.read_pieces(job)
-                await self._answer(request, early)
+                self._answer(request, early)
                 return
-            await request.start_stream(EVENT_STREAM_TYPE)
+            request.start_stream(EVENT_STREAM_TYPE)
             written = b""
             while await hold.until(lambda: bool(job.pieces) or job.terminal or _over(endpoint, job)):
                 if not job.pieces:
@@ -86,8 +80,8 @@ class OpenAIApi:
             return verdict.of_expired_wait(job, self._options.wait_expiry_status)
         return verdict.of_ended(job, sort_keys=self._options.sort_keys)
 
-    async def _answer(self, request: Request, answer: verdict.Verdict) -> None:
-        await request.answer(answer.status, answer.body, EVENT_STREAM_TYPE if answer.events else JSON_UTF8_TYPE)
+    def _answer(self, request: Request, answer: verdict.Verdict) -> None:
+        request.answer(answer.status, answer.body, EVENT_STREAM_TYPE if answer.events else JSON_UTF8_TYPE)
 
 
 def _text(output: Any) -> str:

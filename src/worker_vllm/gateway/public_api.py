@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any
 
 from worker_vllm.errors import RequestError
-from worker_vllm.gateway.http import Request
+from worker_vllm.gateway.http import Request, Waiting
 from worker_vllm.gateway.job import Job
 from worker_vllm.gateway.live import LiveEndpoint
 from worker_vllm.gateway.options import GatewayOptions
@@ -21,7 +21,7 @@ class PublicApi:
     def __init__(self, options: GatewayOptions, new_id: Callable[[], str]) -> None:
         self._options = options
         self._new_id = new_id
-        self.routes: dict[str, tuple[str, Callable[[Request, LiveEndpoint, str], Awaitable[None]]]] = {
+        self.routes: dict[str, tuple[str, Callable[[Request, LiveEndpoint, str], Waiting]]] = {
             "run": ("POST", self.run),
             "runsync": ("POST", self.runsync),
             "status": ("GET POST", self.status),
@@ -34,80 +34,74 @@ class PublicApi:
             "metrics": ("GET", self.metrics),
         }
 
-    async def run(self, request: Request, endpoint: LiveEndpoint, _: str) -> None:
+    def run(self, request: Request, endpoint: LiveEndpoint, _: str) -> None:
         """Queue a job; its id comes back at once."""
-        payload = await request.json(self._options.limits.run_bytes)
+        payload = request.json(self._options.limits.run_bytes)
         job_id = f"{self._new_id()}-u1"
         submission = read_submission(payload, self._options.jobs, sync=False)
         endpoint.perform(endpoint.state.store.submit(job_id, submission, endpoint.clock()))
-        await self._answer(request, {"id": job_id, "status": "IN_QUEUE"})
+        self._answer(request, {"id": job_id, "status": "IN_QUEUE"})
 
     async def runsync(self, request: Request, endpoint: LiveEndpoint, _: str) -> None:
         """Queue a job and wait for its end; the state it is in when the wait is over."""
-        payload = await request.json(self._options.limits.runsync_bytes)
+        payload = request.json(self._options.limits.runsync_bytes)
         wait_s = self._wait_s(request.query().get("wait"), self._options.waits.runsync_s)
         submission = read_submission(payload, self._options.jobs, sync=True)
         job_id = f"sync-{self._new_id()}-u1"
         endpoint.perform(endpoint.state.store.submit(job_id, submission, endpoint.clock()))
         job = endpoint.state.store.get(job_id)
         await self._until(request, endpoint, (job, lambda: job.terminal), wait_s)
-        await self._answer(request, job.to_client())
+        self._answer(request, job.to_client())
 
-    async def status(self, request: Request, endpoint: LiveEndpoint, job_id: str) -> None:
+    def status(self, request: Request, endpoint: LiveEndpoint, job_id: str) -> None:
         """The status object as it is now."""
-        await request.body(self._options.limits.run_bytes)
         store = endpoint.state.store
         if (ttl_ms := request.query().get("ttl")) is not None:
             store.set_ttl(job_id, ttl_seconds(ttl_ms, 6))
             endpoint.perform(())
-        await self._answer(request, store.get(job_id).to_client())
+        self._answer(request, store.get(job_id).to_client())
 
     async def status_sync(self, request: Request, endpoint: LiveEndpoint, job_id: str) -> None:
         """The status object, held until the job has ended."""
-        await request.body(self._options.limits.run_bytes)
         job = endpoint.state.store.get(job_id)
         wait_s = self._wait_s(request.query().get("wait"), self._options.waits.runsync_s)
         await self._until(request, endpoint, (job, lambda: job.terminal), wait_s)
-        await self._answer(request, job.to_client())
+        self._answer(request, job.to_client())
 
     async def stream(self, request: Request, endpoint: LiveEndpoint, job_id: str) -> None:
         """The pieces that came since the last call, held until there are any or the job has ended."""
-        await request.body(self._options.limits.run_bytes)
         store = endpoint.state.store
         job = store.get(job_id)
         wait_s = self._wait_s(request.query().get("wait"), self._options.waits.stream_s)
         await self._until(request, endpoint, (job, lambda: bool(job.pieces) or job.terminal), wait_s)
         pieces = [{"output": output} for output in store.read_pieces(job)]
-        await self._answer(request, {"status": job.status.value, "stream": pieces})
+        self._answer(request, {"status": job.status.value, "stream": pieces})
 
-    async def cancel(self, request: Request, endpoint: LiveEndpoint, job_id: str) -> None:
+    def cancel(self, request: Request, endpoint: LiveEndpoint, job_id: str) -> None:
         """End a job that nobody wants any more; an ended one keeps its state."""
-        await request.body(self._options.limits.run_bytes)
         endpoint.perform(endpoint.state.store.cancel(job_id, endpoint.clock()))
         status = endpoint.state.store.get(job_id).status
-        await self._answer(request, {"id": job_id, "status": status.value})
+        self._answer(request, {"id": job_id, "status": status.value})
 
-    async def retry(self, request: Request, endpoint: LiveEndpoint, job_id: str) -> None:
+    def retry(self, request: Request, endpoint: LiveEndpoint, job_id: str) -> None:
         """Queue a failed or timed-out job again under its own id."""
-        await request.body(self._options.limits.run_bytes)
         endpoint.perform(endpoint.state.store.retry(job_id, endpoint.clock()))
-        await self._answer(request, {"id": job_id, "status": "IN_QUEUE"})
+        self._answer(request, {"id": job_id, "status": "IN_QUEUE"})
 
-    async def purge_queue(self, request: Request, endpoint: LiveEndpoint, _: str) -> None:
+    def purge_queue(self, request: Request, endpoint: LiveEndpoint, _: str) -> None:
         """Remove the jobs that no worker has."""
-        await request.body(self._options.limits.run_bytes)
         removed, effects = endpoint.state.store.purge(endpoint.clock())
         endpoint.perform(effects)
-        await self._answer(request, {"removed": removed, "status": "completed"})
+        self._answer(request, {"removed": removed, "status": "completed"})
 
-    async def health(self, request: Request, endpoint: LiveEndpoint, _: str) -> None:
+    def health(self, request: Request, endpoint: LiveEndpoint, _: str) -> None:
         """Counts of jobs and workers by state."""
-        await self._answer(request, endpoint.state.health())
+        self._answer(request, endpoint.state.health())
 
-    async def metrics(self, request: Request, endpoint: LiveEndpoint, _: str) -> None:
+    def metrics(self, request: Request, endpoint: LiveEndpoint, _: str) -> None:
         """The workers' counts and the ids of those that are ready."""
         ready = [w.id for w in endpoint.state.fleet.workers() if w.heard is not None and w.may_take]
-        await self._answer(request, {"readyWorkers": ready, "workers": endpoint.state.health()["workers"]})
+        self._answer(request, {"readyWorkers": ready, "workers": endpoint.state.health()["workers"]})
 
     def _wait_s(self, text: str | None, default_s: float) -> float:
         if text is None:
@@ -125,6 +119,6 @@ class PublicApi:
             await hold.until(lambda: reached() or endpoint.closing or store.find(job.id) is not job)
         store.get(job.id)  # raises NotFound when its time to live has ended meanwhile
 
-    async def _answer(self, request: Request, payload: dict[str, Any]) -> None:
+    def _answer(self, request: Request, payload: dict[str, Any]) -> None:
         text = json.dumps(payload, sort_keys=self._options.sort_keys, ensure_ascii=False)
-        await request.answer(200, text.encode())
+        request.answer(200, text.encode())

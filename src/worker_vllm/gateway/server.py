@@ -1,21 +1,16 @@
-"""Serving the gateway with uvicorn; whoever starts it owns the signals."""
+"""Serving the gateway on a socket; whoever starts it owns the signals."""
 
 from __future__ import annotations
 
-import contextlib
+import asyncio
 import socket
-from collections.abc import Iterator
-from typing import Any, cast
-
-import uvicorn
-from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
 from worker_vllm.errors import RequestError
 from worker_vllm.gateway.app import Gateway
-from worker_vllm.gateway.http import Receive, Scope, Send
+from worker_vllm.gateway.connection import Connection
 
 BACKLOG = 2048
-KEEP_ALIVE_S = 75  # longer than a client's pool keeps an idle connection, so that it is never cut under a request
+LAST_WORDS_S = 2.0
 
 
 class PortTaken(RequestError):
@@ -27,38 +22,14 @@ def listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)  # inherited: the kernel finds dead peers
     try:
         listener.bind((host, port))
         listener.listen(BACKLOG)
     except OSError as error:
         listener.close()
         raise PortTaken(f"cannot listen on {host}:{port}: {error.strerror}; choose another --port") from error
-    listener.set_inheritable(False)
     return listener
-
-
-class _Server(uvicorn.Server):
-    """Leaves the signals alone."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
-def _protocol(app: Gateway) -> type[Any]:
-    """uvicorn's HTTP protocol, whose requests carry the way to cut their own connection."""
-
-    class Protocol(cast("type[Any]", AutoHTTPProtocol)):  # type: ignore[misc]
-        def connection_made(self, transport: Any) -> None:
-            super().connection_made(transport)
-
-            async def serve(scope: Scope, receive: Receive, send: Send) -> None:
-                scope["extensions"] = {"abort": transport.abort}
-                await app(scope, receive, send)
-
-            self.app = serve
-
-    return Protocol
 
 
 class GatewayServer:
@@ -67,31 +38,33 @@ class GatewayServer:
     def __init__(self, gateway: Gateway, listener: socket.socket) -> None:
         self._gateway = gateway
         self._listener = listener
-        config = uvicorn.Config(
-            app=cast("Any", gateway),
-            http=_protocol(gateway),
-            interface="asgi3",
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            proxy_headers=False,
-            server_header=False,
-            date_header=False,
-            timeout_keep_alive=KEEP_ALIVE_S,
-            timeout_graceful_shutdown=2,
-        )
-        self._server = _Server(config)
+        self._connections: set[Connection] = set()
+        self._stopped = asyncio.Event()
 
     async def serve(self) -> None:
         """Serve until `stop`."""
+        server = await asyncio.get_running_loop().create_server(self._connect, sock=self._listener)
         try:
-            await self._server.serve(sockets=[self._listener])
+            await self._stopped.wait()
         finally:
+            server.close()
             await self._gateway.aclose()
-            self._listener.close()
+            await self._say_last_words()
 
     def stop(self) -> None:
         """Answer what is held, then end `serve`."""
         self._gateway.close()
-        self._server.should_exit = True
+        self._stopped.set()
+
+    def _connect(self) -> Connection:
+        return Connection(self._gateway.handle, self._gateway.largest_body, self._connections)
+
+    async def _say_last_words(self) -> None:
+        """Give the answers that `close` released a moment, then cut what is left."""
+        closing = [asyncio.ensure_future(connection.end()) for connection in self._connections]
+        if closing:
+            await asyncio.wait(closing, timeout=LAST_WORDS_S)
+        for connection in list(self._connections):
+            connection.abort()
+        for task in closing:
+            task.cancel()

@@ -18,9 +18,11 @@ class Signals:
 
     def wake(self, name: str) -> None:
         """Release whoever waits for this name."""
-        for future in self._waiting.pop(name, ()):
-            if not future.done():
-                future.set_result(None)
+        waiting = self._waiting.pop(name, None)
+        if waiting is not None:
+            for future in waiting:
+                if not future.done():
+                    future.set_result(None)
 
     def wake_all(self) -> None:
         """Release everyone."""
@@ -33,16 +35,19 @@ class Signals:
         self._waiting.setdefault(name, set()).add(future)
         try:
             await future
-        finally:
+        except asyncio.CancelledError:
             waiting = self._waiting.get(name)
             if waiting is not None:
                 waiting.discard(future)
                 if not waiting:
                     del self._waiting[name]
+            raise
 
 
 class Hold:
     """A request that is held until something is so, its time is over, or its client has gone; a context manager."""
+
+    __slots__ = ("_expired", "_name", "_request", "_signals", "_timeout_s", "_timer")
 
     def __init__(self, request: Request, signals: Signals, name: str, timeout_s: float) -> None:
         self._request = request
@@ -50,38 +55,35 @@ class Hold:
         self._name = name
         self._timeout_s = timeout_s
         self._expired = False
-        self._gone: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, value: object, traceback: TracebackType | None) -> None:
-        if self._gone is not None:
-            self._gone.cancel()
         if self._timer is not None:
             self._timer.cancel()
+            self._request.on_gone(None)
 
     async def until(self, reached: Callable[[], bool]) -> bool:
         """True once `reached()` is, asked again at every wake; False when the time is over. Raises ClientGone."""
         while not self._client_gone() and not reached():
             if self._expired:
                 return False
-            self._watch()
+            if self._timer is None:
+                self._timer = asyncio.get_running_loop().call_later(self._timeout_s, self._expire)
+                self._request.on_gone(self._wake)
             await self._signals.wait(self._name)
         return True
 
     def _client_gone(self) -> bool:
-        if self._gone is not None and self._gone.done():
+        if self._request.gone:
             raise ClientGone
         return False
 
-    def _watch(self) -> None:
-        if self._gone is None:
-            self._gone = asyncio.create_task(self._request.gone())
-            self._gone.add_done_callback(lambda _: self._signals.wake(self._name))
-            self._timer = asyncio.get_running_loop().call_later(self._timeout_s, self._expire)
+    def _wake(self) -> None:
+        self._signals.wake(self._name)
 
     def _expire(self) -> None:
         self._expired = True
-        self._signals.wake(self._name)
+        self._wake()

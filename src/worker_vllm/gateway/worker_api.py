@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
 from worker_vllm.errors import RequestError
 from worker_vllm.gateway.endpoint import Ping
-from worker_vllm.gateway.http import JSON_TYPE, ClientGone, Request
+from worker_vllm.gateway.http import JSON_TYPE, ClientGone, Request, Waiting
 from worker_vllm.gateway.job import ABSENT, Job, Piece, Result
-from worker_vllm.gateway.live import LiveEndpoint
+from worker_vllm.gateway.live import LiveEndpoint, Taker
 from worker_vllm.gateway.options import GatewayOptions
 from worker_vllm.gateway.signals import Hold
 
 LARGEST_BATCH = 10_000
+
+Render: TypeAlias = Callable[[list[Job]], bytes]
 
 
 def job_for_worker(job: Job) -> bytes:
     """The job as JSON text; its input is the client's own text, not parsed again."""
     head = json.dumps({"id": job.id, "retries": job.retries, **job.submission.forwarded})
     return b'%s, "input": %s}' % (head[:-1].encode(), job.submission.input)
+
+
+def jobs_for_worker(jobs: list[Job]) -> bytes:
+    """Several jobs as a JSON array."""
+    return b"[%s]" % b", ".join(map(job_for_worker, jobs))
 
 
 def result_of(payload: dict[str, Any], size: int) -> Result:
@@ -36,7 +43,7 @@ class WorkerApi:
 
     def __init__(self, options: GatewayOptions) -> None:
         self._options = options
-        self.routes: dict[str, Callable[[Request, LiveEndpoint, str, str], Awaitable[None]]] = {
+        self.routes: dict[str, Callable[[Request, LiveEndpoint, str, str], Waiting]] = {
             "job-take": self.take,
             "job-take-batch": self.take_batch,
             "job-stop": self.stop,
@@ -45,85 +52,81 @@ class WorkerApi:
             "ping": self.ping,
         }
 
-    async def take(self, request: Request, endpoint: LiveEndpoint, worker_id: str, _: str) -> None:
+    def take(self, request: Request, endpoint: LiveEndpoint, worker_id: str, _: str) -> Waiting:
         """One job as an object, held until there is one; 204 when the hold is over."""
-        jobs = await self._take(request, endpoint, worker_id, 1)
-        if jobs:
-            await request.answer(200, job_for_worker(jobs[0]), JSON_TYPE)
-        else:
-            await request.answer(204)
+        return self._take(request, endpoint, Taker(worker_id, 1), lambda jobs: job_for_worker(jobs[0]))
 
-    async def take_batch(self, request: Request, endpoint: LiveEndpoint, worker_id: str, _: str) -> None:
+    def take_batch(self, request: Request, endpoint: LiveEndpoint, worker_id: str, _: str) -> Waiting:
         """Up to `batch_size` jobs as an array, held until there is one; 204 when the hold is over."""
         wanted = request.query().get("batch_size", "1")
         if not wanted.isdecimal() or not 1 <= int(wanted) <= LARGEST_BATCH:
             raise RequestError(f'batch_size="{wanted}": expected a whole number from 1 to {LARGEST_BATCH}')
-        jobs = await self._take(request, endpoint, worker_id, int(wanted))
-        if jobs:
-            await request.answer(200, b"[%s]" % b", ".join(map(job_for_worker, jobs)), JSON_TYPE)
-        else:
-            await request.answer(204)
+        return self._take(request, endpoint, Taker(worker_id, int(wanted)), jobs_for_worker)
 
     async def stop(self, request: Request, endpoint: LiveEndpoint, worker_id: str, _: str) -> None:
         """The jobs that this worker is to stop, held until there are any; 204 when the hold is over."""
-        await request.body(0)
         fleet = endpoint.state.fleet
         worker = fleet.hear(worker_id, endpoint.clock())
         with Hold(request, endpoint.signals, f"stop {worker_id}", self._options.waits.stop_s) as hold:
             await self._poll(hold, endpoint, worker_id, lambda: bool(worker.stops))
         if stops := fleet.take_stops(worker_id):
-            await request.answer(200, json.dumps({"jobsToStop": stops}).encode(), JSON_TYPE)
+            request.answer(200, json.dumps({"jobsToStop": stops}).encode(), JSON_TYPE)
         else:
-            await request.answer(204)
+            request.answer(204)
 
-    async def stream(self, request: Request, endpoint: LiveEndpoint, worker_id: str, job_id: str) -> None:
+    def stream(self, request: Request, endpoint: LiveEndpoint, worker_id: str, job_id: str) -> None:
         """One piece of a job's stream."""
-        body = await request.body(self._options.limits.piece_bytes)
+        body = request.body(self._options.limits.piece_bytes)
         payload = _parse(body)
         endpoint.state.fleet.hear(worker_id, endpoint.clock())
         piece = Piece(payload.get("output"), len(body))
         endpoint.perform(endpoint.state.store.add_piece(job_id, worker_id, piece))
-        await request.answer(200)
+        request.answer(200)
 
-    async def done(self, request: Request, endpoint: LiveEndpoint, worker_id: str, job_id: str) -> None:
+    def done(self, request: Request, endpoint: LiveEndpoint, worker_id: str, job_id: str) -> None:
         """A job's end, or the news that it is under way."""
         try:
-            body = await request.body(self._options.limits.result_bytes)
+            body = request.body(self._options.limits.result_bytes)
         except RequestError:
             endpoint.perform(endpoint.state.finish(worker_id, job_id, Result(), endpoint.clock()))
             raise
         payload = _parse(body)
         if payload.get("status") == "IN_PROGRESS":
             endpoint.perform(endpoint.state.store.progress(job_id, worker_id, payload.get("output")))
-            await request.answer(200)
-            return
+            return request.answer(200)
         counts = endpoint.state.store.accepts_result(job_id, worker_id)
         endpoint.perform(endpoint.state.finish(worker_id, job_id, result_of(payload, len(body)), endpoint.clock()))
         if payload.get("stopPod"):
             endpoint.state.retire(worker_id, endpoint.clock())
             endpoint.signals.wake("workers")
-        await request.answer(200 if counts else self._options.late_result_status)
+        request.answer(200 if counts else self._options.late_result_status)
 
-    async def ping(self, request: Request, endpoint: LiveEndpoint, worker_id: str, _: str) -> None:
+    def ping(self, request: Request, endpoint: LiveEndpoint, worker_id: str, _: str) -> None:
         """A heartbeat with the ids of the jobs that the worker has."""
         query = request.query()
         job_ids = [job_id for job_id in query.get("job_id", "").split(",") if job_id]
         ping = Ping(worker_id, job_ids, healthy=query.get("status") != "unhealthy")
         endpoint.perform(endpoint.state.ping(ping, endpoint.clock()))
         endpoint.signals.wake("workers")
-        await request.answer(200)
+        request.answer(200)
 
-    async def _take(self, request: Request, endpoint: LiveEndpoint, worker_id: str, count: int) -> list[Job]:
-        await request.body(0)
-        taker = endpoint.take(worker_id, count)
+    def _take(self, request: Request, endpoint: LiveEndpoint, taker: Taker, render: Render) -> Waiting:
+        endpoint.take(taker)
+        if not taker.jobs and not endpoint.closing:
+            return self._held_take(request, endpoint, taker, render)
+        endpoint.leave(taker)
+        _give(request, taker, render)
+        return None
+
+    async def _held_take(self, request: Request, endpoint: LiveEndpoint, taker: Taker, render: Render) -> None:
         try:
             with Hold(request, endpoint.signals, taker.signal, self._options.waits.take_s) as hold:
-                await self._poll(hold, endpoint, worker_id, lambda: taker.jobs is not None)
+                await self._poll(hold, endpoint, taker.worker_id, lambda: taker.jobs is not None)
         except BaseException:
             endpoint.put_back(taker)
             raise
         endpoint.leave(taker)
-        return taker.jobs or []
+        _give(request, taker, render)
 
     async def _poll(self, hold: Hold, endpoint: LiveEndpoint, worker_id: str, reached: Callable[[], bool]) -> None:
         fleet = endpoint.state.fleet
@@ -136,9 +139,16 @@ class WorkerApi:
             raise
 
 
+def _give(request: Request, taker: Taker, render: Render) -> None:
+    if taker.jobs:
+        request.answer(200, render(taker.jobs), JSON_TYPE)
+    else:
+        request.answer(204)
+
+
 def _parse(body: bytes) -> dict[str, Any]:
     try:
-        payload = json.loads(body)
+        payload = json.loads(body.decode())
     except ValueError as error:
         raise RequestError(f"the body is not JSON: {error}") from None
     if not isinstance(payload, dict):
