@@ -13,8 +13,10 @@ import importlib
 import json
 import os
 import sys
-from collections.abc import Callable, Mapping
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from collections.abc import Callable, Iterable, Mapping
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+
+import pydantic
 
 os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
 
@@ -29,6 +31,20 @@ KNOWN_VALUES: Mapping[str, tuple[str, str]] = {
     "--reasoning-parser": ("vllm.reasoning", "ReasoningParserManager"),
 }
 FAILED = object()
+# One value of each kind of JSON that a config object's field may take or not.
+PROBES: Mapping[str, Any] = {
+    "n": None,
+    "b": True,
+    "i": 1,
+    "z": 0,
+    "m": -1,
+    "f": 1.5,
+    "t": "a b",
+    "d": "7",
+    "w": "true",
+    "a": [],
+    "o": {},
+}
 
 
 def vllm_parser() -> argparse.ArgumentParser:
@@ -75,7 +91,7 @@ def kind_of(parse: Callable[[str], Any] | None) -> dict[str, Any]:
         return {"kind": "text", "fold": True, **traits}
     config = dataclass_behind(parse)
     if config is not None:
-        return {"kind": "config", "fields": config_fields(config), **traits}
+        return {"kind": "config", "fields": config_fields(config, parse), **traits}
     if probe(parse, '{"a": 1}') == {"a": 1}:
         return {"kind": "json" if probe(parse, "x") is FAILED else "json-or-text", **traits}
     if probe(parse, "2k") == 2000:
@@ -87,12 +103,53 @@ def kind_of(parse: Callable[[str], Any] | None) -> dict[str, Any]:
     return {"kind": "text", **traits}
 
 
-def config_fields(config: type) -> dict[str, list[Any]]:
-    """A config class's settable fields: the JSON types it takes, or the texts when only some are allowed."""
-    hints = get_type_hints(config, include_extras=False)
-    return {
-        field.name: sorted(set(json_types(hints[field.name]))) for field in dataclasses.fields(config) if field.init
-    }
+def config_fields(config: type, parse: Callable[[str], Any] | None = None) -> dict[str, list[str]]:
+    """A config class's settable fields: first the kinds of JSON that each takes, then `=text` for each word it knows.
+
+    The kinds are letters of PROBES, none where they cannot be told. A kind counts when the field's own type takes it
+    or the whole class does: either alone would refuse what needs another field beside it, or a validator's help.
+    """
+    found = {}
+    for field in dataclasses.fields(config):
+        if not field.init:
+            continue
+        alone = field_parser(config, field.name) if parse else None
+        if parse is None or alone is None:
+            found[field.name] = [""]
+            continue
+        asked = (alone, lambda text, name=field.name: parse(f'{{"{name}":{text}}}'))
+        kinds = "".join(key for key, value in PROBES.items() if taken(asked, value))
+        words = known_words(get_type_hints(config)[field.name]) if "t" not in kinds else []
+        found[field.name] = [kinds, *(f"={word}" for word in sorted(set(words)) if taken(asked, word))]
+    return found
+
+
+def field_parser(config: type, name: str) -> Callable[[str], Any] | None:
+    """A parser of one field by its own type and limits; None where pydantic has none for it."""
+    hint = get_type_hints(config, include_extras=True)[name]
+    known = getattr(config, "__pydantic_fields__", {}).get(name)
+    marked = Annotated[(hint, *known.metadata)] if known is not None and known.metadata else hint
+    try:
+        return pydantic.TypeAdapter(marked, config={"arbitrary_types_allowed": True}).validate_json
+    except Exception:
+        try:
+            return pydantic.TypeAdapter(marked).validate_json
+        except Exception:
+            return None
+
+
+def taken(parsers: Iterable[Callable[[str], Any]], value: Any) -> bool:
+    """Whether any of the parsers takes this JSON value."""
+    return any(probe(parse, json.dumps(value)) is not FAILED for parse in parsers)
+
+
+def known_words(hint: Any) -> list[str]:
+    """The texts that a type hint spells out: a literal's, an enumeration's names and values."""
+    if get_origin(hint) is Literal:
+        return [item for item in get_args(hint) if isinstance(item, str)]
+    if isinstance(hint, enum.EnumMeta):
+        return [text for member in hint for text in {member.name, member.value} if isinstance(text, str)]
+    return [word for inner in get_args(hint) for word in known_words(inner)]
 
 
 def config_class(dest: str) -> type | None:
@@ -100,30 +157,6 @@ def config_class(dest: str) -> type | None:
     name = "".join(part.capitalize() for part in dest.split("_"))
     found = getattr(importlib.import_module("vllm.config"), name, None) if dest.endswith("_config") else None
     return found if isinstance(found, type) and dataclasses.is_dataclass(found) else None
-
-
-def json_types(hint: Any) -> list[str]:
-    """JSON type names of a type hint, `=text` for a literal, `any` where it cannot be told."""
-    origin, arguments = get_origin(hint), get_args(hint)
-    if origin is Literal:
-        return [f"={item}" if isinstance(item, str) else plain_type(type(item)) for item in arguments]
-    if origin is not None and (origin.__name__ in ("Union", "UnionType") or origin.__module__ == "types"):
-        return [name for item in arguments for name in json_types(item)]
-    if origin is not None and hasattr(hint, "__metadata__"):
-        return json_types(arguments[0])
-    return [plain_type(origin or hint)]
-
-
-def plain_type(hint: Any) -> str:
-    """JSON type name of a plain Python type."""
-    names = {bool: "bool", int: "int", float: "float", str: "text", type(None): "null", dict: "object"}
-    if hint in names:
-        return names[hint]
-    if hint in (list, tuple, set):
-        return "array"
-    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
-        return "object"
-    return "any"
 
 
 def plain(value: Any) -> Any:

@@ -7,6 +7,7 @@ The data is introspected from vLLM's parser (tools/introspect_vllm.py), one file
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -15,6 +16,8 @@ from typing import Any
 
 from worker_vllm.settings import release
 from worker_vllm.settings.values import (
+    FALSE,
+    TRUE,
     BadValue,
     compact_json,
     one_of,
@@ -29,6 +32,21 @@ from worker_vllm.settings.values import (
 
 DATA = Path(__file__).with_name("flags")
 SHIPPED = release.VLLM
+NEGATIVE = re.compile(r"-\d+")
+# The letters by which the data says what a config object's field takes; tools/introspect_vllm.py finds them.
+KINDS_OF_JSON = {
+    "n": "null",
+    "b": "true or false",
+    "i": "a whole number",
+    "z": "0",
+    "m": "a negative number",
+    "f": "a number",
+    "t": "a text",
+    "d": "a number's text",
+    "w": "a yes or no",
+    "a": "an array",
+    "o": "an object",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +84,7 @@ class Flag:
     def parse(self, text: str) -> Any:
         """The typed value of an environment text. Raises BadValue."""
         if self.many or self.repeat:
-            return [self._one(item) for item in parse_list(text)]
+            return [self._item(item) for item in parse_list(text)]
         return self._one(text.strip())
 
     def accept(self, value: Any) -> Any:
@@ -74,8 +92,13 @@ class Flag:
         if isinstance(value, bool) and not self.is_bool:
             raise BadValue(self.expectation, "give a value")
         if isinstance(value, list) and (self.many or self.repeat):
-            return [self._one(item if isinstance(item, str) else compact_json(item)) for item in value]
+            return [self._item(item if isinstance(item, str) else compact_json(item)) for item in value]
         return self.parse(value if isinstance(value, str) else compact_json(value))
+
+    def _item(self, text: str) -> Any:
+        if text.startswith("-") and not NEGATIVE.fullmatch(text):
+            raise BadValue("items that do not begin with a dash, which vLLM would take for flags", f"remove {text!r}")
+        return self._one(text)
 
     def _one(self, text: str) -> Any:
         match self.kind:
@@ -99,9 +122,13 @@ class Flag:
         return self._within(value)
 
     def _known_fields(self, value: dict[str, Any]) -> dict[str, Any]:
-        for key in value:
+        for key, inner in value.items():
             if key not in self.fields:
                 raise BadValue(f"an object with keys among {', '.join(self.fields)}", f"rename or remove {key!r}")
+            kinds, *words = self.fields[key]
+            if (kinds or words) and kind_of_json(inner) not in kinds and f"={inner}" not in words:
+                allowed = [*(KINDS_OF_JSON[kind] for kind in kinds), *(word.removeprefix("=") for word in words)]
+                raise BadValue(f"{key!r} to be one of: {', '.join(allowed)}", f"correct the value of {key!r}")
         return value
 
     def _within(self, value: Any) -> Any:
@@ -139,8 +166,27 @@ class Flag:
             return [item for one in value for item in (self.flag, argument(one))]
         if self.many:
             return [self.flag, *(argument(one) for one in value)] if value else []
-        text = argument(value)
+        text = compact_json(value) if self.kind == "json" else argument(value)
         return [f"{self.flag}={text}"] if text.startswith("-") else [self.flag, text]
+
+
+def kind_of_json(value: Any) -> str:
+    """The letter of KINDS_OF_JSON for a JSON value."""
+    match value:
+        case None:
+            return "n"
+        case bool():
+            return "b"
+        case int() | float():
+            whole = float(value).is_integer()
+            return "f" if not whole else "i" if value > 0 else "z" if value == 0 else "m"
+        case str():
+            number = re.fullmatch(r"[+-]?\d+", value.strip())
+            return "d" if number else "w" if value.lower() in TRUE | FALSE else "t"
+        case list():
+            return "a"
+        case _:
+            return "o"
 
 
 def argument(value: Any) -> str:
