@@ -28,7 +28,7 @@ SPECIFIED: list[tuple[str, Any, dict[str, Any]]] = [
     ("early_stopping", False, {}),
     ("stop", ["a", "b", "c", "d", "e"], {"stop": ["a", "b", "c", "d", "e"]}),
     ("stop", "a", {"stop": "a"}),
-    ("stop_token_ids", [1], {"stop_token_ids": [1]}),
+    ("stop_token_ids", [1], {"stop_token_ids": [1], "include_stop_str_in_output": True}),
     ("ignore_eos", True, {"ignore_eos": True}),
     ("max_tokens", 100, {"max_tokens": 100}),
     ("skip_special_tokens", False, {"skip_special_tokens": False}),
@@ -99,6 +99,19 @@ def test_what_cannot_be_obeyed_is_refused_with_what_to_do(given: Any, message: s
     with pytest.raises(RequestError) as refused:
         parse_sampling(given, JobSettings())
     assert (refused.value.message, refused.value.status) == (message, 400)
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ({"stop_token_ids": [1], "include_stop_str_in_output": False}, False),
+        ({"stop_token_ids": [1], "stop": ["a"]}, None),
+    ],
+)
+def test_a_stop_token_stays_in_the_text_unless_stop_texts_are_to_be_trimmed(
+    given: dict[str, Any], kept: bool | None
+) -> None:
+    assert parse_sampling(given, JobSettings()).fields.get("include_stop_str_in_output") is kept
 
 
 def test_a_beam_search_sends_its_width_and_no_sampling_defaults() -> None:

@@ -80,6 +80,10 @@ def parse_sampling(given: object, settings: JobSettings) -> Sampling:
     _check(asked)
     fields, ranking = take_ranking(translate_guided(asked), settings.max_logprobs)
     fields.pop("detokenize", None)
+    if fields.get("stop_token_ids") and not fields.get("stop"):
+        # The specification keeps a stop token in the text, vLLM 0.32 does so with this flag only. It would keep stop
+        # texts too, which the specification trims, so with both of them the texts decide.
+        fields.setdefault("include_stop_str_in_output", True)
     beam = bool(asked.get("use_beam_search"))
     defaults = {} if settings.native_model_defaults or beam else SPECIFIED_DEFAULTS
     fields = {**defaults, "max_tokens": settings.default_max_tokens, **fields}
