@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from worker_vllm.engine.installed import engine_version
 from worker_vllm.models.find import find
 from worker_vllm.models.places import MANIFEST
 from worker_vllm.settings.facts import Facts
@@ -20,7 +20,6 @@ from worker_vllm.settings.flags import SHIPPED
 from worker_vllm.settings.load import drafted, settled
 from worker_vllm.settings.values import cleaned
 
-ENGINE = re.compile(r"vllm(?:_cpu)?-(\d[\d.]*)[^-]*\.dist-info")  # the distributions that vLLM comes as
 CONFIG_FILE = "/vllm_config.yaml"  # read when it is there and VLLM_CONFIG_FILE names none, as the original did
 DEVICES = Path("/dev")
 
@@ -29,7 +28,7 @@ def look(env: Mapping[str, str]) -> Facts:
     """What this machine and image add to an environment."""
     config_file, problem = _config_file(env)
     first = Facts(
-        vllm=engine_version(sys.path),
+        vllm=engine_version(sys.path) or SHIPPED,
         manifest=_json(Path(cleaned(env.get("WORKER_MANIFEST", "")) or MANIFEST)),
         config_file=config_file,
         config_file_problem=problem,
@@ -39,22 +38,6 @@ def look(env: Mapping[str, str]) -> Facts:
     if cleaned(env.get("ENGINE_URL", "")):
         return first
     return first.with_model(_model_config(env, first))
-
-
-def engine_version(paths: Iterable[str]) -> str:
-    """The version of the vLLM that is installed here; the one we are made for where there is none.
-
-    Reads directory names: importlib.metadata costs more than everything else here.
-    """
-    for folder in paths:
-        try:
-            names = os.listdir(folder or ".")
-        except OSError:
-            continue
-        for name in names:
-            if match := ENGINE.fullmatch(name):
-                return match[1]
-    return SHIPPED
 
 
 def count_gpus(env: Mapping[str, str], devices: Path) -> int:

@@ -58,7 +58,7 @@ def test_what_is_on_disk_is_served_by_path_and_offline(tmp_path: Path) -> None:
 def test_an_echo_engine_needs_no_model() -> None:
     """Nothing is looked for."""
     settings = EngineSettings(kind=EngineKind.ECHO, model="nowhere")
-    assert checks.preflight(settings, {}) == checks.Preflight(settings)
+    assert checks.preflight(settings, {}) == checks.Preflight(settings, settings)
 
 
 def test_an_old_driver_is_the_machines_fault(tmp_path: Path) -> None:
@@ -66,7 +66,7 @@ def test_an_old_driver_is_the_machines_fault(tmp_path: Path) -> None:
     assert checks.host_problems(Driver("550.54", (12, 4), (CARD,)), tmp_path) == ()
     old = checks.host_problems(Driver("470.1", (11, 4), (CARD,)), tmp_path)
     assert old == ("the NVIDIA driver 470.1 runs CUDA up to 11.4: too old for the engine",)
-    assert checks.Preflight(EngineSettings(), host_problems=old).refusal == checks.Diagnosis(
+    assert checks.Preflight(EngineSettings(), EngineSettings(), host_problems=old).refusal == checks.Diagnosis(
         "machine", Scope.HOST, old[0]
     )
 

@@ -33,11 +33,11 @@ def begin(settings: EngineSettings, environment: Mapping[str, str]) -> Beginning
     """Check what can be checked and spawn the engine at once if nothing speaks against it and all is on disk."""
     checked = preflight(settings, environment)
     for note in checked.notes:
-        logger.warning("%s", note)
+        logger.info("%s", note)
     if checked.refusal is not None:
         return Beginning(checked.settings, environment, refusal=checked.refusal)
     if checked.found is not None and checked.found.downloads:
-        return Beginning(settings, environment, found=checked.found)
+        return Beginning(checked.given, environment, found=checked.found)
     process = spawn(checked.settings, environment)
     logger.info("the engine was spawned %.2f s after this process began", age_s())
     return Beginning(checked.settings, environment, process=process)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from worker_vllm.settings.model import EngineKind, EngineSettings
 
@@ -25,13 +25,32 @@ KEEP_ALIVE_S = 120
 MAX_STOP_STRINGS = 256
 
 
+COMPILE_CHOICES = (
+    "--enforce-eager",
+    "--no-enforce-eager",
+    "--compilation-config",
+    "--optimization-level",
+    "-cc",
+    "-O",
+)
+
+
+def chosen(arguments: Sequence[str], choices: tuple[str, ...]) -> bool:
+    """Whether one of the flags stands in the command line, in whatever spelling vLLM accepts."""
+    short = tuple(choice for choice in choices if not choice.startswith("--"))
+    names = [argument.replace("_", "-").partition("=")[0] for argument in arguments]
+    return any(name in choices or (short and name.startswith(short)) for name in names)
+
+
 def engine_argv(settings: EngineSettings, socket: str) -> list[str]:
     """The child's command line, listening on `socket`. No secret ever stands in it."""
     served = [] if "--served-model-name" in settings.arguments else ["--served-model-name", *settings.served_names]
     if settings.kind is EngineKind.ECHO:
         return [sys.executable, "-m", "worker_vllm.engine.echo", "--uds", socket, *served, *settings.arguments]
     launch = [sys.executable, "-m", "worker_vllm.engine.launch", "serve", settings.model]
-    return [*launch, "--uds", socket, *served, *settings.arguments]
+    # FAST_START: nothing is compiled or captured; what the user said about that wins.
+    fast = ["--enforce-eager"] if settings.fast_start and not chosen(settings.arguments, COMPILE_CHOICES) else []
+    return [*launch, "--uds", socket, *served, *settings.arguments, *fast]
 
 
 def child_environment(settings: EngineSettings, environment: Mapping[str, str], directory: str) -> dict[str, str]:

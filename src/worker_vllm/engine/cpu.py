@@ -8,24 +8,11 @@ from __future__ import annotations
 
 from collections.abc import MutableMapping
 
+from worker_vllm.engine.command import COMPILE_CHOICES, chosen
+
 KV_CACHE = "VLLM_CPU_KVCACHE_SPACE"
 KV_CACHE_GIB = "1"
 MEMORY_CHOICES = ("--kv-cache-memory-bytes", "--gpu-memory-utilization")
-COMPILE_CHOICES = (
-    "--enforce-eager",
-    "--no-enforce-eager",
-    "--compilation-config",
-    "--optimization-level",
-    "-cc",
-    "-O",
-)
-
-
-def chosen(arguments: list[str], choices: tuple[str, ...]) -> bool:
-    """Whether one of the flags stands in the command line, in whatever spelling vLLM accepts."""
-    short = tuple(choice for choice in choices if not choice.startswith("--"))
-    names = [argument.replace("_", "-").partition("=")[0] for argument in arguments]
-    return any(name in choices or (short and name.startswith(short)) for name in names)
 
 
 def add_defaults(environment: MutableMapping[str, str], arguments: list[str]) -> None:

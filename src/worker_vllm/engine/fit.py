@@ -12,12 +12,13 @@ from typing import Any
 
 from worker_vllm.engine.nvml import Gpu
 from worker_vllm.errors import Problem
+from worker_vllm.models.references import value
 
 GIB = 1 << 30
 UTILIZATION = 0.92  # vLLM 0.32.0's own default
 OVERHEAD_BYTES = 3 * GIB // 2  # CUDA context, activations, graphs: per GPU, roughly
 BYTES = {"float32": 4, "float": 4, "fp8": 1, "fp8_e4m3": 1, "fp8_e5m2": 1, "int8": 1}
-SHARDING = ("--tensor-parallel-size", "-tp", "--pipeline-parallel-size", "-pp")
+SHARDING = (("--tensor-parallel-size", "-tp"), ("--pipeline-parallel-size", "-pp"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,16 +27,6 @@ class Fit:
 
     problems: tuple[Problem, ...] = ()
     notes: tuple[str, ...] = ()
-
-
-def value(arguments: Sequence[str], *names: str) -> str | None:
-    """The last value given to one of the flags, in either spelling; None when it stands nowhere."""
-    found = None
-    for index, argument in enumerate(arguments):
-        name, equals, inline = argument.partition("=")
-        if name in names:
-            found = inline if equals else next(iter(arguments[index + 1 : index + 2]), None)
-    return found
 
 
 def number(text: str | None, default: float) -> float:
@@ -62,7 +53,8 @@ def kv_bytes_per_token(config: Mapping[str, Any], dtype: str) -> int:
 
 def estimate(config: Mapping[str, Any], weights_bytes: int, gpus: Sequence[Gpu], arguments: Sequence[str]) -> Fit:
     """Weights and KV cache against the memory of the GPUs that the arguments spread the model over."""
-    parts = max(1, int(number(value(arguments, *SHARDING[:2]), 1) * number(value(arguments, *SHARDING[2:]), 1)))
+    sizes = [number(value(arguments, long) or value(arguments, short), 1) for long, short in SHARDING]
+    parts = max(1, int(sizes[0] * sizes[1]))
     used = list(gpus)[:parts]
     if not used or not weights_bytes or value(arguments, "--load-format") == "dummy":
         return Fit()

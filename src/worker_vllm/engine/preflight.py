@@ -9,12 +9,15 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from worker_vllm.engine.caches import Caches, cache_key, choose_caches
 from worker_vllm.engine.fit import Fit, estimate
+from worker_vllm.engine.installed import engine_version
 from worker_vllm.engine.nvml import Driver, driver
 from worker_vllm.engine.rows import Diagnosis, Scope
 from worker_vllm.errors import Problem
@@ -28,9 +31,10 @@ WEIGHTS = (".safetensors", ".bin", ".pt", ".gguf")
 
 @dataclass(frozen=True, slots=True)
 class Preflight:
-    """What was found: the settings with everything on disk given by path, and whatever speaks against a start."""
+    """What was found out, and whatever speaks against a start."""
 
-    settings: EngineSettings
+    settings: EngineSettings  # with everything that is on disk given by path
+    given: EngineSettings  # without, for a download that finds the rest
     found: FoundModel | None = None
     driver: Driver | None = None
     problems: tuple[Problem, ...] = ()
@@ -51,17 +55,20 @@ class Preflight:
 def preflight(settings: EngineSettings, environment: Mapping[str, str]) -> Preflight:
     """Check everything that can be checked here; an engine that is no vLLM of ours needs no model."""
     if settings.kind is not EngineKind.VLLM:
-        return Preflight(settings)
+        return Preflight(settings, settings)
     found = find(settings, environment)
     machine = driver()
     fit = fit_of(found, machine)
+    caches = caches_of(settings, environment, machine)
+    settings = replace(settings, environment={**caches.environment, **settings.environment})
     return Preflight(
         settings=with_found(settings, found),
+        given=settings,
         found=found,
         driver=machine,
         problems=(*found.problems, *fit.problems),
         host_problems=host_problems(machine, Path(environment.get("TMPDIR") or "/tmp")),
-        notes=(*found.notes, *fit.notes),
+        notes=(*found.notes, *fit.notes, caches.note),
     )
 
 
@@ -69,6 +76,12 @@ def with_found(settings: EngineSettings, found: FoundModel) -> EngineSettings:
     """The settings with every model that is on disk given by its path; callers keep the names they know."""
     environment = {**found.environment, **settings.environment}
     return replace(settings, model=found.model, arguments=found.arguments, environment=environment)
+
+
+def caches_of(settings: EngineSettings, environment: Mapping[str, str], machine: Driver | None) -> Caches:
+    """The caches of this model on this machine."""
+    key = cache_key(settings.served_names[-1], engine_version(sys.path) or "unknown", machine)
+    return choose_caches(key, {**environment, **settings.environment}, on_gpu=machine is not None)
 
 
 def fit_of(found: FoundModel, machine: Driver | None) -> Fit:

@@ -14,10 +14,11 @@ from worker_vllm.engine.echo import pooling, requests
 from worker_vllm.engine.echo import tokens as vocabulary
 from worker_vllm.engine.echo.answer import Dialect
 from worker_vllm.engine.echo.control import Control
-from worker_vllm.engine.echo.generation import Generation, Runner
+from worker_vllm.engine.echo.generation import Generation
 from worker_vllm.engine.echo.http import Receive, Reply, Request, Send, error_body, read_request, until_disconnect
 from worker_vllm.engine.echo.metrics import exposition
 from worker_vllm.engine.echo.respond import respond
+from worker_vllm.engine.echo.runner import Runner
 from worker_vllm.engine.echo.scheduler import Scheduler
 from worker_vllm.engine.echo.script import Script
 from worker_vllm.errors import WorkerError

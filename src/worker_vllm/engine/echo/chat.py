@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from json.encoder import encode_basestring
 from typing import Any
 
 from worker_vllm.engine.echo import tokens as vocabulary
@@ -32,6 +32,7 @@ class Chat:
     continuous_usage: bool = False
     logprobs: int | None = None  # how many alternatives; None is no log-probabilities
     return_token_ids: bool = False
+    _head: str = ""
 
     def opening(self) -> bytes:
         events = []
@@ -64,14 +65,8 @@ class Chat:
     def event(self, delta: Delta) -> bytes:
         answer = self.answer
         answer.count(delta)
-        plain = delta.finish_reason is None and self.logprobs is None and not self.return_token_ids
-        if plain and not self.continuous_usage and not delta.thought:  # the bulk of a benchmark's events: no dict
-            return (
-                f'data: {{"id":"{answer.id}","object":"chat.completion.chunk","created":{answer.created},'
-                f'"model":{json.dumps(answer.model)},"choices":[{{"index":{delta.index},"delta":{{"content":'
-                f'{json.dumps(delta.text, ensure_ascii=False)}}},"logprobs":null,"finish_reason":null,'
-                f'"token_ids":null}}]}}\n\n'
-            ).encode()
+        if delta.finish_reason is None and self.logprobs is None and not self.return_token_ids:
+            return self._plain(delta)
         choice: dict[str, Any] = {
             "index": delta.index,
             "delta": {"reasoning" if delta.thought else "content": delta.text},
@@ -83,6 +78,26 @@ class Chat:
         choice["token_ids"] = list(delta.tokens) if self.return_token_ids else None
         stamp = delta.finish_reason is not None and not self.include_usage
         return data(self._chunk([choice], {"system_fingerprint": FINGERPRINT} if stamp else {}, delta.index))
+
+    def _plain(self, delta: Delta) -> bytes:
+        """The bulk of the events, worded without a detour over objects: a benchmark has 12,800 of them a second."""
+        answer = self.answer
+        if not self._head:
+            self._head = (
+                f'data: {{"id":"{answer.id}","object":"chat.completion.chunk","created":{answer.created},'
+                f'"model":{encode_basestring(answer.model)},"choices":[{{"index":'
+            )
+        count = ""
+        if self.continuous_usage:
+            prompt, made = len(answer.prompt_of(delta.index)), answer.made[delta.index]
+            count = (
+                f',"usage":{{"prompt_tokens":{prompt},"total_tokens":{prompt + made},'
+                f'"completion_tokens":{made},"completion_tokens_details":null}}'
+            )
+        return (
+            f'{self._head}{delta.index},"delta":{{"{"reasoning" if delta.thought else "content"}":'
+            f'{encode_basestring(delta.text)}}},"logprobs":null,"finish_reason":null,"token_ids":null}}]{count}}}\n\n'
+        ).encode()
 
     def closing(self) -> bytes:
         if not self.include_usage:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from json.encoder import encode_basestring
 from typing import Any
 
 from worker_vllm.engine.echo import tokens as vocabulary
@@ -32,6 +33,7 @@ class Completion:
     return_token_ids: bool = False
     repeat_prompt: bool = False  # OpenAI's `echo: true`
     _offsets: dict[int, int] = field(default_factory=dict)  # text offset of each sequence's next token
+    _head: str = ""
     _opened: set[int] = field(default_factory=set)
 
     def opening(self) -> bytes:
@@ -40,6 +42,12 @@ class Completion:
     def event(self, delta: Delta) -> bytes:
         answer = self.answer
         made = answer.count(delta)
+        if (
+            delta.finish_reason is None
+            and self.logprobs is None
+            and not (self.return_token_ids or self.repeat_prompt)
+        ):
+            return self._plain(delta, made)
         stamp = delta.finish_reason is not None and not self.include_usage
         chunk: dict[str, Any] = {
             "id": answer.id,
@@ -53,6 +61,23 @@ class Completion:
         if stamp:
             chunk["system_fingerprint"] = FINGERPRINT
         return data(chunk)
+
+    def _plain(self, delta: Delta, made: int) -> bytes:
+        """The bulk of the events, worded without a detour over objects."""
+        answer = self.answer
+        if not self._head:
+            self._head = (
+                f'data: {{"id":"{answer.id}","object":"text_completion","created":{answer.created},'
+                f'"model":{encode_basestring(answer.model)},"choices":[{{"index":'
+            )
+        count = ""
+        if self.continuous_usage:
+            prompt = len(answer.prompt_of(delta.index))
+            count = f',"usage":{{"prompt_tokens":{prompt},"total_tokens":{prompt + made},"completion_tokens":{made}}}'
+        return (
+            f'{self._head}{delta.index},"text":{encode_basestring(delta.text)},"logprobs":null,"finish_reason":null,'
+            f'"stop_reason":null,"prompt_token_ids":null,"token_ids":null}}]{count}}}\n\n'
+        ).encode()
 
     def closing(self) -> bytes:
         if not self.include_usage:

@@ -12,8 +12,8 @@ from typing import Any
 from urllib.parse import parse_qs
 
 from worker_vllm.engine.echo import body as fields
-from worker_vllm.engine.echo.generation import Runner
 from worker_vllm.engine.echo.http import Reply, Request
+from worker_vllm.engine.echo.runner import Runner
 from worker_vllm.engine.echo.script import Script, override
 from worker_vllm.errors import RequestError
 

@@ -7,8 +7,9 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing
 
 from worker_vllm.engine.echo.answer import Dialect
-from worker_vllm.engine.echo.generation import BrokenOff, Delta, Generation, Runner, merged
+from worker_vllm.engine.echo.generation import Delta, Generation, merged
 from worker_vllm.engine.echo.http import Reply, dump, error_body
+from worker_vllm.engine.echo.runner import BrokenOff, Runner
 from worker_vllm.engine.echo.script import Script
 from worker_vllm.errors import EngineError
 
@@ -39,29 +40,27 @@ async def _refuse(reply: Reply, script: Script, status: int) -> None:
 
 
 async def _whole(reply: Reply, dialect: Dialect, script: Script, steps: AsyncIterator[list[Delta]]) -> None:
-    parts: dict[int, list[Delta]] = {}
-    async for step in steps:
-        for delta in step:
-            parts.setdefault(delta.index, []).append(delta)
-    wholes = [merged([_plain(delta) for delta in part])[0] for _, part in sorted(parts.items())]
+    deltas = [delta._replace(thought=False) async for step in steps for delta in step]
+    wholes = merged(deltas)
     await _write(reply, dump(dialect.whole(wholes)), script, first=True)
     await reply.end()
-
-
-def _plain(delta: Delta) -> Delta:
-    return Delta(delta.index, delta.text, delta.tokens, delta.finish_reason, delta.stop_reason)
 
 
 async def _stream(reply: Reply, dialect: Dialect, script: Script, steps: AsyncIterator[list[Delta]]) -> None:
     await reply.start(200, STREAM_HEADERS)
     opening: bytes | None = dialect.opening()
+    plain = script.plain_writes
     try:
         async for step in steps:
             if opening is not None:
                 await _write(reply, opening, script)
                 opening = None
             for delta in step:
-                await _write(reply, dialect.event(delta), script)
+                event = dialect.event(delta)
+                if plain and event:
+                    await reply.write(event)
+                else:
+                    await _write(reply, event, script)
     except EngineError as error:
         await reply.end(dialect.failure(error))
         return

@@ -4,15 +4,36 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
+from worker_vllm.engine.echo.generation import Delta
 from worker_vllm.errors import Overloaded
 
 FULL = (
     "The engine is currently busy and cannot accept new requests. Please try again later or on a different instance."
 )
+
+
+@dataclass(slots=True)
+class Running:
+    """One request that holds slots; counts its tokens into the engine's."""
+
+    scheduler: Scheduler
+    made: int = 0
+    ended: int = 0
+
+    def count(self, step: Sequence[Delta]) -> None:
+        """Count one engine step."""
+        for delta in step:
+            count = len(delta.tokens)
+            self.made += count
+            self.scheduler.held_tokens += count
+            self.scheduler.generation_tokens += count
+            if delta.finish_reason is not None:
+                self.scheduler.finished[delta.finish_reason] += 1
+                self.ended += 1
 
 
 @dataclass(slots=True)
@@ -29,7 +50,7 @@ class Scheduler:
     generation_tokens: int = 0
     finished: Counter[str] = field(default_factory=Counter)
     _line: deque[tuple[int, asyncio.Future[None]]] = field(default_factory=deque)
-    _step: asyncio.Future[None] | None = None
+    _stepping: list[asyncio.Future[None]] = field(default_factory=list)
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
@@ -48,13 +69,18 @@ class Scheduler:
             raise Overloaded(FULL)
 
     @asynccontextmanager
-    async def slots(self, sequences: int) -> AsyncIterator[None]:
-        """Hold the slots of one request; leaving, however it happens, frees them at once."""
+    async def request(self, sequences: int, prompt_tokens: int) -> AsyncIterator[Running]:
+        """Hold the slots of one request; leaving, however it happens, frees them and its cache at once."""
         wanted = min(sequences, self.max_num_seqs)
         await self._acquire(wanted)
+        running = Running(self)
+        self.prompt_tokens += prompt_tokens
+        self.held_tokens += prompt_tokens
         try:
-            yield
+            yield running
         finally:
+            self.held_tokens -= prompt_tokens + running.made
+            self.finished["abort"] += sequences - running.ended
             self.running -= wanted
             self._grant()
 
@@ -87,16 +113,18 @@ class Scheduler:
         if not self.step_s:
             await asyncio.sleep(tpot_s)
             return
-        if self._step is None:
-            loop = asyncio.get_running_loop()
-            self._step = loop.create_future()
-            loop.call_at((loop.time() // self.step_s + 1) * self.step_s, self._fire)
-        await asyncio.shield(self._step)
+        loop = asyncio.get_running_loop()
+        if not self._stepping:
+            loop.call_at((loop.time() // self.step_s + 1) * self.step_s, self._step)
+        due: asyncio.Future[None] = loop.create_future()
+        self._stepping.append(due)
+        await due
 
-    def _fire(self) -> None:
-        step, self._step = self._step, None
-        if step is not None:
-            step.set_result(None)
+    def _step(self) -> None:
+        due, self._stepping = self._stepping, []
+        for future in due:
+            if not future.done():  # its request was aborted meanwhile
+                future.set_result(None)
 
     async def until(self, condition: Callable[[Scheduler], bool]) -> None:
         """Return once the condition on this scheduler's running and waiting counts holds."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -39,6 +40,17 @@ class Script:
     gate: str | None = None  # wait for a permit of this gate before each token
     comments: bool = False  # a keep-alive comment before every event
     split_utf8: bool = False  # every write broken inside its first multi-byte character
+
+    @property
+    def first_trouble(self) -> float:
+        """Tokens before the first scripted failure."""
+        after = (self.fail_after, self.hang_after, self.disconnect_after, self.exit_after)
+        return min((count for count in after if count is not None), default=math.inf)
+
+    @property
+    def plain_writes(self) -> bool:
+        """Whether every event is written as it is."""
+        return not self.comments and not self.split_utf8
 
 
 LISTS = {"texts": str, "logprob": float}

@@ -1,0 +1,22 @@
+"""Which engine is installed here, read off directory names: importlib.metadata costs more than a light start has."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable
+
+DISTRIBUTION = re.compile(r"vllm(?:_cpu)?-(\d[\d.]*)[^-]*\.dist-info")  # the distributions that vLLM comes as
+
+
+def engine_version(paths: Iterable[str]) -> str | None:
+    """The version of the vLLM on these import paths; None where there is none."""
+    for folder in paths:
+        try:
+            names = os.listdir(folder or ".")
+        except OSError:
+            continue
+        for name in names:
+            if match := DISTRIBUTION.fullmatch(name):
+                return match[1]
+    return None
