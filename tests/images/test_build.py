@@ -78,17 +78,12 @@ def build(root: Path, engine: str | None, arguments: Mapping[str, str], endpoint
     (root / "plan.json").write_text(json.dumps(plan))
     command = ["unshare", "--mount", "--pid", "--fork", sys.executable, "-m", "images.build"]
     environment = {**os.environ, "PYTHONPATH": str(HERE.parent)}
-    done = subprocess.run(
-        [*command, str(root / "plan.json"), str(out)],
-        check=False,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=280,
-    )
-    assert done.returncode == 0, done.stdout[-4000:]
-    return Image(done.stdout, out)
+    log = root / "log"
+    with log.open("w") as file:
+        words = [*command, str(root / "plan.json"), str(out)]
+        done = subprocess.run(words, check=False, env=environment, stdout=file, stderr=subprocess.STDOUT)
+    assert done.returncode == 0, log.read_text()[-4000:]
+    return Image(log.read_text(), out)
 
 
 @pytest.fixture(scope="module")
@@ -149,6 +144,7 @@ def test_a_base_with_another_cuda_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.vllm
 @pytest.mark.matrix
+@pytest.mark.timeout(600)
 def test_the_real_engine_serves_the_baked_model_offline(tmp_path: Path) -> None:
     """The parrot repeats the message: the weights came from the image, no network was there and none was tried."""
     with serving(org__parrot=Repository(parrot())) as hub:
