@@ -49,8 +49,8 @@ class Answer:
 
     def count(self, delta: Delta) -> int:
         """Count a step in; the sequence's tokens so far."""
-        self.made[delta.index] += len(delta.tokens)
-        return self.made[delta.index]
+        self.made[delta.sequence] += len(delta.tokens)
+        return self.made[delta.sequence]
 
     def prompt_of(self, index: int) -> tuple[int, ...]:
         """The prompt that a sequence answers."""

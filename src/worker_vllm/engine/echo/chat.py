@@ -68,7 +68,7 @@ class Chat:
         if delta.finish_reason is None and self.logprobs is None and not self.return_token_ids:
             return self._plain(delta)
         choice: dict[str, Any] = {
-            "index": delta.index,
+            "index": delta.sequence,
             "delta": {"reasoning" if delta.thought else "content": delta.text},
             "logprobs": self._logprobs(delta),
             "finish_reason": delta.finish_reason,
@@ -77,7 +77,7 @@ class Chat:
             choice["stop_reason"] = delta.stop_reason
         choice["token_ids"] = list(delta.tokens) if self.return_token_ids else None
         stamp = delta.finish_reason is not None and not self.include_usage
-        return data(self._chunk([choice], {"system_fingerprint": FINGERPRINT} if stamp else {}, delta.index))
+        return data(self._chunk([choice], {"system_fingerprint": FINGERPRINT} if stamp else {}, delta.sequence))
 
     def _plain(self, delta: Delta) -> bytes:
         """The bulk of the events, worded without a detour over objects: a benchmark has 12,800 of them a second."""
@@ -89,13 +89,13 @@ class Chat:
             )
         count = ""
         if self.continuous_usage:
-            prompt, made = len(answer.prompt_of(delta.index)), answer.made[delta.index]
+            prompt, made = len(answer.prompt_of(delta.sequence)), answer.made[delta.sequence]
             count = (
                 f',"usage":{{"prompt_tokens":{prompt},"total_tokens":{prompt + made},'
                 f'"completion_tokens":{made},"completion_tokens_details":null}}'
             )
         return (
-            f'{self._head}{delta.index},"delta":{{"{"reasoning" if delta.thought else "content"}":'
+            f'{self._head}{delta.sequence},"delta":{{"{"reasoning" if delta.thought else "content"}":'
             f'{encode_basestring(delta.text)}}},"logprobs":null,"finish_reason":null,"token_ids":null}}]{count}}}\n\n'
         ).encode()
 
@@ -142,7 +142,7 @@ class Chat:
             "reasoning": thought or None,
         }
         return {
-            "index": delta.index,
+            "index": delta.sequence,
             "message": message,
             "logprobs": self._logprobs(delta),
             "finish_reason": delta.finish_reason,
@@ -154,7 +154,7 @@ class Chat:
     def _logprobs(self, delta: Delta) -> dict[str, Any] | None:
         if self.logprobs is None:
             return None
-        return {"content": [self._logprob(token, delta.index) for token in delta.tokens]}
+        return {"content": [self._logprob(token, delta.sequence) for token in delta.tokens]}
 
     def _logprob(self, token: int, index: int) -> dict[str, Any]:
         logprob = self.answer.logprob(index)

@@ -57,7 +57,7 @@ class Completion:
             "choices": [self._choice(delta)],
         }
         if self.continuous_usage:
-            chunk["usage"] = usage(len(answer.prompt_of(delta.index)), made)
+            chunk["usage"] = usage(len(answer.prompt_of(delta.sequence)), made)
         if stamp:
             chunk["system_fingerprint"] = FINGERPRINT
         return data(chunk)
@@ -72,10 +72,10 @@ class Completion:
             )
         count = ""
         if self.continuous_usage:
-            prompt = len(answer.prompt_of(delta.index))
+            prompt = len(answer.prompt_of(delta.sequence))
             count = f',"usage":{{"prompt_tokens":{prompt},"total_tokens":{prompt + made},"completion_tokens":{made}}}'
         return (
-            f'{self._head}{delta.index},"text":{encode_basestring(delta.text)},"logprobs":null,"finish_reason":null,'
+            f'{self._head}{delta.sequence},"text":{encode_basestring(delta.text)},"logprobs":null,"finish_reason":null,'
             f'"stop_reason":null,"prompt_token_ids":null,"token_ids":null}}]{count}}}\n\n'
         ).encode()
 
@@ -120,16 +120,16 @@ class Completion:
         return {**choice, "prompt_logprobs": None, **ids, "routed_experts": None}
 
     def _choice(self, delta: Delta) -> dict[str, Any]:
-        first = delta.index not in self._opened
-        self._opened.add(delta.index)
-        prompt = self.answer.prompt_of(delta.index)
+        first = delta.sequence not in self._opened
+        self._opened.add(delta.sequence)
+        prompt = self.answer.prompt_of(delta.sequence)
         text, tokens = delta.text, delta.tokens
         if self.repeat_prompt and first:
             text, tokens = vocabulary.decode(prompt) + text, (*prompt, *tokens)
         return {
-            "index": delta.index,
+            "index": delta.sequence,
             "text": text,
-            "logprobs": self._logprobs(delta.index, tokens),
+            "logprobs": self._logprobs(delta.sequence, tokens),
             "finish_reason": delta.finish_reason,
             "stop_reason": delta.stop_reason,
             "prompt_token_ids": list(prompt) if self.return_token_ids and first else None,

@@ -27,7 +27,7 @@ class Limits:
 class Delta(NamedTuple):
     """What one engine step adds to one sequence. Text may lag behind the tokens while a stop string is possible."""
 
-    index: int
+    sequence: int
     text: str
     tokens: tuple[int, ...]
     finish_reason: str | None = None
@@ -98,8 +98,8 @@ def sequence(index: int, reply: tuple[str, str], limits: Limits) -> Iterator[Del
 
 def merged(deltas: Iterable[Delta]) -> list[Delta]:
     """Several steps as one, a delta for each sequence; thought and answer stay apart."""
-    ordered = sorted(deltas, key=lambda delta: delta.index)
-    return [_joined(list(part)) for _, part in groupby(ordered, key=lambda delta: (delta.index, delta.thought))]
+    ordered = sorted(deltas, key=lambda delta: delta.sequence)
+    return [_joined(list(part)) for _, part in groupby(ordered, key=lambda delta: (delta.sequence, delta.thought))]
 
 
 def _joined(part: list[Delta]) -> Delta:
