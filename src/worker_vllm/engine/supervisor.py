@@ -73,6 +73,16 @@ class Supervisor:
         """The engine's arguments, with what relaunches have added."""
         return self._settings.arguments
 
+    @property
+    def timeline(self) -> str:
+        """The last start's phases in one line; empty before the first."""
+        return self._life.timeline.summary() if self._life else ""
+
+    @property
+    def last_lines(self) -> tuple[str, ...]:
+        """The end of the engine's log."""
+        return self._life.ending.lines if self._life else ()
+
     async def run(self) -> None:
         """Start the engine if nobody did yet; relaunch it while that can help; leave nothing of it.
 

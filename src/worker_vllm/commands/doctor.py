@@ -1,0 +1,143 @@
+"""`worker-vllm doctor`: is this machine fit, are the settings sound, does the engine start; what a maintainer asks.
+
+The output holds no secret and may be pasted into a report.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import platform
+import shutil
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+
+from worker_vllm import __version__
+from worker_vllm.engine.beginning import Beginning
+from worker_vllm.engine.installed import engine_version
+from worker_vllm.engine.nvml import driver
+from worker_vllm.engine.preflight import Preflight, preflight
+from worker_vllm.errors import ConfigurationError
+from worker_vllm.settings.load import load
+from worker_vllm.settings.model import EngineKind, Settings
+from worker_vllm.surroundings import look
+
+GIB = 1 << 30
+EXIT_UNFIT = 1
+EXIT_CONFIGURATION = 78
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Whether the engine is started, and for how long it may try."""
+    parser.add_argument("--no-start", action="store_true", help="check without starting the engine")
+    parser.add_argument("--timeout", type=float, metavar="SECONDS", help="how long the start may take")
+
+
+def run(args: argparse.Namespace) -> int:
+    """0 when the engine answered, or nothing speaks against a start; 1 when not; 78 for settings that cannot work."""
+    environment = dict(os.environ)
+    section("machine", machine())
+    try:
+        settings = load(environment, look(environment))
+    except ConfigurationError as error:
+        section("settings", [("problem", str(problem)) for problem in error.problems])
+        return EXIT_CONFIGURATION
+    section("settings", [*told(settings), *(("note", warning) for warning in settings.warnings)])
+    if settings.engine.kind is EngineKind.ATTACH:
+        section("engine", [("attached to", str(settings.engine.url))])
+        return 0
+    checked = preflight(settings.engine, environment)
+    section("preflight", findings(checked))
+    if checked.refusal is not None:
+        return EXIT_UNFIT
+    if args.no_start:
+        return 0
+    if args.timeout:
+        checked = replace(checked, settings=replace(checked.settings, start_timeout_s=args.timeout))
+    return asyncio.run(start(checked, environment))
+
+
+def section(title: str, lines: list[tuple[str, str]]) -> None:
+    """Print one part of the report."""
+    print(title)
+    for name, text in lines or [("", "nothing to tell")]:
+        print(f"  {name:<14} {text}")
+
+
+def machine() -> list[tuple[str, str]]:
+    """The versions and sizes that explain most failures."""
+    pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    shared = shutil.disk_usage("/dev/shm")
+    disk = shutil.disk_usage("/")
+    lines = [
+        ("worker-vllm", __version__),
+        ("vLLM", engine_version(sys.path) or "not installed"),
+        ("Python", f"{platform.python_version()} on {platform.platform()}"),
+        ("processors", f"{len(os.sched_getaffinity(0))} usable of {os.cpu_count()}"),
+        ("memory", f"{pages / GIB:.1f} GiB"),
+        ("/dev/shm", f"{shared.free / GIB:.1f} of {shared.total / GIB:.1f} GiB free"),
+        ("disk /", f"{disk.free / GIB:.1f} of {disk.total / GIB:.1f} GiB free"),
+    ]
+    nvidia = driver()
+    if nvidia is None:
+        return [*lines, ("GPU", "none, or no NVIDIA driver that answers")]
+    lines.append(("driver", f"{nvidia.version}, CUDA up to {nvidia.cuda[0]}.{nvidia.cuda[1]}"))
+    for gpu in nvidia.gpus:
+        free = f"{gpu.free_bytes / GIB:.1f} of {gpu.total_bytes / GIB:.1f} GiB free"
+        lines.append(("GPU", f"{gpu.name}, sm{gpu.capability[0]}{gpu.capability[1]}, {free}"))
+    return lines
+
+
+def told(settings: Settings) -> list[tuple[str, str]]:
+    """What will be served and with which arguments."""
+    engine = settings.engine
+    return [
+        ("mode", str(settings.mode)),
+        ("engine", str(engine.kind)),
+        ("model", engine.model),
+        ("served as", ", ".join(engine.served_names)),
+        ("arguments", " ".join(engine.arguments) or "(none)"),
+        ("variables", ", ".join(sorted(engine.environment)) or "(none)"),
+    ]
+
+
+def findings(checked: Preflight) -> list[tuple[str, str]]:
+    """What the preflight says."""
+    lines = [("problem", str(problem)) for problem in checked.problems]
+    lines += [("machine", problem) for problem in checked.host_problems]
+    lines += [("note", note) for note in checked.notes]
+    if checked.found is not None and not checked.problems:
+        lines.append(("model found", f"{checked.found.source}: {checked.settings.model}"))
+    return lines
+
+
+async def start(checked: Preflight, environment: Mapping[str, str]) -> int:
+    """Start the engine, have it answer once, stop it; each with its time."""
+    from worker_vllm.engine.client import HttpEngine
+    from worker_vllm.engine.supervisor import State, Supervisor
+
+    downloads = checked.found if checked.found is not None and checked.found.downloads else None
+    settings = checked.given if downloads else checked.settings
+    supervisor = Supervisor(Beginning(settings, environment, found=downloads), HttpEngine)
+    print("start", flush=True)
+    began = time.monotonic()
+    running = asyncio.create_task(supervisor.run())
+    try:
+        state = await supervisor.settled()
+        lines = [("state", f"{state} after {time.monotonic() - began:.1f} s")]
+        if supervisor.timeline:
+            lines.append(("phases", supervisor.timeline))
+        if supervisor.diagnosis:
+            lines.append(("diagnosis", supervisor.diagnosis))
+        lines += [("it said", line) for line in supervisor.last_lines[-12:]] if state is not State.READY else []
+        for name, text in lines:
+            print(f"  {name:<14} {text}")
+        return 0 if state is State.READY else EXIT_UNFIT
+    finally:
+        stopping = time.monotonic()
+        await supervisor.stop()
+        await running
+        print(f"  {'stopped':<14} in {time.monotonic() - stopping:.1f} s, nothing left")
