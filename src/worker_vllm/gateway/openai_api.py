@@ -94,6 +94,6 @@ def _over(endpoint: LiveEndpoint, job: Job) -> bool:
 
 def _last_words(job: Job, written: bytes) -> bytes:
     """A stream that the worker did not end itself must not look complete."""
-    if job.status is Status.COMPLETED or written.rstrip().endswith(b"data: [DONE]"):
+    if job.status is Status.COMPLETED or verdict.says_its_end(written):
         return b""
     return verdict.error_event(job.error or f'job "{job.id}" is {job.status}: the gateway no longer waits for it')

@@ -8,7 +8,7 @@ from typing import Any
 
 from worker_vllm.gateway.job import ABSENT, Job, Status
 
-ERROR_EVENT = 'data: {"error"'
+ERROR_EVENTS = ('data: {"error"', "event: error\n")  # OpenAI's, Anthropic's
 ERROR_KEYS = frozenset({"message", "type", "param", "code"})
 
 
@@ -35,14 +35,21 @@ def of_failure(error: str) -> Verdict:
 
 def of_error_event(piece: Any) -> Verdict | None:
     """The answer of a stream whose very first event is an error, None for any other piece."""
-    if not isinstance(piece, str) or not piece.startswith(ERROR_EVENT):
+    if not isinstance(piece, str) or not piece.startswith(ERROR_EVENTS):
         return None
+    data = piece.removeprefix(ERROR_EVENTS[1]).partition("\n")[0].removeprefix("data: ")
     try:
-        found = json.loads(piece.partition("\n")[0].removeprefix("data: "))["error"]
-    except ValueError:
+        found = json.loads(data)["error"]
+    except (ValueError, KeyError, TypeError):
         return None
     status = _status_of(found)
     return None if status is None else Verdict(status, _encode({"error": found}))
+
+
+def says_its_end(written: bytes) -> bool:
+    """Whether the last event of a stream is `[DONE]` or an error of Anthropic's form, which stands alone."""
+    last = written.rstrip().rpartition(b"\n\n")[2]
+    return last.startswith((b"data: [DONE]", b"event: error\n"))
 
 
 def of_ended(job: Job, *, sort_keys: bool) -> Verdict:
