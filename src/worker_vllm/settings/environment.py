@@ -92,11 +92,17 @@ def _refuse_owned(draft: Draft, flag: Flag, reason: str) -> None:
         draft.refuse(flag.name, f"this to be left to the worker: {reason}", f"remove {flag.name}")
 
 
+def watched(table: FlagTable) -> near.Names:
+    """The names that slips are looked for from: not the system's own, unless the specification documents them."""
+    ambient = {name for name in marks().ambient if name not in catalog.names() or not catalog.names()[name].specified}
+    names = (frozenset(catalog.names()) | frozenset(table.flags) | OURS) - ambient
+    return near.Names(names, table.variables - names)
+
+
 def _find_slips(draft: Draft) -> None:
     known = frozenset(catalog.names()) | frozenset(draft.table.flags) | OURS | draft.table.variables
     ignored = frozenset(parse_list(draft.env.get("IGNORE_ENV", "")))
-    names = (frozenset(catalog.names()) | frozenset(draft.table.flags) | OURS) - frozenset(marks().ambient)
-    targets = near.Names(names, draft.table.variables - names)
+    targets = watched(draft.table)
     for name in draft.env:
         if name in known or name in ignored or name in marks().ambient:
             continue
