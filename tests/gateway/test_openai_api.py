@@ -14,7 +14,7 @@ from gateway.conftest import Open
 from gateway.player import Player
 from support.http import Http
 
-from worker_vllm.gateway.options import GatewayOptions, GetBody, Waits
+from worker_vllm.gateway.options import GatewayOptions, GetBody, Limits, Waits
 
 CHAT = "/v2/local/openai/v1/chat/completions"
 STREAM = {"stream": True, "messages": []}
@@ -207,3 +207,29 @@ async def test_a_body_that_is_no_json_is_refused_in_openais_words(http: Http) ->
 async def _open(http: Http) -> tuple[Any, aiohttp.ClientResponse]:
     context = http.open("POST", CHAT, STREAM)
     return context, await context.__aenter__()
+
+
+async def test_a_client_that_does_not_read_holds_its_worker_up(open_gateway: Open) -> None:
+    """Nothing is lost and nothing grows: the piece's answer waits until the client reads on."""
+    http = await open_gateway(GatewayOptions(limits=Limits(unread_bytes=200_000)))
+    worker = Player(http)
+    opening = asyncio.create_task(_open(http))
+    await worker.take()
+    sent = 0
+    while sent < 500:
+        posting = asyncio.create_task(worker.piece(JOB, f"{sent:06d}" + "x" * 100_000))
+        sent += 1
+        if not (await asyncio.wait((posting,), timeout=0.5))[0]:
+            break
+    assert sent < 500, "the worker was never held up"
+    context, answer = await opening
+    ending = asyncio.create_task(_end(worker, posting))
+    text = (await answer.content.read()).decode()
+    await ending
+    assert [text[start : start + 6] for start in range(0, len(text), 100_006)] == [f"{n:06d}" for n in range(sent)]
+    await context.__aexit__(None, None, None)
+
+
+async def _end(worker: Player, posting: asyncio.Task[Any]) -> None:
+    assert (await posting).status == 200
+    await worker.done(JOB, {"output": []})

@@ -8,38 +8,51 @@ import os
 import signal
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from worker_vllm.errors import WorkerError
 
+if TYPE_CHECKING:
+    from worker_vllm.gateway.options import GatewayOptions
+    from worker_vllm.gateway.server import Front
+
+
+LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare where to listen and which key to require."""
+    """Declare where to listen, which key to require, and what else can be told about the platform."""
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     parser.add_argument("--port", type=int, default=8000, help="port to listen on, 0 for a free one (default: 8000)")
     parser.add_argument("--api-key-file", type=Path, help="file with the key to require; or set GATEWAY_API_KEY")
+    parser.add_argument("--faults", action="store_true", help="let /faults inject failures, for tests of a worker")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        dest="switches",
+        help="a switch of the platform's behaviour, as docs/gateway.md lists them; may be repeated",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Serve until SIGINT or SIGTERM."""
-    from worker_vllm.gateway.server import listen
-
+    """Serve until SIGINT or SIGTERM; 1 when the arguments cannot work or the port is taken."""
     try:
-        key = read_key(args.api_key_file, os.environ)
-        listener = listen(args.host, args.port)
+        front = open_front(args, os.environ)
     except WorkerError as error:
         print(f"worker-vllm gateway: {error}", file=sys.stderr)
         return 1
-    port = listener.getsockname()[1]
-    print(f"gateway on http://{args.host}:{port}/v2/local", flush=True)
+    print(f"gateway on {front.url}/v2/local", flush=True)
     import uvloop
 
     from worker_vllm.gateway.app import Gateway
-    from worker_vllm.gateway.options import GatewayOptions
     from worker_vllm.gateway.server import GatewayServer
 
     async def serve() -> None:
-        server = GatewayServer(Gateway(GatewayOptions(), key=key), listener)
+        server = GatewayServer(Gateway(front.options, key=front.key), front.listener)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, server.stop)
@@ -47,6 +60,25 @@ def run(args: argparse.Namespace) -> int:
 
     uvloop.run(serve())
     return 0
+
+
+def open_front(args: argparse.Namespace, environ: Mapping[str, str]) -> Front:
+    """The listening socket and the options. Raises WorkerError, also for a keyless gateway within others' reach."""
+    from worker_vllm.gateway.server import Front, listen
+
+    key = read_key(args.api_key_file, environ)
+    if not key and args.host not in LOOPBACK:
+        raise WorkerError(f"--host {args.host} without a key lets anyone in: set GATEWAY_API_KEY or --api-key-file")
+    options = read_options(args)
+    return Front(listen(args.host, args.port), options, key)
+
+
+def read_options(args: argparse.Namespace) -> GatewayOptions:
+    """The gateway's options from the command line. Raises WorkerError."""
+    from worker_vllm.gateway.options import GatewayOptions
+    from worker_vllm.gateway.switches import set_switches
+
+    return replace(set_switches(GatewayOptions(), args.switches), faults=args.faults)
 
 
 def read_key(path: Path | None, environ: Mapping[str, str]) -> str:

@@ -131,7 +131,9 @@ class Gateway:
         split = urlsplit(origin)
         known = split.hostname in LOOPBACK or split.netloc == request.header(b"host")
         if not known and origin not in self._options.allowed_origins:
-            raise RequestError(f"requests from pages of {origin} are not allowed; see --allow-origin", status=403)
+            raise RequestError(
+                f"requests from pages of {origin} are not allowed; see --set allowed_origins", status=403
+            )
         request.extra_headers += [
             (b"access-control-allow-origin", origin.encode("latin-1")),
             (b"access-control-allow-headers", b"*, authorization"),

@@ -64,7 +64,7 @@ class Piece:
 
 @dataclass(slots=True)
 class Job:
-    """One job; only the store changes it. Times are seconds of the store's clock."""
+    """One job; the store alone changes it, but for `followed`. Times are seconds of the store's clock."""
 
     id: str
     submission: Submission
@@ -80,6 +80,7 @@ class Job:
     unread_bytes: int = 0
     result_bytes: int = 0
     delivered: bool = False  # a client has read a piece of this stream
+    followed: bool = False  # a client reads this stream as it comes
     dropped_pieces: int = 0  # unread ones that had to make room
     unlisted: int = 0  # pings in a row in which the worker did not name this job
 

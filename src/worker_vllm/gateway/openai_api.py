@@ -59,21 +59,19 @@ class OpenAIApi:
 
     async def _stream(self, request: Request, endpoint: LiveEndpoint, job: Job) -> None:
         """Headers are held until the first piece, so that a stream that fails at once gets its true status."""
-        with Hold(request, endpoint.signals, job.id, self._options.waits.openai_stream_s) as hold:
-            await hold.until(lambda: bool(job.pieces) or job.terminal or _over(endpoint, job))
-            early = verdict.of_error_event(job.pieces[0].output) if job.pieces else self._ended(job)
-            if early is not None:
-                endpoint.state.store.read_pieces(job)
-                self._answer(request, early)
-                return
-            request.start_stream(EVENT_STREAM_TYPE)
-            written = b""
-            while await hold.until(lambda: bool(job.pieces) or job.terminal or _over(endpoint, job)):
-                if not job.pieces:
-                    break
-                written = "".join(map(_text, endpoint.state.store.read_pieces(job))).encode()
-                await request.write(written)
-            await request.write(_last_words(job, written), more=False)
+        job.followed = True
+        try:
+            with Hold(request, endpoint.signals, job.id, self._options.waits.openai_stream_s) as hold:
+                await hold.until(lambda: bool(job.pieces) or job.terminal or _over(endpoint, job))
+                early = verdict.of_error_event(job.pieces[0].output) if job.pieces else self._ended(job)
+                if early is None:
+                    await _follow(request, endpoint, job, hold)
+                else:
+                    endpoint.state.store.read_pieces(job)
+                    self._answer(request, early)
+        finally:
+            job.followed = False
+            endpoint.signals.wake(f"room {job.id}")
 
     def _ended(self, job: Job) -> verdict.Verdict:
         if not job.terminal:
@@ -82,6 +80,18 @@ class OpenAIApi:
 
     def _answer(self, request: Request, answer: verdict.Verdict) -> None:
         request.answer(answer.status, answer.body, EVENT_STREAM_TYPE if answer.events else JSON_UTF8_TYPE)
+
+
+async def _follow(request: Request, endpoint: LiveEndpoint, job: Job, hold: Hold) -> None:
+    request.start_stream(EVENT_STREAM_TYPE)
+    written = b""
+    while await hold.until(lambda: bool(job.pieces) or job.terminal or _over(endpoint, job)):
+        if not job.pieces:
+            break
+        written = "".join(map(_text, endpoint.state.store.read_pieces(job))).encode()
+        endpoint.signals.wake(f"room {job.id}")
+        await request.write(written)
+    await request.write(_last_words(job, written), more=False)
 
 
 def _text(output: Any) -> str:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from dataclasses import dataclass
 
 from worker_vllm.errors import RequestError
 from worker_vllm.gateway.app import Gateway
 from worker_vllm.gateway.connection import Connection
+from worker_vllm.gateway.options import GatewayOptions
 
 BACKLOG = 2048
 LAST_WORDS_S = 2.0
@@ -30,6 +32,22 @@ def listen(host: str, port: int) -> socket.socket:
         listener.close()
         raise PortTaken(f"cannot listen on {host}:{port}: {error.strerror}; choose another --port") from error
     return listener
+
+
+@dataclass(frozen=True, slots=True)
+class Front:
+    """Where the gateway listens and what it was told."""
+
+    listener: socket.socket
+    options: GatewayOptions
+    key: str  # empty when none is required
+
+    @property
+    def url(self) -> str:
+        """http://host:port, as this machine reaches it."""
+        host, port = self.listener.getsockname()[:2]
+        reachable = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+        return f"http://[{reachable}]:{port}" if ":" in reachable else f"http://{reachable}:{port}"
 
 
 class GatewayServer:

@@ -96,7 +96,7 @@ class Store:
         job.pieces.append(piece)
         job.unread_bytes += piece.size
         self.held_bytes += piece.size
-        while job.unread_bytes > self._limits.unread_bytes and len(job.pieces) > 1:
+        while not job.followed and job.unread_bytes > self._limits.unread_bytes and len(job.pieces) > 1:
             self._forget_piece(job)
             job.dropped_pieces += 1
         return [JobChanged(job_id)]
@@ -110,6 +110,11 @@ class Store:
             self.held_bytes -= job.unread_bytes
             job.unread_bytes = 0
         return outputs
+
+    def has_room(self, job_id: str) -> bool:
+        """Whether another piece fits without loss; a stream that nobody follows makes room by itself."""
+        job = self._jobs.get(job_id)
+        return job is None or job.terminal or not job.followed or job.unread_bytes < self._limits.unread_bytes
 
     def progress(self, job_id: str, worker_id: str, output: Any) -> list[Effect]:
         """The worker told how far it is; the status shows it until the job ends."""

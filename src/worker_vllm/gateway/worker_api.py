@@ -74,14 +74,17 @@ class WorkerApi:
         else:
             request.answer(204)
 
-    def stream(self, request: Request, endpoint: LiveEndpoint, worker_id: str, job_id: str) -> None:
-        """One piece of a job's stream."""
+    def stream(self, request: Request, endpoint: LiveEndpoint, worker_id: str, job_id: str) -> Waiting:
+        """One piece of a job's stream; the answer waits while the client that follows it does not read."""
         body = request.body(self._options.limits.piece_bytes)
         payload = _parse(body)
         endpoint.state.fleet.hear(worker_id, endpoint.clock())
         piece = Piece(payload.get("output"), len(body))
         endpoint.perform(endpoint.state.store.add_piece(job_id, worker_id, piece))
+        if not endpoint.state.store.has_room(job_id):
+            return self._held_piece(request, endpoint, job_id)
         request.answer(200)
+        return None
 
     def done(self, request: Request, endpoint: LiveEndpoint, worker_id: str, job_id: str) -> None:
         """A job's end, or the news that it is under way."""
@@ -108,6 +111,12 @@ class WorkerApi:
         ping = Ping(worker_id, job_ids, healthy=query.get("status") != "unhealthy")
         endpoint.perform(endpoint.state.ping(ping, endpoint.clock()))
         endpoint.signals.wake("workers")
+        request.answer(200)
+
+    async def _held_piece(self, request: Request, endpoint: LiveEndpoint, job_id: str) -> None:
+        store = endpoint.state.store
+        with Hold(request, endpoint.signals, f"room {job_id}", self._options.waits.openai_stream_s) as hold:
+            await hold.until(lambda: endpoint.closing or store.has_room(job_id))
         request.answer(200)
 
     def _take(self, request: Request, endpoint: LiveEndpoint, taker: Taker, render: Render) -> Waiting:

@@ -6,16 +6,14 @@ import asyncio
 import json
 import os
 import signal
-import socket
 import uuid
-from dataclasses import dataclass, field
 
 from worker_vllm.errors import WorkerError
 from worker_vllm.gateway.app import Gateway
 from worker_vllm.gateway.job import Job, Status
 from worker_vllm.gateway.live import LiveEndpoint
-from worker_vllm.gateway.options import GatewayOptions, JobPolicy
-from worker_vllm.gateway.server import GatewayServer
+from worker_vllm.gateway.options import JobPolicy
+from worker_vllm.gateway.server import Front, GatewayServer
 from worker_vllm.gateway.submit import read_openai
 from worker_vllm.local.phases import read_line
 from worker_vllm.local.plan import ENDPOINT, Plan, worker_environment
@@ -23,38 +21,23 @@ from worker_vllm.local.screen import Screen, snippets
 from worker_vllm.local.workers import Hooks, WorkersFailed, WorkerSlot
 
 
-@dataclass(frozen=True, slots=True)
-class Arrangement:
-    """What `run` needs: the plan, the gateway's options, a listening socket and a screen."""
-
-    plan: Plan
-    listener: socket.socket
-    screen: Screen
-    # What RunPod does when an OpenAI client hangs up is unknown; on one's own machine Ctrl-C means stop.
-    options: GatewayOptions = field(default_factory=lambda: GatewayOptions(cancel_on_disconnect=True))
-
-    @property
-    def url(self) -> str:
-        """Where the gateway answers."""
-        host, port = self.listener.getsockname()[:2]
-        return f"http://{f'[{host}]' if ':' in host else host}:{port}"
-
-
 class LocalRun:
     """The gateway, its workers, and the news about them on the screen."""
 
-    def __init__(self, arrangement: Arrangement) -> None:
-        self._plan = arrangement.plan
-        self._screen = arrangement.screen
-        self._url = arrangement.url
-        gateway = Gateway(arrangement.options, key=self._plan.key)
-        self._server = GatewayServer(gateway, arrangement.listener)
+    def __init__(self, plan: Plan, front: Front, screen: Screen) -> None:
+        self._plan = plan
+        self._screen = screen
+        self._url = front.url
+        gateway = Gateway(front.options, key=plan.key)
+        if gateway.faults is not None:
+            gateway.faults.send_signal = self._signal
+        self._server = GatewayServer(gateway, front.listener)
         self._endpoint: LiveEndpoint = gateway.endpoint(ENDPOINT)
         self._ready = False
         self._shown: set[str] = set()
         self._stop = asyncio.Event()
         hooks = Hooks(self._started, self._line, self._ended, self._restarting)
-        self._slots = [WorkerSlot(n, self._environment, hooks) for n in range(1, self._plan.workers + 1)]
+        self._slots = [WorkerSlot(n, self._environment, hooks) for n in range(1, plan.workers + 1)]
 
     async def run(self) -> None:
         """Return after SIGINT or SIGTERM, with nothing left behind. Raises WorkersFailed."""
@@ -104,6 +87,9 @@ class LocalRun:
 
     def _environment(self, worker_id: str) -> dict[str, str]:
         return worker_environment(self._plan, os.environ, self._url, worker_id)
+
+    def _signal(self, worker_id: str, number: int) -> bool:
+        return any(slot.signal(number) for slot in self._slots if slot.worker_id == worker_id)
 
     def _started(self, worker_id: str) -> None:
         self._endpoint.state.fleet.expect(worker_id)

@@ -52,6 +52,7 @@ class WorkerSlot:
         self._number = number
         self._environment = environment
         self._hooks = hooks
+        self.worker_id = ""
         self._process: asyncio.subprocess.Process | None = None
         self._stopping = asyncio.Event()
         self._restarts: deque[float] = deque(maxlen=RESTARTS)
@@ -69,10 +70,12 @@ class WorkerSlot:
             self._hooks.restarting(worker_id, code)
             await asyncio.sleep(RESTART_PAUSE_S)
 
-    def signal(self, number: int) -> None:
-        """Send a signal to the worker itself."""
-        if self._process is not None and self._process.returncode is None:
-            self._process.send_signal(number)
+    def signal(self, number: int) -> bool:
+        """Send a signal to the worker itself; False when it does not run."""
+        if self._process is None or self._process.returncode is not None:
+            return False
+        self._process.send_signal(number)
+        return True
 
     async def stop(self) -> None:
         """Ask the worker to finish, then end whatever is left of its process group."""
@@ -107,7 +110,7 @@ class WorkerSlot:
             preexec_fn=_die_with_parent,
             limit=LONGEST_LINE,
         )
-        self._process = process
+        self._process, self.worker_id = process, worker_id
         self._hooks.started(worker_id)
         reader = asyncio.create_task(self._read(worker_id, process))
         try:
