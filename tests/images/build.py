@@ -57,7 +57,8 @@ class Root:
         for each in (path, upper, scratch):
             each.mkdir()
         mount("-t", "overlay", "overlay", "-o", f"lowerdir=/,upperdir={upper},workdir={scratch}", str(path))
-        mount("--rbind", "/dev", str(path / "dev"))
+        for shared in ("dev", "sys"):
+            mount("--rbind", f"/{shared}", str(path / shared))
         mount("-t", "proc", "proc", str(path / "proc"))
         return cls(path, upper, dict(variables))
 
