@@ -1,0 +1,129 @@
+"""The worker as a container's first process: it gets the platform's signals, and leaves no process behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support.processes import Process, running
+
+from worker_vllm.local.plan import Plan, worker_environment
+
+WORKER = str(Path(sys.executable).parent / "worker-vllm")
+# A process namespace: the worker is process 1 there, as in a container, and every other process dies with it.
+CONTAINER = ("unshare", "--mount", "--pid", "--fork", "--mount-proc", "--kill-child")
+RUN = Path("/proc")
+
+pytestmark = [
+    pytest.mark.skipif(os.geteuid() != 0, reason="needs root: a process namespace stands in for a container"),
+    pytest.mark.timeout(60),
+]
+
+
+@pytest.fixture
+def gateway() -> Iterator[str]:
+    """The address of a gateway without workers."""
+    with running([WORKER, "gateway", "--port", "0"]) as process:
+        found = re.search(r"http://127\.0\.0\.1:\d+", process.line("gateway on"))
+        assert found is not None
+        yield found[0]
+
+
+def first_process(gateway: str) -> Process:
+    """The image's entry point in a namespace of its own, with the echo engine, attached to the gateway."""
+    environment = worker_environment(Plan(engine="echo"), {}, gateway, "worker-1")
+    return Process([*CONTAINER, WORKER, "start"], {**environment, "MODEL_NAME": "echo"})
+
+
+def ask(gateway: str) -> str:
+    body = json.dumps({"input": {"prompt": "Hello", "sampling_params": {"max_tokens": 4}}}).encode()
+    request = urllib.request.Request(f"{gateway}/v2/local/runsync", body, {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=40) as answer:
+        return str(json.load(answer)["status"])
+
+
+def inside(process: Process) -> int:
+    """The worker's process id on this machine: the namespace's first process."""
+    return int((RUN / str(process.pid) / "task" / str(process.pid) / "children").read_text().split()[0])
+
+
+def members(first: int) -> list[str]:
+    """The command lines of every process in the namespace of `first`."""
+    namespace = os.readlink(RUN / str(first) / "ns" / "pid")
+    found = []
+    for entry in RUN.iterdir():
+        try:
+            if entry.name.isdigit() and os.readlink(entry / "ns" / "pid") == namespace:
+                found.append((entry / "cmdline").read_bytes().replace(b"\0", b" ").decode())
+        except OSError:
+            continue
+    return found
+
+
+def test_the_platform_s_sigterm_ends_the_worker_in_order(gateway: str) -> None:
+    """Process 1 gets no default action for a signal: the worker handles it, stops its engine and exits with 0."""
+    process = first_process(gateway)
+    try:
+        assert ask(gateway) == "COMPLETED"
+        worker = inside(process)
+        assert any("engine" in line for line in members(worker))
+        os.kill(worker, signal.SIGTERM)
+        assert process.exit_code(15) == 0, process.output()
+    finally:
+        process.stop()
+
+
+def test_no_zombie_gathers_under_the_first_process(gateway: str) -> None:
+    """Whatever the engine leaves behind is reaped: after a job nothing in the namespace is defunct."""
+    process = first_process(gateway)
+    try:
+        assert ask(gateway) == "COMPLETED"
+        states = [_state(int(entry.name)) for entry in RUN.iterdir() if _is_member(entry, inside(process))]
+        assert states
+        assert "Z" not in states
+    finally:
+        process.stop()
+
+
+def _is_member(entry: Path, first: int) -> bool:
+    try:
+        return entry.name.isdigit() and os.readlink(entry / "ns" / "pid") == os.readlink(
+            RUN / str(first) / "ns" / "pid"
+        )
+    except OSError:
+        return False
+
+
+def _state(pid: int) -> str:
+    return (RUN / str(pid) / "stat").read_text().rsplit(")", 1)[1].split()[0]
+
+
+@pytest.mark.parametrize(("name", "status"), [("worker-vllm", 0), ("something-else", 1)])
+def test_the_health_check_knows_a_queue_worker_from_anything_else(name: str, status: int) -> None:
+    """A queue worker listens on no port: the first process is what can be seen."""
+    with subprocess.Popen(["sh", "-c", "read line", name], stdin=subprocess.PIPE) as process:
+        done = health("--pid", str(process.pid), WORKER_MODE="local")
+        process.communicate()
+    assert (done.returncode, done.stderr) == (status, "" if status == 0 else f"process {process.pid} is sh\n")
+
+
+def test_the_health_check_fails_without_a_process_or_a_port() -> None:
+    """With the reason, for `docker inspect`."""
+    nobody = health("--pid", "999999999", WORKER_MODE="local")
+    assert (nobody.returncode, nobody.stderr) == (1, "there is no process 999999999\n")
+    closed = health(WORKER_MODE="http", PORT="9")
+    assert closed.returncode == 1
+    assert closed.stderr.startswith("no answer on port 9: ")
+
+
+def health(*options: str, **env: str) -> subprocess.CompletedProcess[str]:
+    environment = {"PATH": os.environ["PATH"], **env}
+    return subprocess.run([WORKER, "health", *options], check=False, env=environment, capture_output=True, text=True)
