@@ -11,6 +11,7 @@ WORKDIR /source
 RUN python3 -m pip install --no-cache-dir hatchling==1.33.0
 COPY pyproject.toml README.md ./
 COPY src ./src
+COPY models/parrot ./models/parrot
 RUN python3 -m hatchling build --target wheel --directory /dist
 
 FROM ${BASE_IMAGE}
