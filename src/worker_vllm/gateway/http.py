@@ -92,7 +92,7 @@ class Request:
         """The body as JSON, whatever its content type says. Raises RequestError 400."""
         try:
             return json.loads(self.body(limit).decode())
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:  # the second: thousands of brackets
             raise RequestError(f"the body is not JSON: {error}") from None
 
     def answer(self, status: int, body: bytes = b"", content_type: bytes = JSON_UTF8_TYPE) -> None:

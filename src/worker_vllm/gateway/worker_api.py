@@ -158,7 +158,7 @@ def _give(request: Request, taker: Taker, render: Render) -> None:
 def _parse(body: bytes) -> dict[str, Any]:
     try:
         payload = json.loads(body.decode())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise RequestError(f"the body is not JSON: {error}") from None
     if not isinstance(payload, dict):
         raise RequestError(f"the body is JSON of type {type(payload).__name__}: expected an object")

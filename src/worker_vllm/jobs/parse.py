@@ -33,6 +33,8 @@ class RouteJob:
 
 def parse_job(job: Mapping[str, Any], settings: JobSettings) -> NativeJob | RouteJob:
     """The job that `job["input"]` describes. Raises RequestError or NotFound."""
+    if refused := job.get("refused"):
+        raise RequestError(str(refused), param="input")
     given = job.get("input")
     if not isinstance(given, Mapping):
         raise RequestError(f"input: expected an object, got {type(given).__name__}", param="input")

@@ -13,6 +13,7 @@ from json.encoder import encode_basestring
 from typing import Any
 from urllib.parse import quote
 
+from worker_vllm.serverless import shallow
 from worker_vllm.settings.model import QueueSettings
 
 Job = dict[str, Any]
@@ -77,7 +78,10 @@ def _with_query(url: str) -> str:
 
 def parse_jobs(body: bytes) -> list[Job]:
     """The jobs of a take's 200 answer: one object or a list of them, each with an `id`."""
-    found = _json(body)
+    try:
+        found = _json(body)
+    except RecursionError:
+        found = _shallow(body)
     jobs = found if isinstance(found, list) else [found]
     for job in jobs:
         if not (isinstance(job, dict) and isinstance(job.get("id"), str) and job["id"]):
@@ -92,6 +96,13 @@ def parse_stop(body: bytes) -> list[str]:
     if not isinstance(ids, list):
         raise ProtocolError(f"a stop without `jobsToStop`: {body[:200]!r}")
     return [str(job_id) for job_id in ids]
+
+
+def _shallow(body: bytes) -> list[Job]:
+    try:
+        return shallow.parse_each(body)
+    except ValueError as error:
+        raise ProtocolError(str(error)) from error
 
 
 def _json(body: bytes) -> Any:

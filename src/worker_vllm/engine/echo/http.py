@@ -34,7 +34,7 @@ class Request:
             body = json.loads(self.body)
         except json.JSONDecodeError as error:
             raise _invalid(f"JSON decode error: {error}", f"body.{error.pos}") from error
-        except UnicodeDecodeError as error:
+        except (UnicodeDecodeError, RecursionError) as error:
             raise _invalid(f"JSON decode error: {error}") from error
         if not isinstance(body, dict):
             raise _invalid("Input should be a valid dictionary")
