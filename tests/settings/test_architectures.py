@@ -6,6 +6,7 @@ import pytest
 
 from worker_vllm.errors import ConfigurationError
 from worker_vllm.settings.facts import Facts
+from worker_vllm.settings.flags import SHIPPED
 from worker_vllm.settings.load import load
 
 
@@ -30,6 +31,6 @@ def test_an_unknown_architecture_is_told_with_the_nearest() -> None:
     with pytest.raises(ConfigurationError) as caught:
         load({"MODEL_NAME": "org/m"}, Facts(model_config={"architectures": ["Qwen3ForCausalLMM"]}))
     assert str(caught.value) == (
-        'MODEL_NAME="org/m": expected a model whose architecture vLLM 0.32.0 serves, not Qwen3ForCausalLMM; '
+        f'MODEL_NAME="org/m": expected a model whose architecture vLLM {SHIPPED} serves, not Qwen3ForCausalLMM; '
         "choose another model; the nearest architecture is Qwen3ForCausalLM"
     )

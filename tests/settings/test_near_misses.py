@@ -38,7 +38,7 @@ def single_edits(name: str) -> set[str]:
 def test_slips_of_catalogue_names_are_caught_with_the_right_name() -> None:
     """At least 95 of 100 single edits, by a fixed sample of forty for each name."""
     others = known_names() | flag_table().variables | frozenset(marks().ambient)
-    names = watched(flag_table())
+    names = watched(flag_table().version)
     dice = random.Random(20)
     slips = [(slip, name) for name in catalog() for slip in dice.sample(sorted(single_edits(name) - others), 40)]
     missed = [slip for slip, name in slips if names.meant(slip) != name]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 
 from worker_vllm.settings import catalog, near
 from worker_vllm.settings.catalog import Fate, Setting
 from worker_vllm.settings.draft import ENVIRONMENT, Draft
-from worker_vllm.settings.flags import Flag, FlagTable, marks
+from worker_vllm.settings.flags import Flag, FlagTable, flag_table, marks
 from worker_vllm.settings.values import BadValue, cleaned, parse_list
 
 OURS = frozenset({"VLLM_EXTRA_ARGS", "VLLM_CONFIG_FILE"})
@@ -92,9 +93,11 @@ def _refuse_owned(draft: Draft, flag: Flag, reason: str) -> None:
         draft.refuse(flag.name, f"this to be left to the worker: {reason}", f"remove {flag.name}")
 
 
-def watched(table: FlagTable) -> near.Names:
+@cache
+def watched(version: str) -> near.Names:
     """The names that slips are looked for from: not the system's own, unless the specification documents them."""
     ambient = {name for name in marks().ambient if name not in catalog.names() or not catalog.names()[name].specified}
+    table = flag_table(version)
     names = (frozenset(catalog.names()) | frozenset(table.flags) | OURS) - ambient
     return near.Names(names, table.variables - names)
 
@@ -102,7 +105,7 @@ def watched(table: FlagTable) -> near.Names:
 def _find_slips(draft: Draft) -> None:
     known = frozenset(catalog.names()) | frozenset(draft.table.flags) | OURS | draft.table.variables
     ignored = frozenset(parse_list(draft.env.get("IGNORE_ENV", "")))
-    targets = watched(draft.table)
+    targets = watched(draft.table.version)
     for name in draft.env:
         if name in known or name in ignored or name in marks().ambient:
             continue
