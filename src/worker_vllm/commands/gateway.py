@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def open_front(args: argparse.Namespace, environ: Mapping[str, str]) -> Front:
-    """The listening socket and the options; a keyless gateway within others' reach is said aloud. Raises WorkerError."""
+    """The listening socket and the options; a keyless gateway that others reach is said aloud. Raises WorkerError."""
     from worker_vllm.gateway.server import Front, listen
 
     key = read_key(args.api_key_file, environ)
