@@ -7,8 +7,7 @@ must know more than a general client tells: whether a request that got no answer
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import cast
 
 
@@ -22,11 +21,15 @@ class NoAnswer(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A whole HTTP answer; header names in lower case."""
+    """A whole HTTP answer; `head` is its header lines, each after a line break."""
 
     status: int
     body: bytes = b""
-    headers: Mapping[str, str] = field(default_factory=dict)
+    head: str = ""
+
+    def header(self, name: str) -> str | None:
+        """The value of a header, named in lower case."""
+        return _header(self.head, name)
 
 
 class Connection(asyncio.Protocol):
@@ -119,13 +122,13 @@ class Connection(asyncio.Protocol):
         # an answer that overtook its own request leaves the rest of that request unread at the other end
         self.reusable = head.keep_alive and not ended and not self.transport.get_write_buffer_size()
         if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(Answer(head.status, body, head.headers))
+            self._waiter.set_result(Answer(head.status, body, head.text))
 
 
 @dataclass(frozen=True, slots=True)
 class _Head:
     status: int
-    headers: Mapping[str, str]
+    text: str
     length: int | None
     chunked: bool
     keep_alive: bool
@@ -134,21 +137,19 @@ class _Head:
     def parse(cls, received: bytearray) -> _Head | None:
         """The head at the start of `received`, which it is cut from; None while it is incomplete."""
         while (end := received.find(b"\r\n\r\n")) >= 0:
-            first, *lines = bytes(received[:end]).decode("latin-1").split("\r\n")
+            text = received[:end].decode("latin-1")
             del received[: end + 4]
-            version, _, rest = first.partition(" ")
-            status = int(rest[:3])
+            status = int(text[9:12])
             if status < 200:
                 continue  # an interim answer: the real one follows
-            headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
             empty = status in (204, 304)
-            length = 0 if empty else int(headers["content-length"]) if "content-length" in headers else None
+            length = "0" if empty else _header(text, "content-length")
             return cls(
                 status=status,
-                headers=headers,
-                length=length,
-                chunked=not empty and "chunked" in headers.get("transfer-encoding", "").lower(),
-                keep_alive=version == "HTTP/1.1" and headers.get("connection", "").lower() != "close",
+                text=text,
+                length=None if length is None else int(length),
+                chunked=not empty and "chunked" in (_header(text, "transfer-encoding") or "").lower(),
+                keep_alive=text.startswith("HTTP/1.1") and (_header(text, "connection") or "").lower() != "close",
             )
         if len(received) > 65536:
             raise ValueError("a head over 64 KiB")
@@ -158,6 +159,16 @@ class _Head:
         if self.length is None:
             return bytes(received) if ended else None
         return bytes(received[: self.length]) if len(received) >= self.length else None
+
+
+def _header(head: str, name: str) -> str | None:
+    """A header's value; heads are short and few headers are asked for, so none is taken apart in advance."""
+    start = head.lower().find(f"\r\n{name}:")
+    if start < 0:
+        return None
+    start += len(name) + 3
+    end = head.find("\r\n", start)
+    return head[start : end if end >= 0 else None].strip()
 
 
 def _chunked_body(received: bytearray) -> bytes | None:

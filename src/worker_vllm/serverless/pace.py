@@ -35,7 +35,7 @@ def is_refused_for_now(status: int) -> bool:
 
 def retry_after_s(answer: Answer, limit_s: float = 60.0) -> float:
     """The pause that the platform asks for, in seconds; 0 when it names none."""
-    text = answer.headers.get("retry-after", "")
+    text = answer.header("retry-after") or ""
     return min(limit_s, float(text)) if text.isdigit() else 0.0
 
 

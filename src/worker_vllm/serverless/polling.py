@@ -27,7 +27,7 @@ class Polled:
         """The body of a 200 answer of type JSON."""
         if self.answer is None or self.answer.status != 200:
             return b""
-        kind = self.answer.headers.get("content-type", "application/json")
+        kind = self.answer.header("content-type") or "application/json"
         return self.answer.body if kind.partition(";")[0].strip().lower() == "application/json" else b""
 
 

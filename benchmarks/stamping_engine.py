@@ -1,0 +1,49 @@
+"""`python -m benchmarks.stamping_engine --uds PATH …`: the echo engine, each token's text being the time it was made.
+
+Times are the machine's monotonic clock in seconds, so that whoever reads a token knows how old it is.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
+
+from worker_vllm.engine.echo.__main__ import arguments
+from worker_vllm.engine.echo.app import EchoApp, Options
+from worker_vllm.engine.echo.control import Control
+from worker_vllm.engine.echo.generation import Delta, Generation, Runner
+from worker_vllm.engine.echo.server import EchoServer
+
+
+class StampingRunner(Runner):
+    """Writes the time into every token."""
+
+    async def _steps(self, generation: Generation) -> AsyncIterator[list[Delta]]:
+        async for step in super()._steps(generation):
+            yield [replace(delta, text=f"@{time.monotonic():.6f} ") for delta in step]
+
+
+class StampingApp(EchoApp):
+    """An echo engine whose tokens are times."""
+
+    def __init__(self, options: Options) -> None:
+        super().__init__(options)
+        self.runner = StampingRunner(self.scheduler)
+        self.control = Control(self.runner, options.script)
+
+
+def main(argv: Sequence[str]) -> None:
+    """Serve until stopped; takes the echo engine's options."""
+    options, start, _ = arguments(argv, os.environ)
+
+    def announce() -> None:
+        print(f"echo engine: serving with time stamps at {start.address}", flush=True)
+
+    EchoServer(StampingApp(options), start.address, announce, keep_alive_s=60).run()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
