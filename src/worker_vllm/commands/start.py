@@ -12,9 +12,10 @@ import os
 import sys
 
 from worker_vllm.engine.beginning import Beginning, begin
+from worker_vllm.engine.rows import Diagnosis, Scope
 from worker_vllm.errors import ConfigurationError
 from worker_vllm.observe.logging import configure
-from worker_vllm.settings.load import load
+from worker_vllm.settings.load import load, salvage
 from worker_vllm.settings.model import EngineKind, Mode, Settings
 from worker_vllm.surroundings import look
 
@@ -28,19 +29,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Serve until told to stop; 0 after a drain, 78 for settings that cannot work, else the reason's status."""
+    """Serve until told to stop; 0 after a drain, 1 when this machine cannot, 78 where no job can be told why."""
     environment = dict(os.environ)
+    facts = look(environment)
     try:
-        settings = load(environment, look(environment))
+        settings = load(environment, facts)
     except ConfigurationError as error:
-        for problem in error.problems:
-            print(problem, file=sys.stderr)
-        return EXIT_CONFIGURATION
+        return _refuse(error, salvage(environment, facts), environment)
     configure(settings.log_format, settings.log_level, environment, settings.secrets)
     for warning in settings.warnings:
         log.warning("%s", warning)
     beginning = None if settings.engine.kind is EngineKind.ATTACH else begin(settings.engine, environment)
     return _serve(settings, beginning)
+
+
+def _refuse(error: ConfigurationError, settings: Settings, environment: dict[str, str]) -> int:
+    """Answer every job with what is wrong: a crash loop would cost money and tell the callers nothing."""
+    for problem in error.problems:
+        print(problem, file=sys.stderr)
+    if settings.mode is not Mode.QUEUE or not settings.queue.take_url:
+        return EXIT_CONFIGURATION
+    configure(settings.log_format, settings.log_level, environment, settings.secrets)
+    refusal = Diagnosis("settings", Scope.SETTINGS, str(error))
+    return _serve(settings, Beginning(settings.engine, environment, refusal=refusal))
 
 
 def _serve(settings: Settings, beginning: Beginning | None) -> int:

@@ -31,6 +31,11 @@ def load(env: Mapping[str, str], facts: Facts | None = None) -> Settings:
     return settled(draft)
 
 
+def salvage(env: Mapping[str, str], facts: Facts) -> Settings:
+    """What an environment says in spite of its problems: enough to take jobs and tell each why none can be served."""
+    return settled(drafted(env, facts))
+
+
 def drafted(env: Mapping[str, str], facts: Facts) -> Draft:
     """Everything worked out, problems included."""
     table = flag_table(facts.vllm)

@@ -1,0 +1,72 @@
+"""`worker-vllm start` against the gateway: what a start that cannot succeed does, by whose fault it is."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+
+import pytest
+from support.http import Http
+from support.processes import Process, running
+
+from worker_vllm.local.plan import Plan, worker_environment
+
+PROGRAM = (sys.executable, "-m", "worker_vllm")
+DISK_FULL = "OSError: [Errno 28] No space left on device"
+BAD_FLAG = "vllm: error: unrecognized arguments: --zip"
+
+pytestmark = pytest.mark.timeout(30)
+
+
+@pytest.fixture
+def gateway() -> Iterator[str]:
+    """A gateway alone; its address."""
+    with running([*PROGRAM, "gateway", "--port", "0"]) as process:
+        yield process.line("gateway on ").split("gateway on ")[1].removesuffix("/v2/local")
+
+
+def worker(gateway: str, **environment: str) -> AbstractContextManager[Process]:
+    """A worker process attached to it."""
+    plan = Plan("echo", None, 1, None)
+    return running([*PROGRAM, "start"], {**worker_environment(plan, environment, gateway, "w1"), **environment})
+
+
+async def ask(gateway: str) -> dict[str, object]:
+    """One job to its end: its status object."""
+    async with Http(gateway) as http:
+        answer = await http.post("/v2/local/runsync", {"input": {"prompt": "hello"}})
+        found: dict[str, object] = answer.json
+        return found
+
+
+@pytest.mark.parametrize(
+    ("environment", "says"),
+    [
+        ({"MAX_MODEL_LEN": "8k tokens"}, 'MAX_MODEL_LEN="8k tokens": expected'),
+        ({"ECHO_START_LOG": BAD_FLAG, "ECHO_START_EXIT": "2"}, "this engine has no option --zip"),
+        ({"ENGINE": "vllm", "MODEL_NAME": "/no/such/model"}, 'MODEL_NAME="/no/such/model": expected a path'),
+    ],
+    ids=["settings", "engine", "preflight"],
+)
+async def test_a_fault_of_the_settings_is_told_to_every_job(
+    gateway: str, environment: dict[str, str], says: str
+) -> None:
+    """The worker stays up, and each job fails with the sentence; twice, as it starts nothing anew."""
+    with worker(gateway, **environment) as process:
+        for _ in range(2):
+            job = await ask(gateway)
+            assert job["status"] == "FAILED"
+            error = json.loads(str(job["error"]))
+            assert says in error["message"]
+            assert error["code"] == 503
+        assert "engine is ready" not in process.output()
+
+
+def test_a_fault_of_the_machine_takes_no_job_and_leaves(gateway: str) -> None:
+    """Status 1, so that another machine serves."""
+    with worker(gateway, ECHO_START_LOG=DISK_FULL, ECHO_START_EXIT="1") as process:
+        assert process.exit_code() == 1
+        assert "the disk is full" in process.output()
+        assert "job-take" not in process.output()
