@@ -36,4 +36,4 @@ def translate_body(
 
 def lacks_model(route: Route, body: Mapping[str, Any]) -> bool:
     """Whether the served model's name is to be filled in."""
-    return route.takes_model and not body.get("model")
+    return route.needs_model and not body.get("model")

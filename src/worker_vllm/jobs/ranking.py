@@ -53,7 +53,8 @@ def take_ranking(body: Mapping[str, Any], max_logprobs: int) -> tuple[dict[str, 
             f"allows {max_logprobs}; ask for at most {max_logprobs // 2} beams, or raise MAX_LOGPROBS",
             param="best_of" if "best_of" in body else "n",
         )
-    if width == keep and not beam:
+    greedy = body.get("temperature") == 0  # every sequence would be the same one, which vLLM refuses to run twice
+    if not beam and (width == keep or greedy):
         return kept, None
     return {**kept, "n": width}, Ranking(keep, width, beam)
 

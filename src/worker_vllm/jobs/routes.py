@@ -30,16 +30,12 @@ class Route:
     path: str
     method: str = "POST"
     family: Family = Family.PLAIN
+    needs_model: bool = False  # vLLM 0.32 takes an absent name for its own everywhere else
 
     @property
     def ends_with_done(self) -> bool:
         """Whether a stream of this route must close with `[DONE]`; the others have final events of their own."""
         return self.family in (Family.CHAT, Family.COMPLETIONS)
-
-    @property
-    def takes_model(self) -> bool:
-        """Whether a body of this route names the model that shall answer."""
-        return self.method == "POST" and self not in LORA_ROUTES
 
 
 DATA_ROUTES = (
@@ -48,8 +44,8 @@ DATA_ROUTES = (
     Route("/v1/completions", family=Family.COMPLETIONS),
     Route("/v1/chat/completions/batch"),
     Route("/v1/responses", family=Family.RESPONSES),
-    Route("/v1/messages", family=Family.MESSAGES),
-    Route("/v1/messages/count_tokens"),
+    Route("/v1/messages", family=Family.MESSAGES, needs_model=True),
+    Route("/v1/messages/count_tokens", needs_model=True),
     Route("/v1/embeddings"),
     Route("/v2/embed"),
     Route("/pooling"),

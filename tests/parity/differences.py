@@ -1,0 +1,95 @@
+"""The intended differences between the engine and an endpoint that serves it: each with its route, field, reason."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from parity.compare import Seen, same
+
+CHAT, COMPLETIONS, MESSAGES = "/v1/chat/completions", "/v1/completions", "/v1/messages"
+
+
+@dataclass(frozen=True, slots=True)
+class Translation:
+    """A request that the engine would misunderstand in silence: its answer is that to `instead`, or a refusal."""
+
+    route: str
+    field: str
+    reason: str
+    body: Mapping[str, Any]
+    instead: Mapping[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Telling:
+    """The engine's own answer, told in another way; a route stands for those below it too."""
+
+    route: str
+    field: str
+    reason: str
+
+
+IGNORED = "vLLM 0.32 answers 200 and ignores it"
+CHOICE = ["yes", "no"]
+ABC = [{"role": "user", "content": "abc"}]
+
+TRANSLATIONS = (
+    Translation(
+        CHAT,
+        "messages",
+        "the specification allows a text, vLLM 0.32 refuses one",
+        {"messages": "abc"},
+        {"messages": ABC},
+    ),
+    Translation(CHAT, "best_of", IGNORED, {"messages": ABC, "best_of": 3}, {"messages": ABC}),
+    Translation(COMPLETIONS, "best_of", IGNORED, {"prompt": "abc", "best_of": 1, "n": 2}, None),
+    Translation(CHAT, "early_stopping", IGNORED, {"messages": ABC, "early_stopping": True}, None),
+    Translation(COMPLETIONS, "early_stopping", IGNORED, {"prompt": "abc", "early_stopping": "never"}, None),
+    Translation(
+        CHAT,
+        "guided_*",
+        IGNORED,
+        {"messages": ABC, "guided_choice": CHOICE},
+        {"messages": ABC, "structured_outputs": {"choice": CHOICE}},
+    ),
+    Translation(
+        COMPLETIONS,
+        "guided_*",
+        IGNORED,
+        {"prompt": "abc", "guided_choice": CHOICE},
+        {"prompt": "abc", "structured_outputs": {"choice": CHOICE}},
+    ),
+    Translation(
+        MESSAGES,
+        "model",
+        "the one route that insists on a name, which an endpoint of one model can fill in",
+        {"messages": ABC, "model": None},
+        {"messages": ABC},
+    ),
+)
+TELLINGS = (
+    Telling("*", "status", "a stream whose first event is an error has that error's status, not 200"),
+    Telling(MESSAGES, "error", "a job's error is one OpenAI error object, which carries the status as its code"),
+)
+
+
+def explained(route: str, direct: Seen, ours: Seen) -> Telling | None:
+    """The telling that accounts for all of the difference between two answers, if one does."""
+    for telling in TELLINGS:
+        if (telling.route == "*" or route.startswith(telling.route)) and same(
+            _told(telling, direct), [ours.status, ours.value]
+        ):
+            return telling
+    return None
+
+
+def _told(telling: Telling, direct: Seen) -> list[Any]:
+    """The engine's answer as this telling has it; as it is where the telling does not apply."""
+    value = direct.value
+    if telling.field == "status" and isinstance(value, list) and "error" in value[0]:
+        return [value[0]["error"]["code"], value[0]]
+    if telling.field == "error" and isinstance(value, dict) and value.get("type") == "error":
+        return [direct.status, {"error": {"param": None, **value["error"], "code": direct.status}}]
+    return [direct.status, value]
