@@ -63,7 +63,8 @@ class WorkerError(Exception):
 
     def to_json(self) -> str:
         """JSON text of the OpenAI error object: what a failed job carries as its `error` string."""
-        return json.dumps(self.error, ensure_ascii=False)
+        text = json.dumps(self.error, ensure_ascii=False)
+        return text.encode("utf-8", "replace").decode()  # a lone surrogate of the caller's, quoted in the message
 
     def to_body(self) -> str:
         """JSON text of `{"error": {...}}`: what an OpenAI client expects as an HTTP body."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import json
 from typing import Any
 
 import openai
@@ -64,6 +65,36 @@ async def test_a_nine_megabyte_image_is_answered(aclient: openai.AsyncOpenAI, up
     else:
         with pytest.raises(openai.BadRequestError, match="not a multimodal model"):
             await asking
+
+
+ODD_INPUTS: list[tuple[str, bytes]] = [
+    *(
+        (f"nested {depth} deep", b'{"prompt": "x", "q": ' + b"[" * depth + b"]" * depth + b"}")
+        for depth in (900, 980)
+    ),
+    ("half an emoji for a name", b'{"prompt": "x", "\\ud83e": 1}'),
+    ("a route that is no text", b'{"openai_route": {"a": 1}}'),
+    ("not a number", b'{"prompt": "x", "sampling_params": {"temperature": NaN}}'),
+    ("a number beyond any", b'{"prompt": "x", "sampling_params": {"seed": 1' + b"0" * 4000 + b"}}"),
+]
+
+
+@pytest.mark.parametrize("job_input", [row[1] for row in ODD_INPUTS], ids=[row[0] for row in ODD_INPUTS])
+async def test_an_odd_job_is_refused_and_harms_nobody(echo_stack: Stack, job_input: bytes) -> None:
+    """A 4xx in the error model, and the worker that read it answers the next job."""
+    async with Http(echo_stack.url) as http:
+        odd = (await http.post("/runsync", b'{"input": ' + job_input + b"}")).json
+        assert odd["status"] == "FAILED"
+        assert 400 <= json.loads(odd["error"])["code"] < 500
+        fine = (await http.post("/runsync", {"input": {"prompt": "fine"}})).json
+    assert (fine["status"], fine["workerId"]) == ("COMPLETED", odd["workerId"])
+
+
+async def test_half_an_emoji_in_the_text_is_served(echo_stack: Stack) -> None:
+    """Clients that cut text by code units send it; the engine makes U+FFFD of it."""
+    async with Http(echo_stack.url) as http:
+        job = (await http.post("/runsync", {"input": {"prompt": "x\ud83e"}})).json
+    assert job["output"][0]["choices"] == [{"tokens": ["x\ufffd"]}]
 
 
 @pytest.mark.parametrize("endpoint", ["run", "runsync"])

@@ -39,6 +39,15 @@ async def test_a_status_shows_progress_until_the_result_replaces_it(http: Http, 
     assert (await http.get("/v2/local/status/job1-u1")).json["output"] == "whole"
 
 
+async def test_half_an_emoji_goes_in_and_comes_out(http: Http, worker: Player) -> None:
+    """A lone surrogate is valid JSON but no UTF-8: it travels as the escape that it came as."""
+    half = "\ud83e"
+    asked = asyncio.create_task(http.post(RUNSYNC, {"input": {"prompt": half}}))
+    assert (await worker.take()).json["input"] == {"prompt": half}
+    await worker.done("sync-job1-u1", b'{"output": "\\ud83e"}')
+    assert (await asked).json["output"] == half
+
+
 RESULTS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("an output", {"output": {"x": None}}, {"output": {"x": None}, "status": "COMPLETED"}),
     ("a generator's outputs", {"output": ["a", "b"]}, {"output": ["a", "b"], "status": "COMPLETED"}),
@@ -163,6 +172,7 @@ async def test_health_and_metrics_count_jobs_and_workers_by_state(http: Http, wo
 
 REFUSALS: list[tuple[str, str, str, Any, int, str]] = [
     ("no JSON", "POST", RUN, b"{", 400, "the body is not JSON: Expecting property name enclosed in double quotes"),
+    ("too deep", "POST", RUNSYNC, b"[" * 5000, 400, "the body is not JSON: maximum recursion depth exceeded"),
     ("no input", "POST", RUN, {"x": 1}, 400, 'the body has no "input": expected {"input": …}'),
     ("no object", "POST", RUNSYNC, [1], 400, 'the body has no "input": expected {"input": …}'),
     ("too large", "POST", RUN, b"x" * 101, 400, "the body is larger than 100 bytes: send less, or a reference to it"),

@@ -9,6 +9,7 @@ from typing import Any, Protocol, TypeAlias
 from urllib.parse import parse_qs, unquote
 
 from worker_vllm.errors import RequestError, WorkerError
+from worker_vllm.gateway.jsontext import dump
 
 JSON_TYPE = b"application/json"
 JSON_UTF8_TYPE = b"application/json; charset=utf-8"
@@ -154,8 +155,8 @@ class _Silence:
 
 def answer_error(request: Request, error: WorkerError, *, openai: bool = False) -> None:
     """The error as the platform words it, one sentence under `error`; as OpenAI clients expect it on their routes."""
-    body = error.to_body() if openai else json.dumps({"error": error.message}, ensure_ascii=False)
-    request.answer(error.status, body.encode())
+    body = error.to_body().encode() if openai else dump({"error": error.message})
+    request.answer(error.status, body)
 
 
 def _head(status: int, headers: list[Header]) -> bytes:

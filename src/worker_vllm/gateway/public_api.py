@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from typing import Any
 
 from worker_vllm.errors import RequestError
 from worker_vllm.gateway.http import Request, Waiting
 from worker_vllm.gateway.job import Job
+from worker_vllm.gateway.jsontext import dump
 from worker_vllm.gateway.live import LiveEndpoint
 from worker_vllm.gateway.options import GatewayOptions
 from worker_vllm.gateway.signals import Hold
@@ -120,5 +120,4 @@ class PublicApi:
         store.get(job.id)  # raises NotFound when its time to live has ended meanwhile
 
     def _answer(self, request: Request, payload: dict[str, Any]) -> None:
-        text = json.dumps(payload, sort_keys=self._options.sort_keys, ensure_ascii=False)
-        request.answer(200, text.encode())
+        request.answer(200, dump(payload, sort_keys=self._options.sort_keys))

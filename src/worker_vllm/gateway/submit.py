@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from worker_vllm.errors import RequestError
 from worker_vllm.gateway.job import Submission
+from worker_vllm.gateway.jsontext import dump
 from worker_vllm.gateway.options import JobPolicy
 
 DAY_S = 86_400
@@ -23,7 +24,7 @@ def read_submission(payload: Any, policy: JobPolicy, *, sync: bool) -> Submissio
         raise RequestError(f'"policy" is of type {type(asked).__name__}: expected an object')
     timeout, ttl = asked.get("executionTimeout"), asked.get("ttl")
     return Submission(
-        input=json.dumps(payload["input"], ensure_ascii=False).encode(),
+        input=dump(payload["input"]),
         sync=sync,
         execution_timeout_s=policy.execution_timeout_s
         if timeout is None

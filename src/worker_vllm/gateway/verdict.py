@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from worker_vllm.gateway.job import ABSENT, Job, Status
+from worker_vllm.gateway.jsontext import dump
 
 ERROR_EVENTS = ('data: {"error"', "event: error\n")  # OpenAI's, Anthropic's
 ERROR_KEYS = frozenset({"message", "type", "param", "code"})
@@ -29,8 +30,8 @@ def of_failure(error: str) -> Verdict:
         found = None
     status = _status_of(found)
     if status is None:
-        return Verdict(500, _encode({"error": error}))
-    return Verdict(status, _encode({"error": found}))
+        return Verdict(500, dump({"error": error}))
+    return Verdict(status, dump({"error": found}))
 
 
 def of_error_event(piece: Any) -> Verdict | None:
@@ -43,7 +44,7 @@ def of_error_event(piece: Any) -> Verdict | None:
     except (ValueError, KeyError, TypeError):
         return None
     status = _status_of(found)
-    return None if status is None else Verdict(status, _encode({"error": found}))
+    return None if status is None else Verdict(status, dump({"error": found}))
 
 
 def says_its_end(written: bytes) -> bool:
@@ -66,12 +67,12 @@ def of_ended(job: Job, *, sort_keys: bool) -> Verdict:
         output = output[0]
     if isinstance(output, str):
         return Verdict(200, output.encode())
-    return Verdict(200, b"" if output is ABSENT else _encode(output, sort_keys=sort_keys))
+    return Verdict(200, b"" if output is ABSENT else dump(output, sort_keys=sort_keys))
 
 
 def of_expired_wait(job: Job, status: int) -> Verdict:
     """The wait is over and the job is not: its status object."""
-    return Verdict(status, _encode(job.to_client(), sort_keys=True))
+    return Verdict(status, dump(job.to_client(), sort_keys=True))
 
 
 def error_event(error: str) -> bytes:
@@ -85,7 +86,7 @@ def _timeout(message: str) -> Verdict:
 
 def _error(status: int, kind: str, message: str) -> Verdict:
     error = {"message": message, "type": kind, "param": None, "code": status}
-    return Verdict(status, _encode({"error": error}))
+    return Verdict(status, dump({"error": error}))
 
 
 def _status_of(error: Any) -> int | None:
@@ -94,7 +95,3 @@ def _status_of(error: Any) -> int | None:
         if isinstance(code, int) and 400 <= code <= 599:
             return code
     return None
-
-
-def _encode(payload: Any, *, sort_keys: bool = False) -> bytes:
-    return json.dumps(payload, ensure_ascii=False, sort_keys=sort_keys).encode()

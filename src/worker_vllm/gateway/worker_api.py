@@ -10,6 +10,7 @@ from worker_vllm.errors import RequestError
 from worker_vllm.gateway.endpoint import Ping
 from worker_vllm.gateway.http import JSON_TYPE, ClientGone, Request, Waiting
 from worker_vllm.gateway.job import ABSENT, Job, Piece, Result
+from worker_vllm.gateway.jsontext import dump
 from worker_vllm.gateway.live import LiveEndpoint, Taker
 from worker_vllm.gateway.options import GatewayOptions
 from worker_vllm.gateway.signals import Hold
@@ -34,7 +35,7 @@ def result_of(payload: dict[str, Any], size: int) -> Result:
     """What a job-done body says. An error that is no string becomes its JSON text."""
     error = payload.get("error")
     if error is not None and not isinstance(error, str):
-        error = json.dumps(error, ensure_ascii=False)
+        error = dump(error).decode()
     return Result(output=payload.get("output", ABSENT), error=error or None, size=size)
 
 

@@ -11,6 +11,8 @@ from worker_vllm.engine.echo.generation import Limits
 from worker_vllm.engine.echo.http import error_body
 from worker_vllm.errors import EngineAnswer, NotFound, RequestError
 
+MAX_N = 16384  # vLLM's VLLM_MAX_N_SEQUENCES
+
 
 def invalid(param: str, message: str) -> EngineAnswer:
     """A 400 in the shape of vLLM's validation errors."""
@@ -29,6 +31,14 @@ def whole(body: Mapping[str, Any], name: str, default: int, least: int = 0) -> i
         place = f" (parameter={name}, value={value})" if name != "n" else ""
         raise RequestError(f"{name} must be at least {least}, got {value}.{place}", param=name if place else None)
     return value
+
+
+def sequences(body: Mapping[str, Any]) -> int:
+    """How many answers each prompt gets, within vLLM 0.32's own bound."""
+    count = whole(body, "n", 1, least=1)
+    if count > MAX_N:
+        raise RequestError(f"n must be at most {MAX_N}, got {count}.")
+    return count
 
 
 def strings(body: Mapping[str, Any], name: str) -> tuple[str, ...]:

@@ -45,7 +45,7 @@ def _generation(
         script = override(script, changes)
         replies.append(reply)
     limits: Limits = fields.limits(body, max(map(len, prompts)), context.bounds, default)
-    return Generation(prompts, tuple(replies), limits, script, fields.whole(body, "n", 1, least=1))
+    return Generation(prompts, tuple(replies), limits, script, fields.sequences(body))
 
 
 def _stream_usage(body: Mapping[str, Any]) -> tuple[bool, bool]:
