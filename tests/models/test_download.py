@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Event as Gate
@@ -86,6 +87,29 @@ async def test_a_cut_connection_continues_where_it_broke(hub: Hub, worker: Worke
     found = await worker.get()
     assert contents(found)["model.safetensors"] == large
     assert hub.sent["model.safetensors"] < len(large) + 10_000_000
+
+
+async def test_a_download_that_always_breaks_ends_and_claims_nothing(hub: Hub, worker: Worker) -> None:
+    """After a few attempts, with the reason; the next start sees that the model is not whole."""
+    hub.cut_always["model.safetensors"] = 1000
+    with pytest.raises(FetchFailed) as told:
+        await worker.get()
+    assert told.value.cause is Cause.UNREACHABLE
+    found = find(EngineSettings(model=NAME), worker.env)
+    assert (found.source, found.offline) == (Source.HUB, False)
+
+
+async def test_what_a_killed_download_left_is_removed(worker: Worker) -> None:
+    """A partial file that nobody writes to any more; a young one may have a writer and stays."""
+    blobs = worker.cache / "models--org--model" / "blobs"
+    blobs.mkdir(parents=True)
+    for name, age_s in (("old.incomplete", 600), ("young.incomplete", 0)):
+        (blobs / name).write_bytes(b"x")
+        written = (blobs / name).stat().st_mtime - age_s
+        os.utime(blobs / name, (written, written))
+    await worker.get()
+    assert not (blobs / "old.incomplete").exists()
+    assert (blobs / "young.incomplete").exists()
 
 
 async def test_a_second_attempt_fetches_only_what_is_missing(hub: Hub, worker: Worker) -> None:
