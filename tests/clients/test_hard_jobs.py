@@ -74,8 +74,6 @@ ODD_INPUTS: list[tuple[str, bytes]] = [
     ),
     ("half an emoji for a name", b'{"prompt": "x", "\\ud83e": 1}'),
     ("a route that is no text", b'{"openai_route": {"a": 1}}'),
-    ("not a number", b'{"prompt": "x", "sampling_params": {"temperature": NaN}}'),
-    ("a number beyond any", b'{"prompt": "x", "sampling_params": {"seed": 1' + b"0" * 4000 + b"}}"),
 ]
 
 
