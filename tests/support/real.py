@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from support.processes import running
@@ -25,9 +25,9 @@ READY = "Application startup complete"
 
 
 @contextlib.contextmanager
-def real_engine_process() -> Iterator[str]:
-    """Start vLLM on a fresh socket, wait until it serves, stop it at the end; its address."""
-    engine = load(SETTINGS).engine
+def real_engine_process(more: Mapping[str, str] | None = None) -> Iterator[str]:
+    """Start vLLM on a fresh socket, with `more` settings, wait until it serves, stop it at the end; its address."""
+    engine = load({**SETTINGS, **(more or {})}).engine
     with tempfile.TemporaryDirectory(prefix="engine-") as directory:
         socket = str(Path(directory, "engine.sock"))
         inherited = {k: v for k, v in os.environ.items() if k.startswith(("HF_", "VLLM_CPU_"))}
