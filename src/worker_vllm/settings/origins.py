@@ -12,6 +12,7 @@ from worker_vllm.settings.model import Origin, Settings
 
 DEFAULT, ENGINE_DEFAULT, LEFT_ALONE = "default", "vLLM's default", "left alone"
 HIDDEN = "***"
+UNSHOWN = ("VLLM_EXTRA_ARGS",)  # each of its flags is shown; the text itself might hold what it should not
 
 
 def origins(draft: Draft) -> tuple[Origin, ...]:
@@ -41,7 +42,7 @@ def _of_setting(draft: Draft, setting: Setting) -> Origin | None:
         if chosen := draft.fields.get(setting.field):
             return _of_chosen(setting.name, chosen)
         return Origin(setting.name, field_default(setting.field), DEFAULT)
-    if key := draft.first(setting.name, *setting.aliases):
+    if setting.name not in UNSHOWN and (key := draft.first(setting.name, *setting.aliases)):
         source = "without effect" if setting.fate is Fate.GONE else ENVIRONMENT
         return Origin(setting.name, draft.env[key], source if key == setting.name else f"{source} ({key})")
     return None

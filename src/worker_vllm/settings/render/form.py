@@ -92,11 +92,12 @@ def choices(setting: Setting) -> list[str]:
     return list(setting.options)
 
 
+@cache
 def form_value(setting: Setting) -> str | float | bool:
     """The field's value: the documented default where saying it changes nothing, else empty."""
     if not setting.default:
         return ""
-    if started({setting.name: setting.default}) != started({}):
+    if started({setting.name: setting.default}) != untold():
         return ""
     match setting.kind:
         case Kind.BOOL:
@@ -113,6 +114,12 @@ def started(env: dict[str, str]) -> tuple[Any, ...]:
     draft: Draft = drafted(env, Facts(gpus=2))
     fields = {place: chosen.value for place, chosen in draft.fields.items()}
     return draft.argv(), draft.environment, {**default_fields(), **fields}, draft.problems
+
+
+@cache
+def untold() -> tuple[Any, ...]:
+    """What an empty environment comes to."""
+    return started({})
 
 
 @cache

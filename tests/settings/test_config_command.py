@@ -1,0 +1,125 @@
+"""`worker-vllm config`: what it prints, its exit status, and that it stays light."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from worker_vllm.cli import main
+
+CANARY = "canary-7f3a9c"
+MISTAKES = "MAX_MODEL_LEN=8k tokens\nGPU_MEM_UTIL=0.5\nexport ENFORCE_EAGER='maybe'\n# a comment\n\nSEED=1\n"
+
+
+@pytest.fixture
+def config(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Any:
+    """Run `config WHAT` on a file of variables: exit status and what was printed."""
+
+    def run(what: str, text: str, *options: str) -> tuple[int, str]:
+        path = tmp_path / "settings.env"
+        path.write_text(text)
+        status = main(["config", what, "--env-file", str(path), *options])
+        return status, capsys.readouterr().out
+
+    return run
+
+
+def test_check_tells_every_problem_and_exits_78(config: Any) -> None:
+    """Key, value, expectation and the change to make, one line each."""
+    status, out = config("check", MISTAKES)
+    assert status == 78
+    assert sorted(out.splitlines()) == [
+        'ENFORCE_EAGER="maybe": expected a yes or no: 1/0, true/false, yes/no, on/off; write 1 or 0',
+        'GPU_MEM_UTIL="0.5": expected a variable that the worker knows; GPU_MEMORY_UTILIZATION is one; '
+        "rename it to GPU_MEMORY_UTILIZATION, or set IGNORE_ENV=GPU_MEM_UTIL when it is somebody else's",
+        'MAX_MODEL_LEN="8k tokens": expected a whole number, or 8k, 8K, auto; write for example 8192 or 8k',
+        "warning: MODEL_NAME is not set: the documented default facebook/opt-125m is served",
+    ]
+
+
+def test_check_for_machines(config: Any) -> None:
+    """The same as one JSON object."""
+    status, out = config("check", "DTYPE=fp7\nMODEL_NAME=org/m\n", "--json")
+    assert status == 78
+    choices = "auto, bfloat16, float, float16, float32, half"
+    problem = {"key": "DTYPE", "value": "fp7", "expected": f"one of {choices}", "change": "choose one of them"}
+    assert json.loads(out) == {"ok": False, "problems": [problem], "warnings": []}
+
+
+def test_check_of_good_settings(config: Any) -> None:
+    """ok, and 0."""
+    assert config("check", "MODEL_NAME=org/m\n") == (0, "ok\n")
+
+
+def test_a_file_that_is_no_env_file_is_told_line_by_line(config: Any) -> None:
+    """A line without a name is a mistake, not nothing."""
+    status, out = config("check", "just words\n=x\nA=1\n")
+    assert status == 78
+    assert [line.split('"')[0] for line in out.splitlines()] == ["line 1=", "line 2="]
+
+
+def test_show_tells_values_origins_and_the_engine_command(config: Any) -> None:
+    """With the command that would be run, ready to be read by a shell."""
+    text = "MODEL_NAME=org/m\nMAX_MODEL_LEN=8k\nHOST=laptop\nVLLM_EXTRA_ARGS=--seed 3\nTOKENIZER_MODE=slow\n"
+    status, out = config("show", text)
+    lines = [" ".join(line.split()) for line in out.splitlines()]
+    assert status == 0
+    for line in (
+        "MODEL_NAME org/m (environment)",
+        "MAX_MODEL_LEN 8000 (environment)",
+        "SEED 3 (VLLM_EXTRA_ARGS)",
+        "DTYPE auto (vLLM's default)",
+        "MAX_CONCURRENCY 300 (default)",
+        "TOKENIZER_MODE hf (environment)",
+        "HOST laptop (left alone)",
+        "mode: local",
+        "warning: TOKENIZER_MODE=slow became hf: vLLM has no slow tokenizers any more",
+    ):
+        assert line in lines
+    command = next(line for line in lines if line.startswith("engine: "))
+    expected = (
+        "vllm serve org/m --uds SOCKET --served-model-name org/m --max-model-len 8000 --seed 3 --tokenizer-mode hf"
+    )
+    assert command.endswith(expected)
+
+
+def test_no_secret_is_ever_shown(config: Any) -> None:
+    """A canary in every secret-typed variable: not in show, not in check, not in a problem about it."""
+    from worker_vllm.settings.catalog import Kind, catalog
+
+    secrets = [setting.name for setting in catalog().values() if setting.kind is Kind.SECRET]
+    text = "".join(f"{name}={CANARY}\n" for name in secrets) + "MAX_MODEL_LEN=wrong\n"
+    for options in ((), ("--json",)):
+        for what in ("show", "check"):
+            status, out = config(what, text, *options)
+            assert status == 78
+            assert CANARY not in out
+    assert "***" in config("show", text)[1]
+
+
+@pytest.mark.parametrize("flag", ["--api-key", "--hf-token"])
+def test_a_secret_on_a_command_line_is_refused_without_being_repeated(config: Any, flag: str) -> None:
+    """VLLM_EXTRA_ARGS is no place for it; the refusal names the flag alone."""
+    for option in (f"{flag} {CANARY}", f"{flag}={CANARY}"):
+        for what in ("check", "show"):
+            status, out = config(what, f"VLLM_EXTRA_ARGS={option}\n")
+            assert status == 78
+            assert flag in out
+            assert CANARY not in out
+
+
+def test_config_imports_neither_vllm_nor_anything_heavy() -> None:
+    """It runs wherever the worker is installed, at once."""
+    probe = (
+        "import sys; from worker_vllm.cli import main; main(['config', 'show', '--json'])\n"
+        "print(sorted({m.split('.')[0] for m in sys.modules} & "
+        "{'aiohttp', 'pydantic', 'fastapi', 'rich', 'vllm', 'torch', 'yaml', 'huggingface_hub'}))"
+    )
+    command = [sys.executable, "-c", probe]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, env={"PATH": "/bin"}, timeout=20)
+    assert (done.stdout.splitlines()[-1], done.stderr) == ("[]", "")
