@@ -154,7 +154,8 @@ def shown(row: Row) -> str:
     cpu = "      -" if row.cpu_us_per_token is None else f"{row.cpu_us_per_token:7.1f}"
     return (
         f"{row.target:<7}{row.streams:>4} streams {row.tokens_per_s:>8.0f} tokens/s"
-        f"  first token {row.first_token_ms:7.1f} ms ({row.first_lag_ms:6.1f} after it was made)  age p50 {row.age_p50_ms:6.1f} p99 {row.age_p99_ms:6.1f} ms"
+        f"  first token {row.first_token_ms:7.1f} ms"
+        f" ({row.first_lag_ms:6.1f} after it was made)  age p50 {row.age_p50_ms:6.1f} p99 {row.age_p99_ms:6.1f} ms"
         f"  {row.tokens_per_piece:5.1f} tokens a piece  worker CPU {cpu} us/token"
     )
 

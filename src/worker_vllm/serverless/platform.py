@@ -30,9 +30,13 @@ class Platform(Protocol):
 
 
 class HttpPlatform:
-    """The platform over HTTP/1.1. `close()` ends every connection, also those in use."""
+    """The platform over HTTP/1.1. `close()` ends every connection, also those in use.
 
-    def __init__(self, api_key: str) -> None:
+    One that rested longer than `check_after_s` is looked at before it is used again.
+    """
+
+    def __init__(self, api_key: str, check_after_s: float = CHECK_AFTER_S) -> None:
+        self._check_after_s = check_after_s
         self._headers = (
             f"User-Agent: worker-vllm/{__version__}\r\nAccept: application/json\r\n"
             "Content-Type: application/json\r\n" + (f"Authorization: {_one_line(api_key)}\r\n" if api_key else "")
@@ -91,7 +95,7 @@ class HttpPlatform:
         while idle:
             connection, since = idle.pop()
             age_s = _now() - since
-            if age_s < IDLE_LIMIT_S and connection.reusable and (age_s < CHECK_AFTER_S or _is_open(connection)):
+            if age_s < IDLE_LIMIT_S and connection.reusable and (age_s < self._check_after_s or _is_open(connection)):
                 return connection
             connection.close()
             self._all.discard(connection)

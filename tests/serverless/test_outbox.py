@@ -1,0 +1,184 @@
+"""A job's stream on its way: in order, one POST at a time, never twice unless provably lost."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Mapping
+from typing import Any
+
+import pytest
+from serverless.conftest import Serve
+from serverless.memory_platform import MemoryPlatform
+
+from worker_vllm.jobs.output import Output
+from worker_vllm.serverless.exchange import Answer, NoAnswer, NotSent
+
+Job = Mapping[str, Any]
+
+
+def event(text: str) -> Output:
+    """One server-sent event, free to be merged."""
+    return Output(f"data: {text}\n\n".encode(), sse=True, mergeable=True)
+
+
+class Source:
+    """A handler that says what the test feeds it."""
+
+    def __init__(self) -> None:
+        self.outputs: asyncio.Queue[Output | None] = asyncio.Queue()
+        self.read = 0
+
+    def say(self, *outputs: Output | None) -> None:
+        """Have these ready for the worker at once; None is the end."""
+        for output in outputs:
+            self.outputs.put_nowait(output)
+
+    async def __call__(self, job: Job) -> AsyncGenerator[Output, None]:
+        while (output := await self.outputs.get()) is not None:
+            self.read += 1
+            yield output
+
+
+class Held:
+    """Holds the first post back until released."""
+
+    def __init__(self) -> None:
+        self.began, self.release = asyncio.Event(), asyncio.Event()
+
+    async def __call__(self, kind: str, job_id: str, body: Any) -> None:
+        if not self.began.is_set():
+            self.began.set()
+            await self.release.wait()
+
+
+async def test_what_comes_while_a_post_is_out_travels_together(platform: MemoryPlatform, serve: Serve) -> None:
+    """The first event goes at once and alone; the rest waits for the answer and then goes as one piece."""
+    source, held = Source(), Held()
+    platform.on_post = held
+    serve(source)
+    await platform.give({"id": "a", "input": {}})
+    source.say(event("1"))
+    await held.began.wait()
+    source.say(*(event(str(n)) for n in range(2, 40)), None)
+    held.release.set()
+    await platform.until(lambda: platform.is_done("a"))
+    first, rest = "data: 1\n\n", "".join(f"data: {n}\n\n" for n in range(2, 40))
+    assert platform.of("a") == [
+        ("stream", {"output": first}),
+        ("stream", {"output": rest}),
+        ("done", {"output": [first, rest]}),
+    ]
+
+
+async def test_native_items_stay_whole(platform: MemoryPlatform, serve: Serve) -> None:
+    """Only text that says so is merged: every item is a piece of its own."""
+    source, held = Source(), Held()
+    platform.on_post = held
+    serve(source)
+    await platform.give({"id": "a", "input": {}})
+    source.say(*(Output(b"[%d]" % n) for n in range(4)), None)
+    await held.began.wait()
+    held.release.set()
+    await platform.until(lambda: platform.is_done("a"))
+    assert platform.of("a") == [
+        *(("stream", {"output": [n]}) for n in range(4)),
+        ("done", {"output": [[0], [1], [2], [3]]}),
+    ]
+
+
+async def test_a_slow_platform_holds_the_engine_back(platform: MemoryPlatform, serve: Serve) -> None:
+    """While a piece is on its way at most one more output is read: memory is bounded by the engine's own socket."""
+    source, held = Source(), Held()
+    platform.on_post = held
+    serve(source)
+    await platform.give({"id": "a", "input": {}})
+    source.say(event("1"))
+    await held.began.wait()
+    source.say(*(event(str(n)) for n in range(1000)))
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert source.read <= 2
+    held.release.set()
+
+
+async def test_pieces_stay_under_the_platforms_limit(platform: MemoryPlatform, serve: Serve) -> None:
+    """Half a megabyte of text per piece, so that its JSON stays below one."""
+    source, held = Source(), Held()
+    platform.on_post = held
+    serve(source)
+    await platform.give({"id": "a", "input": {}})
+    source.say(event("1"))
+    await held.began.wait()
+    source.say(*(event("x" * 100_000) for _ in range(12)), None)
+    held.release.set()
+    await platform.until(lambda: platform.is_done("a"))
+    sizes = [len(body["output"]) for kind, body in platform.of("a") if kind == "stream"]
+    assert len(sizes) == 4
+    assert max(sizes) <= 512 * 1024
+
+
+@pytest.mark.parametrize("refusal", [NotSent("refused"), Answer(429), Answer(500), Answer(502)])
+async def test_a_piece_that_was_provably_not_accepted_is_sent_again(
+    platform: MemoryPlatform, serve: Serve, refusal: Answer | NotSent
+) -> None:
+    """No connection, 429 and 5xx: the text arrives once, in order."""
+    refused: list[Any] = []
+
+    async def refuse_twice(kind: str, job_id: str, body: Any) -> Answer | NotSent | None:
+        if kind == "stream" and len(refused) < 2:
+            refused.append(body)
+            return NotSent("refused") if isinstance(refusal, NotSent) else refusal
+        return None
+
+    source = Source()
+    platform.on_post = refuse_twice
+    serve(source)
+    await platform.give({"id": "a", "input": {}})
+    source.say(event("1"), event("2"), None)
+    await platform.until(lambda: platform.is_done("a"))
+    assert [body for kind, body in platform.of("a") if kind == "done"] == [{"output": ["data: 1\n\ndata: 2\n\n"]}]
+
+
+LOST = (
+    '{"message": "a piece of the stream may have been lost: cut", "type": "InternalServerError", "param": null, '
+    '"code": 500}'
+)
+
+
+async def test_an_unknown_outcome_breaks_the_stream(platform: MemoryPlatform, serve: Serve) -> None:
+    """A repeat would double text: the stream ends with an error in-band and the job fails."""
+
+    async def cut(kind: str, job_id: str, body: Any) -> Exception | None:
+        return NoAnswer("cut") if body.get("output") == "data: 1\n\n" else None
+
+    source = Source()
+    platform.on_post = cut
+    serve(source)
+    await platform.give({"id": "a", "input": {}})
+    source.say(event("1"))
+    await platform.until(lambda: bool(platform.posts))
+    source.say(event("2"), None)
+    await platform.until(lambda: platform.is_done("a"))
+    assert platform.of("a") == [
+        ("stream", {"output": "data: 1\n\n"}),
+        ("stream", {"output": f'data: {{"error": {LOST}}}\n\ndata: [DONE]\n\n'}),
+        ("done", {"error": LOST}),
+    ]
+
+
+async def test_a_job_that_the_platform_forgot_is_dropped(platform: MemoryPlatform, serve: Serve) -> None:
+    """404 on a piece: the engine is told to stop and nothing more is posted."""
+
+    async def forget(kind: str, job_id: str, body: Any) -> Answer:
+        return Answer(404)
+
+    source = Source()
+    platform.on_post = forget
+    loop, _ = serve(source, max_concurrency=1)
+    await platform.give({"id": "a", "input": {}})
+    source.say(event("1"), event("2"))
+    await platform.until(lambda: len(platform.takes) == 1 and bool(platform.posts))
+    source.say(event("3"))
+    await platform.until(lambda: len(platform.takes) == 2)
+    assert platform.of("a") == [("stream", {"output": "data: 1\n\ndata: 2\n\n"})]
+    assert loop.held == ()
