@@ -195,9 +195,10 @@ def example(rng: random.Random, category: str, length: int, budget: int = 0) -> 
 
 def batch(rng: random.Random, longest: int, tokens: int) -> list[Example]:
     """Examples of similar length up to `longest` bytes, about `tokens` tokens of them in all."""
-    top = rng.choice((longest, rng.randint(1, longest)))
+    # Short messages need their share to the end: training on long ones alone unlearns them.
+    top = rng.choice((longest, rng.randint(1, longest), round(longest ** rng.random())))
     budget = rng.choice((0,) * 15 + (600,))  # now and then much history before a message of any length
-    count = max(2, tokens // (2 * top + 24 + 3 * budget))
+    count = min(64, max(2, tokens // (2 * top + 24 + 3 * budget)))
     names = list(CATEGORIES)
     lengths = [rng.randint(top * 3 // 4, top) for _ in range(count)]
     return [example(rng, rng.choice(names), length, budget) for length in lengths]

@@ -1,6 +1,7 @@
 """Train the parrot: structured initialisation, then AdamW over messages that grow stage by stage.
 
-Run `python models/parrot/train.py`; the same seed and thread count give the same weights on one machine.
+Run `python models/parrot/train.py`; the same seed, thread count and number of steps
+give the same weights on one machine (a run that ends by its minutes depends on the machine's pace).
 """
 
 from __future__ import annotations
@@ -36,12 +37,10 @@ TOKENS_PER_STEP = 4096
 PEAK_RATE, LAST_RATE, WARMUP = 5e-4, 1e-5, 20
 
 
-def schedule(step: int, total: int) -> float:
-    """The learning rate at `step`: linear warm-up, then a cosine down to the last rate."""
-    if step < WARMUP:
-        return PEAK_RATE * (step + 1) / WARMUP
-    share = (step - WARMUP) / max(1, total - WARMUP)
-    return LAST_RATE + (PEAK_RATE - LAST_RATE) * 0.5 * (1 + math.cos(math.pi * share))
+def schedule(peak: float, step: int, done: float) -> float:
+    """The learning rate: linear warm-up, then a cosine of the share `done` down to the last rate."""
+    falling = LAST_RATE + (peak - LAST_RATE) * 0.5 * (1 + math.cos(math.pi * done))
+    return falling * min(1.0, (step + 1) / WARMUP)
 
 
 def rounded_loss(model: parrot.Parrot, examples: list[data.Example]) -> Tensor:
@@ -61,28 +60,31 @@ def steps(stages: tuple[Stage, ...]) -> Iterator[int]:
         yield from [stage.longest] * stage.steps
 
 
-def train(model: parrot.Parrot, stages: tuple[Stage, ...], seed: int, minutes: float) -> None:
-    """Train `model` in place; ends early, between steps, when `minutes` have passed."""
-    rng = random.Random(seed)
+def adamw(model: parrot.Parrot) -> torch.optim.AdamW:
+    """The optimizer; biases and norms are not decayed."""
     decayed = [p for p in model.parameters() if p.ndim > 1]
     plain = [p for p in model.parameters() if p.ndim == 1]
     groups = [{"params": decayed, "weight_decay": 0.01}, {"params": plain, "weight_decay": 0.0}]
-    optimizer = torch.optim.AdamW(groups, lr=PEAK_RATE, betas=(0.9, 0.98))
-    plan = list(steps(stages))
+    return torch.optim.AdamW(groups, betas=(0.9, 0.98))
+
+
+def train(model: parrot.Parrot, stages: tuple[Stage, ...], seed: int, rate: float, minutes: float) -> None:
+    """Train `model` in place; the rate has fallen to its last value when steps or `minutes` run out."""
+    rng, optimizer, plan = random.Random(seed), adamw(model), list(steps(stages))
     started = time.monotonic()
     for step, longest in enumerate(plan):
+        passed = (time.monotonic() - started) / 60
+        if passed > minutes:
+            break
         for group in optimizer.param_groups:
-            group["lr"] = schedule(step, len(plan))
+            group["lr"] = schedule(rate, step, max(step / len(plan), passed / minutes))
         loss = rounded_loss(model, data.batch(rng, longest, TOKENS_PER_STEP))
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
-        passed = (time.monotonic() - started) / 60
         if step % 20 == 0 or step == len(plan) - 1:
             print(f"step {step} longest {longest} loss {loss.item():.5f} minutes {passed:.1f}", flush=True)
-        if passed > minutes:
-            break
 
 
 def main() -> None:
@@ -91,15 +93,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=folder)
     parser.add_argument("--start", type=Path, help="weights to go on from instead of the initialisation")
+    parser.add_argument("--shortest", type=int, default=0, help="leave out stages with shorter messages")
     parser.add_argument("--longest", type=int, default=320, help="leave out stages with longer messages")
+    parser.add_argument("--rate", type=float, default=PEAK_RATE, help="highest learning rate")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     model = parrot.load(arguments.start) if arguments.start else structure.structured(arguments.seed)
-    stages = tuple(stage for stage in CURRICULUM if stage.longest <= arguments.longest)
-    train(model, stages, arguments.seed, arguments.minutes)
+    stages = tuple(stage for stage in CURRICULUM if arguments.shortest <= stage.longest <= arguments.longest)
+    train(model, stages, arguments.seed, arguments.rate, arguments.minutes)
     spec.write_files(arguments.out)
     parrot.save(model, arguments.out / "model.safetensors")
     print(evaluate.measure(parrot.load(arguments.out / "model.safetensors").bfloat16(), 1, 64, 1000))
