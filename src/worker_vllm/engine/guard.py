@@ -127,19 +127,9 @@ class Guard:
                 os.read(self.wakeup, 4096)
 
     def _remove(self) -> None:
-        leftovers = [*self.shared_memory]
-        for folder, _, names in os.walk(self.directory):
-            leftovers += [os.path.join(folder, name) for name in names]
-        for path in leftovers:
-            try:
-                os.unlink(path)
-            except OSError:
-                continue
-        for folder, _, _ in os.walk(self.directory, topdown=False):
-            try:
-                os.rmdir(folder)
-            except OSError:
-                continue
+        for path in self.shared_memory:
+            unlink(path)
+        remove_directory(self.directory)
 
 
 def prctl(option: int, argument: int) -> None:
@@ -166,12 +156,47 @@ def descendants(ancestor: int) -> list[int]:
 
 def parent_of(pid: int) -> int | None:
     """The parent's id, or None for one that is gone or already dead and only waits to be reaped."""
+    parent, _, _ = standing(pid) or (None, 0, 0)
+    return parent
+
+
+def standing(pid: int) -> tuple[int, int, int] | None:
+    """Parent, process group and session of a living process; None for one that is gone or dead."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
-            state, parent = file.read().rpartition(b")")[2].split()[:2]
+            state, parent, group, session = file.read().rpartition(b")")[2].split()[:4]
     except (OSError, ValueError):
         return None
-    return None if state == b"Z" else int(parent)
+    return None if state == b"Z" else (int(parent), int(group), int(session))
+
+
+def end_session(session: int) -> None:
+    """Kill what a guard that was killed itself has left: every process of its session."""
+    for entry in os.listdir("/proc"):
+        if entry.isdigit() and (standing(int(entry)) or (0, 0, 0))[2] == session:
+            try:
+                os.kill(int(entry), signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+
+
+def remove_directory(directory: str) -> None:
+    """Remove a directory and all that lies in it; what cannot be removed is left."""
+    for folder, _, names in os.walk(directory, topdown=False):
+        for path in [os.path.join(folder, name) for name in names]:
+            unlink(path)
+        try:
+            os.rmdir(folder)
+        except OSError:
+            continue
+
+
+def unlink(path: str) -> None:
+    """Remove a file, if it is still there."""
+    try:
+        os.unlink(path)
+    except OSError:
+        return
 
 
 def mapped_shared_memory(pid: int) -> set[int]:

@@ -23,7 +23,7 @@ class LogTail:
         return list(self._lines)
 
     def feed(self, data: bytes) -> None:
-        """Take bytes as they were read; a line longer than LINE_BYTES is cut, its rest is the next line."""
+        """Take bytes as they were read; the rest of a line longer than LINE_BYTES is the next line."""
         *whole, self._rest = (self._rest + data).split(b"\n")
         for line in whole:
             self._keep(line)
@@ -38,6 +38,7 @@ class LogTail:
             self._rest = b""
 
     def _keep(self, line: bytes) -> None:
-        text = line[:LINE_BYTES].decode(errors="replace").rstrip("\r")
-        self._lines.append(text)
-        self.on_line(text)
+        for start in range(0, max(1, len(line)), LINE_BYTES):
+            text = line[start : start + LINE_BYTES].decode(errors="replace").rstrip("\r")
+            self._lines.append(text)
+            self.on_line(text)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from worker_vllm.engine.command import child_environment, engine_argv
+from worker_vllm.engine.guard import end_session, remove_directory
 from worker_vllm.engine.logtail import LogTail
 
 if TYPE_CHECKING:
@@ -129,6 +130,9 @@ class EngineProcess:
         loop.remove_reader(pidfd)
         os.close(pidfd)
         self._guard.wait()
+        if os.path.isdir(self._directory):  # the guard itself was killed
+            end_session(self._guard.pid)
+            remove_directory(self._directory)
         while self._log >= 0:
             try:
                 if data := os.read(self._log, 65536):

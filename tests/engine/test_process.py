@@ -1,0 +1,66 @@
+"""The engine's process as the worker holds it: spawned without an event loop, adopted, ended; its log in lines."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+from support.supervised import ECHO
+
+from worker_vllm.engine.guard import descendants
+from worker_vllm.engine.logtail import LINE_BYTES, LINES, LogTail
+from worker_vllm.engine.process import fresh_directory, spawn
+
+
+async def test_a_killed_guard_takes_the_engine_with_it() -> None:
+    """Even then nothing stays: the worker ends what the guard left."""
+    process = spawn(ECHO, os.environ)
+    directory = Path(process.socket).parent
+    await process.adopt(lambda line: None)
+    engine = descendants(process.pid)
+    os.kill(process.pid, signal.SIGKILL)
+    assert await process.wait() == -signal.SIGKILL
+    assert not directory.exists()
+    assert [pid for pid in engine if Path(f"/proc/{pid}").exists() and pid in descendants(1)] == []
+
+
+async def test_its_directory_is_for_this_user_alone() -> None:
+    """Mode 0700, fresh for every launch."""
+    first, second = spawn(ECHO, os.environ), spawn(ECHO, os.environ)
+    assert first.socket != second.socket
+    assert Path(first.socket).parent.stat().st_mode & 0o777 == 0o700
+    for process in (first, second):
+        await process.adopt(lambda line: None)
+        await process.kill()
+
+
+def test_a_long_temporary_path_is_avoided(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A socket's path has room for 107 bytes."""
+    long = tmp_path / ("x" * 90)
+    long.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(long))
+    made = fresh_directory()
+    os.rmdir(made)
+    assert made.startswith("/tmp/worker-vllm-")
+    assert list(long.iterdir()) == []
+
+
+def test_lines_are_cut_whatever_pieces_they_come_in() -> None:
+    """Bounded in number and length; a last line without an end counts."""
+    seen: list[str] = []
+    tail = LogTail(seen.append)
+    for piece in (b"on", b"e\ntwo\r\n", b"\n", b"gr\xc3", b"\xbc\xc3\x9fe\nlast"):
+        tail.feed(piece)
+    tail.close()
+    assert seen == tail.lines == ["one", "two", "", "grüße", "last"]
+
+
+def test_the_tail_is_bounded() -> None:
+    """The oldest lines go first; an endless line is cut."""
+    tail = LogTail()
+    tail.feed(b"".join(b"%d\n" % number for number in range(LINES + 5)))
+    assert (tail.lines[0], len(tail.lines)) == ("5", LINES)
+    tail.feed(b"x" * (2 * LINE_BYTES + 1) + b"\n")
+    assert [len(line) for line in tail.lines[-3:]] == [LINE_BYTES, LINE_BYTES, 1]
