@@ -151,6 +151,9 @@ REFUSED = [
     pytest.param(
         {"prompt": "x", "stream_options": {"include_usage": True}}, 400, "BadRequestError", "stream_options"
     ),
+    pytest.param({"prompt": "x", "n": 10**20}, 400, "BadRequestError", None, id="more answers than there can be"),
+    pytest.param({"prompt": "x", "logprobs": 21}, 400, "BadRequestError", "logprobs", id="too many alternatives"),
+    pytest.param({"prompt": "x", "model": "\ud83e"}, 404, "NotFoundError", "model", id="half an emoji for a name"),
     pytest.param(b'{"prompt":', 400, "Bad Request", "body.10", id="not JSON"),
 ]
 

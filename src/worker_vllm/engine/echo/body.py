@@ -12,6 +12,7 @@ from worker_vllm.engine.echo.http import error_body
 from worker_vllm.errors import EngineAnswer, NotFound, RequestError
 
 MAX_N = 16384  # vLLM's VLLM_MAX_N_SEQUENCES
+MAX_LOGPROBS = 20  # and its --max-logprobs
 
 
 def invalid(param: str, message: str) -> EngineAnswer:
@@ -38,6 +39,18 @@ def sequences(body: Mapping[str, Any]) -> int:
     count = whole(body, "n", 1, least=1)
     if count > MAX_N:
         raise RequestError(f"n must be at most {MAX_N}, got {count}.")
+    return count
+
+
+def logprobs(body: Mapping[str, Any], name: str) -> int:
+    """How many alternatives of each token are wanted, within vLLM's default bound."""
+    count = whole(body, name, 0)
+    if count > MAX_LOGPROBS:
+        raise RequestError(
+            f"Requested sample logprobs of {count}, which is greater than max allowed: {MAX_LOGPROBS} "
+            f"(parameter=logprobs, value={count})",
+            param="logprobs",
+        )
     return count
 
 

@@ -83,8 +83,8 @@ def _invalid(message: str, param: str = "body") -> EngineAnswer:
 
 
 def dump(value: Any) -> bytes:
-    """JSON as vLLM writes it: compact, UTF-8."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+    """JSON as vLLM writes it: compact, UTF-8; of a lone surrogate in the request's own words, a question mark."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
 
 
 def error_body(status: int, message: str, kind: str | None = None, param: str | None = None) -> dict[str, Any]:

@@ -71,7 +71,7 @@ def chat(body: Mapping[str, Any], context: Context) -> tuple[Dialect, Generation
     generation = _separate(_generation(body, context, (tuple(prompt),)))
     answer = Answer(f"chatcmpl-{context.id}", context.created, model, generation)
     include, continuous = _stream_usage(body)
-    logprobs = fields.whole(body, "top_logprobs", 0) if body.get("logprobs") else None
+    logprobs = fields.logprobs(body, "top_logprobs") if body.get("logprobs") else None
     token_ids = bool(body.get("return_token_ids"))
     return Chat(answer, "assistant", include, continuous, logprobs, token_ids), generation
 
@@ -88,7 +88,7 @@ def completion(body: Mapping[str, Any], context: Context) -> tuple[Dialect, Gene
     generation = _generation(body, context, fields.prompts(body), default=16)
     answer = Answer(f"cmpl-{context.id}", context.created, model, generation)
     include, continuous = _stream_usage(body)
-    logprobs = None if body.get("logprobs") is None else fields.whole(body, "logprobs", 0)
+    logprobs = None if body.get("logprobs") is None else fields.logprobs(body, "logprobs")
     token_ids = bool(body.get("return_token_ids"))
     return Completion(answer, include, continuous, logprobs, token_ids, body.get("echo") is True), generation
 
