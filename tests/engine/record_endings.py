@@ -1,4 +1,4 @@
-"""Record what the real CPU engine says when it ends: `python -m tests.engine.record_endings [NAME…]` from the root.
+"""Record what the real CPU engine says when it ends: `PYTHONPATH=tests python -m engine.record_endings NAME…`.
 
 Writes tests/engine/recordings/NAME.txt: the exit status, then the end of the log without this machine's paths.
 """
@@ -12,22 +12,24 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.engine.broken_models import copy_of_parrot
-from tests.engine.faults import FAULTS, Fault
+from engine.broken_models import copy_of_parrot
+from engine.faults import FAULTS, Fault
+
 from worker_vllm.engine.process import EngineProcess, spawn
 from worker_vllm.settings.model import EngineSettings
 
 RECORDINGS = Path(__file__).with_name("recordings")
 SITE_PACKAGES = re.compile(r"/\S*?/site-packages/")
 PYTHON = re.compile(r"/\S*?/lib/python3\.\d+/")
+SOURCES = re.compile(r"/\S*?/src/worker_vllm/")
 ADDRESS = re.compile(r"0x[0-9a-f]{8,}")
-DEADLINE_S = 120
+DEADLINE_S = 240
 
 
-def settings_of(fault: Fault, directory: Path, port: int = 1) -> EngineSettings:
+def settings_of(fault: Fault, directory: Path) -> EngineSettings:
     """The engine's settings with this mistake in them; builds the broken model under `directory`."""
     model = copy_of_parrot(directory, fault.break_model)
-    known = {"{model}": str(model), "{directory}": str(directory), "{port}": str(port)}
+    known = {"{model}": str(model), "{directory}": str(directory)}
     arguments = tuple(fill(argument, known) for argument in fault.arguments)
     return EngineSettings(
         model=fill(fault.model, known),
@@ -58,7 +60,9 @@ async def ending(process: EngineProcess) -> tuple[int, list[str]]:
 def clean(line: str, directory: Path, socket: str) -> str:
     """A line without what belongs to this machine alone."""
     line = line.replace(str(directory), "/models").replace(os.path.dirname(socket), "/run/engine")
-    return ADDRESS.sub("0x0", PYTHON.sub("…/", SITE_PACKAGES.sub("…/", line)))
+    for place in (SITE_PACKAGES, PYTHON, SOURCES):
+        line = place.sub("…/", line)
+    return ADDRESS.sub("0x0", line)
 
 
 def record(fault: Fault) -> None:

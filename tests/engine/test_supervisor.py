@@ -13,8 +13,8 @@ from support.supervised import ECHO, Supervised, supervised
 from worker_vllm.engine.base import EngineRequest, EngineResponse
 from worker_vllm.engine.beginning import Beginning
 from worker_vllm.engine.client import HttpEngine
-from worker_vllm.engine.diagnosis import Diagnosis, Scope
 from worker_vllm.engine.guard import descendants
+from worker_vllm.engine.rows import Diagnosis, Scope
 from worker_vllm.engine.supervisor import State, Supervisor
 from worker_vllm.errors import EngineError, EngineUnavailable
 

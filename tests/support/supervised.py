@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
+import re
+import tempfile
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
+
+from engine.broken_models import PARROT
 
 from worker_vllm.engine.base import EngineRequest, EngineResponse
 from worker_vllm.engine.beginning import Beginning
@@ -16,6 +22,34 @@ from worker_vllm.engine.supervisor import State, Supervisor
 from worker_vllm.settings.model import EngineKind, EngineSettings
 
 ECHO = EngineSettings(kind=EngineKind.ECHO, model="parrot", served_names=("parrot",))
+REAL = EngineSettings(model=str(PARROT), served_names=("parrot",), environment={"HF_HUB_OFFLINE": "1"})
+# Two processes share the model; the CPU engine must be told which processor is whose (one memory node here).
+TWO_PARTS = replace(
+    REAL,
+    arguments=("--tensor-parallel-size", "2"),
+    environment={"HF_HUB_OFFLINE": "1", "VLLM_CPU_OMP_THREADS_BIND": "0|1"},
+)
+OURS = ("psm_", "sem.mp-")
+
+
+def leftovers() -> list[str]:
+    """What engines leave when nobody cleans up: shared memory, semaphores, socket directories."""
+    shared = [path for path in Path("/dev/shm").iterdir() if path.name.startswith(OURS)]
+    return sorted(map(str, [*shared, *Path(tempfile.gettempdir()).glob("worker-vllm-*")]))
+
+
+class Lines(logging.Handler):
+    """Collects log lines."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: list[str] = []
+        self.more = asyncio.Event()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep the line."""
+        self.lines.append(record.getMessage())
+        self.more.set()
 
 
 class Supervised:
@@ -26,6 +60,8 @@ class Supervised:
         self.states: list[State] = []
         self.running = asyncio.create_task(supervisor.run())
         self.following = asyncio.create_task(self._follow())
+        self.log = Lines()
+        logging.getLogger("worker_vllm.engine.life").addHandler(self.log)
 
     async def _follow(self) -> None:
         while True:
@@ -35,6 +71,21 @@ class Supervised:
         """One request through the supervisor."""
         return await self.supervisor.request(EngineRequest("POST", path, body, {"content-type": "application/json"}))
 
+    async def get(self, path: str) -> EngineResponse:
+        """One GET through the supervisor."""
+        return await self.supervisor.request(EngineRequest("GET", path))
+
+    async def line(self, text: str) -> None:
+        """Wait for a line of the engine's log that holds the text."""
+        while not any(text in line for line in self.log.lines):
+            self.log.more.clear()
+            await self.log.more.wait()
+
+    def process_id(self, name: str) -> int:
+        """The process that signs its log lines with this name, in the engine's newest life."""
+        found = [match[1] for line in self.log.lines if (match := re.match(rf"\({name} pid=(\d+)\)", line))]
+        return int(found[-1])
+
     async def until(self, *states: State) -> State:
         """Wait for one of the states."""
         return await self.supervisor.until(*states)
@@ -42,10 +93,16 @@ class Supervised:
 
 @contextlib.asynccontextmanager
 async def supervised(
-    settings: EngineSettings = ECHO, environment: dict[str, str] | None = None, **changes: Any
+    settings: EngineSettings = ECHO,
+    environment: dict[str, str] | None = None,
+    only: dict[str, str] | None = None,
+    **changes: Any,
 ) -> AsyncIterator[Supervised]:
-    """A supervisor that starts its engine; both have ended when the context ends."""
-    beginning = Beginning(replace(settings, **changes), {**os.environ, **(environment or {})})
+    """A supervisor that starts its engine, over this process's environment or over `only` that.
+
+    Both have ended when the context ends.
+    """
+    beginning = Beginning(replace(settings, **changes), {**(only or os.environ), **(environment or {})})
     supervisor = Supervisor(beginning, HttpEngine)
     run = Supervised(supervisor)
     try:
@@ -55,3 +112,4 @@ async def supervised(
         await run.running
         run.following.cancel()
         await asyncio.wait([run.following])
+        logging.getLogger("worker_vllm.engine.life").removeHandler(run.log)

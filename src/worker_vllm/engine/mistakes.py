@@ -49,7 +49,7 @@ ROWS: tuple[Row, ...] = (
         "model not found",
         r"Repo id must be in the form 'repo_name' or 'namespace/repo_name': '(?P<model>[^']+)'",
         "there is no model at {model}",
-        "correct MODEL_NAME, and check that the volume it should lie on is mounted",
+        "correct the name (MODEL_NAME, TOKENIZER, SPECULATIVE_MODEL), and check that its volume is mounted",
     ),
     settings(
         "configuration missing",
@@ -110,9 +110,8 @@ ROWS: tuple[Row, ...] = (
     ),
     settings(
         "chat template not found",
-        r"chat template\D* \((?P<file>[^)\n]+)\) (?:looks like a file path, but|does not exist)"
-        r"|The supplied chat template \((?P<other>[^)\n]+)\)",
-        "there is no chat template at {file}{other}",
+        r"chat template string \((?P<file>[^)\n]+)\) appears path-like, but doesn't exist",
+        "there is no chat template at {file}",
         "give CUSTOM_CHAT_TEMPLATE the template's text, or the path of a file in this container",
     ),
     # --- what the engine cannot run
@@ -154,6 +153,18 @@ ROWS: tuple[Row, ...] = (
         r"The quantization method (?P<name>\S+) is not supported for the current GPU",
         "the quantization {name} needs a newer GPU than this one",
         "use another GPU or another quantized model",
+    ),
+    settings(
+        "quantization unsupported",
+        r"Unknown quantization method: (?P<name>[\w.-]+)",
+        "this engine knows no quantization {name}",
+        "unset QUANTIZATION to take the model's own, or use a model quantized otherwise",
+    ),
+    settings(
+        "quantization unsupported",
+        r"_C::static_scaled_(?P<name>fp8|int8)_quant\(\) expected at most 0 argument",
+        "this build of the engine has no kernel for {name} quantization",
+        "unset QUANTIZATION, or run it on a GPU",
     ),
     settings(
         "type unsupported",
@@ -229,9 +240,16 @@ ROWS: tuple[Row, ...] = (
     ),
     settings(
         "bad value",
-        r"KeyError: [\"']?invalid (?P<flag>tool call parser|reasoning parser): (?P<value>\S+)",
-        "the engine has no {flag} {value}",
-        "correct it",
+        r"KeyError: [\"']?invalid (?P<kind>tool call|reasoning) parser: (?P<value>\S+) \(chose from \{ "
+        r"(?P<all>[^}\n]*)",
+        "the engine has no {kind} parser {value}",
+        "choose one of {all}",
+    ),
+    settings(
+        "bad value",
+        r"Load format [`'\"](?P<value>[^`'\"]+)[`'\"] is not supported",
+        "this engine has no load format {value}",
+        "correct LOAD_FORMAT, or unset it",
     ),
     settings(
         "RoPE settings",
