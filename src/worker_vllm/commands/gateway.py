@@ -40,8 +40,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Serve until SIGINT or SIGTERM; 1 when the arguments cannot work or the port is taken."""
+    from worker_vllm.gateway.options import GatewayOptions
+
     try:
-        front = open_front(args, os.environ)
+        front = open_front(args, os.environ, GatewayOptions())
     except WorkerError as error:
         print(f"worker-vllm gateway: {error}", file=sys.stderr)
         return 1
@@ -62,23 +64,16 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def open_front(args: argparse.Namespace, environ: Mapping[str, str]) -> Front:
+def open_front(args: argparse.Namespace, environ: Mapping[str, str], defaults: GatewayOptions) -> Front:
     """The listening socket and the options; a keyless gateway that others reach is said aloud. Raises WorkerError."""
     from worker_vllm.gateway.server import Front, listen
+    from worker_vllm.gateway.switches import set_switches
 
     key = read_key(args.api_key_file, environ)
     if not key and args.host not in LOOPBACK:
         print(f"--host {args.host} without a key: whoever reaches it may use it; see --api-key-file", file=sys.stderr)
-    options = read_options(args)
+    options = replace(set_switches(defaults, args.switches), faults=args.faults)
     return Front(listen(args.host, args.port), options, key)
-
-
-def read_options(args: argparse.Namespace) -> GatewayOptions:
-    """The gateway's options from the command line. Raises WorkerError."""
-    from worker_vllm.gateway.options import GatewayOptions
-    from worker_vllm.gateway.switches import set_switches
-
-    return replace(set_switches(GatewayOptions(), args.switches), faults=args.faults)
 
 
 def read_key(path: Path | None, environ: Mapping[str, str]) -> str:

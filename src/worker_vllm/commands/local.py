@@ -22,10 +22,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Serve until Ctrl-C; 0 after it, 1 when the model cannot be served."""
-    from worker_vllm.local.plan import Plan
+    from worker_vllm.local.plan import PLATFORM, Plan
 
     try:
-        front = gateway.open_front(args, os.environ)
+        front = gateway.open_front(args, os.environ, PLATFORM)
         plan = Plan(args.engine, args.model, args.workers, front.key)
         import uvloop
 

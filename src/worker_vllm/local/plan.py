@@ -7,10 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from worker_vllm.errors import RequestError
+from worker_vllm.gateway.options import FleetPolicy, GatewayOptions
 
 ENDPOINT = "local"
 PACKAGED_PARROT = Path(__file__).resolve().parent.parent / "_parrot"
 CHECKOUT_PARROT = Path(__file__).resolve().parents[3] / "models" / "parrot"
+
+PING_INTERVAL_MS = 1000  # the shortest that RunPod's SDK stands
+PLATFORM = GatewayOptions(fleet=FleetPolicy(ping_interval_s=PING_INTERVAL_MS / 1000))
 
 # What makes a small CPU start quick and keeps Ctrl-C short; whatever the caller's environment says wins.
 DEFAULTS = {"FAST_START": "1", "VLLM_CPU_KVCACHE_SPACE": "1", "DRAIN_TIMEOUT": "5", "LOG_LEVEL": "INFO"}
@@ -65,7 +69,7 @@ def worker_environment(plan: Plan, env: Mapping[str, str], gateway_url: str, wor
         "RUNPOD_POD_ID": worker_id,
         "RUNPOD_ENDPOINT_ID": ENDPOINT,
         "RUNPOD_AI_API_KEY": plan.key or "local",
-        "RUNPOD_PING_INTERVAL": "1000",
+        "RUNPOD_PING_INTERVAL": str(PING_INTERVAL_MS),
         "RUNPOD_WEBHOOK_GET_JOB": f"{base}/job-take/$ID?gpu=local",
         "RUNPOD_WEBHOOK_POST_OUTPUT": f"{base}/job-done/$RUNPOD_POD_ID/$ID?gpu=local",
         "RUNPOD_WEBHOOK_POST_STREAM": f"{base}/job-stream/$RUNPOD_POD_ID/$ID?gpu=local",

@@ -1,0 +1,152 @@
+"""`worker-vllm local` as a user runs it, with the echo engine: ready, served, ended, and nothing left."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support.http import Http
+from support.processes import Process, running
+from support.stack import LOCAL
+
+ECHO = [*LOCAL, "--engine", "echo"]
+QUESTION = {"model": "echo", "messages": [{"role": "user", "content": "Hello, parrot!"}]}
+CHAT = "/v2/local/openai/v1/chat/completions"
+
+pytestmark = pytest.mark.timeout(90)
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """A directory for every temporary file of a run; short, since sockets live in it."""
+    with tempfile.TemporaryDirectory(prefix="wl-") as directory:
+        yield Path(directory)
+
+
+def url(process: Process) -> str:
+    return process.line("Ready: ").split("Ready: ")[1].split("/v2/")[0]
+
+
+def left_of(place: Path) -> list[str]:
+    """The processes whose temporary files go there, and the files themselves."""
+    mark = f"TMPDIR={place}".encode()
+    found = [str(path) for path in place.rglob("*")]
+    for environ in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            if mark in environ.read_bytes().split(b"\0"):
+                found.append(environ.parent.joinpath("cmdline").read_text().replace("\0", " "))
+        except OSError:
+            continue
+    return found
+
+
+async def gone(place: Path) -> None:
+    """Wait until nothing is left; the test's time limit is the bound."""
+    while left_of(place):
+        await asyncio.sleep(0.1)
+
+
+async def answer(base: str) -> str:
+    """The model's answer to the question."""
+    async with Http(base) as http:
+        return str((await http.post(CHAT, QUESTION)).json["choices"][0]["message"]["content"])
+
+
+def workers(process: Process) -> list[int]:
+    """The worker processes of a run."""
+    listed = subprocess.run(
+        ["ps", "-o", "pid=,args=", "--ppid", str(process.pid)], capture_output=True, text=True, check=False
+    )
+    return [int(line.split()[0]) for line in listed.stdout.splitlines() if " start" in line]
+
+
+async def test_ctrl_c_ends_everything(place: Path) -> None:
+    """Exit 0; no process, no socket, no temporary file."""
+    with running([*ECHO, "--workers", "2"], {"TMPDIR": str(place)}) as process:
+        assert await answer(url(process)) == "Hello, parrot!"
+        assert left_of(place)
+        process.signal(signal.SIGINT)
+        assert await asyncio.to_thread(process.exit_code) == 0
+    await gone(place)
+
+
+async def test_the_snippets_work_as_pasted(place: Path) -> None:
+    """The curl line here; the five lines of Python where the openai package is."""
+    with running(ECHO, {"TMPDIR": str(place)}) as process:
+        process.line("Ctrl-C stops everything.")
+        printed = process.output().splitlines()
+        line = next(line for line in printed if line.strip().startswith("curl "))
+        curled = await asyncio.to_thread(subprocess.run, shlex.split(line), capture_output=True, text=True)
+        assert '"content": "Hello, parrot!"' in curled.stdout
+        first = next(n for n, line in enumerate(printed) if "import OpenAI" in line)
+        code = "\n".join(line[2:] for line in printed[first : first + 5])
+        ran = await asyncio.to_thread(subprocess.run, [sys.executable, "-c", code], capture_output=True, text=True)
+        assert (ran.stdout, ran.returncode) == ("Hello, parrot!\n", 0), ran.stderr
+
+
+async def test_a_worker_that_dies_is_replaced(place: Path) -> None:
+    """It is said, its jobs run elsewhere, and the new one serves."""
+    with running(ECHO, {"TMPDIR": str(place)}) as process:
+        base = url(process)
+        (worker,) = workers(process)
+        os.kill(worker, signal.SIGKILL)
+        await asyncio.to_thread(process.line, "worker-1 ended with status -9; starting another")
+        assert await answer(base) == "Hello, parrot!"
+        assert workers(process) != [worker]
+
+
+async def test_a_frozen_worker_loses_its_jobs_to_another(place: Path) -> None:
+    """Through /faults: STOP, and the job that it was given is answered all the same; CONT, and all is well."""
+    arguments = [*ECHO, "--workers", "2", "--faults", "--set", "fleet.least_silence_s=1"]
+    with running(arguments, {"TMPDIR": str(place)}) as process:
+        base = url(process)
+        async with Http(base) as http:
+            while len((await http.get("/v2/local/metrics")).json["readyWorkers"]) < 2:
+                await asyncio.sleep(0.05)
+            frozen = (await http.get("/v2/local/metrics")).json["readyWorkers"][0]
+            assert (await http.post(f"/faults/workers/{frozen}", {"signal": "STOP"})).status == 200
+            answers = await asyncio.gather(*(answer(base) for _ in range(4)))
+            assert answers == ["Hello, parrot!"] * 4
+            assert (await http.post(f"/faults/workers/{frozen}", {"signal": "CONT"})).status == 200
+            while len((await http.get("/v2/local/metrics")).json["readyWorkers"]) < 2:
+                await asyncio.sleep(0.05)
+        assert await answer(base) == "Hello, parrot!"
+
+
+async def test_kill_9_of_the_gateway_leaves_nothing(place: Path) -> None:
+    """The workers end with it, and their engines with them."""
+    with running(ECHO, {"TMPDIR": str(place)}) as process:
+        url(process)
+        process.signal(signal.SIGKILL)
+        await asyncio.to_thread(process.exit_code)
+        await gone(place)
+
+
+def test_a_taken_port_is_said(place: Path) -> None:
+    """Before anything is started."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        with running([*ECHO, "--port", port], {"TMPDIR": str(place)}) as process:
+            assert process.exit_code() == 1
+        message = f"worker-vllm local: cannot listen on 127.0.0.1:{port}: "
+        assert process.output().startswith(message)
+        assert process.output().endswith("choose another --port")
+
+
+def test_settings_that_cannot_work_end_the_run_with_the_reason(place: Path) -> None:
+    """What is wrong, and no restarts."""
+    with running(ECHO, {"TMPDIR": str(place), "MAX_MODEL_LEN": "8k tokens"}) as process:
+        assert process.exit_code(60) == 1
+    assert re.search(r'MAX_MODEL_LEN="8k tokens": expected ', process.output())
+    assert "starting another" not in process.output()
+    assert left_of(place) == []
