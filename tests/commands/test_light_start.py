@@ -1,0 +1,32 @@
+"""The light start: what may be imported before the engine is spawned."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+from engine.broken_models import PARROT
+
+PROBE = """
+import sys
+before = set(sys.modules)
+from worker_vllm.commands import start
+hook = "http://x/$ID?"
+environment = {"MODEL_NAME": sys.argv[1], "RUNPOD_WEBHOOK_GET_JOB": hook, "RUNPOD_WEBHOOK_POST_OUTPUT": hook}
+settings = start.load(environment, start.look(environment))
+from worker_vllm.engine.preflight import preflight
+assert preflight(settings.engine, environment).refusal is None
+print(*sorted({name.split(".")[0] for name in set(sys.modules) - before}))
+"""
+# Standard library, but dear: together they cost as much as all the rest.
+HEAVY = {"asyncio", "concurrent", "email", "http", "multiprocessing", "ssl", "xml"}
+
+
+def test_settings_and_preflight_need_the_standard_library_alone() -> None:
+    """And of that nothing heavy: the engine's start, which is long, begins before the worker's own imports."""
+    done = subprocess.run(
+        [sys.executable, "-c", PROBE, str(PARROT)], check=True, capture_output=True, text=True, timeout=9
+    )
+    loaded = set(done.stdout.split())
+    assert loaded - sys.stdlib_module_names == {"worker_vllm"}
+    assert loaded & HEAVY == set()
