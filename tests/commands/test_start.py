@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
+from pathlib import Path
 
 import pytest
 from support.http import Http
 from support.processes import Process, running
 
+from worker_vllm.engine.guard import descendants, standing
 from worker_vllm.local.plan import Plan, worker_environment
 
 PROGRAM = (sys.executable, "-m", "worker_vllm")
@@ -70,3 +74,18 @@ def test_a_fault_of_the_machine_takes_no_job_and_leaves(gateway: str) -> None:
         assert process.exit_code() == 1
         assert "the disk is full" in process.output()
         assert "job-take" not in process.output()
+
+
+def test_a_killed_worker_leaves_no_engine(gateway: str, tmp_path: Path) -> None:
+    """kill -9: its engine, guard, socket and directory are gone within five seconds."""
+    with worker(gateway, TMPDIR=str(tmp_path)) as process:
+        process.line("the engine is ready")
+        engine = descendants(process.pid)
+        assert len(engine) >= 2
+        assert len(list(tmp_path.iterdir())) == 1
+        process.signal(signal.SIGKILL)
+        process.exit_code()
+        deadline = time.monotonic() + 5
+        while any(standing(pid) for pid in engine) or list(tmp_path.iterdir()):
+            assert time.monotonic() < deadline, (engine, list(tmp_path.iterdir()))
+            time.sleep(0.02)
