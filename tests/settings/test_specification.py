@@ -83,7 +83,10 @@ CASES: dict[str, Case] = {
     "MAX_PARALLEL_LOADING_WORKERS": gone(
         "MAX_PARALLEL_LOADING_WORKERS", "2", "vLLM itself ignores it: every process loads its own part"
     ),
-    "RAY_WORKERS_USE_NSIGHT": flag("RAY_WORKERS_USE_NSIGHT", "1", "--ray-workers-use-nsight"),
+    "RAY_WORKERS_USE_NSIGHT": Case(
+        {"RAY_WORKERS_USE_NSIGHT": "1", "DISTRIBUTED_EXECUTOR_BACKEND": "ray"},
+        ("--distributed-executor-backend", "ray", "--ray-workers-use-nsight"),
+    ),
     "ENABLE_PREFIX_CACHING": flag("ENABLE_PREFIX_CACHING", "False", "--no-enable-prefix-caching"),
     "DISABLE_SLIDING_WINDOW": flag("DISABLE_SLIDING_WINDOW", "1", "--disable-sliding-window"),
     "USE_V2_BLOCK_MANAGER": gone("USE_V2_BLOCK_MANAGER", "1", "the block manager it chose is the only one since"),

@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hypothesis import HealthCheck, Phase, given, settings
@@ -48,6 +48,7 @@ class Question:
     problems: tuple[Problem, ...]
     argv: tuple[str, ...]
     depth: str = "parse"
+    alone: bool = False  # one variable, and the argv a user would have written where we refuse it
 
 
 def engine_flags() -> list[Flag]:
@@ -65,12 +66,12 @@ def ask(env: dict[str, str], depth: str = "parse") -> Question:
 
 def raw(flag: Flag, text: str) -> Question:
     """A single variable; where we refuse it, the command line that a user would have written instead."""
-    question = ask({flag.name: text})
+    question = replace(ask({flag.name: text}), alone=True)
     if not question.problems:
         return question
     values = text.split() if flag.many else [text]
     argv = [f"{flag.flag}={text}"] if values[0].startswith("-") else [flag.flag, *values]
-    return Question(question.env, question.problems, tuple(argv))
+    return replace(question, argv=tuple(argv))
 
 
 def single_flags() -> list[Question]:

@@ -37,6 +37,7 @@ def check(draft: Draft) -> None:
         _lora_sizes,
         _speculative_sizes,
         _keep_alive,
+        _profiled_ray,
         _architecture,
         _tokenizer,
     ):
@@ -150,6 +151,13 @@ def _keep_alive(draft: Draft) -> None:
     if seconds < 0:
         draft.refuse(
             draft.engine["SSE_KEEP_ALIVE_INTERVAL"].key, "0 or more seconds", "write 0 to switch it off", seconds
+        )
+
+
+def _profiled_ray(draft: Draft) -> None:
+    if draft.flag_value("RAY_WORKERS_USE_NSIGHT") and draft.flag_value("DISTRIBUTED_EXECUTOR_BACKEND") != "ray":
+        draft.refuse(
+            "RAY_WORKERS_USE_NSIGHT", "DISTRIBUTED_EXECUTOR_BACKEND=ray beside it", "set it too, or remove this"
         )
 
 
