@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from support.fixtures import echo_stack, real_engine, real_stack
+from support.fixtures import echo_stack, pooling_engine, pooling_stack, real_engine, real_stack
 
-__all__ = ["echo_stack", "real_engine", "real_stack"]
+__all__ = ["echo_stack", "pooling_engine", "pooling_stack", "real_engine", "real_stack"]
 
 # The first test to ask pays for the start.
 STACK_LIMIT_S = 60
@@ -19,5 +19,5 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             continue
         if item.get_closest_marker("vllm"):
             item.add_marker(pytest.mark.timeout(REAL_ENGINE_LIMIT_S))
-        elif {"echo_stack", "up"} & set(getattr(item, "fixturenames", ())):
+        elif {"echo_stack", "up", "encoder"} & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.timeout(STACK_LIMIT_S))

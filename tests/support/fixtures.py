@@ -1,4 +1,4 @@
-"""Session fixtures: one echo stack, one real engine, one stack over it, each started at most once and when needed.
+"""Session fixtures: echo stack, real engine, encoder, and stacks over them, each started at most once, when needed.
 
 Processes are held by threads, not by an event loop, so every test may use them from its own loop.
 """
@@ -33,6 +33,20 @@ def real_engine() -> Iterator[str]:
         return
     with real_engine_process() as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def pooling_engine() -> Iterator[str]:
+    """The address of vLLM serving the embedded model as an encoder: embeddings, similarity scores and ranks."""
+    with real_engine_process({"RUNNER": "pooling", "CONVERT": "embed"}) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def pooling_stack(pooling_engine: str) -> Iterator[Stack]:
+    """Gateway and a worker over the encoder."""
+    with serve(pooling_engine, "parrot") as up:
+        yield up
 
 
 @pytest.fixture(scope="session")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,6 +16,16 @@ STOP_GRACE_S = 20.0
 START_TIMEOUT_S = 60.0
 # What a process under test may see of this one's environment: no variable that the worker would read as a setting.
 INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "PYTHONPATH", "VIRTUAL_ENV", "SSL_CERT_FILE")
+
+
+_libc = ctypes.CDLL(None)
+PR_SET_PDEATHSIG = 1
+
+
+def _die_with_parent() -> None:
+    """In the child: when the test run is killed, this process is told to stop (Linux)."""
+    if sys.platform == "linux":
+        _libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 class Process:
@@ -33,6 +45,7 @@ class Process:
             stderr=subprocess.STDOUT,
             env={**inherited, "PYTHONUNBUFFERED": "1", **(environment or {})},
             start_new_session=True,
+            preexec_fn=_die_with_parent,  # noqa: PLW1509  # one system call, on a function looked up before
         )
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
