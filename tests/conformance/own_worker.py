@@ -1,0 +1,44 @@
+"""Our queue loop with a handler that does what each job's input says: the protocol without an engine."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import AsyncGenerator, Mapping
+from typing import Any
+
+import uvloop
+
+from worker_vllm.jobs.output import Output
+from worker_vllm.queue_mode import with_signals
+from worker_vllm.serverless.admission import Admission
+from worker_vllm.serverless.loop import QueueLoop, Surroundings
+from worker_vllm.serverless.platform import HttpPlatform
+from worker_vllm.settings.load import load
+
+
+async def handler(job: Mapping[str, Any]) -> AsyncGenerator[Output, None]:
+    streamed = job["input"].get("stream", True)
+    for step in job["input"]["steps"]:
+        if "pause_s" in step:
+            await asyncio.sleep(step["pause_s"])
+        elif "raise" in step:
+            raise RuntimeError(step["raise"])
+        elif isinstance(step["say"], str):
+            yield Output(step["say"].encode(), sse=True, mergeable=True, streamed=streamed)
+        else:
+            yield Output(json.dumps(step["say"]).encode(), streamed=streamed)
+
+
+async def main() -> None:
+    settings = load({**os.environ, "ENGINE_URL": "http://127.0.0.1:9"}).queue
+    platform = HttpPlatform(settings.api_key.reveal())
+    queue = QueueLoop(handler, settings, platform, Surroundings(Admission(16, 16)))
+    with_signals(queue.drain)
+    await queue.run()
+    platform.close()
+
+
+if __name__ == "__main__":
+    uvloop.run(main())

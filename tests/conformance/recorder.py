@@ -1,0 +1,86 @@
+"""A proxy between a worker and the gateway that keeps what the worker said and what it was told."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import unquote
+
+import aiohttp
+from aiohttp import web
+
+WORKER_ROUTES = ("job-take", "job-take-batch", "job-stop", "job-stream", "job-done", "ping")
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """One request of a worker: the operation, the job it is about, its query, headers, and body as JSON."""
+
+    operation: str
+    job_id: str
+    query: dict[str, str]
+    headers: dict[str, str]
+    body: Any
+
+
+class Recorder:
+    """`url` is the endpoint as workers see it; `said` grows with every request of a worker."""
+
+    def __init__(self, upstream: str) -> None:
+        self.url = ""
+        self.said: list[Said] = []
+        self.refuse: dict[str, list[int]] = {}
+        self._upstream = upstream
+
+    def about(self, job_id: str) -> list[tuple[str, Any]]:
+        """What workers posted for one job: (operation, body) in order."""
+        return [(said.operation, said.body) for said in self.said if said.job_id == job_id]
+
+    async def relay(self, request: web.Request) -> web.StreamResponse:
+        """Pass one request on, and note it."""
+        parts = request.path.split("/")
+        body = await request.read()
+        if parts[3] in WORKER_ROUTES:
+            job_id = unquote(parts[5]) if len(parts) > 5 else ""
+            said = json.loads(body) if body else None
+            self.said.append(Said(parts[3], job_id, dict(request.query), dict(request.headers), said))
+        if statuses := self.refuse.get(parts[3]):
+            return web.Response(status=statuses.pop(0))
+        url = self._upstream + request.path_qs.removeprefix("/v2/local")
+        async with aiohttp.ClientSession() as session:
+            async with session.request(request.method, url, data=body) as answer:
+                return web.Response(status=answer.status, body=await answer.read(), content_type=answer.content_type)
+
+
+@contextmanager
+def recording(upstream: str) -> Iterator[Recorder]:
+    """A recorder in front of the endpoint `upstream`, in a thread of its own."""
+    recorder, ready, over = Recorder(upstream), threading.Event(), asyncio.Event()
+    loop = asyncio.new_event_loop()
+
+    async def serve() -> None:
+        app = web.Application(client_max_size=64 * 1024 * 1024)
+        app.router.add_route("*", "/{rest:.*}", recorder.relay)
+        runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        recorder.url = f"http://127.0.0.1:{runner.addresses[0][1]}/v2/local"
+        ready.set()
+        await over.wait()
+        await runner.cleanup()
+
+    thread = threading.Thread(target=loop.run_until_complete, args=(serve(),))
+    thread.start()
+    ready.wait(10)
+    try:
+        yield recorder
+    finally:
+        loop.call_soon_threadsafe(over.set)
+        thread.join()
+        loop.close()
