@@ -34,6 +34,8 @@ COMPILE_CHOICES = (
     "-O",
 )
 
+ACCESS_LOG_CHOICES = ("--disable-uvicorn-access-log", "--no-disable-uvicorn-access-log")
+
 
 def chosen(arguments: Sequence[str], choices: tuple[str, ...]) -> bool:
     """Whether one of the flags stands in the command line, in whatever spelling vLLM accepts."""
@@ -50,7 +52,9 @@ def engine_argv(settings: EngineSettings, socket: str) -> list[str]:
     launch = [sys.executable, "-m", "worker_vllm.engine.launch", "serve", settings.model]
     # FAST_START: nothing is compiled or captured; what the user said about that wins.
     fast = ["--enforce-eager"] if settings.fast_start and not chosen(settings.arguments, COMPILE_CHOICES) else []
-    return [*launch, "--uds", socket, *served, *settings.arguments, *fast]
+    # The socket's only client is this worker, which logs its jobs itself; a line a request would cost both processes.
+    quiet = [] if chosen(settings.arguments, ACCESS_LOG_CHOICES) else ["--disable-uvicorn-access-log"]
+    return [*launch, "--uds", socket, *served, *settings.arguments, *fast, *quiet]
 
 
 def child_environment(settings: EngineSettings, environment: Mapping[str, str], directory: str) -> dict[str, str]:
