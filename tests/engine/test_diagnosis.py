@@ -71,6 +71,7 @@ def test_recordings_hold_nothing_of_the_machine_they_were_made_on(path: Path) ->
             Scope.SETTINGS,
             None,
         ),
+        (["ValueError: current platform cpu does not support ray."], False, "Ray unsupported", Scope.SETTINGS, None),
         (["OSError: [Errno 98] Address already in use"], False, "port taken", Scope.SETTINGS, None),
         (
             ["RuntimeError: The NVIDIA driver on your system is too old (found version 12020)."],

@@ -213,6 +213,12 @@ ROWS: tuple[Row, ...] = (
         "unset DISTRIBUTED_EXECUTOR_BACKEND (mp serves all GPUs of one machine), or install ray in the image",
     ),
     settings(
+        "Ray unsupported",
+        r"current platform (?P<platform>\w+) does not support ray",
+        "the engine on {platform} has no Ray executor",
+        "unset DISTRIBUTED_EXECUTOR_BACKEND (mp serves all parts of one machine)",
+    ),
+    settings(
         "port taken",
         r"(?:Address already in use|address already in use)",
         "the address that the engine should listen on is taken",
