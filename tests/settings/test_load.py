@@ -6,7 +6,7 @@ import pytest
 
 from worker_vllm.errors import ConfigurationError
 from worker_vllm.settings.load import load
-from worker_vllm.settings.model import EngineKind, Mode, QueueSettings, Secret, Settings
+from worker_vllm.settings.model import EngineKind, HttpSettings, Mode, QueueSettings, Secret, Settings
 
 PLATFORM = {
     "RUNPOD_POD_ID": "w1",
@@ -120,3 +120,24 @@ def test_engine_url_attaches(url: str) -> None:
 def test_another_programs_variable_is_left_alone() -> None:
     """One letter from a server flag of vLLM, but set on many machines for every program's TLS."""
     assert load({"SSL_CERT_FILE": "/etc/ssl/certs/ca-certificates.crt"}).engine == load({}).engine
+
+
+@pytest.mark.parametrize(
+    ("env", "http"),
+    [
+        ({"PORT": "8080"}, HttpSettings(port=8080)),
+        ({"PORT": "8080", "PORT_HEALTH": "8081", "API_KEY": "k"}, HttpSettings(8080, 8081, Secret("k"))),
+        ({"WORKER_MODE": "http", "VLLM_API_KEY": "k"}, HttpSettings(api_key=Secret("k"))),
+        (PLATFORM | {"PORT": "tcp://10.0.0.1:80", "API_KEY": "k"}, HttpSettings()),
+    ],
+)
+def test_ports_and_key_count_in_http_mode(env: dict[str, str], http: HttpSettings) -> None:
+    """Elsewhere these names are somebody else's."""
+    assert load(env).http == http
+
+
+@pytest.mark.parametrize("port", ["0", "70000", "http"])
+def test_a_port_that_is_none_is_refused_in_http_mode(port: str) -> None:
+    """The platform could never reach the worker."""
+    with pytest.raises(ConfigurationError, match="PORT="):
+        load({"WORKER_MODE": "http", "PORT": port})

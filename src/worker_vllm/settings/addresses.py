@@ -53,6 +53,22 @@ def fill_queue(draft: Draft) -> None:
                 draft.refuse(name, "the platform's address in queue mode", "set it, or set WORKER_MODE=http or local")
 
 
+def fill_http(draft: Draft) -> None:
+    """Ports and the clients' key; everybody's names, so outside http mode they are nobody's mistake."""
+    if draft.fields["mode"].value is not Mode.HTTP:
+        return
+    for name, place in (("PORT", "http.port"), ("PORT_HEALTH", "http.health_port")):
+        port = draft.parsed(catalog()[name])
+        if port is None:
+            continue
+        if 1 <= port <= 65535:
+            draft.set_field(place, port, name)
+        else:
+            draft.refuse(name, "a port, 1 to 65535", "write the port that the platform sends requests to")
+    if key := draft.first("API_KEY", "VLLM_API_KEY"):
+        draft.set_field("http.api_key", Secret(draft.env[key]), key)
+
+
 def _address(draft: Draft, name: str, worker_id: str) -> str | None:
     address = draft.env.get(name)
     if address is None:

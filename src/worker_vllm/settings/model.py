@@ -104,6 +104,15 @@ class QueueSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class HttpSettings:
+    """http mode: where a load-balancing platform reaches this worker."""
+
+    port: int = 80
+    health_port: int | None = None  # the same port when None
+    api_key: Secret = field(default_factory=lambda: Secret(""))  # what clients must show; nothing when empty
+
+
+@dataclass(frozen=True, slots=True)
 class Origin:
     """One effective value and where it came from."""
 
@@ -120,6 +129,7 @@ class Settings:
     engine: EngineSettings = field(default_factory=EngineSettings)
     jobs: JobSettings = field(default_factory=JobSettings)
     queue: QueueSettings = field(default_factory=QueueSettings)
+    http: HttpSettings = field(default_factory=HttpSettings)
     log_format: str = "auto"  # json, text, or auto: json where the platform runs us
     log_level: str = "INFO"
     origins: tuple[Origin, ...] = ()
