@@ -53,9 +53,11 @@ vllm:num_requests_running{engine="1",model_name="m"} 1.0
 vllm:generation_tokens_total{engine="0",model_name="m"} 1.5e+03
 vllm:generation_tokens_total{engine="1",model_name="m"} 10.0
 vllm:prompt_tokens_total{engine="0",model_name="m"} 7.0
+vllm:iteration_tokens_total_count{engine="0",model_name="m"} 3.0
+vllm:iteration_tokens_total_bucket{engine="0",le="1.0",model_name="m"} 99.0
 vllm:kv_cache_usage_perc{engine="0"} 0.5
 """
-    assert read_progress(metrics) == Progress(running=3, done=1517)
+    assert read_progress(metrics) == Progress(running=3, done=1520)
     assert read_progress("") == Progress(0, 0)
 
 
