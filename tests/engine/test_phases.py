@@ -53,7 +53,7 @@ vllm:num_requests_running{engine="1",model_name="m"} 1.0
 vllm:generation_tokens_total{engine="0",model_name="m"} 1.5e+03
 vllm:generation_tokens_total{engine="1",model_name="m"} 10.0
 vllm:prompt_tokens_total{engine="0",model_name="m"} 7.0
-vllm:iteration_tokens_total_count{engine="0",model_name="m"} 3.0
+vllm:iteration_tokens_total_sum{engine="0",model_name="m"} 3.0
 vllm:iteration_tokens_total_bucket{engine="0",le="1.0",model_name="m"} 99.0
 vllm:kv_cache_usage_perc{engine="0"} 0.5
 """
