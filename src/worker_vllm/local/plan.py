@@ -14,7 +14,8 @@ PACKAGED_PARROT = Path(__file__).resolve().parent.parent / "_parrot"
 CHECKOUT_PARROT = Path(__file__).resolve().parents[3] / "models" / "parrot"
 
 PING_INTERVAL_MS = 1000  # the shortest that RunPod's SDK stands
-PLATFORM = GatewayOptions(fleet=FleetPolicy(ping_interval_s=PING_INTERVAL_MS / 1000))
+# What RunPod does when an OpenAI client hangs up is unknown; on one's own machine Ctrl-C means stop.
+PLATFORM = GatewayOptions(fleet=FleetPolicy(ping_interval_s=PING_INTERVAL_MS / 1000), cancel_on_disconnect=True)
 
 # What makes a small CPU start quick and keeps Ctrl-C short; whatever the caller's environment says wins.
 DEFAULTS = {"FAST_START": "1", "VLLM_CPU_KVCACHE_SPACE": "1", "DRAIN_TIMEOUT": "5", "LOG_LEVEL": "INFO"}
@@ -28,6 +29,7 @@ class Plan:
     model: str | None = None
     workers: int = 1
     key: str = ""
+    verbose: bool = False  # show everything that workers and engines log
 
 
 def embedded_model() -> Path:
