@@ -40,11 +40,15 @@ ADAPTER: Files = {
 
 
 def sharded(shards: int = 3) -> dict[str, bytes]:
-    """MODEL with its weights in several files and an index over them."""
+    """MODEL with its weights in several files, no two alike, and an index over them."""
     names = [f"model-{i:05d}-of-{shards:05d}.safetensors" for i in range(1, shards + 1)]
     index = text({"metadata": {}, "weight_map": {f"w{i}": name for i, name in enumerate(names)}})
     files = {name: content for name, content in MODEL.items() if name != "model.safetensors"}
-    return files | {"model.safetensors.index.json": index} | {name: safetensors() for name in names}
+    return (
+        files
+        | {"model.safetensors.index.json": index}
+        | {name: safetensors(name=f"w{i}") for i, name in enumerate(names)}
+    )
 
 
 def lay(directory: Path, files: Files) -> Path:

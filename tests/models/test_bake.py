@@ -210,7 +210,7 @@ def test_a_model_that_could_not_serve_is_not_baked(
 def test_a_changed_file_is_found_by_its_hash(hub: Hub, image: Path) -> None:
     """--check-hashes compares with what the hub lists, sizes being equal."""
     assert bake(hub, image).returncode == 0
-    other = bytearray(safetensors())
+    other = bytearray(WHOLE["model-00001-of-00003.safetensors"])
     other[-1] ^= 1
     hub.repositories[NAME].wrong["model-00001-of-00003.safetensors"] = bytes(other)
     (image / "model" / "org--Model" / "model-00001-of-00003.safetensors").unlink()
