@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 # Sums over all engines (data parallel ones have a label each). vLLM 0.32.0, v1/metrics/loggers.py.
 RUNNING = "vllm:num_requests_running"
-# The last counts what engine steps work on, so that a prompt which takes minutes to read is progress before its first token.
+# The last counts what each step works on: a prompt that takes minutes to read is progress before its first token.
 MOVING = (
     "vllm:generation_tokens_total",
     "vllm:prompt_tokens_total",
