@@ -17,6 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--engine", choices=("vllm", "echo"), default="vllm", help="which engine answers")
     parser.add_argument("--workers", type=int, default=1, help="how many workers, each with its own engine")
+    parser.add_argument("--verbose", action="store_true", help="show everything that workers and engines log")
     gateway.add_arguments(parser)
 
 
@@ -26,7 +27,7 @@ def run(args: argparse.Namespace) -> int:
 
     try:
         front = gateway.open_front(args, os.environ, PLATFORM)
-        plan = Plan(args.engine, args.model, args.workers, front.key)
+        plan = Plan(args.engine, args.model, args.workers, front.key, args.verbose)
         import uvloop
 
         from worker_vllm.local.run import LocalRun

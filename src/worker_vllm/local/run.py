@@ -100,7 +100,7 @@ class LocalRun:
             self._shown.add(line.phase)
             if not self._ready:
                 self._screen.phase(line.phase)
-        elif line.alarming:
+        if line.alarming or self._plan.verbose:
             self._screen.say(f"{worker_id}: {line.message}")
 
     def _ended(self, worker_id: str) -> None:

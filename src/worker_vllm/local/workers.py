@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
 import os
 import signal
 import sys
@@ -14,7 +13,6 @@ from dataclasses import dataclass
 
 from worker_vllm.errors import EngineUnavailable
 
-PR_SET_PDEATHSIG = 1
 LONGEST_LINE = 1 << 20
 STOP_WAIT_S = 20.0
 RESTART_PAUSE_S = 1.0
@@ -23,12 +21,15 @@ RESTART_WINDOW_S = 600.0
 EXIT_CONFIGURATION = 78
 COMMAND = (sys.executable, "-m", "worker_vllm", "start")
 
-_libc = ctypes.CDLL(None)
-
-
-def _die_with_parent() -> None:
-    """In the child, before it becomes the worker: the end of this process, even by SIGKILL, ends it too (Linux)."""
-    _libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+# Runs in the child, then becomes the worker: the end of this process, even by SIGKILL, ends it too.
+# A preexec_fn would do the same at the risk of a deadlock, since the terminal's spinner is a thread.
+DIE_WITH_PARENT = """
+import ctypes, os, signal, sys
+PR_SET_PDEATHSIG = 1
+ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+if os.getppid() == int(sys.argv[1]):
+    os.execv(sys.argv[2], sys.argv[2:])
+"""
 
 
 class WorkersFailed(EngineUnavailable):
@@ -101,13 +102,12 @@ class WorkerSlot:
 
     async def _run_once(self, worker_id: str) -> int:
         process = await asyncio.create_subprocess_exec(
-            *COMMAND,
+            *_bound_to_this_process(COMMAND),
             env=dict(self._environment(worker_id)),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
             start_new_session=True,
-            preexec_fn=_die_with_parent,
             limit=LONGEST_LINE,
         )
         self._process, self.worker_id = process, worker_id
@@ -138,6 +138,12 @@ class WorkerSlot:
         if len(self._restarts) == RESTARTS and now - self._restarts[0] < RESTART_WINDOW_S:
             raise WorkersFailed(f"{worker_id} ended with status {code}, after {RESTARTS} restarts within ten minutes")
         self._restarts.append(now)
+
+
+def _bound_to_this_process(command: tuple[str, ...]) -> tuple[str, ...]:
+    if sys.platform != "linux":
+        return command
+    return (sys.executable, "-I", "-S", "-c", DIE_WITH_PARENT, str(os.getpid()), *command)
 
 
 def _kill_group(pid: int) -> None:
