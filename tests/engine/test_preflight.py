@@ -94,6 +94,9 @@ def test_kv_cache_bytes_per_token(config: dict[str, Any], dtype: str, per_token:
     assert kv_bytes_per_token(config, dtype) == per_token
 
 
+CONTEXT = "by estimate about 54544 tokens of context fit into the GPU's memory, not 131072"
+
+
 @pytest.mark.parametrize(
     ("weights_gib", "arguments", "problem", "notes"),
     [
@@ -102,7 +105,7 @@ def test_kv_cache_bytes_per_token(config: dict[str, Any], dtype: str, per_token:
         (60, ("--tensor-parallel-size", "2"), False, ()),
         (60, ("-tp=1", "--pipeline-parallel-size=2"), False, ()),
         (60, ("--load-format", "dummy"), False, ()),
-        (36, (), False, ("by estimate about 54544 tokens of context fit into the GPU's memory, not 131072",)),
+        (36, (), False, (f"{CONTEXT}; set TENSOR_PARALLEL_SIZE=2: this machine has 2 GPUs",)),
         (36, ("--max-model-len", "8192"), False, ()),
     ],
     ids=["fits", "too large", "two GPUs", "two stages", "no weights", "context too long", "context lowered"],

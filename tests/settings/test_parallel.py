@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from worker_vllm.engine.fit import GIB, Fit, estimate
+from worker_vllm.engine.nvml import Gpu
 from worker_vllm.settings.facts import Facts
 from worker_vllm.settings.load import load
-from worker_vllm.settings.parallel import GIB, Load, advice, automatic_size, kv_bytes_per_token
+from worker_vllm.settings.parallel import automatic_size
 
 SIZE = "--tensor-parallel-size"
 
@@ -47,38 +49,43 @@ def test_a_size_below_the_machines_is_explained() -> None:
     assert settings.warnings == ("TENSOR_PARALLEL_SIZE is 2 of 3 GPUs: its 32 attention heads do not divide by 3",)
 
 
-SEVENTY = Load(weights=140 * GIB, kv_cache=GIB, gpu=80 * GIB, share=0.92, gpus=4, heads=64)
+CARD = Gpu("card", 80 * GIB, 79 * GIB, (9, 0))
+SEVENTY = {"num_attention_heads": 64, "num_key_value_heads": 8, "num_hidden_layers": 80, "hidden_size": 8192}
 
 
 def test_a_model_too_large_for_one_gpu_is_told_how_many_would_do() -> None:
     """At the documented TENSOR_PARALLEL_SIZE=1, on a machine that has them."""
-    assert advice(SEVENTY) == (
-        "the model needs about 141.0 GiB and 1 GPU(s) of 80.0 GiB at GPU_MEMORY_UTILIZATION=0.92 do not hold it; "
+    (problem,) = estimate(SEVENTY, 140 * GIB, [CARD] * 4, ()).problems
+    assert str(problem) == (
+        'MODEL_NAME="140.0 GiB of weights": expected a model that fits into 80 GiB of GPU memory; '
         "set TENSOR_PARALLEL_SIZE=2: this machine has 4 GPUs"
     )
 
 
 @pytest.mark.parametrize(
-    ("change", "words"),
+    ("weights", "gpus", "arguments", "change"),
     [
-        ({"weights": 60 * GIB}, None),
-        ({"size": 2}, None),
-        ({"heads": 9}, "set TENSOR_PARALLEL_SIZE=3"),
-        ({"gpus": 1}, "nor do all 1 of this machine"),
-        ({"weights": 900 * GIB}, "nor do all 4 of this machine"),
+        (140, 1, (), "use a larger GPU, more GPUs with TENSOR_PARALLEL_SIZE, or a quantized model"),
+        (900, 4, (), "use a larger GPU, more GPUs with TENSOR_PARALLEL_SIZE, or a quantized model"),
+        (200, 4, (), "set TENSOR_PARALLEL_SIZE=4: this machine has 4 GPUs"),
+        (200, 8, ("--pipeline-parallel-size", "2"), "set TENSOR_PARALLEL_SIZE=2: this machine has 8 GPUs"),
     ],
 )
-def test_the_advice_follows_what_would_work(change: dict[str, int], words: str | None) -> None:
-    """Silence where it fits; no size that the heads do not divide by."""
-    from dataclasses import replace
-
-    said = advice(replace(SEVENTY, **change))
-    assert said is None if words is None else words in (said or "")
+def test_the_advice_follows_what_would_work(weights: int, gpus: int, arguments: tuple[str, ...], change: str) -> None:
+    """No size that the heads do not divide by, none that the machine lacks."""
+    (problem,) = estimate(SEVENTY, weights * GIB, [CARD] * gpus, arguments).problems
+    assert problem.change == change
 
 
-def test_cache_bytes_per_token_come_from_the_config() -> None:
-    """Two for keys and values, times layers, key heads, head size and two bytes."""
-    config = {"num_attention_heads": 32, "num_key_value_heads": 8, "num_hidden_layers": 32, "hidden_size": 4096}
-    assert kv_bytes_per_token(config) == 2 * 32 * 8 * 128 * 2
-    assert kv_bytes_per_token({"text_config": config}) == 131072
-    assert kv_bytes_per_token({}) is None
+def test_a_context_that_more_gpus_would_hold_is_told_too() -> None:
+    """The weights fit, the documented context does not."""
+    config = SEVENTY | {"max_position_embeddings": 131072}
+    (note,) = estimate(config, 70 * GIB, [CARD] * 4, ()).notes
+    assert note.endswith(
+        "tokens of context fit into the GPU's memory, not 131072; set TENSOR_PARALLEL_SIZE=2: this machine has 4 GPUs"
+    )
+
+
+def test_a_model_that_fits_gets_no_advice() -> None:
+    """Silence."""
+    assert estimate(SEVENTY, 60 * GIB, [CARD] * 4, ()) == Fit()

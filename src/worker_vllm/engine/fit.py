@@ -13,6 +13,7 @@ from typing import Any
 from worker_vllm.engine.nvml import Gpu
 from worker_vllm.errors import Problem
 from worker_vllm.models.references import value
+from worker_vllm.settings.parallel import attention_heads, larger_size
 
 GIB = 1 << 30
 UTILIZATION = 0.92  # vLLM 0.32.0's own default
@@ -53,30 +54,44 @@ def kv_bytes_per_token(config: Mapping[str, Any], dtype: str) -> int:
 
 def estimate(config: Mapping[str, Any], weights_bytes: int, gpus: Sequence[Gpu], arguments: Sequence[str]) -> Fit:
     """Weights and KV cache against the memory of the GPUs that the arguments spread the model over."""
-    sizes = [number(value(arguments, long) or value(arguments, short), 1) for long, short in SHARDING]
-    parts = max(1, int(sizes[0] * sizes[1]))
+    tensor, pipeline = (int(number(value(arguments, long) or value(arguments, short), 1)) for long, short in SHARDING)
+    parts = max(1, tensor * pipeline)
     used = list(gpus)[:parts]
     if not used or not weights_bytes or value(arguments, "--load-format") == "dummy":
         return Fit()
     total = sum(gpu.total_bytes for gpu in used)
-    if weights_bytes > total:
-        return Fit(problems=(too_large(weights_bytes, total, parts),))
     share = number(value(arguments, "--gpu-memory-utilization"), UTILIZATION)
-    left = total * share - weights_bytes - OVERHEAD_BYTES * len(used)
+
+    def left_on(count: int) -> float:
+        return sum(gpu.total_bytes for gpu in gpus[:count]) * share - weights_bytes - OVERHEAD_BYTES * count
+
+    heads, left, most = attention_heads(config), left_on(len(used)), len(gpus) // max(1, pipeline)
+    if weights_bytes > total:
+        more = larger_size(tensor, most, heads, lambda size: left_on(size * pipeline) > 0)
+        return Fit(problems=(too_large(weights_bytes, total, parts, change(more, len(gpus))),))
     per_token = kv_bytes_per_token(config, value(arguments, "--kv-cache-dtype") or str(config.get("dtype") or ""))
     asked = number(value(arguments, "--max-model-len"), float(config.get("max_position_embeddings") or 0))
     if per_token and left < per_token * asked:
         fits = max(0, int(left // per_token) // 16 * 16)
-        return Fit(notes=(f"by estimate about {fits} tokens of context fit into the GPU's memory, not {asked:.0f}",))
+        said = f"by estimate about {fits} tokens of context fit into the GPU's memory, not {asked:.0f}"
+        more = larger_size(tensor, most, heads, lambda size: left_on(size * pipeline) >= per_token * asked)
+        return Fit(notes=(said if more is None else f"{said}; {change(more, len(gpus))}",))
     return Fit()
 
 
-def too_large(weights_bytes: int, total: int, parts: int) -> Problem:
+def change(size: int | None, gpus: int) -> str:
+    """What to do about it: more of this machine's GPUs where that would be enough."""
+    if size is None:
+        return "use a larger GPU, more GPUs with TENSOR_PARALLEL_SIZE, or a quantized model"
+    return f"set TENSOR_PARALLEL_SIZE={size}: this machine has {gpus} GPUs"
+
+
+def too_large(weights_bytes: int, total: int, parts: int, change: str) -> Problem:
     """The weights alone are more than all memory."""
     held = f"{total / GIB:.0f} GiB of GPU memory" + (f" on {parts} GPUs" if parts > 1 else "")
     return Problem(
         "MODEL_NAME",
         f"{weights_bytes / GIB:.1f} GiB of weights",
         f"a model that fits into {held}",
-        "use a larger GPU, more GPUs with TENSOR_PARALLEL_SIZE, or a quantized model",
+        change,
     )
