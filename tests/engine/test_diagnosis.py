@@ -8,6 +8,7 @@ import pytest
 from engine.faults import FAULTS, Fault
 
 from worker_vllm.engine.diagnosis import Ending, diagnose
+from worker_vllm.engine.oom import oom_kills
 from worker_vllm.engine.rows import Remedy, Scope
 
 RECORDINGS = Path(__file__).with_name("recordings")
@@ -159,6 +160,16 @@ def test_an_end_without_words_is_told_by_its_status(code: int, words: str) -> No
     diagnosis = diagnose(Ending(code, (), phase="load"))
     assert diagnosis.scope is Scope.PASSING
     assert diagnosis.sentence == f"the engine did not start (phase: load): {words}; see the worker's log"
+
+
+def test_a_kill_by_the_kernel_is_told_from_other_kills(tmp_path: Path) -> None:
+    """By its counter, in either version of control groups; the victim leaves no word."""
+    diagnosis = diagnose(Ending(None, (), reason="EngineCore (process 7) ended", was_ready=True, oom_killed=True))
+    assert (diagnosis.cause, diagnosis.scope) == ("out of machine memory", Scope.PASSING)
+    (tmp_path / "memory.events").write_text("low 0\noom 3\noom_kill 2\noom_group_kill 0\n")
+    (tmp_path / "memory.oom_control").write_text("oom_kill_disable 0\nunder_oom 0\noom_kill 5\n")
+    names = ("none", "memory.events", "memory.oom_control")
+    assert [oom_kills((tmp_path / name,)) for name in names] == [0, 2, 5]
 
 
 def test_an_unknown_ending_is_quoted_not_guessed() -> None:

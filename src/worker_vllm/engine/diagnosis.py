@@ -32,6 +32,7 @@ class Ending:
     phase: str = "ready"
     was_ready: bool = False
     model: str = "the model"
+    oom_killed: bool = False  # the kernel killed something in this container meanwhile
 
 
 def diagnose(ending: Ending) -> Diagnosis:
@@ -65,6 +66,14 @@ def unknown(ending: Ending, text: str) -> Diagnosis:
     if "no progress" in ending.reason:
         sentence = f"the engine {did}: {ending.reason}; the request may be sent again"
         return Diagnosis("stalled", Scope.PASSING, sentence, quote=quote)
+    if ending.oom_killed:
+        sentence = (
+            f"the engine {did}: the machine's memory (not the GPU's) ran out, and the kernel killed a part of it"
+        )
+        change = (
+            "use a machine with more memory, or lower what the engine keeps there (CPU_OFFLOAD_GB, MAX_CPU_LORAS)"
+        )
+        return Diagnosis("out of machine memory", Scope.PASSING, f"{sentence}; {change}", quote=quote)
     how = ending.reason or ended(ending.exit_code)
     said = f'; it said last: "{quote[:QUOTED_CHARACTERS]}"' if quote else ""
     killed = ending.exit_code is not None and ending.exit_code < 0 and not ending.reason

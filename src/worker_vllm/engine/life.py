@@ -15,6 +15,7 @@ from typing import Protocol
 
 from worker_vllm.engine.base import Engine, EngineRequest
 from worker_vllm.engine.diagnosis import Ending
+from worker_vllm.engine.oom import oom_kills
 from worker_vllm.engine.phases import Timeline
 from worker_vllm.engine.process import EngineProcess
 from worker_vllm.engine.stall import Progress, StallClock, read_progress
@@ -49,6 +50,7 @@ class Life:
         self._settings = settings
         self._process = process
         self._reason = ""
+        self._oom_kills = oom_kills()
         self._ready_at: float | None = None
         self._checking: asyncio.Task[None] | None = None
 
@@ -67,6 +69,7 @@ class Life:
             phase=self.timeline.phase,
             was_ready=self._ready_at is not None,
             model=self._settings.served_names[0],
+            oom_killed=oom_kills() > self._oom_kills,
         )
 
     async def live(self, on_ready: Callable[[], None]) -> None:
