@@ -9,6 +9,7 @@ import random
 import signal
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -25,7 +26,7 @@ from worker_vllm.serverless.admission import Admission
 from worker_vllm.serverless.loop import QueueLoop, Surroundings
 from worker_vllm.serverless.platform import HttpPlatform
 from worker_vllm.serverless.watchdog import Patience, Watchdog
-from worker_vllm.settings.model import Settings
+from worker_vllm.settings.model import QueueSettings, Settings
 from worker_vllm.worker import Worker
 
 log = logging.getLogger(__name__)
@@ -34,6 +35,7 @@ EXIT_ENGINE = 1
 EXIT_WEDGED = 70
 EXIT_FORCED = 130
 LOAD_TIMEOUT_S = 2.0
+VOLUME = "/runpod-volume"
 
 
 def serve_queue(settings: Settings, beginning: Beginning | None) -> int:
@@ -63,7 +65,7 @@ async def serve_jobs(engine: Engine, settings: Settings, stop: asyncio.Event, fo
     admission = Admission(settings.queue.max_concurrency, known_capacity(settings.engine.arguments))
     worker = Worker(PatientEngine(engine, admission.refused, random.random), settings)
     around = Surroundings(admission, lambda: engine_load(engine))
-    queue = QueueLoop(worker.handle, settings.queue, platform, around)
+    queue = QueueLoop(worker.handle, with_spool(settings.queue), platform, around)
     running = asyncio.create_task(queue.run(), name="queue")
     following = asyncio.create_task(follow(engine, queue, stop), name="engine-state")
     try:
@@ -90,6 +92,13 @@ async def follow(engine: Engine, queue: QueueLoop, stop: asyncio.Event) -> None:
         queue.pause(engine.state is State.STARTING)
         await engine.changed()
     stop.set()
+
+
+def with_spool(settings: QueueSettings) -> QueueSettings:
+    """Where undelivered results wait: as told, else on the network volume if there is one."""
+    if settings.spool_directory is None and os.access(VOLUME, os.W_OK):
+        return replace(settings, spool_directory=f"{VOLUME}/.worker-vllm/results")
+    return settings
 
 
 async def engine_load(engine: Engine) -> EngineLoad | None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
+import time
 from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
@@ -15,6 +17,7 @@ from worker_vllm.queue_mode import with_signals
 from worker_vllm.serverless.admission import Admission
 from worker_vllm.serverless.loop import QueueLoop, Surroundings
 from worker_vllm.serverless.platform import HttpPlatform
+from worker_vllm.serverless.watchdog import Patience, Watchdog
 from worker_vllm.settings.load import load
 
 
@@ -23,6 +26,10 @@ async def handler(job: Mapping[str, Any]) -> AsyncGenerator[Output, None]:
     for step in job["input"]["steps"]:
         if "pause_s" in step:
             await asyncio.sleep(step["pause_s"])
+        elif "block_s" in step:
+            end = time.monotonic() + step["block_s"]
+            while time.monotonic() < end:
+                pass
         elif "raise" in step:
             raise RuntimeError(step["raise"])
         elif isinstance(step["say"], str):
@@ -35,10 +42,14 @@ async def main() -> None:
     settings = load({**os.environ, "ENGINE_URL": "http://127.0.0.1:9"}).queue
     platform = HttpPlatform(settings.api_key.reveal())
     queue = QueueLoop(handler, settings, platform, Surroundings(Admission(16, 16)))
+    watchdog = Watchdog(Patience(alarm_s=2.0), lambda: os._exit(70))
+    watchdog.start()
     with_signals(queue.drain)
     await queue.run()
+    watchdog.stop()
     platform.close()
 
 
 if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO)
     uvloop.run(main())

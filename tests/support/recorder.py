@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,8 +20,9 @@ WORKER_ROUTES = ("job-take", "job-take-batch", "job-stop", "job-stream", "job-do
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """One request of a worker: the operation, the job it is about, its query, headers, and body as JSON."""
+    """One request of a worker: when it came, the operation, the job it is about, query, headers, body as JSON."""
 
+    at: float
     operation: str
     job_id: str
     query: dict[str, str]
@@ -29,13 +31,31 @@ class Said:
 
 
 class Recorder:
-    """`url` is the endpoint as workers see it; `said` grows with every request of a worker."""
+    """`url` is the endpoint as workers see it; `said` grows with every request of a worker.
 
-    def __init__(self, upstream: str) -> None:
+    `refuse` holds, by operation, the statuses that its next requests are answered with.
+    """
+
+    def __init__(self, upstream: str, loop: asyncio.AbstractEventLoop) -> None:
         self.url = ""
+        self.loop = loop
         self.said: list[Said] = []
         self.refuse: dict[str, list[int]] = {}
         self._upstream = upstream
+        self._transports: set[asyncio.BaseTransport] = set()
+
+    def of(self, operation: str) -> list[Said]:
+        """Every request of one operation so far."""
+        return [said for said in list(self.said) if said.operation == operation]
+
+    def cut(self) -> None:
+        """Drop every connection, as a platform does that has given a worker up. Callable from any thread."""
+        self.loop.call_soon_threadsafe(self._cut)
+
+    def _cut(self) -> None:
+        for transport in self._transports:
+            transport.abort()  # type: ignore[attr-defined]
+        self._transports.clear()
 
     def about(self, job_id: str) -> list[tuple[str, Any]]:
         """What workers posted for one job: (operation, body) in order."""
@@ -48,7 +68,10 @@ class Recorder:
         if parts[3] in WORKER_ROUTES:
             job_id = unquote(parts[5]) if len(parts) > 5 else ""
             said = json.loads(body) if body else None
-            self.said.append(Said(parts[3], job_id, dict(request.query), dict(request.headers), said))
+            at = time.monotonic()
+            self.said.append(Said(at, parts[3], job_id, dict(request.query), dict(request.headers), said))
+        if request.transport is not None:
+            self._transports.add(request.transport)
         if statuses := self.refuse.get(parts[3]):
             return web.Response(status=statuses.pop(0))
         url = self._upstream + request.path_qs.removeprefix("/v2/local")
@@ -60,8 +83,8 @@ class Recorder:
 @contextmanager
 def recording(upstream: str) -> Iterator[Recorder]:
     """A recorder in front of the endpoint `upstream`, in a thread of its own."""
-    recorder, ready, over = Recorder(upstream), threading.Event(), asyncio.Event()
     loop = asyncio.new_event_loop()
+    recorder, ready, over = Recorder(upstream, loop), threading.Event(), asyncio.Event()
 
     async def serve() -> None:
         app = web.Application(client_max_size=64 * 1024 * 1024)
