@@ -77,6 +77,19 @@ async def test_a_silent_workers_job_goes_to_the_one_that_waits(open_gateway: Ope
     assert (await http.get("/v2/local/health")).json["jobs"]["retried"] == 1
 
 
+async def test_a_worker_that_thaws_is_told_to_stop_by_the_poll_it_held(open_gateway: Open) -> None:
+    """Its record is new, its connection is not."""
+    http = await open_gateway(PATIENT, clock=time.monotonic)
+    frozen, other = Player(http), Player(http, "w2")
+    await http.post(RUN, {"input": 1})
+    await frozen.take()
+    await frozen.ping(["job1-u1"])
+    polling = asyncio.create_task(frozen.stops())
+    assert (await other.take()).json["retries"] == 1
+    await frozen.ping(["job1-u1"])
+    assert (await polling).json == {"jobsToStop": ["job1-u1"]}
+
+
 async def test_a_worker_whose_connection_ended_is_lost(open_gateway: Open) -> None:
     """It never pinged: its poll's end is all there is to know."""
     http = await open_gateway(replace(PATIENT, faults=True), clock=time.monotonic)

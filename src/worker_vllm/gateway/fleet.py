@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from worker_vllm.gateway.deadlines import Deadlines
 from worker_vllm.gateway.options import FleetPolicy
 
+FORGOTTEN_S = 86_400.0
+
 
 @dataclass(slots=True)
 class Worker:
@@ -83,6 +85,11 @@ class Fleet:
         if worker is not None:
             worker.stops.add(job_id)
 
+    def has_stops(self, worker_id: str) -> bool:
+        """Whether there are jobs that this worker is to stop."""
+        worker = self._workers.get(worker_id)
+        return worker is not None and bool(worker.stops)
+
     def take_stops(self, worker_id: str) -> list[str]:
         """The jobs this worker is to stop; each is told once."""
         worker = self._workers.get(worker_id)
@@ -114,9 +121,11 @@ class Fleet:
         }
 
     def _arm(self, worker: Worker) -> None:
-        """A worker that never pinged owes nothing as long as its connection stands."""
-        if worker.heard is None or (worker.pinged is None and not worker.broken_off):
-            self.deadlines.remove(worker.id)
+        """A worker that never pinged owes nothing while its connection stands, but is not remembered for ever."""
+        if worker.heard is None:
+            return
+        if worker.pinged is None and not worker.broken_off:
+            self.deadlines.set(worker.id, worker.heard + FORGOTTEN_S)
             return
         interval = self._policy.ping_interval_s if worker.interval_s is None else worker.interval_s
         silence = max(self._policy.least_silence_s, self._policy.missed_pings * interval)

@@ -67,9 +67,9 @@ class WorkerApi:
     async def stop(self, request: Request, endpoint: LiveEndpoint, worker_id: str, _: str) -> None:
         """The jobs that this worker is to stop, held until there are any; 204 when the hold is over."""
         fleet = endpoint.state.fleet
-        worker = fleet.hear(worker_id, endpoint.clock())
+        fleet.hear(worker_id, endpoint.clock())
         with Hold(request, endpoint.signals, f"stop {worker_id}", self._options.waits.stop_s) as hold:
-            await self._poll(hold, endpoint, worker_id, lambda: bool(worker.stops))
+            await self._poll(hold, endpoint, worker_id, lambda: fleet.has_stops(worker_id))
         if stops := fleet.take_stops(worker_id):
             request.answer(200, json.dumps({"jobsToStop": stops}).encode(), JSON_TYPE)
         else:
