@@ -233,3 +233,15 @@ async def test_a_client_that_does_not_read_holds_its_worker_up(open_gateway: Ope
 async def _end(worker: Player, posting: asyncio.Task[Any]) -> None:
     assert (await posting).status == 200
     await worker.done(JOB, {"output": []})
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+async def test_text_that_no_utf8_can_hold_arrives_with_a_mark_in_its_place(
+    http: Http, worker: Player, stream: bool
+) -> None:
+    """Half an emoji outside of JSON has no escape to travel as."""
+    async with taken(http, worker, {"stream": stream}) as waiting:
+        if stream:
+            await worker.piece(JOB, b'{"output": "a\\ud83eb"}')
+        await worker.done(JOB, b'{"output": "a\\ud83eb"}')
+    assert (await waiting).body == b"a?b"

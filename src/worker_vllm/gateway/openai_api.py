@@ -88,7 +88,7 @@ async def _follow(request: Request, endpoint: LiveEndpoint, job: Job, hold: Hold
     while await hold.until(lambda: bool(job.pieces) or job.terminal or _over(endpoint, job)):
         if not job.pieces:
             break
-        written = "".join(map(_text, endpoint.state.store.read_pieces(job))).encode()
+        written = "".join(map(_text, endpoint.state.store.read_pieces(job))).encode(errors="replace")
         endpoint.signals.wake(f"room {job.id}")
         await request.write(written)
     await request.write(_last_words(job, written), more=False)

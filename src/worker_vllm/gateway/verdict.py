@@ -62,11 +62,11 @@ def of_ended(job: Job, *, sort_keys: bool) -> Verdict:
     output = job.output
     if isinstance(output, list) and output and all(isinstance(item, str) for item in output):
         text = "".join(output) if output[0].startswith(("data:", "event:", ":")) else output[0]
-        return Verdict(200, text.encode(), events=output[0].startswith(("data:", "event:", ":")))
+        return Verdict(200, text.encode(errors="replace"), events=output[0].startswith(("data:", "event:", ":")))
     if isinstance(output, list) and output:
         output = output[0]
     if isinstance(output, str):
-        return Verdict(200, output.encode())
+        return Verdict(200, output.encode(errors="replace"))
     return Verdict(200, b"" if output is ABSENT else dump(output, sort_keys=sort_keys))
 
 
