@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-NAMES = sorted(path.stem for path in HERE.glob("*.py") if path.stem not in ("__init__", "__main__", "measure"))
+NAMES = sorted(path.stem for path in HERE.glob("[!_]*.py") if "\ndef main(" in path.read_text())
 
 
 def main() -> int:

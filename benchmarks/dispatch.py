@@ -15,6 +15,7 @@ from typing import Any
 from support.http import Http
 from support.stack import Stack, serve_echo
 
+from benchmarks.cpu import cpu_s, worker_pid
 from benchmarks.measure import Call, Figures, at_once, figures, table, timed, write
 
 ASK = {"prompt": "x", "max_tokens": 1}
@@ -39,7 +40,10 @@ def main() -> None:
     given = arguments()
     with serve_echo() as stack:
         rows = asyncio.run(measure(stack, given))
+        pids = {"gateway": stack.process.pid, "worker": worker_pid(stack.process.pid)}
+        spent = asyncio.run(cpu_per_job(stack, pids, given))
     print(table(rows))
+    print("\n".join(f"{name}: {spent_ms:.2f} ms CPU a job" for name, spent_ms in spent.items()))
     if given.json:
         write(given.json, "dispatch", rows)
 
@@ -63,6 +67,15 @@ async def measure(stack: Stack, given: argparse.Namespace) -> list[Figures]:
             rows += await _in_turn("rival's openai job", ask, call, given.count)
             rows.append(await at_once(f"rival, {given.clients} at once", call, given.clients, per_client))
     return rows
+
+
+async def cpu_per_job(stack: Stack, pids: dict[str, int], given: argparse.Namespace) -> dict[str, float]:
+    """Milliseconds of CPU that one OpenAI job costs each process, many at once."""
+    async with Http(stack.url) as endpoint:
+        before = {name: cpu_s(pid) for name, pid in pids.items()}
+        call = _call(endpoint, "/runsync", JOBS["openai job"])
+        await at_once("cpu", call, given.clients, max(1, 1000 // given.clients))
+        return {name: cpu_s(pid) - before[name] for name, pid in pids.items()}
 
 
 def _call(http: Http, path: str, body: dict[str, Any]) -> Call:

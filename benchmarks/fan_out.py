@@ -10,7 +10,6 @@ import argparse
 import asyncio
 import contextlib
 import json
-import os
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -21,9 +20,8 @@ import uvloop
 from support.processes import running
 from support.stack import serve
 
+from benchmarks.cpu import cpu_s, worker_pid
 from benchmarks.stamped_streams import Load, percentile, read_streams
-
-TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,22 +96,6 @@ def stamping_engine(step_ms: float) -> Iterator[str]:
         with running([*command, "--max-num-seqs", "1024"]) as process:
             process.line("serving")
             yield f"unix:{socket}"
-
-
-def worker_pid(parent: int) -> int:
-    """The worker among the processes that `worker-vllm local` started."""
-    for entry in Path("/proc").iterdir():
-        with contextlib.suppress(OSError, ValueError, IndexError):
-            fields = (entry / "stat").read_text().rpartition(")")[2].split()
-            if int(fields[1]) == parent and b"start" in (entry / "cmdline").read_bytes().split(b"\0"):
-                return int(entry.name)
-    raise RuntimeError(f"process {parent} has no worker among its children")
-
-
-def cpu_s(pid: int) -> float:
-    """CPU time that a process has used, in seconds."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) * TICK_S
 
 
 async def measure(targets: list[Target], loads: list[Load], rounds: int) -> list[Row]:
