@@ -16,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--model", help="a model's directory or hub id (default: MODEL_NAME, else the embedded model)"
     )
     parser.add_argument("--engine", choices=("vllm", "echo"), default="vllm", help="which engine answers")
-    parser.add_argument("--workers", type=int, default=1, help="how many workers, each with its own engine")
+    parser.add_argument("--workers", type=positive, default=1, help="how many workers, each with its own engine")
     parser.add_argument("--verbose", action="store_true", help="show everything that workers and engines log")
     gateway.add_arguments(parser)
 
@@ -41,3 +41,10 @@ def run(args: argparse.Namespace) -> int:
         print(f"worker-vllm local: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def positive(text: str) -> int:
+    """A whole number from 1. Raises ArgumentTypeError."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f'"{text}": expected a whole number from 1')
+    return int(text)

@@ -1,0 +1,51 @@
+"""`worker-vllm gateway` as a process."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+from gateway.player import Player
+from support.http import Http
+from support.processes import running
+
+COMMAND = [sys.executable, "-m", "worker_vllm", "gateway", "--port", "0"]
+
+pytestmark = pytest.mark.timeout(60)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_it_serves_until_it_is_told_to_end(number: signal.Signals, tmp_path: Path) -> None:
+    """Exit 0, what it holds answered first; the key comes from a file."""
+    key = tmp_path / "key"
+    key.write_text("k3y\n")
+    with running([*COMMAND, "--api-key-file", str(key), "--set", "waits.take_s=50"]) as process:
+        url = process.line("gateway on ").removeprefix("gateway on ").removesuffix("/v2/local")
+        async with Http(url, {"Authorization": "k3y"}) as http:
+            held = asyncio.create_task(Player(http).take())
+            while (await http.get("/v2/local/health")).json["workers"]["ready"] != 1:
+                await asyncio.sleep(0)
+            process.signal(number)
+            assert (await held).status == 204
+        assert await asyncio.to_thread(process.exit_code) == 0
+
+
+REFUSED = [
+    (["--set", "x=1"], 'worker-vllm gateway: --set x=1: there is no switch "x"; the nearest is '),
+    (
+        ["--api-key-file", "/nonexistent"],
+        "worker-vllm gateway: --api-key-file /nonexistent: No such file or directory",
+    ),
+]
+
+
+@pytest.mark.parametrize(("arguments", "words"), REFUSED, ids=["switch", "key file"])
+def test_arguments_that_cannot_work_end_it_with_the_reason(arguments: list[str], words: str) -> None:
+    """Exit 1, one line."""
+    with running([*COMMAND, *arguments]) as process:
+        assert process.exit_code() == 1
+        assert process.output().startswith(words)
+        assert len(process.output().splitlines()) == 1
