@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from json.encoder import encode_basestring
 from typing import Any, Protocol
 
 from worker_vllm.engine.echo import tokens as vocabulary
@@ -51,6 +52,22 @@ class Answer:
         """Count a step in; the sequence's tokens so far."""
         self.made[delta.sequence] += len(delta.tokens)
         return self.made[delta.sequence]
+
+    def chunk(self, kind: str, choices: list[Any]) -> dict[str, Any]:
+        """An OpenAI answer's head: whole, or of one event."""
+        return {"id": self.id, "object": kind, "created": self.created, "model": self.model, "choices": choices}
+
+    def plain_head(self, kind: str) -> str:
+        """An event's text as far as the number of its one choice, for events worded without a detour over objects."""
+        head = f'data: {{"id":"{self.id}","object":"{kind}","created":{self.created},"model":'
+        return f'{head}{encode_basestring(self.model)},"choices":[{{"index":'
+
+    def last_event(self, kind: str, *, include_usage: bool) -> bytes:
+        """The end of an OpenAI stream, usage first when asked for."""
+        if not include_usage:
+            return DONE
+        final = {**self.chunk(kind, []), "usage": self.usage(), "system_fingerprint": FINGERPRINT}
+        return data(final) + DONE
 
     def prompt_of(self, index: int) -> tuple[int, ...]:
         """The prompt that a sequence answers."""

@@ -9,7 +9,6 @@ from typing import Any
 
 from worker_vllm.engine.echo import tokens as vocabulary
 from worker_vllm.engine.echo.answer import (
-    DONE,
     FINGERPRINT,
     Answer,
     alternatives,
@@ -20,6 +19,8 @@ from worker_vllm.engine.echo.answer import (
 )
 from worker_vllm.engine.echo.generation import Delta
 from worker_vllm.errors import WorkerError
+
+CHUNK = "chat.completion.chunk"
 
 
 @dataclass(slots=True)
@@ -50,13 +51,7 @@ class Chat:
 
     def _chunk(self, choices: list[Any], more: dict[str, Any], index: int) -> dict[str, Any]:
         answer = self.answer
-        chunk = {
-            "id": answer.id,
-            "object": "chat.completion.chunk",
-            "created": answer.created,
-            "model": answer.model,
-            "choices": choices,
-        }
+        chunk = answer.chunk(CHUNK, choices)
         if self.continuous_usage:
             count = usage(len(answer.prompt_of(index)), answer.made[index])
             chunk["usage"] = {**count, "completion_tokens_details": None}
@@ -83,10 +78,7 @@ class Chat:
         """The bulk of the events, worded without a detour over objects: a benchmark has 12,800 of them a second."""
         answer = self.answer
         if not self._head:
-            self._head = (
-                f'data: {{"id":"{answer.id}","object":"chat.completion.chunk","created":{answer.created},'
-                f'"model":{encode_basestring(answer.model)},"choices":[{{"index":'
-            )
+            self._head = answer.plain_head(CHUNK)
         count = ""
         if self.continuous_usage:
             prompt, made = len(answer.prompt_of(delta.sequence)), answer.made[delta.sequence]
@@ -100,10 +92,7 @@ class Chat:
         ).encode()
 
     def closing(self) -> bytes:
-        if not self.include_usage:
-            return DONE
-        chunk = self._chunk([], {}, 0)
-        return data({**chunk, "usage": self.answer.usage(), "system_fingerprint": FINGERPRINT}) + DONE
+        return self.answer.last_event(CHUNK, include_usage=self.include_usage)
 
     def failure(self, error: WorkerError) -> bytes:
         return failure_event(error)
@@ -113,11 +102,7 @@ class Chat:
             self.answer.count(delta)
         prompt = list(self.answer.prompt_of(0)) if self.return_token_ids else None
         return {
-            "id": self.answer.id,
-            "object": "chat.completion",
-            "created": self.answer.created,
-            "model": self.answer.model,
-            "choices": [self._choice(delta) for delta in deltas],
+            **self.answer.chunk("chat.completion", [self._choice(delta) for delta in deltas]),
             "service_tier": None,
             "system_fingerprint": FINGERPRINT,
             "usage": full_usage(self.answer),

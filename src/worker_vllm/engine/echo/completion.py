@@ -9,7 +9,6 @@ from typing import Any
 
 from worker_vllm.engine.echo import tokens as vocabulary
 from worker_vllm.engine.echo.answer import (
-    DONE,
     FINGERPRINT,
     Answer,
     alternatives,
@@ -20,6 +19,8 @@ from worker_vllm.engine.echo.answer import (
 )
 from worker_vllm.engine.echo.generation import Delta
 from worker_vllm.errors import WorkerError
+
+KIND = "text_completion"
 
 
 @dataclass(slots=True)
@@ -49,13 +50,7 @@ class Completion:
         ):
             return self._plain(delta, made)
         stamp = delta.finish_reason is not None and not self.include_usage
-        chunk: dict[str, Any] = {
-            "id": answer.id,
-            "object": "text_completion",
-            "created": answer.created,
-            "model": answer.model,
-            "choices": [self._choice(delta)],
-        }
+        chunk = answer.chunk(KIND, [self._choice(delta)])
         if self.continuous_usage:
             chunk["usage"] = usage(len(answer.prompt_of(delta.sequence)), made)
         if stamp:
@@ -66,10 +61,7 @@ class Completion:
         """The bulk of the events, worded without a detour over objects."""
         answer = self.answer
         if not self._head:
-            self._head = (
-                f'data: {{"id":"{answer.id}","object":"text_completion","created":{answer.created},'
-                f'"model":{encode_basestring(answer.model)},"choices":[{{"index":'
-            )
+            self._head = answer.plain_head(KIND)
         count = ""
         if self.continuous_usage:
             prompt = len(answer.prompt_of(delta.sequence))
@@ -80,19 +72,7 @@ class Completion:
         ).encode()
 
     def closing(self) -> bytes:
-        if not self.include_usage:
-            return DONE
-        answer = self.answer
-        chunk = {
-            "id": answer.id,
-            "object": "text_completion",
-            "created": answer.created,
-            "model": answer.model,
-            "choices": [],
-            "usage": answer.usage(),
-            "system_fingerprint": FINGERPRINT,
-        }
-        return data(chunk) + DONE
+        return self.answer.last_event(KIND, include_usage=self.include_usage)
 
     def failure(self, error: WorkerError) -> bytes:
         return failure_event(error)
@@ -101,11 +81,7 @@ class Completion:
         for delta in deltas:
             self.answer.count(delta)
         return {
-            "id": self.answer.id,
-            "object": "text_completion",
-            "created": self.answer.created,
-            "model": self.answer.model,
-            "choices": [self._whole_choice(delta) for delta in deltas],
+            **self.answer.chunk(KIND, [self._whole_choice(delta) for delta in deltas]),
             "service_tier": None,
             "system_fingerprint": FINGERPRINT,
             "usage": full_usage(self.answer),
