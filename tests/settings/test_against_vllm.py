@@ -48,7 +48,7 @@ def reason(table: dict[str, object], subject: object) -> str | None:
 @pytest.fixture(scope="module")
 def judged() -> list[tuple[Question, str]]:
     """Every question with vLLM's answer; the parser is imported once for all of them."""
-    questions = [*single_flags(), *made_up(3000)]
+    questions = [*single_flags(), *made_up(4000)]
     return list(zip(questions, verdicts(questions, PARROT), strict=True))
 
 

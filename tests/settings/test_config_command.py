@@ -85,7 +85,7 @@ def test_show_tells_values_origins_and_the_engine_command(config: Any) -> None:
     expected = (
         "vllm serve org/m --uds SOCKET --served-model-name org/m --max-model-len 8000 --seed 3 --tokenizer-mode hf"
     )
-    assert command.endswith(expected)
+    assert expected in command
 
 
 def test_no_secret_is_ever_shown(config: Any) -> None:

@@ -139,6 +139,12 @@ def test_flags_that_are_ours_are_refused_with_the_reason(env: dict[str, str], re
         load(env)
 
 
+def test_what_ignore_env_names_is_left_alone_altogether() -> None:
+    """A flag's name that is somebody else's variable here, and one that we would refuse."""
+    env = {"REVISION": "0a1b2c", "UDS": "/run/other.sock", "RUNNER": "ci-7", "IGNORE_ENV": "REVISION, UDS RUNNER"}
+    assert load(env).engine.arguments == ()
+
+
 def test_names_of_the_system_are_left_alone() -> None:
     """They are common, and vLLM's flags of these names are ours to set or unreachable on purpose."""
     env = {"HOST": "laptop", "PORT": "8080", "MASTER_ADDR": "x", "MASTER_PORT": "tcp://1:2", "NODE_RANK": "0"}

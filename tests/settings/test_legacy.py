@@ -157,6 +157,10 @@ def test_multimodal_limits_become_json(text: str, limits: dict[str, int]) -> Non
         ({"TOOL_CALL_PARSER": "hermess"}, ["TOOL_CALL_PARSER"]),
         ({"GUIDED_DECODING_BACKEND": "outline"}, ["GUIDED_DECODING_BACKEND"]),
         ({"TASK": "sing"}, ["TASK"]),
+        (
+            {"ENABLE_CHUNKED_PREFILL": "0", "MAX_NUM_BATCHED_TOKENS": "2k", "MAX_MODEL_LEN": "4k"},
+            ["MAX_NUM_BATCHED_TOKENS"],
+        ),
     ],
 )
 def test_what_vllm_would_refuse_late_is_refused_first(env: dict[str, str], keys: list[str]) -> None:

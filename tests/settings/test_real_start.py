@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from support.core import Core, core_on
+from support.http import Http
 from support.real import PARROT, real_engine_process
 
 from worker_vllm.settings.catalog import catalog
@@ -55,11 +56,17 @@ async def test_the_models_own_defaults_hold_where_they_are_asked_for(documented:
 
 
 async def test_every_variable_empty_answers() -> None:
-    """The same command as with nothing set; an untouched form is the same again, as the form's own test proves."""
+    """The same command as with nothing set; an untouched form is the same again, as the form's own test proves.
+
+    Silenced statistics are no part of the command either: the metrics that admission lives on are still there.
+    """
     empty = dict.fromkeys([setting.name for setting in SPECIFIED], "")
     model = {"MODEL_NAME": str(PARROT)}
     assert load(empty | model) == load(model)
-    with real_engine_process({**empty, "OPENAI_SERVED_MODEL_NAME_OVERRIDE": "parrot"}) as url:
+    silent = {"OPENAI_SERVED_MODEL_NAME_OVERRIDE": "parrot", "DISABLE_LOG_STATS": "1"}
+    with real_engine_process(empty | silent) as url:
+        async with Http(url) as http:
+            assert b"vllm:num_requests_running" in (await http.get("/metrics")).body
         async with core_on(url) as core:
             body = {"messages": [{"role": "user", "content": "hello"}], "temperature": 0, "max_tokens": 16}
             said = (await core.openai("/v1/chat/completions", body)).value

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 from hypothesis import HealthCheck, Phase, given, settings
@@ -37,6 +38,36 @@ TEXTS = [
     "a,b",
 ]
 TEXTS += ["-x", "1_000", "True", "A-b", "-0.5"]
+VALID = {
+    "pair": ["1", "0", "true", "off"],
+    "switch": ["1", "0"],
+    "bool": ["1", "False", "yes"],
+    "int": ["1", "2", "7", "64"],
+    "float": ["0.5", "1", "0.25"],
+    "size": ["64", "8k", "4K"],
+    "json": ["{}"],
+    "config": ["{}"],
+    "json-or-text": ["{}", '{"a": 1}'],
+    "list": ["a,b", '["a"]'],
+}
+EVERY = [
+    "",
+    "None",
+    "0",
+    "-1",
+    "1",
+    "yes",
+    "8k",
+    "auto",
+    "0.5",
+    "{}",
+    '{"a": 1}',
+    "a=b",
+    "[ngram]",
+    "-x",
+    "a b",
+    "{{ x }}",
+]
 INNER = (1, -1, True, None, "x", "7", [], {}, {"a": 1})
 
 
@@ -69,6 +100,8 @@ def raw(flag: Flag, text: str) -> Question:
     question = replace(ask({flag.name: text}), alone=True)
     if not question.problems:
         return question
+    if flag.is_bool:
+        return replace(question, argv=tuple(flag.argv(True)))
     values = text.split() if flag.many else [text]
     argv = [f"{flag.flag}={text}"] if values[0].startswith("-") else [flag.flag, *values]
     return replace(question, argv=tuple(argv))
@@ -88,17 +121,15 @@ def single_flags() -> list[Question]:
     return asked
 
 
+@cache
 def texts_for(name: str) -> st.SearchStrategy[str]:
-    """Texts that a variable may be set to: mostly of its kind, sometimes anything."""
+    """Texts that a variable may be set to: mostly of its kind, sometimes of another, sometimes anything."""
     flag, setting = flag_table().flags.get(name), names().get(name)
-    own = [str(choice) for choice in flag.choices] + list(flag.known) if flag else []
-    own += list(setting.options) + ([setting.default] if setting.default else []) if setting else []
-    numbers = st.integers(1, 4096).map(str) | st.sampled_from(["8k", "4K", "0.5", "0", "auto"])
-    words = st.sampled_from(["1", "0", "true", "False", "yes", "", "None", *own])
-    objects = st.dictionaries(st.sampled_from(["a", "model", "factor"]), st.integers(0, 9), max_size=2).map(
-        json.dumps
-    )
-    return numbers | words | objects | st.text("ab/-_.=,1 {}", max_size=12)
+    own = list(map(str, flag.choices)) + list(flag.known) if flag else []
+    own += [*setting.options, setting.default] if setting else []
+    kind = setting.kind.value if setting else flag.kind if flag else "text"
+    fitting = own or VALID.get(flag.kind if flag and flag.kind != "text" else kind, ["a", "org/name"])
+    return st.sampled_from(fitting * 12 + EVERY) if len(fitting) < 4 else st.sampled_from(fitting * 4 + EVERY)
 
 
 def environments() -> st.SearchStrategy[dict[str, str]]:
@@ -106,7 +137,7 @@ def environments() -> st.SearchStrategy[dict[str, str]]:
     ours = [setting.name for setting in catalog().values() if setting.group != "Platform"]
     every = sorted({*ours, *(flag.name for flag in engine_flags())} - {"WORKER_MODE", "ENGINE", "ENGINE_URL"})
     pairs = st.sampled_from(every).flatmap(lambda name: texts_for(name).map(lambda text: (name, text)))
-    return st.lists(pairs, min_size=1, max_size=8).map(dict)
+    return st.lists(pairs, min_size=1, max_size=6).map(dict)
 
 
 def made_up(count: int) -> list[Question]:

@@ -36,6 +36,7 @@ def check(draft: Draft) -> None:
         _adapters,
         _lora_sizes,
         _speculative_sizes,
+        _whole_prefill,
         _keep_alive,
         _profiled_ray,
         _architecture,
@@ -144,6 +145,14 @@ def _speculative_sizes(draft: Draft) -> None:
     if size not in (None, 1, target):
         key = draft.first("SPECULATIVE_DRAFT_TENSOR_PARALLEL_SIZE") or draft.engine["SPECULATIVE_CONFIG"].key
         draft.refuse(key, f"1, or as many as the model's {target}", "write one of these", size)
+
+
+def _whole_prefill(draft: Draft) -> None:
+    """Without chunks, a prompt of the longest length has to fit into one step."""
+    step, longest = draft.flag_value("MAX_NUM_BATCHED_TOKENS"), draft.flag_value("MAX_MODEL_LEN")
+    if draft.flag_value("ENABLE_CHUNKED_PREFILL") is False and step and longest and 0 < step < longest:
+        change = f"write {longest} or more, or leave ENABLE_CHUNKED_PREFILL empty"
+        draft.refuse(draft.engine["MAX_NUM_BATCHED_TOKENS"].key, f"at least MAX_MODEL_LEN, {longest}", change, step)
 
 
 def _keep_alive(draft: Draft) -> None:

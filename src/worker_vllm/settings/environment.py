@@ -15,9 +15,15 @@ OURS = frozenset({"VLLM_EXTRA_ARGS", "VLLM_CONFIG_FILE"})
 
 
 def meaningful(env: Mapping[str, str], table: FlagTable) -> dict[str, str]:
-    """The variables that are set: empty ones gone, None and null too unless `none` is one of a flag's own words."""
+    """The variables that are set and not to be left alone.
+
+    Empty ones are gone, None and null too unless `none` is one of a flag's own words, and whatever IGNORE_ENV names.
+    """
     found = {}
+    ignored = frozenset(parse_list(env.get("IGNORE_ENV", "")))
     for name, text in env.items():
+        if name in ignored:
+            continue
         flag = table.flags.get(name)
         keep_none = flag is not None and "none" in flag.choices
         if (value := cleaned(text, free_text=keep_none)) is not None:
@@ -104,10 +110,9 @@ def watched(version: str) -> near.Names:
 
 def _find_slips(draft: Draft) -> None:
     known = frozenset(catalog.names()) | frozenset(draft.table.flags) | OURS | draft.table.variables
-    ignored = frozenset(parse_list(draft.env.get("IGNORE_ENV", "")))
     targets = watched(draft.table.version)
     for name in draft.env:
-        if name in known or name in ignored or name in marks().ambient:
+        if name in known or name in marks().ambient:
             continue
         if meant := targets.meant(name):
             draft.refuse(
