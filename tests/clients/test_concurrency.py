@@ -44,6 +44,31 @@ async def test_64_concurrent_chats_each_get_their_own_message(aclient: openai.As
     assert [task.result() for task in asked] == texts
 
 
+async def native_stream(http: Http, text: str) -> str:
+    """A streamed native job, read piece by piece with /stream until it is over."""
+    params = {"temperature": 0, "max_tokens": 60}
+    job_input = {"messages": [{"role": "user", "content": text}], "stream": True, "sampling_params": params}
+    job_id = (await http.post("/run", {"input": job_input})).json["id"]
+    said, output = "", 0
+    while True:
+        answer = (await http.get(f"/stream/{job_id}")).json
+        for piece in answer["stream"]:
+            said += "".join(piece["output"]["choices"][0]["tokens"])
+            assert piece["output"]["usage"]["output"] > output
+            output = piece["output"]["usage"]["output"]
+        if answer["status"] not in ("IN_QUEUE", "IN_PROGRESS"):
+            assert answer["status"] == "COMPLETED"
+            return said
+
+
+async def test_32_concurrent_native_streams_each_get_their_own_message(up: Stack) -> None:
+    """Pieces come in order, none twice, counts growing; the job ends only when all of them were read."""
+    texts = messages(32, seed=2)
+    async with Http(up.url) as http, asyncio.TaskGroup() as tasks:
+        asked = [tasks.create_task(native_stream(http, text)) for text in texts]
+    assert [task.result() for task in asked] == texts
+
+
 async def running(engine: Http) -> float:
     return metric((await engine.get("/metrics")).body.decode(), RUNNING)
 

@@ -145,3 +145,23 @@ async def test_five_stop_strings_are_obeyed(up: Stack) -> None:
     async with Http(up.url) as http:
         job = await native(http, {"prompt": "stop! now", "sampling_params": params})
     assert job["output"][0]["choices"] == [{"tokens": ["stop"]}]
+
+
+@pytest.mark.parametrize("script", [{"split_utf8": True}, {"comments": True}, {"merge": 3}], ids=str)
+async def test_text_survives_whatever_the_engine_writes(echo_stack: Stack, script: dict[str, Any]) -> None:
+    """Writes broken inside characters, comments between events, several tokens in one: the same text, every route."""
+    text = "é€🦜 ñ 漢字 🏳️‍🌈"
+    said = [{"role": "user", "content": text}]
+    async with openai.AsyncOpenAI(base_url=echo_stack.openai_url, api_key="none") as client:
+        stream = await client.chat.completions.create(
+            model="echo", messages=said, stream=True, extra_body={"echo": script}
+        )
+        chat = "".join([chunk.choices[0].delta.content or "" async for chunk in stream])
+    async with Http(echo_stack.url) as http:
+        directive = f"[[echo {json.dumps(script)}]]"
+        params = {"max_tokens": 99}
+        job = await native(http, {"prompt": directive + text, "stream": True, "sampling_params": params})
+    items = job["output"]
+    assert chat == text
+    assert "".join(token for item in items for token in item["choices"][0]["tokens"]) == text
+    assert items[-1]["usage"]["output"] == len(text) + 1
