@@ -29,8 +29,11 @@ async def ask(run: Supervised, **changes: object) -> Exception | None:
     """One request to its end; what it failed with."""
     try:
         response = await run.post("/v1/completions", json.dumps({**LONG, **changes}).encode())
-        async for _ in response.chunks():
-            pass
+        try:
+            async for _ in response.chunks():
+                pass
+        finally:
+            response.close()
     except (EngineError, EngineUnavailable) as error:
         return error
     return None

@@ -19,6 +19,7 @@ from worker_vllm.engine.supervisor import State, Supervisor
 from worker_vllm.errors import EngineError, EngineUnavailable
 
 STREAM = json.dumps({"model": "parrot", "prompt": "hello", "stream": True, "echo": {"gate": "shut"}}).encode()
+BEGUN = json.dumps({"model": "parrot", "prompt": "hello", "stream": True, "echo": {"hang_after": 2}}).encode()
 ONCE = json.dumps({"model": "parrot", "prompt": "hello", "echo": {"gate": "shut"}}).encode()
 FREE = json.dumps({"model": "parrot", "prompt": "hello"}).encode()
 OUT_OF_MEMORY = "(EngineCore pid=1) ERROR 11-22 14:00:00 [core.py:1] torch.OutOfMemoryError: CUDA out of memory."
@@ -40,7 +41,10 @@ async def exit_now(run: Supervised) -> None:
 
 
 async def read_to_the_end(response: EngineResponse) -> bytes:
-    return b"".join([chunk async for chunk in response.chunks()])
+    try:
+        return b"".join([chunk async for chunk in response.chunks()])
+    finally:
+        response.close()
 
 
 async def test_it_serves_when_the_engine_is_ready_and_leaves_nothing() -> None:
@@ -104,7 +108,9 @@ async def test_out_of_memory_is_tried_once_more_with_less() -> None:
         )
 
 
-@pytest.mark.parametrize("body", [STREAM, ONCE], ids=["streaming", "whole answers"])
+@pytest.mark.parametrize(
+    "body", [STREAM, BEGUN, ONCE], ids=["before the first token", "after the first token", "whole answers"]
+)
 async def test_every_request_in_flight_learns_of_the_death_within_a_second(body: bytes) -> None:
     """200 at once; and the next request after the relaunch succeeds."""
     async with supervised() as run:
