@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
@@ -91,9 +92,8 @@ def test_what_counts_as_not_set(text: str, kept: str | None) -> None:
 
 
 NAMES = st.sampled_from(sorted({*catalog(), *flag_table().flags, "VLLM_LOGGING_LEVEL", "PATH"})) | st.text(max_size=8)
-VALUES = st.text(max_size=20) | st.sampled_from(
-    ["0", "1", "{}", "[]", '{"a":{"b":[1]}}', "-1", "8k", "a=b", "[ngram]"]
-)
+BROKEN = ["[ngram]", "[", "{", '["a"', "[{}]", "a=b,c", "-x", "'"]
+VALUES = st.sampled_from([*BROKEN, "0", "1", "{}", "[]", '{"a":{"b":[1]}}', "-1", "8k"]) | st.text(max_size=20)
 
 
 @pytest.mark.timeout(60)
@@ -109,6 +109,15 @@ def test_any_environment_gives_settings_or_problems(env: dict[str, str], gpus: i
     assert all(problem.key and problem.expected and problem.change for problem in problems)
     assert all(found.engine.arguments)
     assert found.engine.served_names
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("text", BROKEN)
+def test_no_text_of_one_variable_breaks_the_verdict(text: str) -> None:
+    """Each variable of ours and of vLLM's with a text that is nothing whole: settings or problems, never a crash."""
+    for name in (*catalog(), *flag_table().flags):
+        with contextlib.suppress(ConfigurationError):
+            assert load({name: text}).engine.served_names
 
 
 def test_an_unknown_version_gets_the_data_of_the_nearest_older_one() -> None:

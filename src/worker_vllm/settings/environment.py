@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from functools import cache
 
@@ -9,7 +10,7 @@ from worker_vllm.settings import catalog, near
 from worker_vllm.settings.catalog import Fate, Setting
 from worker_vllm.settings.draft import ENVIRONMENT, Draft
 from worker_vllm.settings.flags import Flag, FlagTable, flag_table, marks
-from worker_vllm.settings.values import BadValue, cleaned, parse_list
+from worker_vllm.settings.values import BadValue, cleaned
 
 OURS = frozenset({"VLLM_EXTRA_ARGS", "VLLM_CONFIG_FILE"})
 
@@ -20,7 +21,7 @@ def meaningful(env: Mapping[str, str], table: FlagTable) -> dict[str, str]:
     Empty ones are gone, None and null too unless `none` is one of a flag's own words, and whatever IGNORE_ENV names.
     """
     found = {}
-    ignored = frozenset(parse_list(env.get("IGNORE_ENV", "")))
+    ignored = frozenset(re.findall(r"[\w.-]+", env.get("IGNORE_ENV", "")))
     for name, text in env.items():
         if name in ignored:
             continue

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from worker_vllm.settings.draft import BAKED, ENVIRONMENT, Draft
-from worker_vllm.settings.values import parse_list
+from worker_vllm.settings.values import BadValue, parse_list
 
 DEFAULT_MODEL = "facebook/opt-125m"
 CACHED = re.compile(r"models--([^/]+?)--([^/]+)/snapshots/")
@@ -43,7 +43,11 @@ def choose_names(draft: Draft) -> None:
     """The names that clients may ask for; the first is reported and filled in."""
     chosen = draft.fields.get("engine.model")
     model = chosen.value if chosen else DEFAULT_MODEL
-    names = _names(draft.env.get("OPENAI_SERVED_MODEL_NAME_OVERRIDE", ""))
+    try:
+        names = _names(draft.env.get("OPENAI_SERVED_MODEL_NAME_OVERRIDE", ""))
+    except BadValue as bad:
+        draft.refuse("OPENAI_SERVED_MODEL_NAME_OVERRIDE", bad.expected, bad.change)
+        names = []
     if served := draft.engine.pop("SERVED_MODEL_NAME", None):
         names += served.value
     own = repository_name(model)
