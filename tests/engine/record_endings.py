@@ -48,7 +48,7 @@ def fill(text: str, known: dict[str, str]) -> str:
 
 async def ending(process: EngineProcess) -> tuple[int, list[str]]:
     """How the engine ended by itself, and its last lines."""
-    await process.adopt(lambda line: None)
+    process.adopt(lambda line: None)
     try:
         async with asyncio.timeout(DEADLINE_S):
             return await process.wait(), process.tail.lines

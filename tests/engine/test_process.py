@@ -18,7 +18,7 @@ async def test_a_killed_guard_takes_the_engine_with_it() -> None:
     """Even then nothing stays: the worker ends what the guard left."""
     process = spawn(ECHO, os.environ)
     directory = Path(process.socket).parent
-    await process.adopt(lambda line: None)
+    process.adopt(lambda line: None)
     engine = descendants(process.pid)
     os.kill(process.pid, signal.SIGKILL)
     assert await process.wait() == -signal.SIGKILL
@@ -32,7 +32,7 @@ async def test_its_directory_is_for_this_user_alone() -> None:
     assert first.socket != second.socket
     assert Path(first.socket).parent.stat().st_mode & 0o777 == 0o700
     for process in (first, second):
-        await process.adopt(lambda line: None)
+        process.adopt(lambda line: None)
         await process.kill()
 
 

@@ -14,6 +14,7 @@ from worker_vllm.engine.base import EngineRequest, EngineResponse
 from worker_vllm.engine.beginning import Beginning
 from worker_vllm.engine.client import HttpEngine
 from worker_vllm.engine.guard import descendants
+from worker_vllm.engine.process import spawn
 from worker_vllm.engine.rows import Diagnosis, Scope
 from worker_vllm.engine.supervisor import State, Supervisor
 from worker_vllm.errors import EngineError, EngineUnavailable
@@ -84,6 +85,21 @@ async def test_a_refusal_by_the_preflight_starts_nothing() -> None:
     await supervisor.stop()
     await running
     assert supervisor.state is State.STOPPED
+
+
+async def test_a_stop_at_any_moment_of_the_start_leaves_nothing() -> None:
+    """Before the supervisor takes the process over, just after, and while it starts."""
+    for turns in (0, 1, 2, 50):
+        process = spawn(ECHO, os.environ)
+        supervisor = Supervisor(Beginning(ECHO, os.environ, process=process), HttpEngine)
+        running = asyncio.create_task(supervisor.run())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        await supervisor.stop()
+        await running
+        assert supervisor.state is State.STOPPED
+        assert not os.path.exists(os.path.dirname(process.socket))
+    assert children() == []
 
 
 async def test_a_broken_machine_is_left() -> None:

@@ -41,7 +41,7 @@ class Connection(Engine, Protocol):
 
 
 class Life:
-    """Owns the process and the connection it is given; `live()` is called once."""
+    """Owns the process and the connection it is given, from inside a running loop; `live()` is called once."""
 
     def __init__(self, settings: EngineSettings, process: EngineProcess, connection: Connection) -> None:
         self.connection = connection
@@ -53,6 +53,7 @@ class Life:
         self._oom_kills = oom_kills()
         self._ready_at: float | None = None
         self._checking: asyncio.Task[None] | None = None
+        process.adopt(self._on_line)
 
     @property
     def healthy_s(self) -> float:
@@ -74,7 +75,6 @@ class Life:
 
     async def live(self, on_ready: Callable[[], None]) -> None:
         """Start, serve, end. Returns when nothing of the engine is left; cancelling it ends the engine in order."""
-        await self._process.adopt(self._on_line)
         exited = asyncio.create_task(self._see_exit(), name="engine-exit")
         watch = stall = None
         try:

@@ -58,7 +58,7 @@ class EngineProcess:
         """The engine's exit status, negative for a signal, None while it runs."""
         return self._guard.returncode
 
-    async def adopt(self, on_line: Callable[[str], None]) -> None:
+    def adopt(self, on_line: Callable[[str], None]) -> None:
         """Read the log and wait for the end from the running event loop; every log line goes to `on_line` too."""
         import asyncio
 
@@ -108,6 +108,11 @@ class EngineProcess:
         """Let the guard end everything at once, as when the worker dies. Needs no event loop; does not wait."""
         assert self._guard.stdin is not None
         self._guard.stdin.close()
+
+    def wait_ended(self) -> None:
+        """Block until an abandoned engine is gone, where no event loop took it over."""
+        self._guard.wait(STOP_MARGIN_S)
+        os.close(self._log)
 
     def _on_log(self, loop: asyncio.AbstractEventLoop) -> None:
         try:

@@ -99,6 +99,9 @@ class Supervisor:
             if self.state is State.REFUSING:
                 await self._stopping.wait()
         finally:
+            if self._process is not None:  # spawned, and stopped before it was taken over
+                self._process.abandon()
+                self._process.wait_ended()
             if self.state is not State.GONE:
                 self._enter(State.STOPPED)
 
