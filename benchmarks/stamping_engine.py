@@ -8,22 +8,26 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import replace
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 
 from worker_vllm.engine.echo.__main__ import arguments
 from worker_vllm.engine.echo.app import EchoApp, Options
 from worker_vllm.engine.echo.control import Control
-from worker_vllm.engine.echo.generation import Delta, Generation, Runner
+from worker_vllm.engine.echo.generation import Delta, Generation
+from worker_vllm.engine.echo.runner import Runner
 from worker_vllm.engine.echo.server import EchoServer
 
 
 class StampingRunner(Runner):
     """Writes the time into every token."""
 
-    async def _steps(self, generation: Generation) -> AsyncIterator[list[Delta]]:
-        async for step in super()._steps(generation):
-            yield [replace(delta, text=f"@{time.monotonic():.6f} ") for delta in step]
+    async def run(self, generation: Generation) -> AsyncGenerator[list[Delta], None]:
+        """The deltas of each engine step, their texts replaced."""
+        async with aclosing(super().run(generation)) as steps:
+            async for step in steps:
+                text = f"@{time.monotonic():.6f} "
+                yield [delta._replace(text=text) for delta in step]
 
 
 class StampingApp(EchoApp):

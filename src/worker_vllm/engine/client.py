@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from types import SimpleNamespace
+from typing import cast
 
 import aiohttp
 
@@ -113,7 +114,7 @@ class HttpResponse:
 
     def chunks(self) -> AsyncIterator[bytes]:
         """The body as it arrives: each piece is everything that came since the last one was asked for."""
-        return _Pieces(self._answer.content)
+        return _Pieces(self._answer)
 
     async def read(self) -> bytes:
         """The whole body."""
@@ -128,24 +129,41 @@ class HttpResponse:
 
 
 class _Pieces:
-    """An iterator, not a generator: it holds nothing that would have to be closed when its reader stops early."""
+    """An iterator, not a generator: it holds nothing that would have to be closed when its reader stops early.
 
-    __slots__ = ("_content",)
+    The socket is read only while somebody waits for a piece: what comes meanwhile gathers in the kernel and is read
+    at once, where otherwise every event would wake this process.
+    """
 
-    def __init__(self, content: aiohttp.StreamReader) -> None:
-        self._content = content
+    __slots__ = ("_answer", "_content")
+
+    def __init__(self, answer: aiohttp.ClientResponse) -> None:
+        self._answer = answer
+        self._content = answer.content
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self
 
     async def __anext__(self) -> bytes:
+        self._set_reading(True)
         try:
             piece = await self._content.readany()
         except (aiohttp.ClientError, OSError) as broken:
             raise broke_off(broken) from broken
         if not piece:
             raise StopAsyncIteration
+        self._set_reading(False)
         return piece
+
+    def _set_reading(self, reading: bool) -> None:
+        connection = self._answer.connection  # None once the answer is whole: the connection rests or serves another
+        transport = cast("asyncio.ReadTransport | None", connection.transport if connection is not None else None)
+        if transport is None or transport.is_closing():
+            return
+        if reading:
+            transport.resume_reading()
+        else:
+            transport.pause_reading()
 
 
 async def _mark_reused(

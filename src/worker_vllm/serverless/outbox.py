@@ -20,6 +20,7 @@ from worker_vllm.serverless.turns import Turns
 
 MERGE_LIMIT_BYTES = 512 * 1024  # of SSE text per piece: the platform's limit is 1 MB and JSON escapes grow it
 POST_TIMEOUT_S = 60.0
+GATHER_TURNS = 3  # of the event loop: the job wakes and asks the socket, the socket is read, the job takes it over
 
 
 class StreamBroken(Exception):
@@ -129,26 +130,33 @@ class JobStream:
         turns = self._outbox.turns
         try:
             while await self._more():
+                rested = not self._may_read.is_set()
                 self._may_read.clear()
-                await turns.take(urgent=not self.values)
+                waited = await turns.take(urgent=not self.values)
                 try:
+                    if rested or waited:
+                        await self._gather()
                     await self._post_next()
                 finally:
                     turns.give_back()
-                self._may_read.set()
         finally:
             self._may_read.set()
 
-    async def _post_next(self) -> None:
+    async def _gather(self) -> None:
+        """Let the job read whatever the engine sent while nobody was reading."""
         self._may_read.set()
-        await asyncio.sleep(0)  # one turn of the loop: the job reads whatever the engine already sent
+        for _ in range(GATHER_TURNS):
+            await asyncio.sleep(0)
         self._may_read.clear()
+
+    async def _post_next(self) -> None:
         value = _value(_merged(self._waiting))
         await self._outbox.post_piece(self._job_id, value)
         self.values.append(value)
 
     async def _more(self) -> bool:
         while not self._waiting and not self._complete:
+            self._may_read.set()
             self._arrived.clear()
             await self._arrived.wait()
         return bool(self._waiting)

@@ -67,11 +67,12 @@ class Turns:
         self._queue: deque[asyncio.Future[None]] = deque()
         self._timer: asyncio.TimerHandle | None = None
 
-    async def take(self, *, urgent: bool) -> None:
-        """Wait for a turn. An urgent piece, a stream's first, waits for nothing; each turn must be given back."""
+    async def take(self, *, urgent: bool) -> bool:
+        """Wait for a turn, which must be given back; whether there was a wait. A stream's first piece is urgent and
+        waits for nothing."""
         if urgent or not (self._queue or not self._free()):
             self._grant()
-            return
+            return False
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._queue.append(turn)
         self._arm()
@@ -81,6 +82,7 @@ class Turns:
             if turn.done() and not turn.cancelled():
                 self.give_back()
             raise
+        return True
 
     def give_back(self) -> None:
         """A POST has ended."""
