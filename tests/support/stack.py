@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from support.processes import Process, running
 from worker_vllm.engine.command import MAX_STOP_STRINGS
@@ -60,7 +61,7 @@ def echo_process(*arguments: str, model: str = "echo") -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def serve_echo(arguments: Sequence[str] = (), **options: object) -> Iterator[Stack]:
+def serve_echo(arguments: Sequence[str] = (), **options: Any) -> Iterator[Stack]:
     """Gateway and workers over an echo engine."""
-    with echo_process(*arguments) as engine_url, serve(engine_url, "echo", **options) as up:  # type: ignore[arg-type]
+    with echo_process(*arguments) as engine_url, serve(engine_url, "echo", **options) as up:
         yield up
