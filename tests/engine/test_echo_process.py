@@ -11,6 +11,8 @@ import pytest
 from support.http import Http
 from support.processes import running
 
+pytestmark = pytest.mark.timeout(30)  # each starts a process
+
 COMMAND = [sys.executable, "-m", "worker_vllm.engine.echo"]
 
 
