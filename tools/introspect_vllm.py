@@ -7,6 +7,7 @@ kind is found by feeding its type function probes, so that a renamed internal ty
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import enum
 import importlib
@@ -32,19 +33,9 @@ KNOWN_VALUES: Mapping[str, tuple[str, str]] = {
 }
 FAILED = object()
 # One value of each kind of JSON that a config object's field may take or not.
-PROBES: Mapping[str, Any] = {
-    "n": None,
-    "b": True,
-    "i": 1,
-    "z": 0,
-    "m": -1,
-    "f": 1.5,
-    "t": "a b",
-    "d": "7",
-    "w": "true",
-    "a": [],
-    "o": {},
-}
+PROBES: Mapping[str, Any] = dict(
+    zip("nbizmftdwao", (None, True, 1, 0, -1, 1.5, "a b", "7", "true", [], {}), strict=True)
+)
 
 
 def vllm_parser() -> argparse.ArgumentParser:
@@ -98,8 +89,6 @@ def kind_of(parse: Callable[[str], Any] | None) -> dict[str, Any]:
         return {"kind": "size", **({"auto": True} if probe(parse, "auto") == -1 else {}), **traits}
     if probe(parse, "x") is FAILED and probe(parse, "7") == 7:
         return {"kind": "float" if probe(parse, "0.5") == 0.5 else "int", **traits}
-    if isinstance(probe(parse, "0,1"), list):
-        return {"kind": "text", **traits}
     return {"kind": "text", **traits}
 
 
@@ -129,13 +118,10 @@ def field_parser(config: type, name: str) -> Callable[[str], Any] | None:
     hint = get_type_hints(config, include_extras=True)[name]
     known = getattr(config, "__pydantic_fields__", {}).get(name)
     marked = Annotated[(hint, *known.metadata)] if known is not None and known.metadata else hint
-    try:
-        return pydantic.TypeAdapter(marked, config={"arbitrary_types_allowed": True}).validate_json
-    except Exception:
-        try:
-            return pydantic.TypeAdapter(marked).validate_json
-        except Exception:
-            return None
+    for config_of_adapter in ({"arbitrary_types_allowed": True}, None):  # pydantic's own classes bring their own
+        with contextlib.suppress(Exception):
+            return pydantic.TypeAdapter(marked, config=config_of_adapter).validate_json
+    return None
 
 
 def taken(parsers: Iterable[Callable[[str], Any]], value: Any) -> bool:
