@@ -94,12 +94,17 @@ def _lines(what: str, draft: Draft, told: dict[str, Any]) -> list[str]:
     if what == "show":
         width = max(len(row["name"]) for row in told["settings"])
         for row in told["settings"]:
-            value = row["value"] if isinstance(row["value"], str) else json.dumps(row["value"], ensure_ascii=False)
-            lines.append(f"{row['name']:<{width}}  {value}  ({row['source']})")
+            lines.append(f"{row['name']:<{width}}  {_words(row['value'])}  ({row['source']})")
         variables = " ".join(f"{name}={shlex.quote(text)}" for name, text in told["engine_environment"].items())
         lines += ["", f"mode: {told['mode']}", f"engine: {variables} {shlex.join(told['engine_command'])}", ""]
     lines += [f"warning: {warning}" for warning in draft.warnings]
     return [*lines, *map(str, draft.problems)] or ["ok"]
+
+
+def _words(value: object) -> str:
+    if value is None or value == "":
+        return "not set"
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _tell(args: argparse.Namespace, told: dict[str, Any], lines: list[str]) -> int:
