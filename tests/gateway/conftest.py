@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
+import uvloop
 from gateway.player import Player
 from support.http import Http
 
@@ -16,6 +17,12 @@ from worker_vllm.gateway.options import GatewayOptions
 from worker_vllm.gateway.server import GatewayServer, listen
 
 Open = Callable[..., Awaitable[Http]]
+
+
+def pytest_asyncio_loop_factories(item: pytest.Item) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """HTTP is tested on both loops: the commands run on uvloop, whose transports are pickier; the rest on one."""
+    loops = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
+    return loops if item.path.name == "test_connection.py" else {"uvloop": uvloop.new_event_loop}
 
 
 @pytest.fixture

@@ -82,6 +82,17 @@ CLEAN: list[tuple[str, bytes, bytes]] = [
         b"POST /a HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\nx",
         b"HTTP/1.1 100 Continue\r\n\r\n" + said(b"/a x"),
     ),
+    (
+        "an offer of HTTP/2",
+        b"GET /a HTTP/1.1\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AA\r\n\r\n",
+        said(b"/a "),
+    ),
+    (
+        "an offer of HTTP/2 with a body, and the next request",
+        b"POST /a HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: h2c\r\nContent-Length: 1\r\n\r\nx"
+        b"GET /b HTTP/1.1\r\n\r\n",
+        said(b"/a x") + said(b"/b "),
+    ),
     ("a HEAD", b"HEAD /a HTTP/1.1\r\n\r\n", OK % (3, b"")),
     (
         "a stream",
@@ -116,6 +127,11 @@ CLOSING: list[tuple[str, bytes, bytes]] = [
         b"GET /stream HTTP/1.0\r\n\r\n",
         b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncache-control: no-cache\r\n"
         b"connection: close\r\n\r\none",
+    ),
+    (
+        "an offer of HTTP/2 with a body of no length",
+        b"POST /a HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: h2c\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\nconnection: close\r\n\r\n",
     ),
     ("no HTTP", b"hello\r\n\r\n", b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"),
     ("an error of ours", b"GET /boom HTTP/1.1\r\n\r\n", b""),

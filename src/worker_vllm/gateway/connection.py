@@ -42,6 +42,7 @@ class Connection(asyncio.Protocol):
         self._task: asyncio.Task[None] | None = None
         self._busy = False
         self._keep_alive = True
+        self._paused = False
         self._begin()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -60,12 +61,16 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Called by the event loop."""
+        if self._declined:
+            self._read_declined(data)
+            return
         self._head_size += len(data)
         try:
             self._parser.feed_data(data)
-        except (httptools.HttpParserError, httptools.HttpParserUpgrade, OverflowError):
-            self.write(BAD_REQUEST)
-            self._close()
+        except httptools.HttpParserUpgrade as offer:
+            self._read_declined(data[offer.args[0] :])
+        except httptools.HttpParserError:
+            self._refuse()
         if self._head_size > LARGEST_HEAD and not self._head_complete:
             self.abort()
 
@@ -137,18 +142,42 @@ class Connection(asyncio.Protocol):
             self._body.clear()
 
     def on_message_complete(self) -> None:
-        """Called by the parser."""
+        """Called by the parser; before the body, where another protocol is offered."""
+        self._declined = self._parser.should_upgrade()
+        if not self._declined:
+            self._accept()
+
+    def _read_declined(self, data: bytes) -> None:
+        """Java's and .NET's clients offer HTTP/2 with a request; answering it in HTTP/1.1 declines the offer.
+
+        The parser takes the body for the other protocol's, so it is cut off by its length here.
+        """
+        length = self._headers.get(b"content-length", b"0")
+        if b"transfer-encoding" in self._headers or not length.isdigit():
+            self._refuse()
+            return
+        missing = int(length) - self._body_size
+        if missing:
+            self.on_body(data[:missing])
+        if len(data) >= missing:
+            self._declined = False
+            self._accept()
+            self._parser = httptools.HttpRequestParser(self)
+            if rest := data[missing:]:
+                self.data_received(rest)
+
+    def _accept(self) -> None:
         parser = self._parser
         request = Request(self, self._target, parser.get_method().decode("latin-1"), self._headers)
         body = b"".join(self._body) if self._body_size <= self._largest_body else None
         request.receive(body, chunked=parser.get_http_version() != "1.0")
         self._waiting.append((request, parser.should_keep_alive()))
         self._begin()
-        if self._busy:
-            if self._transport is not None:
-                self._transport.pause_reading()
-        else:
+        if not self._busy:
             self._serve_next()
+        elif not self._paused and self._transport is not None:
+            self._paused = True
+            self._transport.pause_reading()
 
     def _begin(self) -> None:
         self._target = b""
@@ -157,6 +186,7 @@ class Connection(asyncio.Protocol):
         self._body_size = 0
         self._head_size = 0
         self._head_complete = False
+        self._declined = False
 
     def _serve_next(self) -> None:
         if self._busy or not self._waiting or self.closed:
@@ -171,7 +201,8 @@ class Connection(asyncio.Protocol):
             return
         if answering is not None:
             self._task = asyncio.get_running_loop().create_task(self._answer(request, answering))
-        if not self._waiting and self._transport is not None:
+        if self._paused and not self._waiting and self._transport is not None and not self._transport.is_closing():
+            self._paused = False
             self._transport.resume_reading()
 
     async def _answer(self, request: Request, answering: Coroutine[Any, Any, None]) -> None:
@@ -183,6 +214,10 @@ class Connection(asyncio.Protocol):
     def _fail(self, request: Request, error: Exception) -> None:
         logger.error("%s %s: an error in the gateway itself", request.method, request.path, exc_info=error)
         self.abort()
+
+    def _refuse(self) -> None:
+        self.write(BAD_REQUEST)
+        self._close()
 
     def _close(self) -> None:
         if self._transport is not None:
