@@ -150,3 +150,12 @@ def test_settings_that_cannot_work_end_the_run_with_the_reason(place: Path) -> N
     assert re.search(r'MAX_MODEL_LEN="8k tokens": expected ', process.output())
     assert "starting another" not in process.output()
     assert left_of(place) == []
+
+
+async def test_a_worker_that_asks_to_be_replaced_is_replaced_as_often_as_it_likes(place: Path) -> None:
+    """RECYCLE_AFTER_JOBS; only deaths count against the budget of three restarts."""
+    with running(ECHO, {"TMPDIR": str(place), "RECYCLE_AFTER_JOBS": "1"}) as process:
+        base = url(process)
+        for _ in range(5):
+            assert await answer(base) == "Hello, parrot!"
+        await asyncio.to_thread(process.line, "worker-1-5 ended with status 0; starting another")

@@ -46,6 +46,11 @@ class Fleet:
         """A worker was started and will come; until then it counts as initializing."""
         self._workers.setdefault(worker_id, Worker(worker_id))
 
+    def is_retired(self, worker_id: str) -> bool:
+        """Whether this worker asked to be replaced."""
+        worker = self._workers.get(worker_id)
+        return worker is not None and worker.retired
+
     def forget(self, worker_id: str) -> None:
         """This worker is gone for good."""
         self._workers.pop(worker_id, None)

@@ -103,8 +103,10 @@ class LocalRun:
         if line.alarming or self._plan.verbose:
             self._screen.say(f"{worker_id}: {line.message}")
 
-    def _ended(self, worker_id: str) -> None:
+    def _ended(self, worker_id: str) -> bool:
+        retired = self._endpoint.state.fleet.is_retired(worker_id)
         self._endpoint.lose(worker_id)
+        return retired
 
     def _restarting(self, worker_id: str, code: int) -> None:
         self._screen.say(f"{worker_id} ended with status {code}; starting another")

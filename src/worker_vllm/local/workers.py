@@ -16,6 +16,7 @@ from worker_vllm.errors import EngineUnavailable
 LONGEST_LINE = 1 << 20
 STOP_WAIT_S = 20.0
 RESTART_PAUSE_S = 1.0
+LAST_WORDS_S = 1.0  # its log ends when all of its processes have
 RESTARTS = 3
 RESTART_WINDOW_S = 600.0
 EXIT_CONFIGURATION = 78
@@ -42,7 +43,7 @@ class Hooks:
 
     started: Callable[[str], None]
     line: Callable[[str, str], None]
-    ended: Callable[[str], None]
+    ended: Callable[[str], bool]  # whether it had asked to be replaced
     restarting: Callable[[str, int], None]
 
 
@@ -65,9 +66,11 @@ class WorkerSlot:
             launch += 1
             worker_id = f"worker-{self._number}" if launch == 1 else f"worker-{self._number}-{launch}"
             code = await self._run_once(worker_id)
+            retired = self._hooks.ended(worker_id)
             if self._stopping.is_set():
                 return
-            self._spend_restart(worker_id, code)
+            if not retired:
+                self._spend_restart(worker_id, code)
             self._hooks.restarting(worker_id, code)
             await asyncio.sleep(RESTART_PAUSE_S)
 
@@ -114,10 +117,12 @@ class WorkerSlot:
         self._hooks.started(worker_id)
         reader = asyncio.create_task(self._read(worker_id, process))
         try:
-            return await process.wait()
+            code = await process.wait()
+            _kill_group(process.pid)
+            await asyncio.wait((reader,), timeout=LAST_WORDS_S)
+            return code
         finally:
             _kill_group(process.pid)
-            self._hooks.ended(worker_id)
             reader.cancel()
 
     async def _read(self, worker_id: str, process: asyncio.subprocess.Process) -> None:
