@@ -50,7 +50,7 @@ class PublicApi:
         job_id = f"sync-{self._new_id()}-u1"
         endpoint.perform(endpoint.state.store.submit(job_id, submission, endpoint.clock()))
         job = endpoint.state.store.get(job_id)
-        await self._until(request, endpoint, (job, lambda: job.terminal), wait_s)
+        await self._until(request, endpoint, job, lambda: job.terminal, wait_s)
         self._answer(request, job.to_client())
 
     def status(self, request: Request, endpoint: LiveEndpoint, job_id: str) -> None:
@@ -65,7 +65,7 @@ class PublicApi:
         """The status object, held until the job has ended."""
         job = endpoint.state.store.get(job_id)
         wait_s = self._wait_s(request.query().get("wait"), self._options.waits.runsync_s)
-        await self._until(request, endpoint, (job, lambda: job.terminal), wait_s)
+        await self._until(request, endpoint, job, lambda: job.terminal, wait_s)
         self._answer(request, job.to_client())
 
     async def stream(self, request: Request, endpoint: LiveEndpoint, job_id: str) -> None:
@@ -73,7 +73,7 @@ class PublicApi:
         store = endpoint.state.store
         job = store.get(job_id)
         wait_s = self._wait_s(request.query().get("wait"), self._options.waits.stream_s)
-        await self._until(request, endpoint, (job, lambda: bool(job.pieces) or job.terminal), wait_s)
+        await self._until(request, endpoint, job, lambda: bool(job.pieces) or job.terminal, wait_s)
         pieces = [{"output": output} for output in store.read_pieces(job)]
         self._answer(request, {"status": job.status.value, "stream": pieces})
 
@@ -111,9 +111,8 @@ class PublicApi:
         return min(max(int(text) / 1000, 1.0), self._options.waits.longest_s)
 
     async def _until(
-        self, request: Request, endpoint: LiveEndpoint, wanted: tuple[Job, Callable[[], bool]], wait_s: float
+        self, request: Request, endpoint: LiveEndpoint, job: Job, reached: Callable[[], bool], wait_s: float
     ) -> None:
-        job, reached = wanted
         store = endpoint.state.store
         with Hold(request, endpoint.signals, job.id, wait_s) as hold:
             await hold.until(lambda: reached() or endpoint.closing or store.find(job.id) is not job)
