@@ -8,16 +8,23 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from conformance.pair import SDK_PYTHON
+from support.attached import gateway_process, worker_environment
 from support.http import Http
+from support.processes import running
 from support.stack import Stack, serve_echo
 
 from benchmarks.cpu import cpu_s, worker_pid
-from benchmarks.measure import Call, Figures, at_once, figures, table, timed, write
+from benchmarks.measure import Call, Figures, at_once, figures, in_turn, table, timed, write
 
+SDK_WORKER = Path(__file__).resolve().parents[1] / "tests" / "conformance" / "sdk_worker.py"
 ASK = {"prompt": "x", "max_tokens": 1}
 JOBS: dict[str, dict[str, Any]] = {
     "native job": {"input": {"prompt": "x", "sampling_params": {"max_tokens": 1}}},
@@ -31,6 +38,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--count", type=int, default=500, help="calls in turn")
     parser.add_argument("--clients", type=int, default=50)
     parser.add_argument("--rival", help="an endpoint (http://host:port/v2/ID) of another worker over an echo engine")
+    parser.add_argument("--sdk", action="store_true", help="measure a job that does nothing on the official SDK too")
     parser.add_argument("--json", type=Path, help="write the figures there too")
     return parser.parse_args()
 
@@ -40,6 +48,9 @@ def main() -> None:
     given = arguments()
     with serve_echo() as stack:
         rows = asyncio.run(measure(stack, given))
+        if given.sdk:
+            with sdk_endpoint() as url:
+                rows += asyncio.run(measure_sdk(url, given))
         pids = {"gateway": stack.process.pid, "worker": worker_pid(stack.process.pid)}
         spent = asyncio.run(cpu_per_job(stack, pids, given))
     print(table(rows))
@@ -67,6 +78,27 @@ async def measure(stack: Stack, given: argparse.Namespace) -> list[Figures]:
             rows += await _in_turn("rival's openai job", ask, call, given.count)
             rows.append(await at_once(f"rival, {given.clients} at once", call, given.clients, per_client))
     return rows
+
+
+@contextmanager
+def sdk_endpoint() -> Iterator[str]:
+    """A worker on the official SDK, in its own environment, without an engine: the endpoint's address."""
+    with gateway_process() as url, tempfile.TemporaryDirectory() as home:
+        quiet = dict.fromkeys(("RUNPOD_SKIP_AUTO_SYSTEM_CHECKS", "RUNPOD_SKIP_GPU_CHECK"), "true")
+        environment = {**worker_environment(url, "sdk"), **quiet, "RUNPOD_LOG_LEVEL": "INFO", "HOME": home}
+        with running([str(SDK_PYTHON), str(SDK_WORKER)], environment):
+            yield url
+
+
+async def measure_sdk(url: str, given: argparse.Namespace) -> list[Figures]:
+    """A job without any work: all of its time is the SDK's and the gateway's."""
+    async with Http(url) as endpoint:
+        call = _call(endpoint, "/runsync", {"input": {"steps": [{"say": {}}]}})
+        await call()
+        return [
+            await in_turn("SDK's empty job, in turn", call, max(1, given.count // 5)),
+            await at_once(f"SDK's empty job, {given.clients} at once", call, given.clients, 2),
+        ]
 
 
 async def cpu_per_job(stack: Stack, pids: dict[str, int], given: argparse.Namespace) -> dict[str, float]:
