@@ -24,14 +24,7 @@ class Verdict:
 
 def of_failure(error: str) -> Verdict:
     """A failed job's answer: an OpenAI error object keeps its code as the status, any other text is a 500."""
-    try:
-        found = json.loads(error)
-    except ValueError:
-        found = None
-    status = _status_of(found)
-    if status is None:
-        return Verdict(500, dump({"error": error}))
-    return Verdict(status, dump({"error": found}))
+    return _of_openai_error(error) or Verdict(500, dump({"error": error}))
 
 
 def of_error_event(piece: Any) -> Verdict | None:
@@ -76,8 +69,18 @@ def of_expired_wait(job: Job, status: int) -> Verdict:
 
 
 def error_event(error: str) -> bytes:
-    """The last words of a stream that was already under way."""
-    return b"data: %s\n\ndata: [DONE]\n\n" % of_failure(error).body
+    """The last words of a stream that was already under way: always an OpenAI error object, which clients can show."""
+    failure = _of_openai_error(error) or _error(500, "InternalServerError", error)
+    return b"data: %s\n\ndata: [DONE]\n\n" % failure.body
+
+
+def _of_openai_error(text: str) -> Verdict | None:
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return None
+    status = _status_of(found)
+    return None if status is None else Verdict(status, dump({"error": found}))
 
 
 def _timeout(message: str) -> Verdict:
