@@ -69,7 +69,7 @@ def of_expired_wait(job: Job, status: int) -> Verdict:
 
 
 def error_event(error: str) -> bytes:
-    """The last words of a stream that was already under way: always an OpenAI error object, which clients can show."""
+    """The last words of a stream that was already under way: always an OpenAI error object; clients can show that."""
     failure = _of_openai_error(error) or _error(500, "InternalServerError", error)
     return b"data: %s\n\ndata: [DONE]\n\n" % failure.body
 
