@@ -50,13 +50,10 @@ class Worker:
             return
         except ToldError as told:
             error = told.error
-        except WorkerError as failure:
+        except Exception as failure:
             error = await self._explained(failure, parsed)
             if isinstance(parsed, RouteJob) and parsed.stream:
                 yield told_in_band(error, parsed, raw=self._settings.raw_openai_output)
-        except Exception as bug:
-            log.exception("a job failed for a reason that is our own")
-            raise WorkerError(f"internal error of the worker: {type(bug).__name__}: {bug}") from bug
         if not self._settings.inline_errors or not isinstance(parsed, RouteJob):
             raise error
         if not parsed.stream:
@@ -67,8 +64,11 @@ class Worker:
             return native_outputs(self._exchange, job)
         return self._routes.outputs(job)
 
-    async def _explained(self, error: WorkerError, job: NativeJob | RouteJob | None) -> WorkerError:
-        """A 404 for a model's name lists the right ones."""
+    async def _explained(self, error: Exception, job: NativeJob | RouteJob | None) -> WorkerError:
+        """What the caller is told: a 404 for a model's name lists the right ones, a fault of our own is a 500."""
+        if not isinstance(error, WorkerError):
+            log.error("a job failed for a reason that is our own", exc_info=error)
+            return WorkerError(f"internal error of the worker: {type(error).__name__}: {error}")
         if job is None or not isinstance(error, EngineAnswer) or error.status != 404:
             return error
         if isinstance(job, NativeJob):

@@ -6,11 +6,14 @@ import asyncio
 from typing import Any
 
 import pytest
-from support.core import core_on
+from support.core import Core, core_on
 from support.echo import echo_engine
 
 from worker_vllm.core.exchange import Patience
+from worker_vllm.engine.base import EngineRequest, EngineResponse
 from worker_vllm.jobs import sse
+from worker_vllm.settings.model import Settings
+from worker_vllm.worker import Worker
 
 CHAT = "/v1/chat/completions"
 ASK: dict[str, Any] = {"messages": [{"role": "user", "content": "hello"}]}
@@ -62,11 +65,11 @@ async def test_without_raw_output_the_error_is_an_entry() -> None:
     assert entries[-1]["error"]["message"] == said.failure["message"]
 
 
-async def test_a_native_stream_that_breaks_fails() -> None:
+async def test_a_native_stream_that_breaks_fails_after_all_it_has_said() -> None:
     async with echo_engine() as engine, core_on(engine.url) as core:
         await engine.script({"fail_after": 3})
         said = await core.run({"prompt": "hello", "stream": True})
-    assert [item["choices"][0]["tokens"] for item in said.items] == [["h"]]
+    assert [item["choices"][0]["tokens"] for item in said.items] == [["h"], ["e", "l"]]
     assert said.failure["code"] == 500
 
 
@@ -116,6 +119,21 @@ async def test_closing_a_job_aborts_it_in_the_engine(native: bool, stream: bool)
         await asyncio.wait([task])
         assert task.cancelled()
         assert (await engine.until(running=0))["running"] == 0
+
+
+class Faulty:
+    """An engine whose client has a fault of its own."""
+
+    async def request(self, request: EngineRequest) -> EngineResponse:
+        raise RuntimeError("a fault")
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_fault_of_our_own_is_told_as_one(stream: bool) -> None:
+    said = await Core(Worker(Faulty(), Settings())).openai(CHAT, {**ASK, "stream": stream})
+    assert said.failure["message"] == "internal error of the worker: RuntimeError: a fault"
+    assert said.failure["code"] == 500
+    assert said.text == (sse.event({"error": said.failure}) + sse.DONE if stream else b"")
 
 
 async def test_nothing_is_read_ahead_of_the_reader() -> None:

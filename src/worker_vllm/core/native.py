@@ -8,7 +8,7 @@ from typing import Any
 
 from worker_vllm.core.exchange import Exchange
 from worker_vllm.core.ranked import ranked_answer
-from worker_vllm.errors import EngineError
+from worker_vllm.errors import EngineError, WorkerError
 from worker_vllm.jobs import sse
 from worker_vllm.jobs.ask import json_ask
 from worker_vllm.jobs.items import ItemStream, whole_item
@@ -60,16 +60,22 @@ async def _streamed_items(exchange: Exchange, job: NativeJob, body: dict[str, An
     asked = {**body, "stream": True, "stream_options": CONTINUOUS_USAGE}
     async with exchange.open(json_ask(route.path, asked)) as response:
         relay, stream = EventRelay(route), ItemStream(job.sampling.n, job.batches, job.shown)
-        async for piece in response.chunks():
-            for item in _items(stream, relay.feed(piece)):
+        failure: WorkerError | None = None
+        try:
+            async for piece in response.chunks():
+                for item in _items(stream, relay.feed(piece)):
+                    yield item
+                if relay.failure is not None:
+                    raise relay.failure
+            for item in _items(stream, relay.finish()):
                 yield item
-            if relay.failure is not None:
-                raise relay.failure
-        for item in _items(stream, relay.finish()):
-            yield item
+        except WorkerError as error:
+            failure = error
     last = stream.finish()
     if last is not None:
         yield last
+    if failure is not None:
+        raise failure
 
 
 def _items(stream: ItemStream, run: bytes) -> Iterator[bytes]:
