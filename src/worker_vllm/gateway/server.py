@@ -61,7 +61,7 @@ class GatewayServer:
 
     async def serve(self) -> None:
         """Serve until `stop`."""
-        server = await asyncio.get_running_loop().create_server(self._connect, sock=self._listener)
+        server = await asyncio.get_running_loop().create_server(self._connect, sock=self._listener, backlog=BACKLOG)
         try:
             await self._stopped.wait()
         finally:
