@@ -15,10 +15,10 @@ def filled(admission: Admission) -> Admission:
 
 
 def test_a_first_take_never_exceeds_what_is_known() -> None:
-    """The operator's cap, the engine's slots, or 32 where neither says less."""
+    """The operator's cap, the engine's slots, or 64 where neither says less."""
     assert Admission(300, capacity=8).free == 8
     assert Admission(5, capacity=8).free == 5
-    assert Admission(300).free == 32
+    assert Admission(300).free == 64
 
 
 def test_an_engine_that_keeps_up_gets_more() -> None:
@@ -28,7 +28,7 @@ def test_an_engine_that_keeps_up_gets_more() -> None:
     for _ in range(5):
         admission.hear(IDLE)
         sizes.append(filled(admission).window)
-    assert sizes == [64, 128, 256, 300, 300]
+    assert sizes == [128, 256, 300, 300, 300]
     assert not admission.wants_report
 
 
@@ -37,13 +37,13 @@ def test_a_window_with_room_left_stays() -> None:
     admission = Admission(300)
     admission.held = 3
     admission.hear(IDLE)
-    assert admission.window == 32
+    assert admission.window == 64
 
 
 def test_jobs_that_wait_in_the_engine_are_not_hoarded() -> None:
     """Another worker could run them: what runs, and one in eight to follow."""
     admission = filled(Admission(300))
-    admission.hear(EngineLoad(running=16, waiting=16, kv_used=0.4))
+    admission.hear(EngineLoad(running=16, waiting=48, kv_used=0.4))
     assert (admission.window, admission.free) == (18, 0)
 
 
@@ -51,7 +51,7 @@ def test_full_memory_counts_as_waiting() -> None:
     """More jobs would only preempt each other."""
     admission = filled(Admission(300))
     admission.hear(EngineLoad(running=32, waiting=0, kv_used=0.99))
-    assert admission.window == 32 + 4
+    assert admission.window == 64 + 8
 
 
 def test_known_slots_bound_the_window() -> None:

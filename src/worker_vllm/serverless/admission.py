@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from worker_vllm.observe.load import EngineLoad
 
-FIRST_WINDOW = 32  # where the engine's capacity is not known
+FIRST_WINDOW = 64  # where the engine's capacity is not known; vLLM runs hundreds of sequences at once by default
 KV_FULL = 0.95
 SPARE_SHARE = 8  # one job in eight may wait inside the engine, so that it never idles for want of the next one
 

@@ -18,7 +18,7 @@ class Pace:
     """
 
     most_per_second: float = 3000.0
-    least_per_second: float = 600.0
+    least_per_second: float = 800.0
     burst: float = 32.0
     in_flight: int = 128
     late_s: float = 0.008
