@@ -36,6 +36,13 @@ def test_three_missed_pings_lose_a_worker_and_requeue_its_jobs(endpoint: Endpoin
     assert [(job.id, job.retries) for job in endpoint.take("v", 1, 5)] == [("j", 1)]
 
 
+def test_a_gateway_that_was_stopped_itself_blames_nobody(endpoint: Endpoint) -> None:
+    """Ctrl-Z and fg, a paused machine: who was silent then was not asked; the silence starts anew."""
+    assert endpoint.tick(60) == []
+    assert endpoint.next_deadline() == 63
+    assert endpoint.tick(63) == [WorkQueued(), JobChanged("j")]
+
+
 def test_any_request_is_a_sign_of_life(endpoint: Endpoint) -> None:
     """A worker that takes or reports lives, whatever became of its pings."""
     endpoint.take("w", 1, 3)

@@ -9,6 +9,7 @@ from worker_vllm.gateway.deadlines import Deadlines
 from worker_vllm.gateway.options import FleetPolicy
 
 FORGOTTEN_S = 86_400.0
+OVERSLEPT_S = 2.0
 
 
 @dataclass(slots=True)
@@ -105,7 +106,16 @@ class Fleet:
         return stops
 
     def lost(self, now: float) -> list[str]:
-        """Remove and return the workers whose silence is too long."""
+        """Remove and return the workers whose silence is too long.
+
+        Asked long after the first of them was due, this process was stopped itself: then everyone has a new chance.
+        """
+        due = self.deadlines.next()
+        if due is not None and now - due > OVERSLEPT_S:
+            for worker in self._workers.values():
+                if worker.heard is not None:
+                    worker.heard = now
+                    self._arm(worker)
         lost = self.deadlines.due(now)
         for worker_id in lost:
             del self._workers[worker_id]
