@@ -138,3 +138,32 @@ def test_each_versions_flags_are_its_own(version: str) -> None:
     for name in newer[:3]:
         with pytest.raises(ConfigurationError, match=f"a flag of vLLM {version}"):
             load({"VLLM_EXTRA_ARGS": f"{flag_table('0.33.0').flags[name].flag} 1"}, Facts(vllm=version))
+
+
+CONFIGS: list[dict[str, Any]] = [
+    {"architectures": "X"},
+    {"architectures": [1]},
+    {"text_config": 5},
+    {"text_config": None, "num_attention_heads": "x"},
+    {"rope_parameters": 5, "num_attention_heads": 0},
+    {"rope_scaling": "x"},
+]
+MANIFESTS: list[dict[str, Any]] = [
+    {},
+    {"models": None},
+    {"models": {}},
+    {"models": ["x"]},
+    {"models": [{"role": "model"}]},
+]
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+@pytest.mark.parametrize("manifest", MANIFESTS)
+def test_files_that_are_not_what_they_should_be_break_nothing(
+    config: dict[str, Any], manifest: dict[str, Any]
+) -> None:
+    """A model's config.json and an image's manifest are somebody else's writing; preflight tells what is wrong."""
+    facts = Facts(model_config=config, manifest=manifest, gpus=4)
+    with contextlib.suppress(ConfigurationError):
+        load({"MODEL_NAME": "org/m", "ROPE_SCALING": '{"type": {"a": 1}}', "ROPE_THETA": "7"}, facts)
+    assert load({"MODEL_NAME": "org/m"}, facts).engine.model == "org/m"

@@ -173,7 +173,8 @@ def _profiled_ray(draft: Draft) -> None:
 def _architecture(draft: Draft) -> None:
     """An architecture that this vLLM cannot serve is told before the start, with the nearest one that it can."""
     config = draft.facts.model_config or {}
-    named = config.get("architectures") or []
+    listed = config.get("architectures")
+    named = [name for name in listed if isinstance(name, str)] if isinstance(listed, list) else []
     if not named or config.get("auto_map") or any(name in draft.table.servable for name in named):
         return
     past = named[0] in draft.table.architectures.get("no longer supported", ())

@@ -34,9 +34,10 @@ def choose_model(draft: Draft) -> None:
 
 
 def baked_model(manifest: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
-    """The main model of an image's manifest."""
-    models = (manifest or {}).get("models", ())
-    return next((entry for entry in models if entry.get("role") == "model"), None)
+    """The main model of an image's manifest; None where it lists none that can be read, which preflight tells."""
+    models = (manifest or {}).get("models")
+    entries = [entry for entry in models if isinstance(entry, Mapping)] if isinstance(models, list) else []
+    return next((entry for entry in entries if entry.get("role") == "model" and entry.get("repo_id")), None)
 
 
 def choose_names(draft: Draft) -> None:

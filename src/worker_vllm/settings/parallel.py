@@ -6,11 +6,17 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 
+def text_part(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The part of a config.json that describes the language model: its text_config, or all of it."""
+    inner = config.get("text_config")
+    return inner if isinstance(inner, Mapping) and inner else config
+
+
 def attention_heads(config: Mapping[str, Any] | None) -> int | None:
     """The head count that tensor parallelism has to divide, from a config.json; None when it does not say."""
     if config is None:
         return None
-    text = config.get("text_config") or config
+    text = text_part(config)
     heads = text.get("num_attention_heads") or text.get("n_head") or text.get("n_heads")
     return heads if isinstance(heads, int) and heads > 0 else None
 

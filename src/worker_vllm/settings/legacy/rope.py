@@ -11,6 +11,7 @@ from typing import Any
 
 from worker_vllm.settings.catalog import catalog
 from worker_vllm.settings.draft import ENVIRONMENT, Draft
+from worker_vllm.settings.parallel import text_part
 
 OLD_TYPES = {"su": "longrope"}
 KEPT = ("partial_rotary_factor",)  # a trait of the model, not of the scaling
@@ -31,8 +32,10 @@ def translate(draft: Draft) -> None:
         return
     parameters = _complete(draft, scaling, theta, key)
     if parameters is not None:
-        nested = "text_config" in (draft.facts.model_config or {})
-        inner = {**overrides.get("text_config", {}), "rope_parameters": parameters}
+        config = draft.facts.model_config or {}
+        nested = text_part(config) is not config
+        said = overrides.get("text_config")
+        inner = {**(said if isinstance(said, dict) else {}), "rope_parameters": parameters}
         change = {"text_config": inner} if nested else {"rope_parameters": parameters}
         draft.set_flag("HF_OVERRIDES", {**overrides, **change}, ENVIRONMENT, key)
 
@@ -70,8 +73,9 @@ def _complete(
 
 def model_rope(config: Mapping[str, Any]) -> dict[str, Any]:
     """The RoPE parameters that a config.json holds, in the modern spelling."""
-    text = config.get("text_config", config)
-    found = dict(_renamed(text.get("rope_parameters") or text.get("rope_scaling") or {}))
+    text = text_part(config)
+    said = (text.get(name) for name in ("rope_parameters", "rope_scaling"))
+    found = _renamed(next((value for value in said if isinstance(value, Mapping) and value), {}))
     if "rope_theta" not in found and text.get("rope_theta") is not None:
         found["rope_theta"] = text["rope_theta"]
     if "partial_rotary_factor" not in found and text.get("partial_rotary_factor") is not None:
@@ -84,8 +88,9 @@ def _renamed(scaling: Mapping[str, Any]) -> dict[str, Any]:
     if "type" in renamed:
         renamed.setdefault("rope_type", renamed.pop("type"))
         renamed.pop("type", None)
-    if renamed.get("rope_type") in OLD_TYPES:
-        renamed["rope_type"] = OLD_TYPES[renamed["rope_type"]]
+    kind = renamed.get("rope_type")
+    if isinstance(kind, str):
+        renamed["rope_type"] = OLD_TYPES.get(kind, kind)
     return renamed
 
 
