@@ -14,6 +14,7 @@ from itertools import pairwise
 from typing import Any
 
 import uvloop
+from prometheus_client import REGISTRY
 
 from worker_vllm.engine.base import Engine, EngineRequest
 from worker_vllm.engine.beginning import Beginning
@@ -23,6 +24,7 @@ from worker_vllm.engine.supervisor import State, Supervisor
 from worker_vllm.errors import WorkerError
 from worker_vllm.observe.load import EngineLoad, parse_load
 from worker_vllm.serverless.admission import Admission
+from worker_vllm.serverless.gauges import publish
 from worker_vllm.serverless.loop import QueueLoop, Surroundings
 from worker_vllm.serverless.platform import HttpPlatform
 from worker_vllm.serverless.watchdog import Patience, Watchdog
@@ -66,6 +68,7 @@ async def serve_jobs(engine: Engine, settings: Settings, stop: asyncio.Event, fo
     worker = Worker(PatientEngine(engine, admission.refused, random.random), settings)
     around = Surroundings(admission, lambda: engine_load(engine))
     queue = QueueLoop(worker.handle, with_spool(settings.queue), platform, around)
+    publish(queue, REGISTRY)
     running = asyncio.create_task(queue.run(), name="queue")
     following = asyncio.create_task(follow(engine, queue, stop), name="engine-state")
     try:

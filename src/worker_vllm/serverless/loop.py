@@ -57,14 +57,12 @@ class QueueLoop:
         self._platform = platform
         self._random = around.random
         self._addresses = wire.Addresses.of(settings)
-        self._admission = around.admission or Admission(settings.max_concurrency)
-        self._intake = Intake(platform, self._addresses, self._admission, around.load)
+        self.admission = around.admission or Admission(settings.max_concurrency)
+        self._intake = Intake(platform, self._addresses, self.admission, around.load)
         self._stops = StopListener(platform, self._addresses, self._cancel)
-        self._outbox = Outbox(
-            platform, self._addresses, Turns(Pace(), asyncio.get_running_loop().time), around.random
-        )
+        self.outbox = Outbox(platform, self._addresses, Turns(Pace(), asyncio.get_running_loop().time), around.random)
         spool = Spool(Path(settings.spool_directory)) if settings.spool_directory else None
-        self._delivery = Delivery(platform, spool, around.random)
+        self.delivery = Delivery(platform, spool, around.random)
         self._working: dict[str, Execution] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}  # every job held here, until its result is delivered
         self._started = 0
@@ -82,7 +80,7 @@ class QueueLoop:
 
     def pause(self, paused: bool) -> None:
         """Take no job while paused; one that a poll already out brings is run all the same."""
-        self._admission.open = not paused
+        self.admission.open = not paused
         self._intake.room_changed()
 
     def recycle(self) -> None:
@@ -96,7 +94,7 @@ class QueueLoop:
         services = [
             asyncio.create_task(beat(self._platform, self._addresses, interval_s, lambda: self.held)),
             asyncio.create_task(self._stops.run(PollPace(self._random, EMPTY), lambda: bool(self._tasks))),
-            asyncio.create_task(self._delivery.deliver_left(self._addresses.done_url)),
+            asyncio.create_task(self.delivery.deliver_left(self._addresses.done_url)),
         ]
         crew = Crew(lambda: bool(self._tasks), self._full, self._start)
         taking = asyncio.create_task(self._intake.run(crew, PollPace(self._random)))
@@ -113,7 +111,7 @@ class QueueLoop:
 
     def _full(self) -> bool:
         """Whether too much waits to be delivered to take anything on."""
-        return self._delivery.held_bytes > MOST_UNDELIVERED_BYTES
+        return self.delivery.held_bytes > MOST_UNDELIVERED_BYTES
 
     def _start(self, job: wire.Job) -> None:
         job_id = job["id"]
@@ -123,9 +121,9 @@ class QueueLoop:
         if job_id in self._tasks:
             log.warning("job=%s was handed out twice, the first run goes on", job_id)
             return
-        execution = Execution(job, self._handler, self._outbox)
+        execution = Execution(job, self._handler, self.outbox)
         self._working[job_id] = execution
-        self._admission.held = len(self._working)
+        self.admission.held = len(self._working)
         task = asyncio.create_task(self._execute(execution), name=f"job {job_id}")
         self._tasks[job_id] = task
         task.add_done_callback(lambda task: self._ended(job_id, task))
@@ -142,14 +140,14 @@ class QueueLoop:
             self._free_slot(job_id)
             body = outcome.body(stop_pod=self._recycling and len(self._tasks) == 1)
             result = Result(job_id, self._addresses.done(job_id), body, wanted_until)
-            await self._delivery.deliver(result)
+            await self.delivery.deliver(result)
         except JobGone as gone:
             log.warning("job=%s is not known to the platform any more: %s", job_id, gone)
         except asyncio.CancelledError:
             if not self._closing:
-                self._delivery.forget(job_id)
+                self.delivery.forget(job_id)
             elif result is not None:
-                self._delivery.keep(result)
+                self.delivery.keep(result)
             raise
 
     def _ended(self, job_id: str, task: asyncio.Task[None]) -> None:
@@ -161,7 +159,7 @@ class QueueLoop:
 
     def _free_slot(self, job_id: str) -> None:
         self._working.pop(job_id, None)
-        self._admission.held = len(self._working)
+        self.admission.held = len(self._working)
         self._intake.room_changed()
 
     def _cancel(self, job_id: str) -> bool:
