@@ -202,7 +202,7 @@ def unlink(path: str) -> None:
 def mapped_shared_memory(pid: int) -> set[int]:
     """Inodes of the shared memory that a process maps; a semaphore's name in the map is not its name on disk."""
     try:
-        with open(f"/proc/{pid}/maps") as file:
+        with open(f"/proc/{pid}/maps", errors="replace") as file:
             return {int(line.split(maxsplit=5)[4]) for line in file if SHARED_MEMORY in line}
     except OSError:
         return set()
