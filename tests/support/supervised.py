@@ -29,6 +29,7 @@ TWO_PARTS = replace(
     arguments=("--tensor-parallel-size", "2"),
     environment={"HF_HUB_OFFLINE": "1", "VLLM_CPU_OMP_THREADS_BIND": "0|1"},
 )
+ENGINE_LOG = logging.getLogger("worker_vllm.engine.life")
 OURS = ("psm_", "sem.mp-")
 
 
@@ -61,7 +62,8 @@ class Supervised:
         self.running = asyncio.create_task(supervisor.run())
         self.following = asyncio.create_task(self._follow())
         self.log = Lines()
-        logging.getLogger("worker_vllm.engine.life").addHandler(self.log)
+        ENGINE_LOG.addHandler(self.log)
+        ENGINE_LOG.setLevel(logging.INFO)  # the engine's lines tell its processes' ids
 
     async def _follow(self) -> None:
         while True:
@@ -112,4 +114,5 @@ async def supervised(
         await run.running
         run.following.cancel()
         await asyncio.wait([run.following])
-        logging.getLogger("worker_vllm.engine.life").removeHandler(run.log)
+        ENGINE_LOG.removeHandler(run.log)
+        ENGINE_LOG.setLevel(logging.NOTSET)
