@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import time
+from collections.abc import Callable
 
 import pytest
 from support.supervised import ECHO, Supervised, supervised
@@ -30,9 +31,11 @@ def get(path: str) -> EngineRequest:
     return EngineRequest("GET", path)
 
 
-def children() -> list[int]:
-    """The processes below this one."""
-    return descendants(os.getpid())
+@pytest.fixture
+def children() -> Callable[[], list[int]]:
+    """The processes below this one that the test itself has started."""
+    before = set(descendants(os.getpid()))
+    return lambda: [pid for pid in descendants(os.getpid()) if pid not in before]
 
 
 async def exit_now(run: Supervised) -> None:
@@ -59,7 +62,9 @@ async def test_it_serves_when_the_engine_is_ready_and_leaves_nothing() -> None:
     assert run.states == [State.READY, State.STOPPED]
 
 
-async def test_settings_that_cannot_work_leave_a_sentence_for_every_request() -> None:
+async def test_settings_that_cannot_work_leave_a_sentence_for_every_request(
+    children: Callable[[], list[int]],
+) -> None:
     """The worker stays up and answers at once; nothing is started again."""
     log = "vllm serve: error: argument --dtype: invalid choice: 'float99' (choose from 'auto', 'half')"
     async with supervised(environment={"ECHO_START_LOG": log, "ECHO_START_EXIT": "2"}) as run:
@@ -73,7 +78,7 @@ async def test_settings_that_cannot_work_leave_a_sentence_for_every_request() ->
         assert children() == []
 
 
-async def test_a_refusal_by_the_preflight_starts_nothing() -> None:
+async def test_a_refusal_by_the_preflight_starts_nothing(children: Callable[[], list[int]]) -> None:
     """What is known to fail is told without the engine."""
     refusal = Diagnosis("model not found", Scope.SETTINGS, "there is no model at /x; correct MODEL_NAME")
     supervisor = Supervisor(Beginning(ECHO, os.environ, refusal=refusal), HttpEngine)
@@ -87,7 +92,7 @@ async def test_a_refusal_by_the_preflight_starts_nothing() -> None:
     assert supervisor.state is State.STOPPED
 
 
-async def test_a_stop_at_any_moment_of_the_start_leaves_nothing() -> None:
+async def test_a_stop_at_any_moment_of_the_start_leaves_nothing(children: Callable[[], list[int]]) -> None:
     """Before the supervisor takes the process over, just after, and while it starts."""
     for turns in (0, 1, 2, 50):
         process = spawn(ECHO, os.environ)
@@ -174,7 +179,7 @@ async def test_an_engine_that_says_it_is_dead_is_ended() -> None:
         await (await run.post("/echo/health", b'{"status": 503}')).read()
         assert (await run.post("/v1/completions", failing)).status == 500
         assert await run.until(State.STARTING) is State.STARTING
-        assert "it reported that it is dead" in run.supervisor.diagnosis
+        assert "says that it is dead" in run.supervisor.diagnosis
 
 
 async def test_a_start_that_takes_too_long_is_given_up() -> None:
