@@ -135,7 +135,7 @@ class Life:
 
     async def _check(self) -> None:
         if not await self._healthy() and not self.over.is_set():
-            self.end("it reported that it is dead")
+            self.end("it no longer answers, or says that it is dead")
 
     async def _see_exit(self) -> None:
         await self._process.wait()

@@ -207,6 +207,7 @@ class Supervisor:
 
     async def _explain(self, life: Life, error: WorkerError) -> WorkerError:
         """The diagnosis, if the engine turns out to be dead; else the error as it was."""
+        life.doubt()
         try:
             async with asyncio.timeout(DEATH_NOTICE_S):
                 await life.over.wait()
