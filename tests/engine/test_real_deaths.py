@@ -30,13 +30,13 @@ async def ask(run: Supervised, **changes: object) -> Exception | None:
     try:
         response = await run.post("/v1/completions", json.dumps({**LONG, **changes}).encode())
         try:
-            async for _ in response.chunks():
-                pass
+            said = b"".join([chunk async for chunk in response.chunks()])
         finally:
             response.close()
     except (EngineError, EngineUnavailable) as error:
         return error
-    return None
+    # The server may have told some of its clients before it was ended itself.
+    return EngineUnavailable("told in the stream") if b'"error"' in said else None
 
 
 async def running(run: Supervised, count: int) -> None:
@@ -95,7 +95,7 @@ async def test_a_killed_process_is_the_end_of_all_and_the_next_job_succeeds(
         answer = json.loads(await (await run.post("/v1/completions", json.dumps(SHORT).encode())).read())
         assert answer["choices"][0]["text"] == "hello"
         assert State.READY in run.states
-    assert leftovers() == before
+    assert leftovers() <= before
 
 
 @pytest.mark.matrix
@@ -150,6 +150,6 @@ def test_a_killed_worker_leaves_nothing(parts: str) -> None:
         assert len(engine) >= 4
         worker.kill()
     deadline = time.monotonic() + 5
-    while any(Path(f"/proc/{pid}").exists() for pid in engine) or leftovers() != before:
+    while any(Path(f"/proc/{pid}").exists() for pid in engine) or not leftovers() <= before:
         assert time.monotonic() < deadline, leftovers()
         time.sleep(0.05)

@@ -45,7 +45,7 @@ async def test_a_mistake_is_answered_with_what_to_change(fault: Fault, tmp_path:
         assert time.monotonic() - asked < 1
         for part in fault.says:
             assert part in refusal.value.message
-        assert leftovers() == before
+        assert leftovers() <= before
 
 
 @pytest.mark.matrix

@@ -35,4 +35,4 @@ async def test_the_hub_may_be_down_and_the_token_expired() -> None:
     finally:
         await supervisor.stop()
         await running
-    assert leftovers() == before
+    assert leftovers() <= before

@@ -18,7 +18,9 @@ from engine.broken_models import PARROT
 from worker_vllm.engine.base import EngineRequest, EngineResponse
 from worker_vllm.engine.beginning import Beginning
 from worker_vllm.engine.client import HttpEngine
+from worker_vllm.engine.guard import made_since, mapped_shared_memory
 from worker_vllm.engine.supervisor import State, Supervisor
+from worker_vllm.engine.watch import command_line
 from worker_vllm.settings.model import EngineKind, EngineSettings
 
 ECHO = EngineSettings(kind=EngineKind.ECHO, model="parrot", served_names=("parrot",))
@@ -33,10 +35,16 @@ ENGINE_LOG = logging.getLogger("worker_vllm.engine.life")
 OURS = ("psm_", "sem.mp-")
 
 
-def leftovers() -> list[str]:
-    """What engines leave when nobody cleans up: shared memory, semaphores, socket directories."""
-    shared = [path for path in Path("/dev/shm").iterdir() if path.name.startswith(OURS)]
-    return sorted(map(str, [*shared, *Path(tempfile.gettempdir()).glob("worker-vllm-*")]))
+def leftovers() -> set[str]:
+    """What engines leave when nobody cleans up: shared memory that nobody maps, directories without a guard."""
+    pids = [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()]
+    mapped = set().union(*(mapped_shared_memory(pid) for pid in pids))
+    commands = b"".join(command_line(pid) for pid in pids)
+    shared = {
+        path for path, inode in made_since(0).items() if Path(path).name.startswith(OURS) and inode not in mapped
+    }
+    places = {str(path) for path in Path(tempfile.gettempdir()).glob("worker-vllm-*")}
+    return shared | {place for place in places if place.encode() not in commands}
 
 
 class Lines(logging.Handler):

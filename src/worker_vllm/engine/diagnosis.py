@@ -16,7 +16,7 @@ from worker_vllm.engine.rows import Diagnosis, Row, Scope, When
 # (EngineCore pid=12) ERROR 11-22 14:00:07 [core.py:1510] text
 PREFIX = re.compile(r"^(?:\([^)]*\) )?(?:(?:ERROR|WARNING|INFO|CRITICAL) [\d-]+ [\d:]+ \[[^\]]*\] ?)?")
 SOURCE = ("    ", '  File "')  # a traceback's lines of code quote messages before they are filled in
-EXCEPTION = re.compile(r"^[\w.]*(?:Error|Exception|Exit|Interrupt)\b.*")
+EXCEPTION = re.compile(r"^[\w.]+(?:Error|Exception|Exit|Interrupt)(?:: .*)?$")
 # What a process says about another one's failure: true, and never the cause.
 WRAPPERS = re.compile(r"Engine core initialization failed|WorkerProc initialization failed|EngineDeadError|See stack")
 QUOTED_CHARACTERS = 400
