@@ -37,6 +37,8 @@ def test_the_distribution_vllm_is_answered_for() -> None:
         ({}, ["--gpu_memory_utilization=0.5", "-O0"], ({}, [])),
         ({}, ["--kv-cache-memory-bytes", "1000", "--enforce-eager"], ({}, [])),
         ({}, ["--compilation-config", "{}"], ({"VLLM_CPU_KVCACHE_SPACE": "1"}, [])),
+        ({}, ["-pp", "2"], ({}, ["--gpu-memory-utilization", "0.2", "--enforce-eager"])),
+        ({"VLLM_CPU_KVCACHE_SPACE": "1"}, ["--pipeline-parallel-size=2"], ({}, [])),
     ],
 )
 def test_the_cpu_is_told_what_nobody_chose(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from dataclasses import replace
 
 import pytest
@@ -37,6 +38,7 @@ async def answer(run: Supervised, message: str) -> str:
 @pytest.mark.parametrize("settings", [REAL, TWO_PARTS, TWO_STAGES], ids=["one process", "tensor", "pipeline"])
 async def test_every_arrangement_gives_the_same_answers(settings: EngineSettings) -> None:
     """The embedded model's right answer is the message itself; all are asked at once."""
-    async with supervised(settings) as run:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("VLLM_")}
+    async with supervised(settings, only=environment) as run:
         assert await run.supervisor.settled() is State.READY, run.supervisor.diagnosis
         assert await asyncio.gather(*(answer(run, message) for message in MESSAGES)) == list(MESSAGES)
