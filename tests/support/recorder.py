@@ -20,9 +20,10 @@ WORKER_ROUTES = ("job-take", "job-take-batch", "job-stop", "job-stream", "job-do
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """One request of a worker: when it came, the operation, the job it is about, query, headers, body as JSON."""
+    """One request of a worker: when it came, from whom, the operation and its job, query, headers, body as JSON."""
 
     at: float
+    worker_id: str
     operation: str
     job_id: str
     query: dict[str, str]
@@ -69,7 +70,7 @@ class Recorder:
             job_id = unquote(parts[5]) if len(parts) > 5 else ""
             said = json.loads(body) if body else None
             at = time.monotonic()
-            self.said.append(Said(at, parts[3], job_id, dict(request.query), dict(request.headers), said))
+            self.said.append(Said(at, parts[4], parts[3], job_id, dict(request.query), dict(request.headers), said))
         if request.transport is not None:
             self._transports.add(request.transport)
         if statuses := self.refuse.get(parts[3]):
