@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from worker_vllm.serverless.exchange import NoAnswer, NotSent
-from worker_vllm.serverless.platform import HttpPlatform
+from worker_vllm.serverless.platform import HttpPlatform, Rest
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Type: application/json\r\n\r\n{}"
 
@@ -21,11 +21,12 @@ class ScriptedServer:
         self.url = ""
         self.script: list[list[bytes] | None] = []
         self.requests: list[bytes] = []
-        self.connections = 0
+        self.connections = self.open = 0
         self.writers: list[asyncio.StreamWriter] = []
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
+        self.open += 1
         self.writers.append(writer)
         try:
             while True:
@@ -44,6 +45,7 @@ class ScriptedServer:
         except asyncio.IncompleteReadError:
             return
         finally:
+            self.open -= 1
             writer.close()
 
 
@@ -146,11 +148,22 @@ async def test_a_poll_on_a_dead_connection_is_tried_on_a_new_one(server: Scripte
 
 async def test_a_connection_closed_while_resting_is_not_used(server: ScriptedServer) -> None:
     """The end waits unread in the kernel, as after a freeze: a POST notices before it writes."""
-    http = HttpPlatform("key", check_after_s=0.0)
+    http = HttpPlatform("key", Rest(check_after_s=0.0))
     await http.post(server.url, b"{}", 5)
     server.writers[0].get_extra_info("socket").shutdown(socket.SHUT_WR)
     assert (await http.post(server.url, b"{}", 5)).status == 200
     assert server.connections == 2
+    http.close()
+
+
+async def test_what_a_burst_needed_is_let_go(server: ScriptedServer) -> None:
+    """Connections that nobody used for a while are closed by whoever comes next."""
+    http = HttpPlatform("key", Rest(limit_s=0.05))
+    await asyncio.gather(*(http.get(server.url, 5) for _ in range(3)))
+    await asyncio.sleep(0.1)  # the rest is what is tested
+    await http.get(server.url, 5)
+    while server.open > 1:
+        await asyncio.sleep(0)
     http.close()
 
 

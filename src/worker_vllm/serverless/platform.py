@@ -8,6 +8,7 @@ import socket
 import ssl
 import time
 from collections import deque
+from dataclasses import dataclass
 from typing import Protocol
 from urllib.parse import SplitResult, urlsplit
 
@@ -15,8 +16,14 @@ from worker_vllm import __version__
 from worker_vllm.serverless.exchange import Answer, Connection, NoAnswer, NotSent
 
 CONNECT_TIMEOUT_S = 10.0
-IDLE_LIMIT_S = 4.0  # below the shortest keep-alive of common servers (uvicorn: 5 s)
-CHECK_AFTER_S = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """How long a connection may rest, and after how long it is looked at before it is used again."""
+
+    limit_s: float = 4.0  # below the shortest keep-alive of common servers (uvicorn: 5 s)
+    check_after_s: float = 0.5
 
 
 class Platform(Protocol):
@@ -30,13 +37,10 @@ class Platform(Protocol):
 
 
 class HttpPlatform:
-    """The platform over HTTP/1.1. `close()` ends every connection, also those in use.
+    """The platform over HTTP/1.1. `close()` ends every connection, also those in use."""
 
-    One that rested longer than `check_after_s` is looked at before it is used again.
-    """
-
-    def __init__(self, api_key: str, check_after_s: float = CHECK_AFTER_S) -> None:
-        self._check_after_s = check_after_s
+    def __init__(self, api_key: str, rest: Rest | None = None) -> None:
+        self._rest = rest or Rest()
         self._headers = (
             f"User-Agent: worker-vllm/{__version__}\r\nAccept: application/json\r\n"
             "Content-Type: application/json\r\n" + (f"Authorization: {_one_line(api_key)}\r\n" if api_key else "")
@@ -85,7 +89,10 @@ class HttpPlatform:
             self._all.discard(connection)
             raise
         if connection.reusable:
-            self._idle.setdefault((target.scheme, target.netloc), deque()).append((connection, _now()))
+            idle = self._idle.setdefault((target.scheme, target.netloc), deque())
+            idle.append((connection, now := _now()))
+            while now - idle[0][1] > self._rest.limit_s:  # what a burst needed and nobody has used since
+                self._drop(idle.popleft()[0])
         else:
             self._all.discard(connection)
         return answer
@@ -95,11 +102,15 @@ class HttpPlatform:
         while idle:
             connection, since = idle.pop()
             age_s = _now() - since
-            if age_s < IDLE_LIMIT_S and connection.reusable and (age_s < self._check_after_s or _is_open(connection)):
+            fresh = age_s < self._rest.limit_s and connection.reusable
+            if fresh and (age_s < self._rest.check_after_s or _is_open(connection)):
                 return connection
-            connection.close()
-            self._all.discard(connection)
+            self._drop(connection)
         return None
+
+    def _drop(self, connection: Connection) -> None:
+        connection.close()
+        self._all.discard(connection)
 
     async def _connect(self, target: SplitResult) -> Connection:
         tls = None
