@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import socket
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -21,6 +23,7 @@ SETTINGS = {
     "ENABLE_AUTO_TOOL_CHOICE": "1",
     "TOOL_CALL_PARSER": "hermes",
 }
+LISTEN_TIMEOUT_S = 10.0
 READY = "Application startup complete"
 
 
@@ -29,9 +32,20 @@ def real_engine_process(more: Mapping[str, str] | None = None) -> Iterator[str]:
     """Start vLLM on a fresh socket, with `more` settings, wait until it serves, stop it at the end; its address."""
     engine = load({**SETTINGS, **(more or {})}).engine
     with tempfile.TemporaryDirectory(prefix="engine-") as directory:
-        socket = str(Path(directory, "engine.sock"))
+        path = str(Path(directory, "engine.sock"))
         inherited = {k: v for k, v in os.environ.items() if k.startswith(("HF_", "VLLM_CPU_"))}
         environment = child_environment(engine, {"HF_HUB_OFFLINE": "1", **inherited}, directory)
-        with running(engine_argv(engine, socket), environment) as process:
+        with running(engine_argv(engine, path), environment) as process:
             process.line(READY, START_TIMEOUT_S)
-            yield f"unix:{socket}"
+            _await_listening(path)
+            yield f"unix:{path}"
+
+
+def _await_listening(path: str) -> None:
+    """The last line that the engine logs comes a moment before its socket listens, and nothing tells when it does."""
+    deadline = time.monotonic() + LISTEN_TIMEOUT_S
+    while True:
+        with socket.socket(socket.AF_UNIX) as probe:
+            if probe.connect_ex(path) == 0 or time.monotonic() > deadline:
+                return
+        time.sleep(0.02)
