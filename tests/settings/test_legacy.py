@@ -193,6 +193,16 @@ def test_who_wins_and_what_zero_means(env: dict[str, str], arguments: tuple[str,
     assert load(env).engine.arguments == arguments
 
 
+def test_the_old_block_size_is_left_to_vllm() -> None:
+    """Old forms send it untouched, and some backends do not start with it; the strongest layer still can say it."""
+    settings = load({"MODEL_NAME": "m", "BLOCK_SIZE": "16"})
+    assert settings.engine.arguments == ()
+    assert settings.warnings == (
+        "BLOCK_SIZE=16, the old default, is left to vLLM: not every attention backend can work with it",
+    )
+    assert load({"VLLM_EXTRA_ARGS": "--block-size 16"}).engine.arguments == ("--block-size", "16")
+
+
 def test_silent_statistics_keep_the_metrics() -> None:
     """vLLM's own flag takes both away, whichever way it is said; the operator's interval is left alone."""
     for env in ({"DISABLE_LOG_STATS": "1"}, {"VLLM_EXTRA_ARGS": "--disable-log-stats"}):

@@ -186,7 +186,7 @@ CASES: dict[str, Case] = {
     "TOKENIZER_REVISION": flag("TOKENIZER_REVISION", "v1", "--tokenizer-revision", "v1"),
     "CUSTOM_CHAT_TEMPLATE": flag("CUSTOM_CHAT_TEMPLATE", "{{ x }}", "--chat-template", "{{ x }}"),
     "GPU_MEMORY_UTILIZATION": flag("GPU_MEMORY_UTILIZATION", "0.95", "--gpu-memory-utilization", "0.95"),
-    "BLOCK_SIZE": flag("BLOCK_SIZE", "16", "--block-size", "16"),
+    "BLOCK_SIZE": flag("BLOCK_SIZE", "32", "--block-size", "32"),
     "SWAP_SPACE": gone(
         "SWAP_SPACE", "8", "vLLM recomputes instead of swapping; KV_OFFLOADING_SIZE is the nearest feature"
     ),
@@ -256,7 +256,6 @@ def test_the_documented_defaults_all_at_once_are_obeyed() -> None:
     """What the specification prints as defaults is a configuration like any other."""
     said = load(DEFAULTS | {"MODEL_NAME": "org/name"}).engine.arguments
     assert said == (
-        "--block-size", "16",
         "--no-enable-chunked-prefill",
         "--enable-log-requests",
         "--no-enable-lora",

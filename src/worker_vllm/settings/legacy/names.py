@@ -5,12 +5,15 @@ from __future__ import annotations
 from worker_vllm.settings.catalog import catalog
 from worker_vllm.settings.draft import ENVIRONMENT, Draft
 
+OLD_BLOCK_SIZE = 16
+
 
 def translate(draft: Draft) -> None:
     """Tokenizer mode, executor, tokenizer pool, structured outputs, chat template, task, attention backend."""
     _tokenizer_mode(draft)
     _executor(draft)
     _tokenizer_pool(draft)
+    _block_size(draft)
     _structured_outputs(draft)
     _task(draft)
     if template := draft.env.get("CUSTOM_CHAT_TEMPLATE"):
@@ -43,6 +46,15 @@ def _tokenizer_pool(draft: Draft) -> None:
     if size is not None and size > 1 and "RENDERER_NUM_WORKERS" not in draft.engine:
         draft.set_flag("RENDERER_NUM_WORKERS", size, ENVIRONMENT, "TOKENIZER_POOL_SIZE")
         draft.warn(f"TOKENIZER_POOL_SIZE={size} is read as RENDERER_NUM_WORKERS={size}")
+
+
+def _block_size(draft: Draft) -> None:
+    """16 is what old forms send untouched, and what some attention backends, CPU's for one, refuse to start with."""
+    size = draft.parsed(catalog()["BLOCK_SIZE"])
+    if size == OLD_BLOCK_SIZE:
+        draft.warn("BLOCK_SIZE=16, the old default, is left to vLLM: not every attention backend can work with it")
+    elif size is not None:
+        draft.set_flag("BLOCK_SIZE", size, ENVIRONMENT, "BLOCK_SIZE")
 
 
 def _structured_outputs(draft: Draft) -> None:

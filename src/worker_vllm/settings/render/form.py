@@ -113,7 +113,7 @@ def started(env: dict[str, str]) -> tuple[Any, ...]:
     """What an environment comes to, as far as it changes what the worker does."""
     draft: Draft = drafted(env, Facts(gpus=2))
     fields = {place: chosen.value for place, chosen in draft.fields.items()}
-    return draft.argv(), draft.environment, {**default_fields(), **fields}, draft.problems
+    return draft.argv(), draft.environment, {**default_fields(), **fields}, draft.problems, draft.warnings
 
 
 @cache
