@@ -37,7 +37,7 @@ def test_the_distribution_vllm_is_answered_for() -> None:
         ({}, ["--gpu_memory_utilization=0.5", "-O0"], ({}, [])),
         ({}, ["--kv-cache-memory-bytes", "1000", "--enforce-eager"], ({}, [])),
         ({}, ["--compilation-config", "{}"], ({"VLLM_CPU_KVCACHE_SPACE": "1"}, [])),
-        ({}, ["-pp", "2"], ({}, ["--gpu-memory-utilization", "0.2", "--enforce-eager"])),
+        ({}, ["-pp", "2"], ({"VLLM_CPU_KVCACHE_SPACE": "1"}, [])),
         ({"VLLM_CPU_KVCACHE_SPACE": "1"}, ["--pipeline-parallel-size=2"], ({}, [])),
     ],
 )
