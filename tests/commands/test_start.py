@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -91,3 +92,21 @@ def test_a_killed_worker_leaves_no_engine(gateway: str) -> None:
         while any(standing(pid) for pid in engine) or os.listdir(temporary):
             assert time.monotonic() < deadline, (engine, os.listdir(temporary))
             time.sleep(0.02)
+
+
+@pytest.mark.parametrize(("environment", "mode"), [({}, "local"), ({"PORT": "80"}, "http")])
+def test_a_mode_that_start_does_not_serve_is_refused_before_any_engine(
+    environment: dict[str, str], mode: str
+) -> None:
+    """Status 78 and one sentence that says what to do instead."""
+    done = subprocess.run(
+        [*PROGRAM, "start"],
+        env={"PATH": os.environ["PATH"], "MODEL_NAME": "/no/such/model", **environment},
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=20,
+    )
+    assert done.returncode == 78
+    assert f"asks for mode {mode}: run `worker-vllm local`" in done.stderr
+    assert "/no/such/model" not in done.stderr

@@ -22,6 +22,10 @@ from worker_vllm.surroundings import look
 log = logging.getLogger(__name__)
 
 EXIT_CONFIGURATION = 78
+UNSERVED = (
+    "start serves RunPod's queue, and this environment asks for mode {}: run `worker-vllm local` on a machine of "
+    "your own, or set RUNPOD_WEBHOOK_GET_JOB (the platform does) for a worker of a queue endpoint"
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,6 +43,9 @@ def run(args: argparse.Namespace) -> int:
     configure(settings.log_format, settings.log_level, environment, settings.secrets)
     for warning in settings.warnings:
         log.warning("%s", warning)
+    if settings.mode is not Mode.QUEUE:
+        print(UNSERVED.format(settings.mode), file=sys.stderr)
+        return EXIT_CONFIGURATION
     beginning = None if settings.engine.kind is EngineKind.ATTACH else begin(settings.engine, environment)
     return _serve(settings, beginning)
 
@@ -55,8 +62,6 @@ def _refuse(error: ConfigurationError, settings: Settings, environment: dict[str
 
 
 def _serve(settings: Settings, beginning: Beginning | None) -> int:
-    if settings.mode is not Mode.QUEUE:
-        raise SystemExit(f"mode {settings.mode} is not served by this command yet")
     from worker_vllm.queue_mode import serve_queue
 
     return serve_queue(settings, beginning)
