@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from typing import Any
 
-from worker_vllm.core.exchange import Exchange, Patience
+from worker_vllm.core.exchange import Exchange
 from worker_vllm.core.models import ServedModels
 from worker_vllm.core.native import native_outputs
 from worker_vllm.core.routed import RouteRunner
@@ -27,9 +27,9 @@ log = logging.getLogger(__name__)
 class Worker:
     """Runs jobs on an engine. Any number at a time; each one holds nothing but its own engine answer."""
 
-    def __init__(self, engine: Engine, settings: Settings, *, patience: Patience | None = None) -> None:
+    def __init__(self, engine: Engine, settings: Settings) -> None:
         self._settings = settings.jobs
-        self._exchange = Exchange(engine, patience or Patience())
+        self._exchange = Exchange(engine)
         self._models = ServedModels(self._exchange)
         self._routes = RouteRunner(self._exchange, self._models, settings.jobs)
 

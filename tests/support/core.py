@@ -9,14 +9,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from support.http import parse_events
-from worker_vllm.core.exchange import Patience
 from worker_vllm.engine.client import HttpEngine
 from worker_vllm.errors import WorkerError
 from worker_vllm.jobs.output import Output
 from worker_vllm.settings.model import JobSettings, Settings
 from worker_vllm.worker import Worker
-
-AT_ONCE = Patience(total_s=0)
 
 
 @dataclass
@@ -79,10 +76,10 @@ class Core:
 
 
 @contextlib.asynccontextmanager
-async def core_on(url: str, patience: Patience = AT_ONCE, **jobs: Any) -> AsyncIterator[Core]:
+async def core_on(url: str, **jobs: Any) -> AsyncIterator[Core]:
     """A worker core on the engine at `url`, with these job settings."""
     engine = HttpEngine(url)
     try:
-        yield Core(Worker(engine, Settings(jobs=JobSettings(**jobs)), patience=patience))
+        yield Core(Worker(engine, Settings(jobs=JobSettings(**jobs))))
     finally:
         await engine.aclose()

@@ -9,7 +9,6 @@ import pytest
 from support.core import Core, core_on
 from support.echo import echo_engine
 
-from worker_vllm.core.exchange import Patience
 from worker_vllm.engine.base import EngineRequest, EngineResponse
 from worker_vllm.jobs import sse
 from worker_vllm.settings.model import Settings
@@ -83,20 +82,6 @@ async def test_errors_inline_complete_the_job_with_the_error_as_its_body(stream:
     error = said.events[0]["error"] if stream else said.value["error"]
     assert error["code"] == 404
     assert native.failure["code"] == 400
-
-
-async def test_a_full_engine_is_asked_again() -> None:
-    """Two refusals, then the answer, with nothing of it shown in between."""
-    async with echo_engine() as engine, core_on(engine.url, Patience(1.0, 0.001, 0.01)) as core:
-        await engine.script({"status": 503, "message": "full"}, times=2)
-        said = await core.openai(CHAT, {**ASK, "stream": True})
-        assert len([r for r in await engine.requests() if r["path"] == CHAT]) == 3
-    assert said.error is None
-
-
-def test_patience_is_bounded_and_its_pauses_grow() -> None:
-    assert Patience(3.0, 0.5, 1.0, lambda: 1.0).pauses_s() == [0.5, 1.0, 1.0, 0.5]
-    assert Patience(0).pauses_s() == []
 
 
 @pytest.mark.parametrize("stream", [False, True])

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 from urllib.parse import quote
 
-from support.core import AT_ONCE, Core
+from support.core import Core
 
 from worker_vllm.engine.base import EngineRequest
 from worker_vllm.jobs.routes import DATA_ROUTES, LORA_ROUTES
@@ -107,7 +107,7 @@ def job(dice: random.Random) -> Any:
 async def test_hostile_jobs_reach_nothing_and_break_nothing() -> None:
     """Every request to the engine has an open path, spelled as the list spells it; every failure is the caller's."""
     dice, engine = random.Random(20260820), Recorder()
-    core = Core(Worker(engine, Settings(jobs=JobSettings()), patience=AT_ONCE))
+    core = Core(Worker(engine, Settings(jobs=JobSettings())))
     failed = 0
     for _ in range(JOBS):
         given = job(dice)
@@ -122,7 +122,7 @@ async def test_hostile_jobs_reach_nothing_and_break_nothing() -> None:
 
 async def test_every_closed_route_is_told_apart_from_a_missing_one() -> None:
     """A closed adapter route says what would open it; the rest list what is open."""
-    core = Core(Worker(Recorder(), Settings(), patience=AT_ONCE))
+    core = Core(Worker(Recorder(), Settings()))
     for path in CLOSED[:-1]:
         failure = (await core.openai(path, {})).failure
         assert failure["code"] == 404
@@ -133,7 +133,7 @@ async def test_every_closed_route_is_told_apart_from_a_missing_one() -> None:
 
 async def test_adapters_are_loaded_at_run_time_only_where_allowed() -> None:
     engine = Recorder()
-    core = Core(Worker(engine, Settings(jobs=JobSettings(allow_lora_updates=True)), patience=AT_ONCE))
+    core = Core(Worker(engine, Settings(jobs=JobSettings(allow_lora_updates=True))))
     said = await core.openai("/v1/load_lora_adapter", {"lora_name": "a", "lora_path": "b"})
     assert said.error is None
     assert [(request.path, request.body) for request in engine.asked] == [

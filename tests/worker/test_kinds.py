@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import AsyncIterator, Mapping
 
-from support.core import AT_ONCE, Core
+from support.core import Core
 
 from worker_vllm.engine.base import EngineRequest
 from worker_vllm.settings.model import Settings
@@ -37,7 +37,7 @@ class Answers:
 
 
 def core(engine: Answers) -> Core:
-    return Core(Worker(engine, Settings(), patience=AT_ONCE))
+    return Core(Worker(engine, Settings()))
 
 
 async def test_speech_comes_back_as_base64_with_its_content_type() -> None:
