@@ -80,6 +80,23 @@ async def test_ctrl_c_ends_everything(place: Path) -> None:
     await gone(place)
 
 
+async def test_ctrl_c_ends_everything_when_nobody_reads_any_more(place: Path) -> None:
+    """As after `worker-vllm local | head`: words that nobody hears must not keep it from stopping."""
+    environment = {"PATH": os.environ["PATH"], "TMPDIR": str(place)}
+    process = subprocess.Popen(ECHO, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment)
+    with process:
+        assert process.stdout is not None
+        while b"Ctrl-C" not in await asyncio.to_thread(process.stdout.readline):
+            assert process.poll() is None
+        process.stdout.close()
+        process.send_signal(signal.SIGINT)
+        try:
+            assert await asyncio.to_thread(process.wait, 20) == 0
+        finally:
+            process.kill()
+    await gone(place)
+
+
 async def test_the_snippets_work_as_pasted(place: Path) -> None:
     """The curl line here; the five lines of Python where the openai package is."""
     with running(ECHO, {"TMPDIR": str(place)}) as process:

@@ -67,9 +67,9 @@ class LocalRun:
             for slot in self._slots:
                 slot.kill()
             return
+        self._stop.set()
         self._screen.done()
         self._screen.say("stopping; once more to force")
-        self._stop.set()
 
     async def _announce(self) -> None:
         """Ask for the models as a client would: an engine that cannot start answers with the reason."""

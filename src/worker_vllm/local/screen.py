@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from typing import Protocol
@@ -31,11 +32,14 @@ class PlainScreen:
 
     def phase(self, text: str) -> None:
         """A line with the seconds since the start."""
-        print(f"{time.monotonic() - self._began:6.1f} s  {text}", flush=True)  # noqa: T201
+        self.say(f"{time.monotonic() - self._began:6.1f} s  {text}")
 
     def say(self, text: str) -> None:
-        """The line as it is."""
-        print(text, flush=True)  # noqa: T201
+        """The line as it is; once nobody reads any more, nothing."""
+        try:
+            print(text, flush=True)  # noqa: T201
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
     def done(self) -> None:
         """Nothing to take back."""
