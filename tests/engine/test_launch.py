@@ -29,6 +29,9 @@ def test_the_distribution_vllm_is_answered_for() -> None:
     assert done.stdout.split() == ["True"] * 5
 
 
+CHOSEN = {"VLLM_CPU_KVCACHE_SPACE": "1"}
+
+
 @pytest.mark.parametrize(
     ("environment", "arguments", "added"),
     [
@@ -39,6 +42,13 @@ def test_the_distribution_vllm_is_answered_for() -> None:
         ({}, ["--compilation-config", "{}"], ({"VLLM_CPU_KVCACHE_SPACE": "1"}, [])),
         ({}, ["-pp", "2"], ({"VLLM_CPU_KVCACHE_SPACE": "1"}, [])),
         ({"VLLM_CPU_KVCACHE_SPACE": "1"}, ["--pipeline-parallel-size=2"], ({}, [])),
+        (
+            CHOSEN,
+            ["-O0", "--enable-lora", "--lora-modules", "a=/a", "b=/b", "--seed", "1"],
+            ({}, ["--max-loras", "3"]),
+        ),
+        (CHOSEN, ["-O0", "--lora-modules", '{"name": "a", "path": "/a"}'], ({}, ["--max-loras", "2"])),
+        (CHOSEN, ["-O0", "--lora-modules", "a=/a", "--max-loras=1"], ({}, [])),
     ],
 )
 def test_the_cpu_is_told_what_nobody_chose(

@@ -21,13 +21,9 @@ THOUGHT = "Here is my thought process: two. Here is my response: three"
 
 @pytest.fixture(scope="module")
 def engine() -> Iterator[str]:
-    """vLLM with the adapter that answers in upper case, and a reasoning parser.
-
-    There is a slot more than adapters: on CPU, vLLM 0.32 gives a base request that shares its batch with an adapter's
-    the weights of the last slot (`lora/ops/torch_ops/lora_ops.py` indexes with -1), so that one must stay empty.
-    """
+    """vLLM with the adapter that answers in upper case, and a reasoning parser."""
     adapters = json.dumps([{"name": "upper", "path": str(UPPER)}])
-    settings = {"ENABLE_LORA": "1", "LORA_MODULES": adapters, "MAX_LORAS": "2", "REASONING_PARSER": "granite"}
+    settings = {"ENABLE_LORA": "1", "LORA_MODULES": adapters, "REASONING_PARSER": "granite"}
     with real_engine_process(settings) as url:
         yield url
 

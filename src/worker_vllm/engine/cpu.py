@@ -6,13 +6,15 @@ model for longer than a development session asks it questions.
 
 from __future__ import annotations
 
-from collections.abc import MutableMapping
+from collections.abc import MutableMapping, Sequence
+from itertools import takewhile
 
 from worker_vllm.engine.command import COMPILE_CHOICES, chosen
 
 KV_CACHE = "VLLM_CPU_KVCACHE_SPACE"
 KV_CACHE_GIB = "1"
 STAGES = ("--pipeline-parallel-size", "-pp")
+ADAPTERS = "--lora-modules"
 MEMORY_CHOICES = ("--kv-cache-memory-bytes", "--gpu-memory-utilization")
 
 
@@ -27,5 +29,18 @@ def add_defaults(environment: MutableMapping[str, str], arguments: list[str]) ->
     if not chosen(arguments, COMPILE_CHOICES) and not chosen(arguments, STAGES):
         arguments.append("--enforce-eager")
         added.append("--enforce-eager (ENFORCE_EAGER=0 compiles)")
+    # vLLM 0.32.0 on CPU gives a base request that shares its batch with an adapter's the weights of the last adapter
+    # slot (lora/ops/torch_ops/lora_ops.py indexes with -1): a slot that stays empty keeps the base model itself.
+    if (adapters := count_adapters(arguments)) and not chosen(arguments, ("--max-loras",)):
+        arguments += ["--max-loras", str(adapters + 1)]
+        added.append(f"--max-loras {adapters + 1} (one that stays empty)")
     if added:
         print(f"CPU engine, chosen because nothing else was: {', '.join(added)}", flush=True)  # noqa: T201 the child's log
+
+
+def count_adapters(arguments: Sequence[str]) -> int:
+    """How many adapters the command line names, one an item behind its flag."""
+    if ADAPTERS not in arguments:
+        return 0
+    items = arguments[arguments.index(ADAPTERS) + 1 :]
+    return len(list(takewhile(lambda item: not item.startswith("-"), items)))
