@@ -29,7 +29,7 @@ def _die_with_parent() -> None:
 
 
 class Process:
-    """A running process; everything it prints, both streams together, is kept.
+    """A running process; everything it prints, both streams together, is kept. Its standard input stays open, empty.
 
     Its methods block, so call those that wait through `asyncio.to_thread` when this process's own loop must run on.
     """
@@ -40,7 +40,7 @@ class Process:
         self._news = threading.Condition()
         self._process = subprocess.Popen(
             command,
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             env={**inherited, "PYTHONUNBUFFERED": "1", **(environment or {})},
@@ -100,6 +100,8 @@ class Process:
             self._process.wait(STOP_GRACE_S)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
+        assert self._process.stdin is not None
+        self._process.stdin.close()
         return self.exit_code()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -12,6 +13,7 @@ from pathlib import Path
 
 from support.processes import running
 from worker_vllm.engine.command import child_environment, engine_argv
+from worker_vllm.engine.process import GRACE_S, GUARD
 from worker_vllm.settings.load import load
 
 PARROT = Path(__file__).resolve().parents[2] / "models" / "parrot"
@@ -35,7 +37,8 @@ def real_engine_process(more: Mapping[str, str] | None = None) -> Iterator[str]:
         path = str(Path(directory, "engine.sock"))
         inherited = {k: v for k, v in os.environ.items() if k.startswith(("HF_", "VLLM_CPU_"))}
         environment = child_environment(engine, {"HF_HUB_OFFLINE": "1", **inherited}, directory)
-        with running(engine_argv(engine, path), environment) as process:
+        guarded = [sys.executable, "-I", "-S", str(GUARD), directory, str(GRACE_S), *engine_argv(engine, path)]
+        with running(guarded, environment) as process:
             process.line(READY, START_TIMEOUT_S)
             _await_listening(path)
             yield f"unix:{path}"
