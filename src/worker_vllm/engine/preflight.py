@@ -18,6 +18,7 @@ from typing import Any
 from worker_vllm.engine.caches import Caches, cache_key, choose_caches
 from worker_vllm.engine.fit import Fit, estimate
 from worker_vllm.engine.installed import engine_version
+from worker_vllm.engine.loaders import loader_note
 from worker_vllm.engine.nvml import Driver, driver
 from worker_vllm.engine.rows import Diagnosis, Scope
 from worker_vllm.errors import Problem
@@ -68,7 +69,7 @@ def preflight(settings: EngineSettings, environment: Mapping[str, str]) -> Prefl
         driver=machine,
         problems=(*found.problems, *fit.problems),
         host_problems=host_problems(machine, Path(environment.get("TMPDIR") or "/tmp")),
-        notes=(*found.notes, *fit.notes, caches.note),
+        notes=(*found.notes, *fit.notes, caches.note, *loader_note(settings.arguments)),
     )
 
 
