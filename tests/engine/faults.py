@@ -74,7 +74,7 @@ FAULTS = (
     Fault(
         "kv_too_small",
         "KV cache too small",
-        ("--kv-cache-memory-bytes", "50000000"),
+        ("--kv-cache-memory-bytes", "50000000", "--max-model-len", "131072"),  # said by the user, so not made smaller
         says=("MAX_MODEL_LEN",),
     ),
     Fault(

@@ -33,7 +33,7 @@ def settings_of(fault: Fault, directory: Path) -> EngineSettings:
     arguments = tuple(fill(argument, known) for argument in fault.arguments)
     return EngineSettings(
         model=fill(fault.model, known),
-        served_names=("parrot",),
+        served_names=("parrot",) if "{model}" in fault.model else ("parrot", fault.model),  # as the settings name it
         arguments=arguments,
         environment={"HF_HUB_OFFLINE": "1", **fault.environment},
     )

@@ -69,7 +69,7 @@ class Life:
             reason=self._reason,
             phase=self.timeline.phase,
             was_ready=self._ready_at is not None,
-            model=self._settings.served_names[0],
+            model=self._settings.served_names[-1],
             oom_killed=oom_kills() > self._oom_kills,
         )
 
