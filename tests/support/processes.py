@@ -29,18 +29,22 @@ def _die_with_parent() -> None:
 
 
 class Process:
-    """A running process; everything it prints, both streams together, is kept. Its standard input stays open, empty.
+    """A running process; everything it prints, both streams together, is kept.
+
+    With a `lifeline` its standard input stays open, and empty, as long as this process lives.
 
     Its methods block, so call those that wait through `asyncio.to_thread` when this process's own loop must run on.
     """
 
-    def __init__(self, command: Sequence[str], environment: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, command: Sequence[str], environment: Mapping[str, str] | None = None, *, lifeline: bool = False
+    ) -> None:
         inherited = {name: os.environ[name] for name in INHERITED if name in os.environ}
         self._lines: list[str] = []
         self._news = threading.Condition()
         self._process = subprocess.Popen(
             command,
-            stdin=subprocess.PIPE,
+            stdin=subprocess.PIPE if lifeline else subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             env={**inherited, "PYTHONUNBUFFERED": "1", **(environment or {})},
@@ -100,15 +104,17 @@ class Process:
             self._process.wait(STOP_GRACE_S)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
-        assert self._process.stdin is not None
-        self._process.stdin.close()
+        if self._process.stdin is not None:
+            self._process.stdin.close()
         return self.exit_code()
 
 
 @contextlib.contextmanager
-def running(command: Sequence[str], environment: Mapping[str, str] | None = None) -> Iterator[Process]:
+def running(
+    command: Sequence[str], environment: Mapping[str, str] | None = None, *, lifeline: bool = False
+) -> Iterator[Process]:
     """A process for the length of the block, with `environment` and little else."""
-    process = Process(command, environment)
+    process = Process(command, environment, lifeline=lifeline)
     try:
         yield process
     finally:

@@ -38,7 +38,7 @@ def real_engine_process(more: Mapping[str, str] | None = None) -> Iterator[str]:
         inherited = {k: v for k, v in os.environ.items() if k.startswith(("HF_", "VLLM_CPU_"))}
         environment = child_environment(engine, {"HF_HUB_OFFLINE": "1", **inherited}, directory)
         guarded = [sys.executable, "-I", "-S", str(GUARD), directory, str(GRACE_S), *engine_argv(engine, path)]
-        with running(guarded, environment) as process:
+        with running(guarded, environment, lifeline=True) as process:
             process.line(READY, START_TIMEOUT_S)
             _await_listening(path)
             yield f"unix:{path}"
