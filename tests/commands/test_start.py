@@ -91,7 +91,7 @@ def test_a_killed_worker_leaves_no_engine(gateway: str) -> None:
         deadline = time.monotonic() + 5
         while any(standing(pid) for pid in engine) or os.listdir(temporary):
             assert time.monotonic() < deadline, (engine, os.listdir(temporary))
-            time.sleep(0.02)
+            time.sleep(0.02)  # the end of a stranger's process has no event here
 
 
 @pytest.mark.parametrize(("environment", "mode"), [({}, "local"), ({"PORT": "80"}, "http")])

@@ -53,7 +53,7 @@ class Side:
             found = self.recorder.about(job_id)
             if sum(operation == "job-done" for operation, _ in found) >= results:
                 return found
-            time.sleep(0.02)
+            time.sleep(0.02)  # the recorder runs in threads of its own
         raise AssertionError(f"no result was posted: {self.recorder.about(job_id)}")
 
 
