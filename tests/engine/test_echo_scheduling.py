@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 from support.echo import EchoEngine, echo_engine
 
+from worker_vllm.engine.echo.scheduler import Scheduler
+
 COMPLETIONS = "/v1/completions"
 
 
@@ -78,3 +80,31 @@ async def test_all_streams_step_together() -> None:
             before = (await echo.http.get("/echo/state")).json["generated"]
         assert before % 8 == 0
         assert (await echo.http.get("/echo/state")).json["generated"] == 32
+
+
+class EarlyLoop(asyncio.SelectorEventLoop):
+    """An event loop whose timers fire a moment early, as uvloop's do, which count whole milliseconds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[float] = []
+
+    def call_at(self, when: float, *callback: Any, **context: Any) -> asyncio.TimerHandle:
+        """Fire early; note what was asked for."""
+        self.asked.append(when)
+        return super().call_at(when - 0.0009, *callback, **context)
+
+
+def test_a_timer_that_fires_early_makes_no_step_twice() -> None:
+    """Each step is due a whole step after the last one, whenever its timer fired."""
+    loop = EarlyLoop()
+    scheduler = Scheduler(step_s=0.002)
+
+    async def steps() -> None:
+        for _ in range(20):
+            await scheduler.next_step(0)
+
+    with asyncio.Runner(loop_factory=lambda: loop) as runner:
+        runner.run(steps())
+    steps_due = [round(when / scheduler.step_s) for when in loop.asked]
+    assert len(steps_due) == len(set(steps_due)) == 20

@@ -51,6 +51,7 @@ class Scheduler:
     finished: Counter[str] = field(default_factory=Counter)
     _line: deque[tuple[int, asyncio.Future[None]]] = field(default_factory=deque)
     _stepping: list[asyncio.Future[None]] = field(default_factory=list)
+    _step_at: float = 0.0
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
@@ -115,7 +116,9 @@ class Scheduler:
             return
         loop = asyncio.get_running_loop()
         if not self._stepping:
-            loop.call_at((loop.time() // self.step_s + 1) * self.step_s, self._step)
+            # A timer may fire a moment early; the step that it made must not be made again.
+            self._step_at = max(self._step_at, loop.time() // self.step_s * self.step_s) + self.step_s
+            loop.call_at(self._step_at, self._step)
         due: asyncio.Future[None] = loop.create_future()
         self._stepping.append(due)
         await due
