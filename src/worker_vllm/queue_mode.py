@@ -14,7 +14,7 @@ from itertools import pairwise
 from typing import Any
 
 import uvloop
-from prometheus_client import REGISTRY
+from prometheus_client import CollectorRegistry
 
 from worker_vllm.engine.base import Engine, EngineRequest
 from worker_vllm.engine.beginning import Beginning
@@ -68,13 +68,13 @@ async def serve_jobs(engine: Engine, settings: Settings, stop: asyncio.Event, fo
     worker = Worker(PatientEngine(engine, admission.refused, random.random), settings)
     around = Surroundings(admission, lambda: engine_load(engine))
     queue = QueueLoop(worker.handle, with_spool(settings.queue), platform, around)
-    publish(queue, REGISTRY)
     running = asyncio.create_task(queue.run(), name="queue")
     following = asyncio.create_task(follow(engine, queue, stop), name="engine-state")
     try:
-        await first_of(running, stop)
-        queue.drain()
-        await first_of(running, force)
+        async with figures(queue, engine, settings.metrics_address):
+            await first_of(running, stop)
+            queue.drain()
+            await first_of(running, force)
         if isinstance(engine, Supervisor) and engine.state is State.GONE:
             return EXIT_ENGINE
         return EXIT_FORCED if force.is_set() else 0
@@ -85,6 +85,20 @@ async def serve_jobs(engine: Engine, settings: Settings, stop: asyncio.Event, fo
         platform.close()
         if not running.cancelled():
             running.result()
+
+
+@asynccontextmanager
+async def figures(queue: QueueLoop, engine: Engine, address: tuple[str, int] | None) -> AsyncIterator[None]:
+    """What the queue decides by, shown with the engine's own figures where the operator asked for it."""
+    if address is None:
+        yield
+        return
+    from worker_vllm.observe.scrape import metrics_at
+
+    registry = CollectorRegistry()
+    publish(queue, registry)
+    async with metrics_at(address, registry, lambda: engine_metrics(engine)):
+        yield
 
 
 async def follow(engine: Engine, queue: QueueLoop, stop: asyncio.Event) -> None:
@@ -106,15 +120,20 @@ def with_spool(settings: QueueSettings) -> QueueSettings:
 
 async def engine_load(engine: Engine) -> EngineLoad | None:
     """What the engine's metrics say of its load; None when it tells nothing."""
+    return parse_load((await engine_metrics(engine)).decode("utf-8", "replace"))
+
+
+async def engine_metrics(engine: Engine) -> bytes:
+    """The engine's own figures as it shows them; empty when it shows none."""
     with suppress(WorkerError, TimeoutError):
         async with asyncio.timeout(LOAD_TIMEOUT_S):
             response = await engine.request(EngineRequest("GET", "/metrics"))
             try:
                 if response.status == 200:
-                    return parse_load((await response.read()).decode("utf-8", "replace"))
+                    return await response.read()
             finally:
                 response.close()
-    return None
+    return b""
 
 
 def known_capacity(arguments: Sequence[str]) -> int | None:

@@ -117,6 +117,23 @@ def test_engine_url_attaches(url: str) -> None:
     assert (settings.engine.kind, settings.engine.url, settings.warnings) == (EngineKind.ATTACH, url, ())
 
 
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [("127.0.0.1:9400", ("127.0.0.1", 9400)), ("0.0.0.0:80", ("0.0.0.0", 80)), ("[::1]:9400", ("::1", 9400))],
+)
+def test_the_address_of_the_metrics(text: str, address: tuple[str, int]) -> None:
+    """A host and a port, the host of version 6 in brackets."""
+    assert load({"METRICS_ADDRESS": text}).metrics_address == address
+
+
+@pytest.mark.parametrize("text", ["9400", ":9400", "host", "host:0", "host:65536", "host:http"])
+def test_half_an_address_of_the_metrics_is_refused(text: str) -> None:
+    """Nobody has to guess which network may read them."""
+    with pytest.raises(ConfigurationError) as caught:
+        load({"METRICS_ADDRESS": text})
+    assert [(problem.key, problem.value) for problem in caught.value.problems] == [("METRICS_ADDRESS", text)]
+
+
 def test_another_programs_variable_is_left_alone() -> None:
     """One letter from a server flag of vLLM, but set on many machines for every program's TLS."""
     assert load({"SSL_CERT_FILE": "/etc/ssl/certs/ca-certificates.crt"}).engine == load({}).engine

@@ -53,6 +53,18 @@ def fill_queue(draft: Draft) -> None:
                 draft.refuse(name, "the platform's address in queue mode", "set it, or set WORKER_MODE=http or local")
 
 
+def fill_metrics(draft: Draft) -> None:
+    """Where a worker in queue mode shows its figures, if it was told to."""
+    address = draft.env.get("METRICS_ADDRESS")
+    if address is None:
+        return
+    host, _, port = address.rpartition(":")
+    if host and port.isdecimal() and 1 <= int(port) <= 65535:
+        draft.set_field("metrics_address", (host.strip("[]"), int(port)), "METRICS_ADDRESS")
+    else:
+        draft.refuse("METRICS_ADDRESS", "host:port", "write for example 127.0.0.1:9400")
+
+
 def fill_http(draft: Draft) -> None:
     """Ports and the clients' key; everybody's names, so outside http mode they are nobody's mistake."""
     if draft.fields["mode"].value is not Mode.HTTP:

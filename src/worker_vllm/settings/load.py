@@ -114,6 +114,7 @@ STEPS = (
     model_names.choose_names,
     checks.check,
     addresses.fill_queue,
+    addresses.fill_metrics,
     addresses.fill_http,
     addresses.limit_start,
     _choose_job_rules,

@@ -132,6 +132,7 @@ class Settings:
     http: HttpSettings = field(default_factory=HttpSettings)
     log_format: str = "auto"  # json, text, or auto: json where the platform runs us
     log_level: str = "INFO"
+    metrics_address: tuple[str, int] | None = None  # host and port of /metrics in queue mode
     origins: tuple[Origin, ...] = ()
     warnings: tuple[str, ...] = ()  # one line each: translated, ignored, obsolete
     secrets: tuple[Secret, ...] = ()  # every secret of the environment, for whoever must redact

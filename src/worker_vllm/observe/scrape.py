@@ -1,0 +1,41 @@
+"""`/metrics` for Prometheus: the worker's own figures and the engine's, read at the moment somebody asks."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+from aiohttp import web
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+
+log = logging.getLogger(__name__)
+
+
+@asynccontextmanager
+async def metrics_at(
+    address: tuple[str, int], registry: CollectorRegistry, engine_text: Callable[[], Awaitable[bytes]]
+) -> AsyncIterator[None]:
+    """Show `registry`, and after it what the engine shows of itself, for as long as the context lasts.
+
+    `registry` must not hold names of the engine's. An address that cannot be had is an error in the log, not the end
+    of the worker.
+    """
+
+    async def answer(_: web.Request) -> web.Response:
+        text = generate_latest(registry) + await engine_text()
+        return web.Response(body=text, headers={"Content-Type": CONTENT_TYPE_PLAIN_0_0_4})
+
+    app = web.Application()
+    app.router.add_get("/metrics", answer)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, *address).start()
+    except OSError as error:
+        log.error("METRICS_ADDRESS=%s:%d cannot be listened at: %s", *address, error.strerror)
+    try:
+        yield
+    finally:
+        await runner.cleanup()
