@@ -33,6 +33,12 @@ lint: setup ## ruff (format and check), mypy strict
 format: setup ## let ruff format and mend
 	@.venv/bin/ruff format . && .venv/bin/ruff check --fix .
 
+render: setup ## write the generated documentation and forms
+	@.venv/bin/worker-vllm config render
+
+bench: setup ## a benchmark (ARGS="dispatch"); without ARGS the list of them
+	@$(PYTHON_BIN) -m benchmarks $(ARGS)
+
 wheel: setup ## dist/*.whl
 	@rm -rf dist && $(PYTHON_BIN) -m hatchling build -t wheel
 

@@ -47,7 +47,8 @@ def test_two_workers_share_a_queue() -> None:
         endpoint = Endpoint(recorder.url)
         job_ids = [endpoint.run(**native(n)) for n in range(100)]
         for worker_id in ("w1", "w2"):
-            environment = {**worker_environment(recorder.url, worker_id), **ECHO, "MAX_NUM_SEQS": "8"}
+            slow = {"MAX_NUM_SEQS": "8", "ECHO_TPOT_MS": "60"}  # so that who started first does not decide
+            environment = {**worker_environment(recorder.url, worker_id), **ECHO, **slow}
             stack.enter_context(worker_process(environment))
         found = [endpoint.end(job_id) for job_id in job_ids]
         assert [answer(job) for job in found] == [[text(n)] for n in range(100)]
