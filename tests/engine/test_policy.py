@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from worker_vllm.engine.policy import Action, Decision, Policy, smaller
-from worker_vllm.engine.rows import Diagnosis, Remedy, Scope
+from worker_vllm.engine.rows import TOO_SLOW, Diagnosis, Remedy, Scope
 from worker_vllm.settings.model import EngineSettings
 
 SETTINGS = EngineSettings()
@@ -59,6 +59,44 @@ def test_a_vanished_revision_is_looked_for_once_more() -> None:
     policy = Policy()
     gone = death(Scope.SETTINGS, "revision gone", Remedy.AGAIN)
     assert [policy.decide(gone, SETTINGS, 0).action for _ in range(2)] == [Action.RELAUNCH, Action.REFUSE]
+
+
+CHOSEN = EngineSettings(arguments=("--seed", "1"), loader_arguments=("--load-format", "instanttensor"))
+
+
+@pytest.mark.parametrize(
+    ("scope", "cause"),
+    [
+        (Scope.PASSING, "unknown"),
+        (Scope.HOST, "GPU broken"),
+        (Scope.SETTINGS, "bad value"),
+        (Scope.SETTINGS, "out of memory at load"),
+    ],
+)
+def test_a_start_that_ends_in_the_loader_we_chose_is_repeated_without_it(scope: Scope, cause: str) -> None:
+    """Once, and at no cost to the cause's own budget; the user's arguments stay."""
+    policy, end = Policy(), Diagnosis(cause, scope, "sentence", before_weights=True)
+    decision = policy.decide(end, CHOSEN, 0)
+    assert decision == Decision(Action.RELAUNCH, own_loader=True)
+    assert decision.changes(CHOSEN) == " without --load-format instanttensor"
+    plain = decision.onto(CHOSEN)
+    assert plain == EngineSettings(arguments=("--seed", "1"))
+    assert policy.decide(end, plain, 0) == Policy().decide(end, plain, 0)
+
+
+@pytest.mark.parametrize(
+    ("scope", "cause", "before_weights"),
+    [
+        (Scope.SETTINGS, "context too long", True),
+        (Scope.HOST, TOO_SLOW, True),
+        (Scope.PASSING, "unknown", False),
+        (Scope.SETTINGS, "bad value", False),
+    ],
+)
+def test_what_no_loader_causes_is_not_laid_to_it(scope: Scope, cause: str, before_weights: bool) -> None:
+    """A mistake in the settings is told at once; a start that used its time up has none for another."""
+    end = Diagnosis(cause, scope, "sentence", before_weights=before_weights)
+    assert Policy().decide(end, CHOSEN, 0) == Policy().decide(end, SETTINGS, 0)
 
 
 @pytest.mark.parametrize(

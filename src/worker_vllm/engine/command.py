@@ -54,7 +54,7 @@ def engine_argv(settings: EngineSettings, socket: str) -> list[str]:
     fast = ["--enforce-eager"] if settings.fast_start and not chosen(settings.arguments, COMPILE_CHOICES) else []
     # The socket's only client is this worker, which logs its jobs itself; a line a request would cost both processes.
     quiet = [] if chosen(settings.arguments, ACCESS_LOG_CHOICES) else ["--disable-uvicorn-access-log"]
-    return [*launch, "--uds", socket, *served, *settings.arguments, *fast, *quiet]
+    return [*launch, "--uds", socket, *served, *settings.arguments, *settings.loader_arguments, *fast, *quiet]
 
 
 def child_environment(settings: EngineSettings, environment: Mapping[str, str], directory: str) -> dict[str, str]:

@@ -8,10 +8,10 @@ from __future__ import annotations
 import re
 import signal
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from worker_vllm.engine import endings, mistakes
-from worker_vllm.engine.rows import Diagnosis, Row, Scope, When
+from worker_vllm.engine.rows import TOO_SLOW, Diagnosis, Row, Scope, When
 
 # (EngineCore pid=12) ERROR 11-22 14:00:07 [core.py:1510] text
 PREFIX = re.compile(r"^(?:\([^)]*\) )?(?:(?:ERROR|WARNING|INFO|CRITICAL) [\d-]+ [\d:]+ \[[^\]]*\] ?)?")
@@ -20,6 +20,7 @@ EXCEPTION = re.compile(r"^[\w.]+(?:Error|Exception|Exit|Interrupt)(?:: .*)?$")
 # What a process says about another one's failure: true, and never the cause.
 WRAPPERS = re.compile(r"Engine core initialization failed|WorkerProc initialization failed|EngineDeadError|See stack")
 QUOTED_CHARACTERS = 400
+UNTIL_LOADED = ("import", "resolve", "processes", "load")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,12 @@ class Ending:
 
 def diagnose(ending: Ending) -> Diagnosis:
     """The diagnosis of an ending; never fails, whatever was said."""
+    before_weights = not ending.was_ready and ending.phase in UNTIL_LOADED
+    return replace(look_up(ending), before_weights=before_weights)
+
+
+def look_up(ending: Ending) -> Diagnosis:
+    """The first row that knows this ending, or what can be said without one."""
     said = (PREFIX.sub("", line, count=1) for line in ending.lines)
     text = "\n".join(line for line in said if not line.startswith(SOURCE))
     now = When.RUNNING if ending.was_ready else When.STARTING
@@ -62,7 +69,7 @@ def unknown(ending: Ending, text: str) -> Diagnosis:
         change = "raise ENGINE_START_TIMEOUT (or RUNPOD_INIT_TIMEOUT), or shorten the start with FAST_START=1"
         hint = f"; {NCCL_HINT}" if ending.phase == "processes" else ""
         sentence = f"the engine {did}: {ending.reason}; {change}{hint}"
-        return Diagnosis("start too slow", Scope.HOST, sentence, quote=quote)
+        return Diagnosis(TOO_SLOW, Scope.HOST, sentence, quote=quote)
     if "no progress" in ending.reason:
         sentence = f"the engine {did}: {ending.reason}; the request may be sent again"
         return Diagnosis("stalled", Scope.PASSING, sentence, quote=quote)

@@ -1,16 +1,17 @@
 """What to do about a dead engine, by whose fault it is. Pure; the clock is an argument.
 
 settings → stay up and answer every job with the sentence; host → take nothing and leave the machine; passing → try
-again within a budget per cause that ten healthy minutes refill, then leave. One relaunch with smaller settings, or
-with a fresh look at a revision, comes before that; it never touches a value that the user set.
+again within a budget per cause that ten healthy minutes refill, then leave. Before that comes one relaunch with
+smaller settings or a fresh look at a revision, and before all one without the loader that we chose, if that may be to
+blame. None touches a value that the user set.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-from worker_vllm.engine.rows import Diagnosis, Remedy, Scope
+from worker_vllm.engine.rows import TOO_SLOW, Diagnosis, Remedy, Scope
 from worker_vllm.settings.model import EngineSettings
 
 RETRIES = 2  # relaunches per passing cause
@@ -27,11 +28,25 @@ class Action(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """The action, and what a relaunch adds to the engine's command line."""
+    """The action, and what a relaunch changes in the engine's command line."""
 
     action: Action
     added: tuple[str, ...] = ()
+    own_loader: bool = False  # vLLM's own reader of weights again, instead of our choice
 
+    def onto(self, settings: EngineSettings) -> EngineSettings:
+        """The settings of the next launch."""
+        loader = () if self.own_loader else settings.loader_arguments
+        return replace(settings, arguments=(*settings.arguments, *self.added), loader_arguments=loader)
+
+    def changes(self, settings: EngineSettings) -> str:
+        """What changes, in words that follow `relaunching the engine`; empty where nothing does."""
+        without = f" without {' '.join(settings.loader_arguments)}" if self.own_loader else ""
+        return without + (f" with {' '.join(self.added)}" if self.added else "")
+
+
+# Ends that a loader can cause although a row lays them to the settings: it is unknown here, or needs too much room.
+LOADER_CAUSES = ("bad flag", "bad value", "out of memory at load")
 
 # The smaller settings, each by the flags that would mean the user had chosen for himself.
 SMALLER: dict[Remedy, tuple[tuple[tuple[str, ...], tuple[str, ...]], ...]] = {
@@ -59,6 +74,8 @@ class Policy:
         """What to do after this death of an engine that was healthy for so many seconds before it."""
         if healthy_s >= HEALTHY_S:
             self._spent.clear()
+        if settings.loader_arguments and may_be_the_loader(diagnosis):
+            return Decision(Action.RELAUNCH, own_loader=True)
         remedy = diagnosis.remedy
         if remedy is not None and remedy not in self._remedied:
             self._remedied.add(remedy)
@@ -71,6 +88,13 @@ class Policy:
             self._spent[diagnosis.cause] = self._spent.get(diagnosis.cause, 0) + 1
             return Decision(Action.RELAUNCH)
         return Decision(Action.LEAVE)
+
+
+def may_be_the_loader(diagnosis: Diagnosis) -> bool:
+    """Whether a start ended in or before the reading of the weights, by a cause that the reader can bring about."""
+    if not diagnosis.before_weights or diagnosis.cause == TOO_SLOW:
+        return False
+    return diagnosis.scope is not Scope.SETTINGS or diagnosis.cause in LOADER_CAUSES
 
 
 def smaller(remedy: Remedy, arguments: tuple[str, ...]) -> tuple[str, ...]:

@@ -18,9 +18,10 @@ from typing import Any
 from worker_vllm.engine.caches import Caches, cache_key, choose_caches
 from worker_vllm.engine.fit import Fit, estimate
 from worker_vllm.engine.installed import engine_version
-from worker_vllm.engine.loaders import loader_note
+from worker_vllm.engine.loaders import Loading, Machine, choose_loader, is_installed
 from worker_vllm.engine.nvml import Driver, driver
 from worker_vllm.engine.rows import Diagnosis, Scope
+from worker_vllm.engine.weights import free_memory_bytes, weights_in
 from worker_vllm.errors import Problem
 from worker_vllm.models.find import FoundModel, find
 from worker_vllm.settings.model import EngineKind, EngineSettings
@@ -61,15 +62,16 @@ def preflight(settings: EngineSettings, environment: Mapping[str, str]) -> Prefl
     machine = driver()
     fit = fit_of(found, machine)
     caches = caches_of(settings, environment, machine)
+    loading = loading_of(settings, found, machine)
     settings = replace(settings, environment={**caches.environment, **settings.environment})
     return Preflight(
-        settings=with_found(settings, found),
+        settings=replace(with_found(settings, found), loader_arguments=loading.arguments),
         given=settings,
         found=found,
         driver=machine,
         problems=(*found.problems, *fit.problems),
         host_problems=host_problems(machine, Path(environment.get("TMPDIR") or "/tmp")),
-        notes=(*found.notes, *fit.notes, caches.note, *loader_note(settings.arguments)),
+        notes=(*found.notes, *fit.notes, caches.note, *filter(None, [loading.note])),
     )
 
 
@@ -83,6 +85,14 @@ def caches_of(settings: EngineSettings, environment: Mapping[str, str], machine:
     """The caches of this model on this machine."""
     key = cache_key(settings.served_names[-1], engine_version(sys.path) or "unknown", machine)
     return choose_caches(key, {**environment, **settings.environment}, on_gpu=machine is not None)
+
+
+def loading_of(settings: EngineSettings, found: FoundModel, machine: Driver | None) -> Loading:
+    """How to read the weights of a model that is on disk; what was just downloaded is in memory anyhow."""
+    weights = weights_in(found.model)
+    config = read_config(found.model) if weights else {}
+    here = Machine(machine, free_memory_bytes(), is_installed)
+    return choose_loader(found.arguments, weights, config, here, settings.fast_start)
 
 
 def fit_of(found: FoundModel, machine: Driver | None) -> Fit:

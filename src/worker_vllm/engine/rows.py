@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+TOO_SLOW = "start too slow"  # the one cause that is told by the clock
+
 
 class Scope(StrEnum):
     """Whose fault it is, which decides what follows."""
@@ -52,6 +54,7 @@ class Diagnosis:
     sentence: str
     remedy: Remedy | None = None
     quote: str = ""
+    before_weights: bool = False  # the start ended before the weights were in
 
     @property
     def report(self) -> str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from dataclasses import replace
 from enum import StrEnum
 from typing import Any
 
@@ -186,9 +185,8 @@ class Supervisor:
         self._diagnosis = diagnosis
         decision = self._policy.decide(diagnosis, self._settings, life.healthy_s)
         if decision.action is Action.RELAUNCH:
-            self._settings = replace(self._settings, arguments=(*self._settings.arguments, *decision.added))
-            with_what = f" with {' '.join(decision.added)}" if decision.added else ""
-            logger.warning("relaunching the engine%s, because of: %s", with_what, diagnosis.cause)
+            logger.warning("relaunching the engine%s: %s", decision.changes(self._settings), diagnosis.cause)
+            self._settings = decision.onto(self._settings)
             return True
         self._enter(State.REFUSING if decision.action is Action.REFUSE else State.GONE)
         return False
