@@ -42,7 +42,7 @@ async def test_a_worker_shows_its_figures_and_the_engines(port: socket.socket) -
         with urlopen(f"http://{address}/metrics") as answer:
             families = list(text_string_to_metric_families(answer.read().decode()))
     names = [family.name for family in families]
-    values = {family.name: family.samples[0].value for family in families}
+    values = {sample.name: sample.value for family in families for sample in family.samples}
     assert len(names) == len(set(names))
     assert (values["worker_jobs_window"], values["worker_jobs_held"], values["vllm:num_requests_running"]) == (
         8,
