@@ -10,18 +10,10 @@ from typing import Any
 import openai
 import pytest
 from support.http import Http
+from support.jobs import finished
 from support.stack import Stack
 
 MINUTE_MS = 61_000
-
-
-async def native(http: Http, job_input: dict[str, Any]) -> dict[str, Any]:
-    """The job's final status, however long it takes."""
-    job_id = (await http.post("/run", {"input": job_input})).json["id"]
-    while True:
-        answer: dict[str, Any] = (await http.get(f"/status/{job_id}?wait=5000")).json
-        if answer["status"] not in ("IN_QUEUE", "IN_PROGRESS"):
-            return answer
 
 
 async def test_a_thinking_models_native_job_shows_its_whole_text(echo_stack: Stack) -> None:
@@ -29,8 +21,8 @@ async def test_a_thinking_models_native_job_shows_its_whole_text(echo_stack: Sta
     text = '[[echo {"reasoning": "because", "text": "so"}]]why?'
     async with Http(echo_stack.url) as http:
         job = {"messages": [{"role": "user", "content": text}], "sampling_params": {"max_tokens": 100}}
-        whole = await native(http, job)
-        cut = await native(http, {**job, "sampling_params": {"max_tokens": 9}})
+        whole = await finished(http, job)
+        cut = await finished(http, {**job, "sampling_params": {"max_tokens": 9}})
     assert whole["output"][0]["choices"] == [{"tokens": ["<think>because</think>so"]}]
     assert cut["output"] == [{"choices": [{"tokens": ["<think>be"]}], "usage": {"input": len(text) + 3, "output": 9}}]
 
@@ -46,7 +38,7 @@ async def test_a_prefill_of_a_minute_is_waited_for(echo_stack: Stack) -> None:
         openai.AsyncOpenAI(base_url=echo_stack.openai_url, api_key="none", max_retries=0) as client,
         asyncio.TaskGroup() as tasks,
     ):
-        job = tasks.create_task(native(http, {"prompt": f'[[echo {{"ttft_ms": {MINUTE_MS}}}]]at last'}))
+        job = tasks.create_task(finished(http, {"prompt": f'[[echo {{"ttft_ms": {MINUTE_MS}}}]]at last'}))
         whole = tasks.create_task(client.chat.completions.create(**body))
         stream = await client.chat.completions.create(**body, stream=True)
         streamed = "".join([chunk.choices[0].delta.content or "" async for chunk in stream])
@@ -108,7 +100,7 @@ async def test_a_hundred_thousand_tokens_go_in(echo_stack: Stack) -> None:
     """Counted exactly, native and OpenAI."""
     prompt = "ab" * 50_000
     async with Http(echo_stack.url) as http:
-        job = await native(http, {"prompt": prompt, "sampling_params": {"max_tokens": 4}})
+        job = await finished(http, {"prompt": prompt, "sampling_params": {"max_tokens": 4}})
         chat = await http.post(
             "/openai/v1/completions",
             {"prompt": prompt, "max_tokens": 4},
@@ -122,7 +114,7 @@ async def test_more_than_the_context_is_refused_in_the_engines_words(up: Stack) 
     prompt = "x" * 200_000
     async with Http(up.url) as http:
         chat = await http.post("/openai/v1/completions", {"prompt": prompt, "max_tokens": 4})
-        job = await native(http, {"prompt": prompt})
+        job = await finished(http, {"prompt": prompt})
     assert chat.status == 400
     assert "maximum context length is 131072" in chat.json["error"]["message"]
     assert job["status"] == "FAILED"
@@ -135,7 +127,7 @@ async def test_five_jobs_outwait_an_engine_that_is_full(echo_stack: Stack) -> No
     async with Http(echo_stack.engine_url) as engine, Http(echo_stack.url) as http:
         await engine.post("/echo/script", {"times": 10, "script": {"status": 503}})
         async with asyncio.TaskGroup() as tasks:
-            jobs = [tasks.create_task(native(http, {"prompt": text})) for text in texts]
+            jobs = [tasks.create_task(finished(http, {"prompt": text})) for text in texts]
     assert [job.result()["output"][0]["choices"][0]["tokens"] for job in jobs] == [[text] for text in texts]
 
 
@@ -143,7 +135,7 @@ async def test_five_stop_strings_are_obeyed(up: Stack) -> None:
     """More than OpenAI's four: the text ends before the first that appears."""
     params = {"temperature": 0, "max_tokens": 50, "stop": ["1", "2", "3", "4", "!"]}
     async with Http(up.url) as http:
-        job = await native(http, {"prompt": "stop! now", "sampling_params": params})
+        job = await finished(http, {"prompt": "stop! now", "sampling_params": params})
     assert job["output"][0]["choices"] == [{"tokens": ["stop"]}]
 
 
@@ -160,7 +152,7 @@ async def test_text_survives_whatever_the_engine_writes(echo_stack: Stack, scrip
     async with Http(echo_stack.url) as http:
         directive = f"[[echo {json.dumps(script)}]]"
         params = {"max_tokens": 99}
-        job = await native(http, {"prompt": directive + text, "stream": True, "sampling_params": params})
+        job = await finished(http, {"prompt": directive + text, "stream": True, "sampling_params": params})
     items = job["output"]
     assert chat == text
     assert "".join(token for item in items for token in item["choices"][0]["tokens"]) == text

@@ -96,3 +96,9 @@ def metric(exposition: str, name: str) -> float:
         if line.startswith((f"{name}{{", f"{name} ")):
             return float(line.rsplit(" ", 1)[1])
     raise AssertionError(f"no metric {name} in:\n{exposition}")
+
+
+def metric_sum(exposition: str, name: str) -> float:
+    """The values of all samples of a metric together, whatever their labels; 0 where there is none yet."""
+    lines = [line for line in exposition.splitlines() if line.startswith((f"{name}{{", f"{name} "))]
+    return sum(float(line.rsplit(" ", 1)[1]) for line in lines)
