@@ -28,6 +28,12 @@ def test_an_answer_is_one_json_value(kind: str, body: bytes, value: bytes) -> No
     assert value_of(kind, body) == value
 
 
+def test_what_vllm_says_about_binary_vectors_comes_along() -> None:
+    """Their number and shapes stand in a header, which no job's answer has."""
+    expected = b'{"content_type":"application/octet-stream","base64":"AP8=","metadata":{"data":[{"shape":[2]}]}}'
+    assert value_of("application/octet-stream", b"\x00\xff", '{"data": [{"shape": [2]}]}') == expected
+
+
 @pytest.mark.parametrize(
     ("status", "body", "kind", "expected"),
     [

@@ -42,9 +42,10 @@ class RouteRunner:
                 yield output
             return
         async with self.exchange.open(_ask(job.route, body)) as response:
-            kind = response.headers.get("content-type", "application/json")
+            headers = response.headers
+            kind = headers.get("content-type", "application/json")
             if not kind.startswith("text/event-stream"):
-                yield Output(value_of(kind, await response.read()), streamed=False)
+                yield Output(value_of(kind, await response.read(), headers.get("metadata")), streamed=False)
                 return
             # One generator from the socket to the job's reader: every further one would cost each token its share.
             relay, shape = EventRelay(job.route), self._shape(job)

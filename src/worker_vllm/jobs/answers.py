@@ -38,14 +38,18 @@ def reported(error: Mapping[str, Any], status: int = 500) -> WorkerError:
     return EngineOverloaded(status, error) if status in OVERLOADED else EngineAnswer(status, error)
 
 
-def value_of(content_type: str, body: bytes) -> bytes:
-    """JSON text of an answer: JSON as it is, text as a string, anything else in base64 with its content type."""
+def value_of(content_type: str, body: bytes, metadata: str | None = None) -> bytes:
+    """JSON text of an answer: JSON as it is, text as a string, anything else in base64 with its content type.
+
+    `metadata` is the header in which vLLM says what binary vectors are (index, shape, dtype and place of each).
+    """
     kind = content_type.partition(";")[0].strip().lower()
     if kind == "application/json" or kind.endswith("+json"):
         return body or b"null"
     if kind.startswith("text/"):
         return dump(body.decode("utf-8", "replace"))
-    return dump({"content_type": kind, "base64": base64.b64encode(body).decode("ascii")})
+    told = {} if metadata is None else {"metadata": json.loads(metadata)}
+    return dump({"content_type": kind, "base64": base64.b64encode(body).decode("ascii"), **told})
 
 
 def _error_object(body: bytes) -> dict[str, Any] | None:
