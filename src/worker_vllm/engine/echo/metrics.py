@@ -18,8 +18,8 @@ def exposition(scheduler: Scheduler, model: str) -> str:
     )
     lines = []
     for metric, kind, value in values:
-        lines += [f"# TYPE {metric.removesuffix('_total')} {kind}", f"{metric}{{{labels}}} {float(value)}"]
-    lines.append("# TYPE vllm:request_success counter")
+        lines += [f"# TYPE {metric} {kind}", f"{metric}{{{labels}}} {float(value)}"]
+    lines.append("# TYPE vllm:request_success_total counter")
     for reason in ("stop", "length", "abort"):
         count = float(scheduler.finished[reason])
         lines.append(f'vllm:request_success_total{{{labels},finished_reason="{reason}"}} {count}')
