@@ -6,12 +6,11 @@ import os
 import signal
 from pathlib import Path
 
-import pytest
 from support.supervised import ECHO
 
 from worker_vllm.engine.guard import descendants
 from worker_vllm.engine.logtail import LINE_BYTES, LINES, LogTail
-from worker_vllm.engine.process import fresh_directory, spawn
+from worker_vllm.engine.process import spawn
 
 
 async def test_a_killed_guard_takes_the_engine_with_it() -> None:
@@ -34,17 +33,6 @@ async def test_its_directory_is_for_this_user_alone() -> None:
     for process in (first, second):
         process.adopt(lambda line: None)
         await process.kill()
-
-
-def test_a_long_temporary_path_is_avoided(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A socket's path has room for 107 bytes."""
-    long = tmp_path / ("x" * 90)
-    long.mkdir()
-    monkeypatch.setattr("tempfile.tempdir", str(long))
-    made = fresh_directory()
-    os.rmdir(made)
-    assert made.startswith("/tmp/worker-vllm-")
-    assert list(long.iterdir()) == []
 
 
 def test_lines_are_cut_whatever_pieces_they_come_in() -> None:

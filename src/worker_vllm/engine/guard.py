@@ -12,6 +12,7 @@ It ends the way the engine ended: same status, or same signal.
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import os
 import resource
 import select
@@ -23,6 +24,7 @@ PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 KILL_TIMEOUT_S = 5.0  # a process stuck in a driver call must not hold the worker for ever
 SHARED_MEMORY = "/dev/shm/"
+LOCK = "guard.lock"  # held in the directory as long as this process lives
 
 
 class Guard:
@@ -132,6 +134,17 @@ class Guard:
         remove_directory(self.directory)
 
 
+def hold(directory: str) -> None:
+    """Lock the directory against being swept up, until this process ends; the engine does not inherit it."""
+    path = os.path.join(directory, LOCK)
+    try:
+        lock = os.open(f"{path}.new", os.O_CREAT | os.O_RDWR, 0o600)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        os.rename(f"{path}.new", path)  # nobody sees it unlocked
+    except OSError:
+        return
+
+
 def prctl(option: int, argument: int) -> None:
     """Set one attribute of this process; a kernel that refuses leaves the other safeguards."""
     ctypes.CDLL(None, use_errno=True).prctl(option, argument, 0, 0, 0)
@@ -236,6 +249,7 @@ def end_like(status: int) -> None:
 def main(arguments: list[str]) -> None:
     """Guard one command from start to end."""
     directory, grace_s, *command = arguments
+    hold(directory)
     guard = Guard(directory, float(grace_s))
     prctl(PR_SET_CHILD_SUBREAPER, 1)
     guard.start(command)

@@ -8,13 +8,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from worker_vllm.engine.command import child_environment, engine_argv
+from worker_vllm.engine.directory import fresh_directory
 from worker_vllm.engine.guard import end_session, remove_directory
 from worker_vllm.engine.logtail import LogTail
 
@@ -28,8 +28,6 @@ GRACE_S = 5.0
 STOP_MARGIN_S = 10.0  # the guard's own bound on killing, and then some
 PIPE_BYTES = 1 << 20  # what the engine may log before anyone reads
 F_SETPIPE_SZ = 1031
-# A socket's path may have 107 bytes; vLLM puts sockets with 36-byte names beside ours.
-LONGEST_DIRECTORY = 107 - 1 - 36
 
 
 class EngineProcess:
@@ -172,15 +170,6 @@ def spawn(settings: EngineSettings, environment: Mapping[str, str]) -> EnginePro
     finally:
         os.close(log_writer)
     return EngineProcess(guard, directory, log_reader)
-
-
-def fresh_directory() -> str:
-    """A new directory, mode 0700, whose path leaves room for a socket's name."""
-    path = tempfile.mkdtemp(prefix="worker-vllm-")
-    if len(path.encode()) > LONGEST_DIRECTORY:
-        os.rmdir(path)
-        path = tempfile.mkdtemp(prefix="worker-vllm-", dir="/tmp")
-    return path
 
 
 def enlarge(pipe: int) -> None:

@@ -1,0 +1,106 @@
+"""A launch's directory: fresh, short enough for a socket, and swept up by the next one when its guard was killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from worker_vllm.engine.directory import EMPTY_S, fresh_directory, sweep
+from worker_vllm.engine.guard import LOCK
+from worker_vllm.engine.process import GUARD
+
+US = os.geteuid()
+ENGINE = "import sys, time; open(sys.argv[1] + '/engine.sock', 'w'); print(flush=True); time.sleep(60)"
+
+
+def guard_on(directory: Path) -> subprocess.Popen[bytes]:
+    """A guard over an engine that has made its socket in the directory."""
+    directory.mkdir()
+    command = [sys.executable, "-I", "-S", str(GUARD), str(directory), "0", sys.executable, "-c", ENGINE]
+    guard = subprocess.Popen([*command, str(directory)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
+    assert guard.stdout is not None
+    assert guard.stdout.readline() == b"\n"
+    return guard
+
+
+@pytest.fixture
+def guarded(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
+    """A guard at work in `worker-vllm-x`, and that directory."""
+    directory = tmp_path / "worker-vllm-x"
+    with guard_on(directory) as guard:
+        yield guard, directory
+        guard.kill()
+
+
+def test_what_a_killed_guard_and_a_killed_worker_left_is_swept_up(
+    tmp_path: Path, guarded: tuple[subprocess.Popen[bytes], Path]
+) -> None:
+    """Never while the guard lives; as soon as it does not."""
+    guard, directory = guarded
+    sweep(str(tmp_path), US, time.time() + 2 * EMPTY_S)
+    assert sorted(path.name for path in directory.iterdir()) == ["engine.sock", LOCK]
+    guard.send_signal(signal.SIGKILL)
+    guard.wait()
+    assert directory.exists()
+    sweep(str(tmp_path), US, time.time())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_new_launch_sweeps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beside its own directory, which it leaves."""
+    with tempfile.TemporaryDirectory(prefix="w", dir="/tmp") as parent:  # short enough to be taken
+        dead = Path(parent, "worker-vllm-dead")
+        dead.mkdir()
+        (dead / LOCK).touch()
+        monkeypatch.setattr("tempfile.tempdir", parent)
+        made = fresh_directory()
+        assert [str(path) for path in Path(parent).iterdir()] == [made]
+
+
+@pytest.mark.parametrize("age_s", [0.0, 2 * EMPTY_S])
+def test_nothing_is_removed_that_is_not_provably_dead_and_ours(tmp_path: Path, age_s: float) -> None:
+    """Another user's, another name's, a link's, one without a lock: however old they are."""
+    other = tmp_path / "worker-vllm-other"
+    for name in ("worker-vllm-other", "engine-x", "target"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / LOCK).touch()
+    (tmp_path / "worker-vllm-link").symlink_to(tmp_path / "target")
+    (tmp_path / "worker-vllm-file").touch()
+    unlocked = tmp_path / "worker-vllm-unlocked"
+    unlocked.mkdir()
+    (unlocked / "engine.sock").touch()
+    everything = sorted(tmp_path.rglob("*"))
+    sweep(str(tmp_path), US + 1, time.time() + age_s)
+    assert sorted(tmp_path.rglob("*")) == everything
+    sweep(str(tmp_path), US, time.time() + age_s)
+    gone = {other, other / LOCK}
+    assert sorted(tmp_path.rglob("*")) == [path for path in everything if path not in gone]
+
+
+def test_an_empty_one_is_given_time_for_its_guard(tmp_path: Path) -> None:
+    """A guard needs milliseconds; what is still empty after ten minutes has none."""
+    empty = tmp_path / "worker-vllm-empty"
+    empty.mkdir()
+    sweep(str(tmp_path), US, time.time())
+    assert empty.exists()
+    sweep(str(tmp_path), US, time.time() + 2 * EMPTY_S)
+    assert not empty.exists()
+
+
+def test_a_long_temporary_path_is_avoided(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A socket's path has room for 107 bytes."""
+    long = tmp_path / ("x" * 90)
+    long.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(long))
+    made = fresh_directory()
+    os.rmdir(made)
+    assert made.startswith("/tmp/worker-vllm-")
+    assert list(long.iterdir()) == []
