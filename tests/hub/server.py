@@ -19,6 +19,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from hub.repositories import COMMIT, Files
 
+GATE_LIMIT_S = 300  # an engine may import behind it
 _API = re.compile(r"/api/models/(?P<repo>[^/]+/[^/?]+)(/(?P<kind>revision|tree)/(?P<revision>[^/?]+))?")
 _FILE = re.compile(r"/(?P<repo>[^/]+/[^/]+)/resolve/(?P<revision>[^/]+)/(?P<file>[^?]+)")
 
@@ -120,7 +121,7 @@ class _Handler(BaseHTTPRequestHandler):
                 return
             if gate:
                 self.hub.halfway.set()
-                gate.wait(30)
+                gate.wait(GATE_LIMIT_S)
                 self.wfile.write(content[len(first) :])
                 self.hub.sent[name] += len(content) - len(first)
         except OSError:

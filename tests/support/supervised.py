@@ -113,7 +113,13 @@ async def supervised(
     Both have ended when the context ends.
     """
     beginning = Beginning(replace(settings, **changes), {**(only or os.environ), **(environment or {})})
-    supervisor = Supervisor(beginning, HttpEngine)
+    async with followed(Supervisor(beginning, HttpEngine)) as run:
+        yield run
+
+
+@contextlib.asynccontextmanager
+async def followed(supervisor: Supervisor) -> AsyncIterator[Supervised]:
+    """The supervisor running; it has ended when the context ends."""
     run = Supervised(supervisor)
     try:
         yield run

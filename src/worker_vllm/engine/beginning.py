@@ -6,7 +6,7 @@ import logging
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from worker_vllm.engine.preflight import preflight
@@ -24,20 +24,28 @@ class Beginning:
 
     settings: EngineSettings
     environment: Mapping[str, str]
-    process: EngineProcess | None = None  # spawned already
+    process: EngineProcess | None = None  # spawned already; with `found`, it waits to be told what to serve
     refusal: Diagnosis | None = None  # nothing is to be spawned
     found: FoundModel | None = None  # with downloads to be made first
 
 
 def begin(settings: EngineSettings, environment: Mapping[str, str]) -> Beginning:
-    """Check what can be checked and spawn the engine at once if nothing speaks against it and all is on disk."""
+    """Check what can be checked and spawn the engine at once if nothing speaks against it.
+
+    Where something is not on disk yet, the engine imports its modules while that is downloaded.
+    """
     checked = preflight(settings, environment)
     for note in checked.notes:
         logger.info("%s", note)
     if checked.refusal is not None:
         return Beginning(checked.settings, environment, refusal=checked.refusal)
     if checked.found is not None and checked.found.downloads:
-        return Beginning(checked.given, environment, found=checked.found)
+        # The child reads its environment while it imports: it is given what will be true when all is fetched.
+        promised = {**checked.found.environment_when_fetched, **checked.given.environment}
+        settings = replace(checked.given, environment=promised)
+        process = spawn(settings, environment, waiting=True)
+        logger.info("the engine was spawned %.2f s after this process began, to import meanwhile", age_s())
+        return Beginning(settings, environment, process=process, found=checked.found)
     process = spawn(checked.settings, environment)
     logger.info("the engine was spawned %.2f s after this process began", age_s())
     return Beginning(checked.settings, environment, process=process)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 
+from worker_vllm.engine.waiting import WAIT
 from worker_vllm.settings.model import EngineKind, EngineSettings
 
 # The first two would guard the socket against ourselves, the next three are secrets that the engine has no use for,
@@ -44,17 +45,31 @@ def chosen(arguments: Sequence[str], choices: tuple[str, ...]) -> bool:
     return any(name in choices or (short and name.startswith(short)) for name in names)
 
 
-def engine_argv(settings: EngineSettings, socket: str) -> list[str]:
-    """The child's command line, listening on `socket`. No secret ever stands in it."""
-    served = [] if "--served-model-name" in settings.arguments else ["--served-model-name", *settings.served_names]
+def engine_argv(settings: EngineSettings, socket: str, told_on: int | None = None) -> list[str]:
+    """The child's command line, listening on `socket`. No secret ever stands in it.
+
+    With `told_on`, a descriptor, it imports at once and then reads there what to serve: see `waiting`.
+    """
     if settings.kind is EngineKind.ECHO:
-        return [sys.executable, "-m", "worker_vllm.engine.echo", "--uds", socket, *served, *settings.arguments]
-    launch = [sys.executable, "-m", "worker_vllm.engine.launch", "serve", settings.model]
+        echo = ["--uds", socket, *served(settings), *settings.arguments]
+        return [sys.executable, "-m", "worker_vllm.engine.echo", *echo]
+    wait = [] if told_on is None else [WAIT, str(told_on)]
+    return [sys.executable, "-m", "worker_vllm.engine.launch", *wait, *serve_arguments(settings, socket)]
+
+
+def serve_arguments(settings: EngineSettings, socket: str) -> list[str]:
+    """What follows `vllm`."""
     # FAST_START: nothing is compiled or captured; what the user said about that wins.
     fast = ["--enforce-eager"] if settings.fast_start and not chosen(settings.arguments, COMPILE_CHOICES) else []
     # The socket's only client is this worker, which logs its jobs itself; a line a request would cost both processes.
     quiet = [] if chosen(settings.arguments, ACCESS_LOG_CHOICES) else ["--disable-uvicorn-access-log"]
-    return [*launch, "--uds", socket, *served, *settings.arguments, *settings.loader_arguments, *fast, *quiet]
+    arguments = [*settings.arguments, *settings.loader_arguments, *fast, *quiet]
+    return ["serve", settings.model, "--uds", socket, *served(settings), *arguments]
+
+
+def served(settings: EngineSettings) -> list[str]:
+    """The names that callers know the model by, unless the arguments hold them."""
+    return [] if "--served-model-name" in settings.arguments else ["--served-model-name", *settings.served_names]
 
 
 def child_environment(settings: EngineSettings, environment: Mapping[str, str], directory: str) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """The engine child's own entry point: `python -m worker_vllm.engine.launch serve MODEL …` is `vllm serve MODEL …`.
 
-It copes with vLLM's CPU build, whose distribution has another name and which starts faster forked than spawned.
+It copes with vLLM's CPU build, whose distribution has another name and which starts faster forked than spawned. With
+`--arguments-on DESCRIPTOR` before `serve` it imports at once and is told there what to serve: see `waiting`.
 Processes that vLLM spawns import this main module first, so what it sets up holds in them as well.
 """
 
@@ -9,7 +10,7 @@ from __future__ import annotations
 import os
 import sys
 
-from worker_vllm.engine import cpu, prefork
+from worker_vllm.engine import cpu, prefork, waiting
 from worker_vllm.engine.distribution import answer_for_vllm
 
 
@@ -23,13 +24,18 @@ def vllm() -> None:
 
 def launch() -> None:
     """Start vLLM the way its build starts best."""
+    told_on = waiting.descriptor(sys.argv)
+    forked = cpu_build and prefork.applies(os.environ, sys.argv)
+    if told_on is not None:
+        (prefork.prepare if forked else waiting.load)()
+        sys.argv[1:] = waiting.arguments(told_on)
     if cpu_build:
         cpu.add_defaults(os.environ, sys.argv)
-        if prefork.applies(os.environ, sys.argv):
-            status = prefork.run(vllm)
-            if status < 0:
-                os.kill(os.getpid(), -status)
-            sys.exit(status)
+    if forked:
+        status = prefork.run(vllm)
+        if status < 0:
+            os.kill(os.getpid(), -status)
+        sys.exit(status)
     vllm()
 
 

@@ -94,6 +94,19 @@ class Life:
             self.over.set()
             await self.connection.aclose()
 
+    def tell(self, settings: EngineSettings) -> bool:
+        """The download is whole: say what to serve to an engine spawned waiting; False when it cannot become one."""
+        self.timeline.end("download" if self.timeline.phase == "import" else "rest of the download")
+        told = self._process.tell(settings)
+        if not told:
+            logger.warning("the engine that was started before the download is of no use: starting another")
+        return told
+
+    async def discard(self) -> None:
+        """End an engine that is not to live; returns when nothing of it is left."""
+        await self._process.kill()
+        await self.connection.aclose()
+
     async def stop(self) -> None:
         """End the engine in order; `live()` then returns."""
         await self._process.stop()

@@ -9,9 +9,11 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from worker_vllm.engine.waiting import IMPORTED
+
 # What ends each phase, in order (vLLM 0.32.0). A later mark also ends the phases before it.
 MARKS: tuple[tuple[str, re.Pattern[str]], ...] = (
-    ("import", re.compile(r"non-default args|vLLM API server version")),
+    ("import", re.compile(rf"^{IMPORTED}$|non-default args|vLLM API server version")),
     ("resolve", re.compile(r"Using max model len|Using max_model_len")),
     ("processes", re.compile(r"Starting to load model")),
     ("load", re.compile(r"Loading weights took|Model loading took")),

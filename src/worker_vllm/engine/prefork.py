@@ -89,12 +89,19 @@ def load() -> None:
     gc.freeze()
 
 
-def run(target: Callable[[], None]) -> int:
-    """Run `target` in a process forked from a new template; returns its exit status, negative for a signal."""
+def prepare() -> TemplateContext:
+    """The template, begun if it was not yet; returns before it has loaded anything."""
     os.environ["VLLM_CPU_OMP_THREADS_BIND"] = "nobind"
     os.environ["OMP_NUM_THREADS"] = str(max(1, len(os.sched_getaffinity(0)) - 1))
     template = TemplateContext()
     template.set_forkserver_preload([TEMPLATE])
+    _forkserver.ensure_running()
+    return template
+
+
+def run(target: Callable[[], None]) -> int:
+    """Run `target` in a process forked from the template; returns its exit status, negative for a signal."""
+    template = prepare()
     server = template.Process(target=answer, args=(sys.argv, target))
     server.start()
     signal.signal(signal.SIGTERM, lambda *_: server.terminate())

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from worker_vllm.engine.command import child_environment, engine_argv
+from worker_vllm.engine.command import child_environment, engine_argv, serve_arguments
 from worker_vllm.engine.directory import fresh_directory
 from worker_vllm.engine.guard import end_session, remove_directory
 from worker_vllm.engine.logtail import LogTail
@@ -33,10 +34,11 @@ F_SETPIPE_SZ = 1031
 class EngineProcess:
     """One launch of the engine: its guard, its directory with the socket, its log."""
 
-    def __init__(self, guard: subprocess.Popen[bytes], directory: str, log: int) -> None:
+    def __init__(self, guard: subprocess.Popen[bytes], directory: str, log: int, telling: int = -1) -> None:
         self._guard = guard
         self._directory = directory
         self._log = log
+        self._telling = telling  # the pipe on which a process that was spawned waiting is told what to serve
         self._exited: asyncio.Event | None = None
         self.spawned_at = time.monotonic()
         self.tail = LogTail()
@@ -67,6 +69,17 @@ class EngineProcess:
         loop.add_reader(pidfd, self._on_exit, loop, pidfd)
         os.set_blocking(self._log, False)
         loop.add_reader(self._log, self._on_log, loop)
+
+    def tell(self, settings: EngineSettings) -> bool:
+        """Give a process that was spawned waiting its arguments; False when it can no longer become the engine."""
+        told = json.dumps(serve_arguments(settings, self.socket)).encode()
+        try:
+            if self.exit_code is not None or os.write(self._telling, told) < len(told):
+                return False
+        except BrokenPipeError:
+            return False
+        self._close_telling()
+        return True
 
     async def wait(self) -> int:
         """The exit status, once the engine ended, its log is read and nothing of it is left."""
@@ -111,6 +124,7 @@ class EngineProcess:
         """Block until an abandoned engine is gone, where no event loop took it over."""
         self._guard.wait(STOP_MARGIN_S)
         os.close(self._log)
+        self._close_telling()
 
     def _on_log(self, loop: asyncio.AbstractEventLoop) -> None:
         try:
@@ -121,6 +135,11 @@ class EngineProcess:
             self.tail.feed(data)
         else:
             self._close_log(loop)
+
+    def _close_telling(self) -> None:
+        if self._telling >= 0:
+            os.close(self._telling)
+            self._telling = -1
 
     def _close_log(self, loop: asyncio.AbstractEventLoop) -> None:
         if self._log >= 0:
@@ -146,17 +165,22 @@ class EngineProcess:
             self._close_log(loop)
         if self._guard.stdin is not None and not self._guard.stdin.closed:
             self._guard.stdin.close()
+        self._close_telling()
         assert self._exited is not None
         self._exited.set()
 
 
-def spawn(settings: EngineSettings, environment: Mapping[str, str]) -> EngineProcess:
-    """Start the engine under its guard, in a fresh directory that only this user may enter."""
+def spawn(settings: EngineSettings, environment: Mapping[str, str], *, waiting: bool = False) -> EngineProcess:
+    """Start the engine under its guard, in a fresh directory that only this user may enter.
+
+    A `waiting` one imports its modules and then waits to be told what to serve; its environment is final.
+    """
     directory = fresh_directory()
     log_reader, log_writer = os.pipe()
     enlarge(log_reader)
-    socket = f"{directory}/engine.sock"
-    command = [sys.executable, "-I", "-S", str(GUARD), directory, str(GRACE_S), *engine_argv(settings, socket)]
+    told_on, telling = waiting_pipe() if waiting else (None, -1)
+    argv = engine_argv(settings, f"{directory}/engine.sock", told_on)
+    command = [sys.executable, "-I", "-S", str(GUARD), directory, str(GRACE_S), *argv]
     try:
         guard = subprocess.Popen(
             command,
@@ -166,10 +190,20 @@ def spawn(settings: EngineSettings, environment: Mapping[str, str]) -> EnginePro
             stdout=log_writer,
             stderr=log_writer,
             start_new_session=True,
+            pass_fds=() if told_on is None else (told_on,),
         )
     finally:
         os.close(log_writer)
-    return EngineProcess(guard, directory, log_reader)
+        if told_on is not None:
+            os.close(told_on)
+    return EngineProcess(guard, directory, log_reader, telling)
+
+
+def waiting_pipe() -> tuple[int, int]:
+    """Both ends of the pipe for a waiting engine's arguments; writing to it never blocks."""
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    return reader, writer
 
 
 def enlarge(pipe: int) -> None:

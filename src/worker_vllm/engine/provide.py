@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
+from worker_vllm.engine.beginning import Beginning
+from worker_vllm.engine.policy import Action, Policy
 from worker_vllm.engine.preflight import with_found
 from worker_vllm.engine.rows import Diagnosis, Scope
 from worker_vllm.errors import ConfigurationError
@@ -34,3 +37,33 @@ async def provide(
     if whole.problems:
         return Diagnosis("model damaged", Scope.SETTINGS, "; ".join(map(str, whole.problems)))
     return with_found(settings, whole)
+
+
+async def download(
+    beginning: Beginning, provide: Provide, policy: Policy, stopping: asyncio.Event
+) -> EngineSettings | Diagnosis | None:
+    """What `provide` gives, asked again while that can help; None when `stopping` came first."""
+    assert beginning.found is not None
+    while not stopping.is_set():
+        providing = asyncio.create_task(provide(beginning.settings, beginning.environment, beginning.found))
+        await first_of(providing, stopping)
+        if providing.cancelled():
+            return None
+        given = providing.result()
+        if isinstance(given, EngineSettings):
+            return given
+        if policy.decide(given, beginning.settings, healthy_s=0).action is not Action.RELAUNCH:
+            return given
+    return None
+
+
+async def first_of(task: asyncio.Task[Any], event: asyncio.Event) -> None:
+    """Wait for the task; cancel it when the event comes first."""
+    waiting = asyncio.create_task(event.wait())
+    try:
+        await asyncio.wait([task, waiting], return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        waiting.cancel()
+        if not task.done():
+            task.cancel()
+            await asyncio.wait([task])

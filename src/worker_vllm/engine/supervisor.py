@@ -10,7 +10,6 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from enum import StrEnum
-from typing import Any
 
 from worker_vllm.engine.base import EngineRequest, EngineResponse
 from worker_vllm.engine.beginning import Beginning
@@ -18,7 +17,7 @@ from worker_vllm.engine.diagnosis import diagnose
 from worker_vllm.engine.life import Connection, Life
 from worker_vllm.engine.policy import Action, Policy
 from worker_vllm.engine.process import spawn
-from worker_vllm.engine.provide import Provide, provide
+from worker_vllm.engine.provide import Provide, download, provide
 from worker_vllm.engine.rows import Diagnosis, Scope
 from worker_vllm.errors import EngineError, EngineUnavailable, WorkerError
 from worker_vllm.settings.model import EngineSettings
@@ -89,9 +88,9 @@ class Supervisor:
         What the preflight refused is not started at all, and what it found missing is downloaded first.
         """
         try:
-            await self._prepare()
+            begun = await self._prepare()
             while self.state is State.STARTING and not self._stopping.is_set():
-                life = self._begin()
+                life, begun = begun or self._begin(), None
                 await self._follow(life)
                 if self._stopping.is_set() or not self._relaunch(life):
                     break
@@ -138,25 +137,36 @@ class Supervisor:
             life.doubt()
         return SupervisedResponse(response, lambda error: self._explain(life, error))
 
-    async def _prepare(self) -> None:
-        """Have downloaded what is not on disk; refuse or leave where that, or the preflight, says so."""
-        refusal = self._beginning.refusal
-        found = self._beginning.found
-        while refusal is None and found is not None and not self._stopping.is_set():
-            providing = asyncio.create_task(self._provide(self._settings, self._beginning.environment, found))
-            await first_of(providing, self._stopping)
-            if providing.cancelled():
-                return
-            given = providing.result()
-            if isinstance(given, EngineSettings):
-                self._settings = given
-                return
-            if self._policy.decide(given, self._settings, healthy_s=0).action is not Action.RELAUNCH:
-                refusal = given
-        if refusal is not None:
-            self._diagnosis = refusal
-            logger.error("%s", refusal.report)
-            self._enter(State.REFUSING if refusal.scope is Scope.SETTINGS else State.GONE)
+    async def _prepare(self) -> Life | None:
+        """Have downloaded what is not on disk; refuse or leave where that, or the preflight, says so.
+
+        Returns the engine's life when it was spawned before the download and now knows what to serve.
+        """
+        outcome: Life | Diagnosis | None = self._beginning.refusal
+        if outcome is None and self._beginning.found is not None:
+            outcome = await self._download()
+        if not isinstance(outcome, Diagnosis):
+            return outcome
+        self._diagnosis = outcome
+        logger.error("%s", outcome.report)
+        self._enter(State.REFUSING if outcome.scope is Scope.SETTINGS else State.GONE)
+        return None
+
+    async def _download(self) -> Life | Diagnosis | None:
+        """The download; an engine that was spawned for it imports meanwhile, and ends at once if it is in vain."""
+        waiting = self._begin() if self._process is not None else None
+        told = False
+        try:
+            given = await download(self._beginning, self._provide, self._policy, self._stopping)
+            if not isinstance(given, EngineSettings) or self._stopping.is_set():
+                return given if isinstance(given, Diagnosis) else None
+            self._settings = given
+            if waiting is not None:
+                told = waiting.tell(given)
+            return waiting if told else None
+        finally:
+            if waiting is not None and not told:
+                await waiting.discard()
 
     def _begin(self) -> Life:
         process, self._process = self._process or spawn(self._settings, self._beginning.environment), None
@@ -214,16 +224,6 @@ class Supervisor:
         if self._stopping.is_set():
             return EngineUnavailable("the worker is stopping")
         return EngineUnavailable(diagnose(life.ending).sentence)
-
-
-async def first_of(task: asyncio.Task[Any], event: asyncio.Event) -> None:
-    """Wait for the task; cancel it when the event comes first."""
-    waiting = asyncio.create_task(event.wait())
-    await asyncio.wait([task, waiting], return_when=asyncio.FIRST_COMPLETED)
-    waiting.cancel()
-    if not task.done():
-        task.cancel()
-        await asyncio.wait([task])
 
 
 class SupervisedResponse:

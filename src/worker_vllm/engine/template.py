@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from worker_vllm.engine import prefork
+from worker_vllm.engine import prefork, waiting
 from worker_vllm.engine.distribution import answer_for_vllm
 
 answer_for_vllm()
 prefork.load()
+waiting.say_imported()

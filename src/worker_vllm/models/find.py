@@ -26,6 +26,7 @@ KEYS = {
     Role.ADAPTER: "LORA_MODULES",
     Role.DRAFT: "SPECULATIVE_MODEL",
 }
+OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
 _REPOSITORY = re.compile(r"([\w.-]{1,96}/)?[\w.-]{1,96}", re.ASCII)
 
 
@@ -69,6 +70,11 @@ class FoundModel:
     def offline(self) -> bool:
         """Whether everything is on disk, so that the hub is not asked at all."""
         return not self.downloads and self.source is not Source.STORE
+
+    @property
+    def environment_when_fetched(self) -> dict[str, str]:
+        """What `environment` will be when every download is made."""
+        return {**self.environment, **({} if self.source is Source.STORE else OFFLINE)}
 
     def onto(self, settings: EngineSettings) -> EngineSettings:
         """The settings with which this model is started: names for callers kept, everything on disk as paths."""
@@ -129,7 +135,7 @@ def _read(path: Path) -> tuple[Manifest | None, list[Problem]]:
 def _environment(places: Places, env: Mapping[str, str], offline: bool) -> dict[str, str]:
     """The hub client's variables for the child; HF_HOME is the original's where the user set none."""
     found = {"HF_HUB_CACHE": str(places.target), "HF_HOME": env.get("HF_HOME", "").strip() or str(places.target)}
-    return found | ({"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"} if offline else {})
+    return found | (OFFLINE if offline else {})
 
 
 def _baked_main(baked: Baked, asked: Reference) -> tuple[Reference, list[str]]:
