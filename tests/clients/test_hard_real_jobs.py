@@ -30,12 +30,19 @@ FIRST = 5_000
 LOST_AFTER_S = 5.0  # so long a silence, and the gateway gives a worker's jobs to another
 REFUSALS = 10
 REFUSED = "vllm:admission_rejections_total"
-ENDED = "vllm:request_success_total"  # with any outcome, abortion included
+ENDED = "vllm:request_success_total"
+ROUTES = ("/v1/completions", "/v1/chat/completions")
 
 
 async def counted(engine: Http, name: str) -> float:
     """One of the engine's own counters."""
     return metric_sum((await engine.get("/metrics")).body.decode(), name)
+
+
+async def asked(engine: Http) -> float:
+    """How many generations the engine was asked for, whatever became of them."""
+    exposition = (await engine.get("/metrics")).body.decode()
+    return sum(metric_sum(exposition, "http_requests_total", f'handler="{route}"') for route in ROUTES)
 
 
 async def always(engine: Http, letter: str) -> dict[str, Any]:
@@ -89,7 +96,7 @@ class Silence:
 
     async def answers(self) -> list[Answered]:
         """Native, OpenAI whole, OpenAI streamed."""
-        return await asyncio.gather(self._native(), self._whole(), self._streamed())
+        return list(await asyncio.gather(self._native(), self._whole(), self._streamed()))
 
     def _answered(self, text: str, prompt_tokens: int) -> Answered:
         return Answered(text, prompt_tokens, time.monotonic() - self._started)
@@ -131,10 +138,10 @@ async def three_ways(up: Watched, engine: Http, number: int, length: int) -> flo
     """
     text = f"{number}" + "a" * length
     tokens = (await engine.post("/tokenize", {"messages": [{"role": "user", "content": text}]})).json["count"]
-    before, since = await counted(engine, ENDED), time.monotonic()
+    before, since = await asked(engine), time.monotonic()
     answers = await Silence(up, await always(engine, "z"), text).answers()
     assert [(answer.text, answer.prompt_tokens) for answer in answers] == [("z", tokens)] * 3
-    assert await counted(engine, ENDED) - before == 3  # the engine was asked once for each
+    assert await asked(engine) - before == 3
     assert up.longest_silence(since, time.monotonic()) < LOST_AFTER_S
     return min(answer.waited_s for answer in answers)
 
@@ -172,6 +179,7 @@ async def test_five_jobs_outwait_an_engine_that_is_full(narrow: str) -> None:
     occupying = {"prompt": "x", "max_tokens": 100_000, "ignore_eos": True, "stream": True}
     with serve(narrow, "parrot") as up:
         async with Http(narrow) as engine, Http(up.url) as http, asyncio.TaskGroup() as tasks:
+            first = (await http.get("/health")).json["jobs"]["completed"]  # a fresh stack says hello to itself
             async with engine.open("POST", "/v1/completions", occupying) as answer:
                 await answer.content.readuntil(b"\n\n")
                 assert (await engine.post("/v1/completions", {"prompt": "x"})).status == 503
@@ -185,7 +193,7 @@ async def test_five_jobs_outwait_an_engine_that_is_full(narrow: str) -> None:
                 before = await counted(engine, ENDED)
         async with Http(narrow) as engine, Http(up.url) as http:
             after, ended = (await http.get("/health")).json["jobs"], await counted(engine, ENDED)
-    assert (waiting["inProgress"] + waiting["inQueue"], waiting["completed"], waiting["failed"]) == (5, 0, 0)
+    assert (waiting["inProgress"] + waiting["inQueue"], waiting["completed"] - first) == (5, 0)
     assert [job.result()["output"][0]["choices"][0]["tokens"] for job in jobs] == [[text] for text in texts]
-    assert (after["completed"], after["failed"], after["retried"]) == (5, 0, 0)
-    assert ended - before == 6  # the five, and the one that was aborted
+    assert (after["completed"] - first, after["failed"], after["retried"]) == (5, 0, 0)
+    assert ended - before == 5

@@ -98,7 +98,7 @@ def metric(exposition: str, name: str) -> float:
     raise AssertionError(f"no metric {name} in:\n{exposition}")
 
 
-def metric_sum(exposition: str, name: str) -> float:
-    """The values of all samples of a metric together, whatever their labels; 0 where there is none yet."""
+def metric_sum(exposition: str, name: str, label: str = "") -> float:
+    """All samples of a metric together, or those with a label, given as `name="value"`; 0 where there is none yet."""
     lines = [line for line in exposition.splitlines() if line.startswith((f"{name}{{", f"{name} "))]
-    return sum(float(line.rsplit(" ", 1)[1]) for line in lines)
+    return sum(float(line.rsplit(" ", 1)[1]) for line in lines if label in line)
