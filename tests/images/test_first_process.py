@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -37,10 +38,10 @@ def gateway() -> Iterator[str]:
         yield found[0]
 
 
-def first_process(gateway: str) -> Process:
+def first_process(gateway: str, **more: str) -> Process:
     """The image's entry point in a namespace of its own, with the echo engine, attached to the gateway."""
     environment = worker_environment(Plan(engine="echo"), {}, gateway, "worker-1")
-    return Process([*CONTAINER, WORKER, "start"], {**environment, "MODEL_NAME": "echo"})
+    return Process([*CONTAINER, WORKER, "start"], {**environment, "MODEL_NAME": "echo", **more})
 
 
 def ask(gateway: str) -> str:
@@ -91,6 +92,25 @@ def test_no_zombie_gathers_under_the_first_process(gateway: str) -> None:
         assert "Z" not in states
     finally:
         process.stop()
+
+
+def test_a_restarted_container_sweeps_up_what_its_end_left(gateway: str) -> None:
+    """The end of a container kills the engine's guard too; the next worker on its disk has only its own place."""
+    with tempfile.TemporaryDirectory(prefix="w", dir="/tmp") as disk:  # short enough for a socket's path
+        left = [served_in(gateway, disk) for _ in range(2)]
+    assert [len(places) for places in left] == [1, 1]
+    assert left[0] != left[1]
+
+
+def served_in(gateway: str, disk: str) -> list[str]:
+    """Start a container over this disk, have it serve, end it at once: what lies on the disk then."""
+    process = first_process(gateway, TMPDIR=disk)
+    try:
+        assert ask(gateway) == "COMPLETED"
+    finally:
+        process.signal(signal.SIGKILL)
+        process.stop()
+    return os.listdir(disk)
 
 
 def _is_member(entry: Path, first: int) -> bool:
