@@ -103,5 +103,12 @@ FAULTS = (
     Fault("threads_not_bound", "parallel sizes", TP2, says=("VLLM_CPU_OMP_THREADS_BIND",)),
     Fault("too_many_stages", "parallel sizes", ("--pipeline-parallel-size", "5")),
     Fault("ray", "Ray missing", (*TP2, "--distributed-executor-backend", "ray"), says=("ray",)),
+    Fault(
+        "unwritable_cache",
+        "cache not writable",
+        ("--no-enforce-eager",),  # what is compiled must be kept somewhere
+        environment={"VLLM_CACHE_ROOT": "/dev/null/cache"},
+        says=("/dev/null/cache", "VLLM_CACHE_ROOT"),
+    ),
     Fault("load_format", "bad value", ("--load-format", "bitsandbytes"), says=("bitsandbytes",)),
 )

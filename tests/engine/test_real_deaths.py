@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -39,16 +40,16 @@ async def ask(run: Supervised, **changes: object) -> Exception | None:
     return EngineUnavailable("told in the stream") if b'"error"' in said else None
 
 
-async def running(run: Supervised, count: int) -> None:
+COUNTS = ("vllm:num_requests_running{", "vllm:num_requests_waiting{")
+
+
+async def running(run: Supervised, count: int, counts: tuple[str, ...] = COUNTS) -> None:
     """Wait until the engine itself says that so many requests run or wait."""
     while True:
         metrics = (await (await run.get("/metrics")).read()).decode()
-        values = [line.rsplit(" ", 1)[1] for line in metrics.splitlines() if line.startswith(COUNTS)]
+        values = [line.rsplit(" ", 1)[1] for line in metrics.splitlines() if line.startswith(counts)]
         if sum(map(float, values)) >= count:
             return
-
-
-COUNTS = ("vllm:num_requests_running{", "vllm:num_requests_waiting{")
 
 
 async def kill_one(run: Supervised, name: str) -> float:
@@ -58,9 +59,35 @@ async def kill_one(run: Supervised, name: str) -> float:
 
 
 async def under_load(run: Supervised, name: str) -> None:
-    """64 streams in flight: every one is answered within a second of the death."""
-    asked = [asyncio.create_task(ask(run, max_tokens=2000)) for _ in range(64)]
-    await running(run, 64)
+    """200 streams in flight: every one is answered within a second of the death."""
+    asked = [asyncio.create_task(ask(run, max_tokens=2000)) for _ in range(200)]
+    await running(run, 200)
+    died = await kill_one(run, name)
+    errors = await asyncio.gather(*asked)
+    assert time.monotonic() - died < 1.0
+    assert {type(error) for error in errors} == {EngineUnavailable}
+
+
+async def while_streaming(run: Supervised, name: str) -> None:
+    """One stream, some of which has arrived: it breaks off with the cause within a second."""
+    response = await run.post("/v1/completions", json.dumps(LONG).encode())
+    chunks = response.chunks()
+    assert b'"text"' in await anext(chunks)
+    died = await kill_one(run, name)
+    try:
+        rest = b"".join([chunk async for chunk in chunks])
+    except EngineUnavailable:
+        rest = b'"error"'
+    finally:
+        response.close()
+    assert time.monotonic() - died < 1.0
+    assert b'"error"' in rest
+
+
+async def while_waiting(run: Supervised, name: str) -> None:
+    """Two requests run, 62 wait their turn: all are answered within a second of the death."""
+    asked = [asyncio.create_task(ask(run)) for _ in range(64)]
+    await running(run, 62, COUNTS[1:])
     died = await kill_one(run, name)
     errors = await asyncio.gather(*asked)
     assert time.monotonic() - died < 1.0
@@ -79,23 +106,27 @@ async def while_idle(run: Supervised, name: str) -> None:
     [
         ("EngineCore", under_load),
         pytest.param("EngineCore", while_idle, marks=pytest.mark.matrix),
+        pytest.param("EngineCore", while_streaming, marks=pytest.mark.matrix),
+        pytest.param("EngineCore", while_waiting, marks=pytest.mark.matrix),
         pytest.param("Worker", under_load, marks=pytest.mark.matrix),
         pytest.param("APIServer", under_load, marks=pytest.mark.matrix),
     ],
-    ids=["core under load", "core idle", "worker under load", "server under load"],
+    ids=["core under load", "core idle", "core streaming", "core waiting", "worker under load", "server under load"],
 )
 async def test_a_killed_process_is_the_end_of_all_and_the_next_job_succeeds(
     name: str, kill: Callable[[Supervised, str], Awaitable[None]]
 ) -> None:
     """The whole group ends, in-flight requests learn why, a relaunch serves, nothing is left behind."""
-    before = leftovers()
-    async with supervised(REAL) as run:
+    before, others = leftovers(), set(descendants(os.getpid()))
+    settings = replace(REAL, arguments=("--max-num-seqs", "2")) if kill is while_waiting else REAL
+    async with supervised(settings) as run:
         assert await run.supervisor.settled() is State.READY, run.supervisor.diagnosis
         await kill(run, name)
         answer = json.loads(await (await run.post("/v1/completions", json.dumps(SHORT).encode())).read())
         assert answer["choices"][0]["text"] == "hello"
         assert State.READY in run.states
     assert leftovers() <= before
+    assert set(descendants(os.getpid())) <= others
 
 
 @pytest.mark.matrix

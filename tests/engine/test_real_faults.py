@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from engine.record_endings import settings_of
 from support.supervised import leftovers, supervised
 
 from worker_vllm.engine.base import EngineRequest
+from worker_vllm.engine.loaders import INSTANT, READ_AHEAD
 from worker_vllm.engine.supervisor import State
 from worker_vllm.errors import EngineUnavailable
 
@@ -46,6 +48,30 @@ async def test_a_mistake_is_answered_with_what_to_change(fault: Fault, tmp_path:
         for part in fault.says:
             assert part in refusal.value.message
         assert leftovers() <= before
+
+
+@pytest.mark.matrix
+async def test_an_unwritable_cache_that_nothing_needs_does_no_harm(tmp_path: Path) -> None:
+    """Without compilation nothing has to be kept: the engine serves."""
+    fault = Fault("eager", "", environment={"VLLM_CACHE_ROOT": "/dev/null/cache"})
+    async with supervised(settings_of(fault, tmp_path), only=ENVIRONMENT) as run:
+        plain = await run.post("/v1/completions", b'{"prompt": "hello", "max_tokens": 8}')
+        assert json.loads(await plain.read())["choices"][0]["text"] == "hello"
+
+
+@pytest.mark.matrix
+@pytest.mark.parametrize(
+    ("loader", "kept"), [(READ_AHEAD, READ_AHEAD), (INSTANT, ())], ids=["reading ahead", "failing"]
+)
+async def test_a_loader_of_our_choice_serves_or_is_taken_back(
+    tmp_path: Path, loader: tuple[str, ...], kept: tuple[str, ...]
+) -> None:
+    """InstantTensor needs a GPU: the start that fails with it here is repeated without, and the request is served."""
+    settings = replace(settings_of(Fault("loader", ""), tmp_path), loader_arguments=loader)
+    async with supervised(settings, only=ENVIRONMENT) as run:
+        plain = await run.post("/v1/completions", b'{"prompt": "hello", "max_tokens": 8}')
+        assert json.loads(await plain.read())["choices"][0]["text"] == "hello"
+        assert run.supervisor.loader_arguments == kept
 
 
 @pytest.mark.matrix

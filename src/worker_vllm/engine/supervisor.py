@@ -72,6 +72,11 @@ class Supervisor:
         return self._settings.arguments
 
     @property
+    def loader_arguments(self) -> tuple[str, ...]:
+        """Our own choice of a loader; empty where there is none, or where it was taken back."""
+        return self._settings.loader_arguments
+
+    @property
     def timeline(self) -> str:
         """The last start's phases in one line; empty before the first."""
         return self._life.timeline.summary() if self._life else ""
