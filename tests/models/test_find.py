@@ -229,3 +229,20 @@ def test_a_volume_filled_by_the_original_image_is_searched(tmp_path: Path) -> No
     found = find(EngineSettings(model=NAME), {}, places)
     assert found.model == str(snapshot)
     assert found.environment["HF_HOME"] == str(base / "huggingface-cache" / "hub")
+
+
+@pytest.mark.parametrize(
+    ("model", "arguments"),
+    [(NAME, ()), ("s3://bucket/model", ("--tokenizer", NAME))],
+    ids=["hub", "object store, tokenizer on the hub"],
+)
+def test_the_environment_after_a_download_is_known_before_it(
+    tmp_path: Path, model: str, arguments: tuple[str, ...]
+) -> None:
+    """An engine that imports meanwhile is started with it."""
+    settings = EngineSettings(model=model, arguments=arguments)
+    env = {"BASE_PATH": str(tmp_path), "HOME": str(tmp_path)}
+    before = find(settings, env)
+    fetched = {each: lay_cached(tmp_path / "fetched", each.name, MODEL) for each in before.downloads}
+    assert len(fetched) == 1
+    assert before.environment_when_fetched == find(settings, env, fetched=fetched).environment

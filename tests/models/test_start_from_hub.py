@@ -1,30 +1,125 @@
-"""A start whose model is only on the hub: fetched first, then served by an engine that asks the hub for nothing."""
+"""A start whose model is only on the hub: the engine imports while it is fetched, and asks the hub for nothing."""
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
+import signal
 import sys
+import tempfile
+import threading
+import time
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from hub.server import Repository, serving
-from support.processes import running
+from hub.repositories import COMMIT, MODEL
+from hub.server import Hub, Repository, serving
+from support.fake_vllm import with_fake_vllm
+from support.processes import Process, running
+from support.supervised import followed
+
+from worker_vllm.engine.beginning import begin
+from worker_vllm.engine.client import HttpEngine
+from worker_vllm.engine.guard import descendants, standing
+from worker_vllm.engine.supervisor import State, Supervisor
+from worker_vllm.engine.waiting import IMPORTED
+from worker_vllm.local.plan import Plan, worker_environment
+from worker_vllm.settings.model import EngineSettings
 
 PARROT = Path(__file__).resolve().parents[2] / "models" / "parrot"
 NAMES = ("config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")
 MESSAGE = "Fetched once, served for ever"
 
 
+WEIGHTS = "model.safetensors"
+QUICK = pytest.mark.timeout(40)
+
+
+@pytest.fixture
+def held() -> Iterator[Hub]:
+    """A hub that keeps the second half of the weights back."""
+    with serving(org__parrot=Repository(MODEL)) as hub:
+        hub.hold[WEIGHTS] = threading.Event()
+        yield hub
+
+
+def environment(hub: Hub, directory: Path, **more: str) -> dict[str, str]:
+    """What sends a worker to this hub, with everything it writes below `directory`."""
+    home = directory / "home"
+    home.mkdir()
+    return {"HF_ENDPOINT": hub.address, "BASE_PATH": str(directory), "HOME": str(home), **more}
+
+
+@QUICK
+async def test_the_engine_imports_while_the_model_is_fetched(held: Hub, tmp_path: Path) -> None:
+    """It has imported before the weights are whole, is then told their path, and was offline from its start."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
+    env = with_fake_vllm(tmp_path / "fake", inherited | environment(held, tmp_path))
+    beginning = begin(EngineSettings(model="org/parrot", served_names=("org/parrot",)), env)
+    async with followed(Supervisor(beginning, HttpEngine)) as run:
+        await run.line(IMPORTED)
+        await asyncio.to_thread(held.halfway.wait)
+        assert run.supervisor.state is State.STARTING
+        held.hold[WEIGHTS].set()
+        assert await run.supervisor.settled() is State.READY, run.supervisor.diagnosis
+        snapshot = tmp_path / "huggingface-cache/hub/models--org--parrot/snapshots" / COMMIT
+        await run.line(f"offline: 1 argv: vllm serve {snapshot} --uds ")
+
+
+@contextmanager
+def worker(hub: Hub, directory: Path, temporary: str) -> Iterator[Process]:
+    """A queue worker with the fake engine, whose platform does not answer."""
+    env = with_fake_vllm(directory / "fake", environment(hub, directory, PATH=os.environ["PATH"], TMPDIR=temporary))
+    queue = worker_environment(Plan("vllm", "org/parrot"), env, "http://127.0.0.1:9", "w1")
+    with running([sys.executable, "-m", "worker_vllm", "start"], queue) as process:
+        yield process
+
+
+@QUICK
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 0), (signal.SIGKILL, -9)])
+def test_a_worker_that_ends_during_the_download_leaves_nothing(
+    held: Hub, tmp_path: Path, number: signal.Signals, status: int
+) -> None:
+    """No engine, no download, no directory."""
+    with tempfile.TemporaryDirectory(prefix="w") as temporary, worker(held, tmp_path, temporary) as process:
+        process.line(IMPORTED)
+        assert held.halfway.wait(20)
+        below = descendants(process.pid)
+        assert len(below) == 3
+        process.signal(number)
+        assert process.exit_code() == status
+        deadline = time.monotonic() + 5
+        while any(standing(pid) for pid in below) or os.listdir(temporary):
+            assert time.monotonic() < deadline, (below, os.listdir(temporary))
+            time.sleep(0.02)  # the end of a stranger's process has no event here
+
+
+@QUICK
+def test_a_download_that_fails_leaves_no_engine(tmp_path: Path) -> None:
+    """The worker stays to tell why, with nothing below it."""
+    with serving() as hub, tempfile.TemporaryDirectory(prefix="w") as temporary:
+        with worker(hub, tmp_path, temporary) as process:
+            process.line("a model that the hub gives")
+            assert (descendants(process.pid), os.listdir(temporary)) == ([], [])
+
+
 @pytest.mark.vllm
 @pytest.mark.matrix
 def test_a_model_on_the_hub_is_fetched_and_served_offline(tmp_path: Path) -> None:
-    """Into the original's place on the volume; once it is there the hub may go away."""
+    """Into the original's place on the volume, while the engine imports; once it is there the hub may go away."""
     files = {name: (PARROT / name).read_bytes() for name in NAMES}
     with serving(org__parrot=Repository({**files, "README.md": b"# parrot", "pytorch_model.bin": b"x"})) as hub:
-        environment = {"HF_ENDPOINT": hub.address, "BASE_PATH": str(tmp_path), "HOME": str(tmp_path / "home")}
-        command = [sys.executable, "-m", "worker_vllm", "local", "--port", "0", "--model", "org/parrot"]
-        with running(command, environment) as process:
+        hub.hold[WEIGHTS] = threading.Event()
+        command = [sys.executable, "-m", "worker_vllm", "local", "--verbose", "--port", "0", "--model", "org/parrot"]
+        with running(command, environment(hub, tmp_path)) as process:
+            process.line("engine start: import took", 300)
+            assert hub.halfway.wait(60)
+            hub.hold[WEIGHTS].set()
+            process.line("engine start: rest of the download took", 60)
             url = process.line("Ready: ", 300).split("Ready: ")[1].strip()
             assert sorted(hub.downloads) == sorted(NAMES)
             hub.down = True
@@ -32,7 +127,7 @@ def test_a_model_on_the_hub_is_fetched_and_served_offline(tmp_path: Path) -> Non
             body = {"messages": [{"role": "user", "content": MESSAGE}], "max_tokens": 64, "temperature": 0}
             assert ask(f"{url}/openai/v1/chat/completions", body) == ("org/parrot", MESSAGE)
             assert hub.requests == []
-    assert (tmp_path / "huggingface-cache" / "hub" / "models--org--parrot" / "refs" / "main").is_file()
+    assert (tmp_path / "huggingface-cache/hub/models--org--parrot/refs/main").is_file()
 
 
 def ask(url: str, body: object) -> tuple[str, str]:
