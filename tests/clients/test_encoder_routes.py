@@ -1,0 +1,78 @@
+"""Every route of an encoder, on the real engine through gateway and worker; binary answers as JSON can carry them."""
+
+from __future__ import annotations
+
+import base64
+import struct
+from typing import Any
+
+import pytest
+from support.http import Http
+from support.stack import Stack
+
+pytestmark = pytest.mark.vllm
+
+TEXTS = ["a cat", "0123456789"]
+WIDTH = 256
+
+
+async def floats(http: Http) -> list[list[float]]:
+    """The vectors of the texts, as JSON."""
+    answer = await http.post("/openai/v1/embeddings", {"model": "parrot", "input": TEXTS})
+    return [entry["embedding"] for entry in answer.json["data"]]
+
+
+def unpacked(text: str) -> list[list[float]]:
+    """Little-endian floats of four bytes, one vector after the other."""
+    raw = base64.b64decode(text)
+    assert len(raw) == 4 * WIDTH * len(TEXTS)
+    return [list(struct.unpack_from(f"<{WIDTH}f", raw, 4 * WIDTH * index)) for index in range(len(TEXTS))]
+
+
+@pytest.mark.parametrize("encoding", ["bytes", "bytes_only"])
+async def test_binary_vectors_come_back_in_base64_with_their_content_type(
+    pooling_stack: Stack, encoding: str
+) -> None:
+    """The same numbers as the JSON answer's, as an OpenAI client and as a job see them; `bytes` comes with what vLLM
+    says about them in a header."""
+    body = {"model": "parrot", "input": TEXTS, "encoding_format": encoding}
+    async with Http(pooling_stack.url) as http:
+        expected = await floats(http)
+        client = (await http.post("/openai/v1/embeddings", body)).json
+        job = (await http.post("/runsync", {"input": {"route": "/v1/embeddings", "body": body}})).json
+    for answer in (client, *job["output"]):
+        assert answer["content_type"] == "application/octet-stream"
+        for found, vector in zip(unpacked(answer["base64"]), expected, strict=True):
+            assert found == pytest.approx(vector, abs=1e-4)
+        assert ("metadata" in answer) == (encoding == "bytes")
+        if encoding == "bytes":
+            shapes = [(item["index"], item["shape"], item["start"]) for item in answer["metadata"]["data"]]
+            assert shapes == [(0, [WIDTH], 0), (1, [WIDTH], 4 * WIDTH)]
+
+
+async def test_cohere_vectors_are_the_same(pooling_stack: Stack) -> None:
+    body = {"model": "parrot", "texts": TEXTS, "embedding_types": ["float"]}
+    async with Http(pooling_stack.url) as http:
+        expected = await floats(http)
+        answer = (await http.post("/openai/v2/embed", body)).json
+    for found, vector in zip(answer["embeddings"]["float"], expected, strict=True):
+        assert found == pytest.approx(vector, abs=1e-4)
+
+
+async def test_a_pooling_request_gives_the_same_vector(pooling_stack: Stack) -> None:
+    body: dict[str, Any] = {"model": "parrot", "input": TEXTS[0], "task": "embed"}
+    async with Http(pooling_stack.url) as http:
+        expected = await floats(http)
+        answer = (await http.post("/openai/pooling", body)).json
+    assert answer["data"][0]["data"] == pytest.approx(expected[0], abs=1e-4)
+
+
+async def test_what_the_model_cannot_do_is_refused_by_the_engine(pooling_stack: Stack) -> None:
+    """An encoder without a classifier has no such route: the engine's own 404."""
+    body = {"model": "parrot", "input": TEXTS[0]}
+    async with Http(pooling_stack.url) as http, Http(pooling_stack.engine_url) as engine:
+        ours = await http.post("/openai/classify", body)
+        direct = await engine.post("/classify", body)
+    assert (direct.status, direct.json) == (404, {"detail": "Not Found"})
+    assert ours.status == 404
+    assert "Not Found" in ours.json["error"]["message"]
