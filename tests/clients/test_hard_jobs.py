@@ -32,7 +32,8 @@ async def test_a_thinking_models_native_job_shows_its_whole_text(echo_stack: Sta
 async def test_a_prefill_of_a_minute_is_waited_for(echo_stack: Stack) -> None:
     """Not a token for over a minute: native, OpenAI whole and streamed all come through, none is tried again."""
     silent = {"ttft_ms": MINUTE_MS}
-    body = {"model": "echo", "messages": [{"role": "user", "content": "at last"}], "extra_body": {"echo": silent}}
+    messages = [{"role": "user", "content": "at last"}]
+    body: dict[str, Any] = {"model": "echo", "messages": messages, "extra_body": {"echo": silent}}
     async with (
         Http(echo_stack.url) as http,
         openai.AsyncOpenAI(base_url=echo_stack.openai_url, api_key="none", max_retries=0) as client,
@@ -143,7 +144,7 @@ async def test_five_stop_strings_are_obeyed(up: Stack) -> None:
 async def test_text_survives_whatever_the_engine_writes(echo_stack: Stack, script: dict[str, Any]) -> None:
     """Writes broken inside characters, comments between events, several tokens in one: the same text, every route."""
     text = "é€🦜 ñ 漢字 🏳️‍🌈"
-    said = [{"role": "user", "content": text}]
+    said: list[Any] = [{"role": "user", "content": text}]
     async with openai.AsyncOpenAI(base_url=echo_stack.openai_url, api_key="none") as client:
         stream = await client.chat.completions.create(
             model="echo", messages=said, stream=True, extra_body={"echo": script}

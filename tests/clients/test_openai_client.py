@@ -58,13 +58,8 @@ async def test_chat_async(aclient: openai.AsyncOpenAI, up: Stack) -> None:
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
 def test_completions(client: openai.OpenAI, up: Stack, stream: bool) -> None:
     """A plain prompt is completed, cut at exactly max_tokens."""
-    answer = client.completions.create(
-        model=up.model,
-        prompt="abcdefgh",
-        max_tokens=5,
-        temperature=0,
-        stream=stream,
-    )
+    request: dict[str, Any] = {"model": up.model, "prompt": "abcdefgh", "max_tokens": 5, "temperature": 0}
+    answer: Any = client.completions.create(**request, stream=stream)
     if stream:
         chunks = list(answer)
         text = "".join(chunk.choices[0].text for chunk in chunks)

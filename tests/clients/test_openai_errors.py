@@ -28,8 +28,8 @@ def test_refusals(
     client: openai.OpenAI,
     up: Stack,
     change: dict[str, Any],
-    kind: type[openai.APIStatusError],
-    param: str,
+    kind: type[openai.APIStatusError] | None,
+    param: str | None,
     stream: bool,
 ) -> None:
     """The HTTP status is the engine's, also for a stream, so the client raises the right exception."""
@@ -68,7 +68,8 @@ def test_every_status_of_the_engine_reaches_the_client(
             client.chat.completions.create(
                 model="echo", messages=HELLO, extra_body={"echo": {"status": status, "message": "so it is"}}
             )
-    assert (caught.value.status_code, caught.value.body["message"]) == (status, "so it is")
+    body: Any = caught.value.body
+    assert (caught.value.status_code, body["message"]) == (status, "so it is")
 
 
 def test_an_error_in_the_stream_is_raised(echo_stack: Stack) -> None:

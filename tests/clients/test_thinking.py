@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import openai
 import pytest
@@ -24,7 +25,7 @@ def thinking() -> Iterator[Stack]:
 
 async def test_a_native_job_shows_what_the_chat_route_takes_apart(thinking: Stack) -> None:
     """Thought and answer apart for OpenAI clients; for a native job the text as it is, also when it is cut."""
-    said = [{"role": "user", "content": SAID}]
+    said: list[Any] = [{"role": "user", "content": SAID}]
     async with openai.AsyncOpenAI(base_url=thinking.openai_url, api_key="none") as client:
         chat = await client.chat.completions.create(model="parrot", messages=said, temperature=0)
     params = {"temperature": 0, "max_tokens": 100}
