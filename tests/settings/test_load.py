@@ -158,3 +158,12 @@ def test_a_port_that_is_none_is_refused_in_http_mode(port: str) -> None:
     """The platform could never reach the worker."""
     with pytest.raises(ConfigurationError, match="PORT="):
         load({"WORKER_MODE": "http", "PORT": port})
+
+
+@pytest.mark.parametrize("env", [{"ALLOW_LORA_UPDATES": "1"}, {"VLLM_ALLOW_RUNTIME_LORA_UPDATING": "yes"}])
+def test_loading_adapters_is_opened_at_both_doors(env: dict[str, str]) -> None:
+    """The worker's and the engine's, which reads its own variable and knows fewer words for yes."""
+    settings = load(env)
+    assert settings.jobs.allow_lora_updates
+    assert settings.engine.environment == {"VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1"}
+    assert load({"ALLOW_LORA_UPDATES": "0"}).engine.environment == {}
