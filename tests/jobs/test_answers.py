@@ -21,6 +21,9 @@ WORDS = {"message": "no", "type": "BadRequestError", "param": "n", "code": 400}
         ("application/json", b"", b"null"),
         ("text/plain; charset=utf-8", b"Success: \xc3\xa9", '"Success: é"'.encode()),
         ("audio/mpeg", b"\x00\xff", b'{"content_type":"audio/mpeg","base64":"AP8="}'),
+        ("", b"Success: added", b'"Success: added"'),
+        ("", b'{"a": 1.0}', b'{"a": 1.0}'),
+        ("", b"", b"null"),
         ("application/octet-stream", b"", b'{"content_type":"application/octet-stream","base64":""}'),
     ],
 )

@@ -23,7 +23,12 @@ THOUGHT = "Here is my thought process: two. Here is my response: three"
 def engine() -> Iterator[str]:
     """vLLM with the adapter that answers in upper case, and a reasoning parser."""
     adapters = json.dumps([{"name": "upper", "path": str(UPPER)}])
-    settings = {"ENABLE_LORA": "1", "LORA_MODULES": adapters, "REASONING_PARSER": "granite"}
+    settings = {
+        "ENABLE_LORA": "1",
+        "LORA_MODULES": adapters,
+        "REASONING_PARSER": "granite",
+        "ALLOW_LORA_UPDATES": "1",
+    }
     with real_engine_process(settings) as url:
         yield url
 
@@ -61,6 +66,17 @@ async def test_adapters_are_listed_and_a_wrong_name_is_told_all_of_them(core: Co
     ):
         assert failure["code"] == 404
         assert failure["message"].endswith("Served here: parrot, upper.")
+
+
+async def test_an_adapter_is_loaded_by_a_job_where_that_is_allowed(core: Core, engine: str) -> None:
+    """Then it is chosen by its name, until it is unloaded; an endpoint that did not ask for it refuses."""
+    asked = {"lora_name": "later", "lora_path": str(UPPER)}
+    assert (await core.openai("/v1/load_lora_adapter", asked)).failure["code"] == 404
+    async with core_on(engine, allow_lora_updates=True) as open_core:
+        assert "later" in (await open_core.openai("/v1/load_lora_adapter", asked)).value
+        assert await answer(core, "later", native=True) == "HELLO WORLD"
+        assert "later" in (await open_core.openai("/v1/unload_lora_adapter", {"lora_name": "later"})).value
+    assert (await core.openai(CHAT, {"messages": "x", "model": "later"})).failure["code"] == 404
 
 
 @pytest.mark.parametrize("stream", [False, True])

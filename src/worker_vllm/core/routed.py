@@ -43,7 +43,7 @@ class RouteRunner:
             return
         async with self.exchange.open(_ask(job.route, body)) as response:
             headers = response.headers
-            kind = headers.get("content-type", "application/json")
+            kind = headers.get("content-type", "")
             if not kind.startswith("text/event-stream"):
                 yield Output(value_of(kind, await response.read(), headers.get("metadata")), streamed=False)
                 return

@@ -43,13 +43,22 @@ def value_of(content_type: str, body: bytes, metadata: str | None = None) -> byt
 
     `metadata` is the header in which vLLM says what binary vectors are (index, shape, dtype and place of each).
     """
-    kind = content_type.partition(";")[0].strip().lower()
+    kind = content_type.partition(";")[0].strip().lower() or _guessed(body)
     if kind == "application/json" or kind.endswith("+json"):
         return body or b"null"
     if kind.startswith("text/"):
         return dump(body.decode("utf-8", "replace"))
     told = {} if metadata is None else {"metadata": json.loads(metadata)}
     return dump({"content_type": kind, "base64": base64.b64encode(body).decode("ascii"), **told})
+
+
+def _guessed(body: bytes) -> str:
+    """The content type of an answer that names none, as vLLM 0.32's adapter routes answer with a bare sentence."""
+    try:
+        json.loads(body or b"null")
+    except ValueError:
+        return "text/plain"
+    return "application/json"
 
 
 def _error_object(body: bytes) -> dict[str, Any] | None:
