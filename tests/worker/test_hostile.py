@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 from urllib.parse import quote
 
@@ -67,18 +67,17 @@ def spelling(dice: random.Random) -> Any:
     """A route as an attacker writes it: another host, dots, doubled or encoded parts, control characters."""
     path = dice.choice([*CLOSED, *OPEN])
     for _ in range(dice.randint(0, 3)):
-        path = dice.choice(
-            [
-                lambda p: dice.choice(HOSTS) + p,
-                lambda p: p.replace("/", dice.choice(SLASHES)),
-                lambda p: "/v1/models/.." + p,
-                lambda p: dice.choice(["/v1/models", "/tokenize"]) + dice.choice(["?", "#", ";", "%00", "\x00"]) + p,
-                lambda p: p + dice.choice(AFTER),
-                lambda p: quote(p, safe=""),
-                dice.choice([str.upper, str.title, str.swapcase]),
-                lambda p: dice.choice([" ", "\t", "\ufeff", "\u200b"]) + p,
-            ]
-        )(path)
+        ways: list[Callable[[str], str]] = [
+            lambda p: dice.choice(HOSTS) + p,
+            lambda p: p.replace("/", dice.choice(SLASHES)),
+            lambda p: "/v1/models/.." + p,
+            lambda p: dice.choice(["/v1/models", "/tokenize"]) + dice.choice(["?", "#", ";", "%00", "\x00"]) + p,
+            lambda p: p + dice.choice(AFTER),
+            lambda p: quote(p, safe=""),
+            dice.choice([str.upper, str.title, str.swapcase]),
+            lambda p: dice.choice([" ", "\t", "\ufeff", "\u200b"]) + p,
+        ]
+        path = dice.choice(ways)(path)
     return dice.choice([path] * 20 + [[path], {"path": path}, 7, True, path.encode().hex()])
 
 
