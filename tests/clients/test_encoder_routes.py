@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import base64
 import struct
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from support.http import Http
-from support.stack import Stack
+from support.real import real_engine_process
+from support.stack import Stack, serve
 
 pytestmark = pytest.mark.vllm
 
@@ -76,3 +78,27 @@ async def test_what_the_model_cannot_do_is_refused_by_the_engine(pooling_stack: 
     assert (direct.status, direct.json) == (404, {"detail": "Not Found"})
     assert ours.status == 404
     assert "Not Found" in ours.json["error"]["message"]
+
+
+@pytest.fixture(scope="module")
+def classifier() -> Iterator[Stack]:
+    """The embedded model's shape as a classifier of two classes; for its last layer there are no weights."""
+    settings = {"RUNNER": "pooling", "CONVERT": "classify", "LOAD_FORMAT": "dummy"}
+    with real_engine_process(settings) as engine_url, serve(engine_url, "parrot") as up:
+        yield up
+
+
+@pytest.mark.matrix
+async def test_a_classifier_gives_the_probabilities_of_its_classes(classifier: Stack) -> None:
+    """One answer for each text, in order, from either kind of job."""
+    body = {"model": "parrot", "input": TEXTS}
+    async with Http(classifier.url) as http:
+        client = (await http.post("/openai/classify", body)).json
+        [job] = (await http.post("/runsync", {"input": {"openai_route": "/classify", "openai_input": body}})).json[
+            "output"
+        ]
+    for answer in (client, job):
+        assert [entry["index"] for entry in answer["data"]] == [0, 1]
+        for entry in answer["data"]:
+            assert len(entry["probs"]) == 2
+            assert sum(entry["probs"]) == pytest.approx(1, abs=1e-3)
