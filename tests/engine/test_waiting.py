@@ -196,6 +196,15 @@ async def test_an_engine_that_dies_while_it_waits_is_started_anew(environment: d
     assert run.states == [State.READY, State.STOPPED]
 
 
+async def test_arguments_that_the_pipe_cannot_hold_go_the_plain_way(environment: dict[str, str]) -> None:
+    """The worker never blocks on a pipe: the engine is started anew with them."""
+    start = Start(environment)
+    start.outcomes.put_nowait(replace(FETCHED, arguments=("--chat-template", "x" * 100_000)))
+    async with start.run() as run:
+        assert await run.supervisor.settled() is State.READY
+        assert not start.directory.exists()
+
+
 def test_a_worker_that_dies_takes_the_waiting_engine_with_it(environment: dict[str, str]) -> None:
     """As it does any engine; and without its guard, the engine ends by itself."""
     process = spawn(SETTINGS, environment, waiting=True)
