@@ -26,6 +26,7 @@ from support.processes import INHERITED
 
 from worker_vllm.engine.base import EngineRequest
 from worker_vllm.engine.client import HttpEngine
+from worker_vllm.engine.guard import PR_SET_CHILD_SUBREAPER, descendants, prctl
 from worker_vllm.engine.phases import Timeline
 from worker_vllm.errors import WorkerError
 
@@ -43,6 +44,7 @@ REQUEST = EngineRequest(
 BOTH = {"VLLM_CPU_KVCACHE_SPACE": "1", "HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1"}
 SPAWNED = {"VLLM_WORKER_MULTIPROC_METHOD": "spawn"}  # vLLM's own way, and the worker's on GPUs
 COMPILED = {"ENFORCE_EAGER": "0"}
+LAST_PROCESS_S = 30.0
 SHARE = re.compile(r"the engine was spawned ([\d.]+) s after this process began")
 READY = re.compile(r"the engine is ready after [\d.]+ s \((.*)\)")
 PHASE = re.compile(r"([\w-]+)(?: /\S+)? ([\d.]+)")
@@ -68,6 +70,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--compiled", action="store_true", help="vLLM's compiled default too: warm caches, and none")
     given = parser.parse_args()
+    prctl(PR_SET_CHILD_SUBREAPER, 1)  # `vllm serve` ends before its processes do: their CPU time comes to us
     with tempfile.TemporaryDirectory() as kept, gateway_process() as url:
         chosen = {**EAGER, **(compiled(Path(kept)) if given.compiled else {})}
         starts = asyncio.run(measure(chosen, url, given.rounds))
@@ -144,6 +147,7 @@ async def measured(
     command: Iterable[str], environment: Mapping[str, str], answered: Callable[[], Awaitable[None]]
 ) -> Start:
     """One start to its first answer; the process has ended when this returns."""
+    others = set(descendants(os.getpid()))
     found, cpu_s, began = Start(), children_cpu_s(), time.monotonic()
     process = await asyncio.create_subprocess_exec(
         *command, env=environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT, limit=1 << 20
@@ -166,8 +170,21 @@ async def measured(
         if not ended.done():
             process.kill()
             await ended
+    reap(others)
     found.cpu_s = children_cpu_s() - cpu_s
     return found
+
+
+def reap(others: set[int]) -> None:
+    """Wait until every process but the others has ended."""
+    deadline = time.monotonic() + LAST_PROCESS_S
+    while time.monotonic() < deadline:
+        pid, _ = os.waitpid(-1, os.WNOHANG)
+        if not pid:
+            if set(descendants(os.getpid())) <= others:
+                return
+            time.sleep(0.05)  # processes of processes have no event here
+    raise SystemExit(f"processes of the engine are still there after {LAST_PROCESS_S:.0f} s")
 
 
 async def read(log: asyncio.StreamReader, found: Start, began: float) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import signal
+import select
 import subprocess
 import sys
 import tempfile
@@ -13,44 +13,62 @@ from pathlib import Path
 
 import pytest
 
+from worker_vllm.engine.command import child_environment
 from worker_vllm.engine.directory import EMPTY_S, fresh_directory, sweep
 from worker_vllm.engine.guard import LOCK
 from worker_vllm.engine.process import GUARD
+from worker_vllm.settings.model import EngineSettings
 
 US = os.geteuid()
-ENGINE = "import sys, time; open(sys.argv[1] + '/engine.sock', 'w'); print(flush=True); time.sleep(60)"
+# Its helper outlives it, as vLLM's engine core does.
+ENGINE = """
+import subprocess, sys, time
+open(sys.argv[1] + "/engine.sock", "w").close()
+print(subprocess.Popen(["sleep", "60"]).pid, flush=True)
+time.sleep(60)
+"""
 
 
-def guard_on(directory: Path) -> subprocess.Popen[bytes]:
-    """A guard over an engine that has made its socket in the directory."""
-    directory.mkdir()
-    command = [sys.executable, "-I", "-S", str(GUARD), str(directory), "0", sys.executable, "-c", ENGINE]
-    guard = subprocess.Popen([*command, str(directory)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
-    assert guard.stdout is not None
-    assert guard.stdout.readline() == b"\n"
-    return guard
+class Guarded:
+    """A guard over an engine that has made its socket in the directory, and started a helper."""
+
+    def __init__(self, directory: Path) -> None:
+        directory.mkdir()
+        command = [sys.executable, "-I", "-S", str(GUARD), str(directory), "0", sys.executable, "-c", ENGINE]
+        self.process = subprocess.Popen(
+            [*command, str(directory)],
+            env=child_environment(EngineSettings(), os.environ, str(directory)),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            bufsize=0,
+        )
+        assert self.process.stdout is not None
+        self.helper = os.pidfd_open(int(self.process.stdout.readline()))
+
+    def helper_ended(self, within_s: float) -> bool:
+        """Whether the helper has ended, or does within so many seconds."""
+        return bool(select.select([self.helper], [], [], within_s)[0])
 
 
 @pytest.fixture
-def guarded(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
-    """A guard at work in `worker-vllm-x`, and that directory."""
-    directory = tmp_path / "worker-vllm-x"
-    with guard_on(directory) as guard:
-        yield guard, directory
-        guard.kill()
+def guarded(tmp_path: Path) -> Iterator[Guarded]:
+    """A guard at work in `worker-vllm-x`."""
+    started = Guarded(tmp_path / "worker-vllm-x")
+    with started.process as process:
+        yield started
+        process.kill()
+    os.close(started.helper)
 
 
-def test_what_a_killed_guard_and_a_killed_worker_left_is_swept_up(
-    tmp_path: Path, guarded: tuple[subprocess.Popen[bytes], Path]
-) -> None:
-    """Never while the guard lives; as soon as it does not."""
-    guard, directory = guarded
+def test_what_a_killed_guard_and_a_killed_worker_left_is_swept_up(tmp_path: Path, guarded: Guarded) -> None:
+    """Never while the guard lives; as soon as it does not, files and processes."""
     sweep(str(tmp_path), US, time.time() + 2 * EMPTY_S)
-    assert sorted(path.name for path in directory.iterdir()) == ["engine.sock", LOCK]
-    guard.send_signal(signal.SIGKILL)
-    guard.wait()
-    assert directory.exists()
+    assert sorted(path.name for path in (tmp_path / "worker-vllm-x").iterdir()) == ["engine.sock", LOCK]
+    guarded.process.kill()
+    guarded.process.wait()
+    assert not guarded.helper_ended(0)
     sweep(str(tmp_path), US, time.time())
+    assert guarded.helper_ended(5)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -1,7 +1,8 @@
 """The directory of one launch: made fresh for its socket and temporary files, and removed although nobody could.
 
 Its guard removes it, whatever happens to worker and engine. Only when guard and worker are killed in one go, as when
-a container's supervisor ends everything at once, does it stay, and the next launch of the same user sweeps it up.
+a container's supervisor ends everything at once, does it stay, and the next launch of the same user sweeps it up,
+with the processes that outlived them: vLLM's engine core does not notice that its server is gone.
 What proves that its owner is dead is the kernel: a living guard holds a lock on `guard.lock` in it, across containers
 that share the place as well.
 """
@@ -10,15 +11,18 @@ from __future__ import annotations
 
 import fcntl
 import os
+import signal
 import stat
 import tempfile
 import time
+from pathlib import Path
 
 from worker_vllm.engine.guard import LOCK, remove_directory
 
 PREFIX = "worker-vllm-"
 # A socket's path may have 107 bytes; vLLM puts sockets with 36-byte names beside ours.
 LONGEST_DIRECTORY = 107 - 1 - 36
+OWNER = "VLLM_RPC_BASE_PATH"  # names the directory in the environment of every process of its launch
 # Until its guard has put the lock there, in its first milliseconds, a directory is empty.
 EMPTY_S = 600.0
 
@@ -64,9 +68,21 @@ def sweep_one(directory: str, now: float) -> None:
     except OSError:  # a living guard holds it, or this file system has no locks
         return
     else:
+        end_processes(directory)
         remove_directory(directory)
     finally:
         os.close(lock)
+
+
+def end_processes(directory: str) -> None:
+    """Kill what still runs of the directory's launch; its environment tells, which only its user may read."""
+    mark = f"{OWNER}={directory}".encode()
+    for entry in os.listdir("/proc"):
+        try:
+            if entry.isdigit() and mark in Path("/proc", entry, "environ").read_bytes().split(b"\0"):
+                os.kill(int(entry), signal.SIGKILL)
+        except OSError:  # gone, or not ours
+            continue
 
 
 def remove_if_abandoned(directory: str, now: float) -> None:
