@@ -67,7 +67,7 @@ class EngineSettings:
     start_timeout_s: float = 400.0
     stall_timeout_s: float = 120.0
     fast_start: bool = False
-    loader_arguments: tuple[str, ...] = ()  # how to read the weights: our choice, taken back when a start fails with it
+    loader_arguments: tuple[str, ...] = ()  # how to read the weights: our choice, taken back if a start fails
 
 
 @dataclass(frozen=True, slots=True)
