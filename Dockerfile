@@ -28,6 +28,9 @@ RUN if [ -n "${CUDA_VERSION}" ] && [ "${CUDA_VERSION}" != "${WORKER_CUDA_VERSION
 RUN --mount=type=bind,from=wheel,source=/dist,target=/dist \
     python3 -m pip install --no-cache-dir --no-index --break-system-packages /dist/*.whl
 
+# What vLLM would otherwise work out at each first start of a container; a few hundred kilobytes.
+RUN python3 -m worker_vllm.engine.notes
+
 # A linter takes TOKENIZER for a token: DL3064 is silenced where it does.
 ARG MODEL_NAME=""
 ARG MODEL_REVISION=""

@@ -26,6 +26,9 @@ RUN --mount=type=bind,source=requirements/engine-cpu.lock,target=/engine-cpu.loc
 RUN --mount=type=bind,from=wheel,source=/dist,target=/dist \
     python3 -m pip install --no-cache-dir --no-index /dist/*.whl
 
+# What vLLM would otherwise work out at each first start of a container; a few hundred kilobytes.
+RUN python3 -m worker_vllm.engine.notes
+
 ENV VLLM_CPU_KVCACHE_SPACE=1 \
     BASE_PATH=/runpod-volume \
     PYTHONUNBUFFERED=1

@@ -22,6 +22,8 @@ NAME = "org/parrot"
 CANARY = "hf_CANARYcanaryCANARYcanary"
 LIMIT_BYTES = 60_000_000
 MESSAGE = "Polly wants 3 crackers"
+HOME = "/home/of-the-image"  # this machine's own would lend the build its caches
+NOTE = ".cache/vllm/modelinfos/vllm-model_executor-models-llama-LlamaForCausalLM.json"
 
 pytestmark = [
     pytest.mark.skipif(
@@ -63,7 +65,7 @@ def build(root: Path, engine: str | None, arguments: Mapping[str, str], endpoint
         "arguments": {"BASE_IMAGE": "this machine", **arguments},
         "secrets": {"HF_TOKEN": str(secret)},
         "base": sys.prefix,
-        "base_variables": {"CUDA_VERSION": cuda},
+        "base_variables": {"CUDA_VERSION": cuda, "HOME": HOME},
         "work": str(work),
         "outside": {"HF_ENDPOINT": endpoint, "HF_HUB_OFFLINE": "0"},
         "volumes": ["/runpod-volume"],
@@ -118,6 +120,11 @@ def test_the_model_is_in_the_image(image: Image) -> None:
     weights = image.layer[f"{inside}/model.safetensors"]
     assert weights.read_bytes() == (PARROT / "model.safetensors").read_bytes()
     assert f"{inside}/README.md" not in image.layer
+
+
+def test_vllms_notes_on_model_classes_are_in_the_image(image: Image) -> None:
+    """A container's first start finds them where vLLM looks."""
+    assert json.loads(image.layer[f"{HOME}/{NOTE}"].read_text())["modelinfo"]["architecture"] == "LlamaForCausalLM"
 
 
 def test_the_token_is_in_no_file_and_in_no_line_of_the_log(image: Image) -> None:

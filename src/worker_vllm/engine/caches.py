@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from worker_vllm.engine.notes import own_cache
 from worker_vllm.engine.nvml import Driver
 from worker_vllm.models.places import VOLUME
 
@@ -52,7 +53,7 @@ def choose_caches(
     root = volume / FOLDER / key
     reason = unusable(volume, root, room)
     if reason:
-        home = Path(environment.get("HOME") or "/root") / ".cache/vllm"
+        home = own_cache(environment)
         # The child's TMPDIR goes with the child; PyTorch would keep its compiled code there.
         inductor = {"TORCHINDUCTOR_CACHE_DIR": str(home / "inductor")}
         return Caches(missing(environment, inductor), f"caches: {home} ({reason})")

@@ -15,7 +15,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from worker_vllm.engine.caches import Caches, cache_key, choose_caches
+from worker_vllm.engine import notes
+from worker_vllm.engine.caches import ROOT, Caches, cache_key, choose_caches
 from worker_vllm.engine.fit import Fit, estimate
 from worker_vllm.engine.installed import engine_version
 from worker_vllm.engine.loaders import Loading, Machine, choose_loader, is_installed
@@ -63,6 +64,7 @@ def preflight(settings: EngineSettings, environment: Mapping[str, str]) -> Prefl
     fit = fit_of(found, machine)
     caches = caches_of(settings, environment, machine)
     loading = loading_of(settings, found, machine)
+    bring_notes(found, environment, {**environment, **settings.environment, **caches.environment}.get(ROOT))
     settings = replace(settings, environment={**caches.environment, **settings.environment})
     return Preflight(
         settings=replace(with_found(settings, found), loader_arguments=loading.arguments),
@@ -85,6 +87,12 @@ def caches_of(settings: EngineSettings, environment: Mapping[str, str], machine:
     """The caches of this model on this machine."""
     key = cache_key(settings.served_names[-1], engine_version(sys.path) or "unknown", machine)
     return choose_caches(key, {**environment, **settings.environment}, on_gpu=machine is not None)
+
+
+def bring_notes(found: FoundModel, environment: Mapping[str, str], cache: str | None) -> None:
+    """Give another cache than the image's the image's notes on this model's classes."""
+    if cache and os.path.isdir(found.model):
+        notes.bring(notes.own_cache(environment), Path(cache), read_config(found.model).get("architectures") or ())
 
 
 def loading_of(settings: EngineSettings, found: FoundModel, machine: Driver | None) -> Loading:

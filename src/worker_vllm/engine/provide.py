@@ -8,8 +8,9 @@ from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
 from worker_vllm.engine.beginning import Beginning
+from worker_vllm.engine.caches import ROOT
 from worker_vllm.engine.policy import Action, Policy
-from worker_vllm.engine.preflight import with_found
+from worker_vllm.engine.preflight import bring_notes, with_found
 from worker_vllm.engine.rows import Diagnosis, Scope
 from worker_vllm.errors import ConfigurationError
 from worker_vllm.models.find import FoundModel
@@ -36,6 +37,7 @@ async def provide(
         return Diagnosis(f"hub: {error.cause}", scope, str(error))
     if whole.problems:
         return Diagnosis("model damaged", Scope.SETTINGS, "; ".join(map(str, whole.problems)))
+    bring_notes(whole, environment, {**environment, **settings.environment}.get(ROOT))
     return with_found(settings, whole)
 
 
