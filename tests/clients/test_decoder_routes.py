@@ -11,17 +11,22 @@ from support.stack import Stack
 
 pytestmark = pytest.mark.vllm
 
+SCORING = "/generative_scoring"
 ROUTES: list[tuple[str, dict[str, Any]]] = [
     (
         "/v1/chat/completions/batch",
         {"messages": [[{"role": "user", "content": text}] for text in ("abc", "xyz")], "temperature": 0},
     ),
-    ("/generative_scoring", {"query": "abc", "items": ["a", "b"], "label_token_ids": [97, 98]}),
+    (SCORING, {"query": "abc", "items": ["a", "b"], "label_token_ids": [97, 98]}),
     ("/detokenize", {"tokens": [97, 98, 99]}),
 ]
 
 
-@pytest.mark.parametrize(("route", "body"), ROUTES, ids=[route for route, _ in ROUTES])
+SLOW = {SCORING: [pytest.mark.matrix]}  # six seconds an answer on a CPU
+CASES = [pytest.param(route, body, id=route, marks=SLOW.get(route, [])) for route, body in ROUTES]
+
+
+@pytest.mark.parametrize(("route", "body"), CASES)
 async def test_an_answer_is_the_engines_own(real_stack: Stack, route: str, body: dict[str, Any]) -> None:
     """As an OpenAI client's request and as a job: an object, not a text."""
     async with Http(real_stack.engine_url) as engine, Http(real_stack.url) as http:
