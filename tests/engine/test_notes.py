@@ -106,3 +106,21 @@ def test_vllm_reads_what_was_written(tmp_path: Path) -> None:
     assert LLAMA in notes
     assert len(notes) > 200
     subprocess.run([sys.executable, "-c", READ], env=environment, check=True, timeout=200)
+
+
+HERE = """
+import os, sys
+from worker_vllm.engine import prefork
+from worker_vllm.engine.distribution import answer_for_vllm
+answer_for_vllm()
+prefork.load()
+registry = sys.modules["vllm.model_executor.models.registry"]
+assert registry._run_in_subprocess(os.getpid) == os.getpid()
+"""
+
+
+@pytest.mark.vllm
+@pytest.mark.matrix
+def test_a_forked_engine_inspects_where_everything_is_imported() -> None:
+    """The engine for CPU has no CUDA to protect, and its template has imported what an inspecting process would."""
+    subprocess.run([sys.executable, "-c", HERE], check=True, timeout=200)

@@ -9,6 +9,7 @@ import re
 import signal
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from worker_vllm.engine import endings, mistakes
 from worker_vllm.engine.rows import TOO_SLOW, Diagnosis, Row, Scope, When
@@ -36,6 +37,7 @@ class Ending:
     oom_killed: bool = False  # the kernel killed something in this container meanwhile
 
 
+@lru_cache(maxsize=8)  # 200 requests that break off together ask the same, and a look through the log takes 2 ms
 def diagnose(ending: Ending) -> Diagnosis:
     """The diagnosis of an ending; never fails, whatever was said."""
     before_weights = not ending.was_ready and ending.phase in UNTIL_LOADED

@@ -49,9 +49,14 @@ def copy(note: Path, target: Path) -> None:
     partial.replace(target)
 
 
+def inspect_here(registry: Any) -> None:
+    """Have vLLM inspect classes in this process; it takes another lest a server initialise CUDA before it forks."""
+    registry._run_in_subprocess = lambda inspect: inspect()
+
+
 def write_all(registry: Any) -> tuple[int, int]:
     """Have vLLM note every class that can be imported here, in this process; how many were noted, of how many."""
-    registry._run_in_subprocess = lambda inspect: inspect()  # it is one so that a server does not initialise CUDA
+    inspect_here(registry)
     classes = registry.ModelRegistry.models.values()
     noted = 0
     for each in classes:

@@ -21,6 +21,8 @@ from multiprocessing import context, resource_tracker
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from multiprocessing.forkserver import _forkserver
 
+from worker_vllm.engine import notes
+
 TEMPLATE = f"{__name__.rpartition('.')[0]}.template"
 # Any of them set means that the user has a plan of his own for processes or threads.
 PLANS = (
@@ -85,6 +87,7 @@ def load() -> None:
     gc.disable()
     for name in MODULES:
         importlib.import_module(name)
+    notes.inspect_here(sys.modules[notes.REGISTRY])  # what the inspecting process would import is here already
     gc.enable()
     gc.freeze()
 
