@@ -171,15 +171,26 @@ async def test_an_engine_that_makes_no_progress_is_ended() -> None:
 
 
 async def test_an_engine_that_says_it_is_dead_is_ended() -> None:
-    """The first 5xx answer is followed by a look at its health."""
+    """The first 5xx answer is followed by a look at its health; its reader is told the cause."""
     failing = json.dumps({"model": "parrot", "prompt": "hello", "echo": {"status": 500}}).encode()
     async with supervised() as run:
         await run.supervisor.settled()
         assert (await run.post("/v1/completions", failing)).status == 500
         await (await run.post("/echo/health", b'{"status": 503}')).read()
-        assert (await run.post("/v1/completions", failing)).status == 500
+        told = await ask(run, failing)
+        assert isinstance(told, EngineUnavailable)
+        assert "says that it is dead" in told.message
         assert await run.until(State.STARTING) is State.STARTING
         assert "says that it is dead" in run.supervisor.diagnosis
+
+
+async def test_a_model_may_speak_of_a_dead_engine() -> None:
+    """The words by which a server ends its streams, said by a model whose engine is well."""
+    words = "EngineCore encountered an issue."
+    async with supervised() as run:
+        spoken = {"model": "parrot", "prompt": words, "max_tokens": 99}
+        response = await run.post("/v1/completions", json.dumps(spoken).encode())
+        assert json.loads(await read_to_the_end(response))["choices"][0]["text"] == words
 
 
 async def test_a_start_that_takes_too_long_is_given_up() -> None:

@@ -117,10 +117,19 @@ class Life:
             self._reason = reason
         self._process.abandon()
 
-    def doubt(self) -> None:
-        """An answer gave reason to doubt the engine: ask for its health, and end it if it says that it is dead."""
+    @property
+    def failing(self) -> bool:
+        """Whether it was given up, or is over already."""
+        return bool(self._reason) or self.over.is_set()
+
+    def doubt(self) -> asyncio.Task[None]:
+        """An answer gave reason to doubt the engine: ask for its health, and end it if it says that it is dead.
+
+        The task that asks; waiting for it is up to the caller.
+        """
         if self._checking is None or self._checking.done():
             self._checking = asyncio.create_task(self._check(), name="engine-health")
+        return self._checking
 
     async def _start(self) -> bool:
         try:

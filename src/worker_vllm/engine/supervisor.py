@@ -25,6 +25,9 @@ from worker_vllm.settings.model import EngineSettings
 logger = logging.getLogger(__name__)
 
 DEATH_NOTICE_S = 0.8  # how long a broken answer waits for the reason
+# An event of a stream that its server ends itself (0.32.0, v1/engine/exceptions.py), or a model's own words.
+DEAD = b"EngineCore encountered an issue."
+DYING = 500  # how vLLM's server answers, in words of its own, when it notices first that its engine has died
 
 
 class State(StrEnum):
@@ -139,7 +142,12 @@ class Supervisor:
         except EngineUnavailable as error:
             raise await self._explain(life, error) from error
         if response.status >= 500:
-            life.doubt()
+            doubted = life.doubt()
+            if response.status == DYING:
+                await asyncio.wait([doubted], timeout=DEATH_NOTICE_S)
+                if life.failing:
+                    response.close()
+                    raise await self._explain(life, EngineUnavailable("the engine is ending"))
         return SupervisedResponse(response, lambda error: self._explain(life, error))
 
     async def _prepare(self) -> Life | None:
@@ -252,6 +260,11 @@ class SupervisedResponse:
         """The body as it arrives. Raises EngineError, or EngineUnavailable with the diagnosis."""
         try:
             async for chunk in self._inner.chunks():
+                if DEAD in chunk:
+                    told = await self._explain(EngineError("the engine says that it is dead"))
+                    if isinstance(told, EngineUnavailable):
+                        yield chunk[: chunk.rfind(b"\n\n", 0, chunk.find(DEAD)) + 2]
+                        raise told
                 yield chunk
         except EngineError as error:
             raise await self._explain(error) from error
