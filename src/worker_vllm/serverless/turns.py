@@ -17,7 +17,7 @@ class Pace:
     The rate follows the event loop's lateness: a loop that runs its timers later than `late_s` is short of CPU.
     """
 
-    most_per_second: float = 3000.0
+    most_per_second: float = 2000.0
     least_per_second: float = 800.0
     burst: float = 32.0
     in_flight: int = 128
