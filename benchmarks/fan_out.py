@@ -13,8 +13,9 @@ import json
 import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
+from statistics import median
 
 import uvloop
 from support.processes import running
@@ -47,6 +48,9 @@ class Row:
     age_p99_ms: float
     tokens_per_piece: float
     cpu_us_per_token: float | None
+
+
+FIGURES = [field.name for field in fields(Row) if field.name not in ("target", "streams")]
 
 
 def main() -> None:
@@ -99,7 +103,7 @@ def stamping_engine(step_ms: float) -> Iterator[str]:
 
 
 async def measure(targets: list[Target], loads: list[Load], rounds: int) -> list[Row]:
-    """Every load at every target, in turns; of the rounds the one with the median throughput."""
+    """Every load at every target, in turns; the median round of each figure."""
     found: dict[tuple[str, int], list[Row]] = {}
     for target in targets:
         await read_streams(target.url, target.model, Load(8, 20))
@@ -107,7 +111,13 @@ async def measure(targets: list[Target], loads: list[Load], rounds: int) -> list
         for _ in range(rounds):
             for target in targets:
                 found.setdefault((target.name, load.streams), []).append(await one_round(target, load))
-    return [sorted(rows, key=lambda row: row.tokens_per_s)[len(rows) // 2] for rows in found.values()]
+    return [middle(rows) for rows in found.values()]
+
+
+def middle(rows: list[Row]) -> Row:
+    """The median of each figure over the rounds of one load at one target."""
+    figures = {name: [getattr(row, name) for row in rows] for name in FIGURES}
+    return replace(rows[0], **{name: None if None in values else median(values) for name, values in figures.items()})
 
 
 async def one_round(target: Target, load: Load) -> Row:
