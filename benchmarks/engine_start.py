@@ -69,6 +69,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks engine_start", description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--compiled", action="store_true", help="vLLM's compiled default too: warm caches, and none")
+    parser.add_argument("--only", default="", help="just the variants whose names hold this")
     given = parser.parse_args()
     prctl(PR_SET_CHILD_SUBREAPER, 1)  # `vllm serve` ends before its processes do: their CPU time comes to us
     with tempfile.TemporaryDirectory() as kept, gateway_process() as url:
