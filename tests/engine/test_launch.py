@@ -37,6 +37,8 @@ CHOSEN = {"VLLM_CPU_KVCACHE_SPACE": "1"}
     [
         ({}, [], ({"VLLM_CPU_KVCACHE_SPACE": "1"}, ["--enforce-eager"])),
         ({"VLLM_CPU_KVCACHE_SPACE": "8"}, ["--no-enforce-eager"], ({}, [])),
+        ({**CHOSEN, "ENFORCE_EAGER": "0"}, [], ({}, [])),
+        ({**CHOSEN, "ENFORCE_EAGER": ""}, [], ({}, ["--enforce-eager"])),
         ({}, ["--gpu_memory_utilization=0.5", "-O0"], ({}, [])),
         ({}, ["--kv-cache-memory-bytes", "1000", "--enforce-eager"], ({}, [])),
         ({}, ["--compilation-config", "{}"], ({"VLLM_CPU_KVCACHE_SPACE": "1"}, [])),

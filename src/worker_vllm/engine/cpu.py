@@ -15,6 +15,7 @@ KV_CACHE = "VLLM_CPU_KVCACHE_SPACE"
 KV_CACHE_GIB = "1"
 STAGES = ("--pipeline-parallel-size", "-pp")
 ADAPTERS = "--lora-modules"
+EAGER = "ENFORCE_EAGER"  # 0 is vLLM's default and therefore no flag: here the variable itself is the choice
 MEMORY_CHOICES = ("--kv-cache-memory-bytes", "--gpu-memory-utilization")
 
 
@@ -26,9 +27,9 @@ def add_defaults(environment: MutableMapping[str, str], arguments: list[str]) ->
         added.append(f"{KV_CACHE}={KV_CACHE_GIB} (GiB)")
     # vLLM 0.32.0 runs nothing ahead when it compiles nothing, and a second stage then has no place for what the first
     # one sends: `assert self.intermediate_tensors is not None` at the first request.
-    if not chosen(arguments, COMPILE_CHOICES) and not chosen(arguments, STAGES):
+    if not (environment.get(EAGER, "").strip() or chosen(arguments, COMPILE_CHOICES) or chosen(arguments, STAGES)):
         arguments.append("--enforce-eager")
-        added.append("--enforce-eager (ENFORCE_EAGER=0 compiles)")
+        added.append(f"--enforce-eager ({EAGER}=0 compiles)")
     # vLLM 0.32.0 on CPU gives a base request that shares its batch with an adapter's the weights of the last adapter
     # slot (lora/ops/torch_ops/lora_ops.py indexes with -1): a slot that stays empty keeps the base model itself.
     if (adapters := count_adapters(arguments)) and not chosen(arguments, ("--max-loras",)):
