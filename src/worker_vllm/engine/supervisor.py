@@ -263,7 +263,8 @@ class SupervisedResponse:
                 if DEAD in chunk:
                     told = await self._explain(EngineError("the engine says that it is dead"))
                     if isinstance(told, EngineUnavailable):
-                        yield chunk[: chunk.rfind(b"\n\n", 0, chunk.find(DEAD)) + 2]
+                        before, ended, _ = chunk[: chunk.find(DEAD)].rpartition(b"\n\n")
+                        yield before + ended
                         raise told
                 yield chunk
         except EngineError as error:

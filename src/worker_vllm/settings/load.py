@@ -81,9 +81,8 @@ def _choose_job_rules(draft: Draft) -> None:
     if draft.parsed(settings["OPENAI_ERRORS"]) == "inline":
         draft.set_field("jobs.inline_errors", True, "OPENAI_ERRORS")
     if draft.parsed(settings["ALLOW_LORA_UPDATES"]):
-        draft.environment["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] = (
-            "1"  # the engine has a lock of its own on these routes
-        )
+        # The engine has a lock of its own on these routes.
+        draft.environment["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] = "1"
     sizes = ("jobs.batch_size", "jobs.min_batch_size", "jobs.batch_size_growth_factor")
     said = [draft.fields[place] for place in sizes if place in draft.fields]
     if any(draft.fields[place].value != field_default(place) for place in sizes if place in draft.fields):
