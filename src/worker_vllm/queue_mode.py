@@ -37,6 +37,7 @@ EXIT_ENGINE = 1
 EXIT_WEDGED = 70
 EXIT_FORCED = 130
 LOAD_TIMEOUT_S = 2.0
+FORCED_END_S = 3.0  # after a second signal, for a loop that gives itself one second
 VOLUME = "/runpod-volume"
 
 
@@ -75,6 +76,9 @@ async def serve_jobs(engine: Engine, settings: Settings, stop: asyncio.Event, fo
             await first_of(running, stop)
             queue.drain()
             await first_of(running, force)
+            if force.is_set():
+                queue.force()
+                await asyncio.wait([running], timeout=FORCED_END_S)
         if isinstance(engine, Supervisor) and engine.state is State.GONE:
             return EXIT_ENGINE
         return EXIT_FORCED if force.is_set() else 0

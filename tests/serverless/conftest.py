@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from serverless.memory_platform import SETTINGS, MemoryPlatform
 
+from worker_vllm.serverless.ending import Ending
 from worker_vllm.serverless.execution import Handler
 from worker_vllm.serverless.loop import QueueLoop, Surroundings
 
@@ -24,11 +25,14 @@ Serve = Callable[..., tuple[QueueLoop, "asyncio.Task[None]"]]
 
 @pytest.fixture
 async def serve(platform: MemoryPlatform) -> AsyncIterator[Serve]:
-    """Start a loop: `serve(handler, **settings)` returns it with its running task."""
+    """Start a loop: `serve(handler, ending, **settings)` returns it with its running task."""
     running: list[asyncio.Task[None]] = []
 
-    def start(handler: Handler, **settings: Any) -> tuple[QueueLoop, asyncio.Task[None]]:
-        loop = QueueLoop(handler, replace(SETTINGS, **settings), platform, Surroundings(random=lambda: 0.0))
+    def start(
+        handler: Handler, ending: Ending | None = None, **settings: Any
+    ) -> tuple[QueueLoop, asyncio.Task[None]]:
+        around = Surroundings(random=lambda: 0.0, ending=ending or Ending())
+        loop = QueueLoop(handler, replace(SETTINGS, **settings), platform, around)
         running.append(asyncio.create_task(loop.run()))
         return loop, running[-1]
 

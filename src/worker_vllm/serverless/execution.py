@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import enum
 import logging
 import math
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
@@ -20,8 +21,6 @@ log = logging.getLogger(__name__)
 
 Handler = Callable[[Mapping[str, Any]], AsyncGenerator[Output, None]]
 
-LAST_WORDS_S = 5.0  # how long a failing stream may take to say so in-band
-
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
@@ -37,22 +36,40 @@ class Outcome:
         return wire.done_body(self.values, stop_pod=stop_pod)
 
 
-class Execution:
-    """Runs the handler on one job. Cancelling the task that runs it posts nothing more."""
+class Phase(enum.Enum):
+    """Where a job is: at work, delivering the last of its stream, or at its end."""
 
-    def __init__(self, job: wire.Job, handler: Handler, outbox: Outbox) -> None:
+    RUNNING = enum.auto()
+    LAST_WORDS = enum.auto()
+    DONE = enum.auto()
+
+
+class Execution:
+    """Runs the handler on one job. Cancelling the task that runs it posts nothing more.
+
+    A stream that fails may take `last_words_s` to say so in-band.
+    """
+
+    def __init__(self, job: wire.Job, handler: Handler, outbox: Outbox, last_words_s: float) -> None:
         self.job_id: str = job["id"]
         self.limits = JobLimits.of(job)
         self._job = job
         self._handler = handler
         self._stream = JobStream(self.job_id, outbox)
-        self._clock: asyncio.Timeout = asyncio.timeout(min(self.limits.execution_s or math.inf, self.limits.life_s))
+        self._last_words_s = last_words_s
+        self._phase = Phase.RUNNING
+        self._clock: asyncio.Timeout | None = None  # while the handler works
         self._end: WorkerError | None = None
 
     def end(self, error: WorkerError) -> None:
-        """Stop the work now and let the job fail with `error`."""
-        self._end = error
-        self._clock.reschedule(0)
+        """Stop the work now and let the job fail with `error`; a job whose work is over ends as it would have."""
+        if self._phase is not Phase.RUNNING or self._end is not None:
+            return
+        if self._clock is None:
+            self._end = error  # its task has not begun yet
+        elif not self._clock.expired():
+            self._end = error
+            self._clock.reschedule(0)
 
     async def outcome(self) -> Outcome:
         """Do the work and deliver its stream; what is left to post is the final result. Raises JobGone."""
@@ -65,12 +82,15 @@ class Execution:
         except TimeoutError:
             return Outcome(error=await self._fail_in_band(self._end or self._out_of_time()))
         finally:
+            self._phase = Phase.DONE
             self._stream.abandon()
 
     async def _produce(self) -> list[bytes]:
         stream = self._stream
+        most_s = min(self.limits.execution_s or math.inf, self.limits.life_s)
+        clock = self._clock = asyncio.timeout(0 if self._end is not None else most_s)
         try:
-            async with self._clock:
+            async with clock:
                 async with aclosing(self._handler(self._job)) as outputs:
                     async for output in outputs:
                         await stream.put(output)
@@ -78,12 +98,14 @@ class Execution:
         except (WorkerError, StreamBroken, JobGone):
             raise
         except TimeoutError:
-            if self._clock.expired():
+            if clock.expired():
                 raise
             raise WorkerError("the worker waited in vain for something inside itself") from None
         except Exception as error:
             log.exception("job=%s failed inside the worker", self.job_id)
             raise WorkerError(f"internal error of the worker: {type(error).__name__}: {error}") from error
+        finally:
+            self._phase = Phase.LAST_WORDS
         return stream.values
 
     def _out_of_time(self) -> WorkerError:
@@ -102,7 +124,8 @@ class Execution:
 
     async def _briefly(self, last_words: Coroutine[Any, Any, None]) -> None:
         try:
-            async with asyncio.timeout(LAST_WORDS_S):
+            async with asyncio.timeout(self._last_words_s):
                 await last_words
         except (StreamBroken, TimeoutError) as failed:
-            log.warning("job=%s its last piece could not be delivered: %s", self.job_id, failed)
+            reason = str(failed) or f"not accepted within {self._last_words_s:g} s"
+            log.warning("job=%s its last piece could not be delivered: %s", self.job_id, reason)

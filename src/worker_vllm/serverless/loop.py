@@ -10,15 +10,15 @@ import logging
 import random
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from worker_vllm.errors import EngineUnavailable
 from worker_vllm.serverless import wire
 from worker_vllm.serverless.admission import Admission
 from worker_vllm.serverless.delivery import Delivery
-from worker_vllm.serverless.execution import Execution, Handler
+from worker_vllm.serverless.ending import Ending, Impatience, end_all, stopped
+from worker_vllm.serverless.execution import Execution, Handler, Outcome
 from worker_vllm.serverless.heartbeat import beat
 from worker_vllm.serverless.intake import Crew, Intake, LoadReport, tells_nothing
 from worker_vllm.serverless.outbox import JobGone, Outbox
@@ -31,8 +31,6 @@ from worker_vllm.settings.model import QueueSettings
 
 log = logging.getLogger(__name__)
 
-LATE_TAKE_S = 2.0  # a pending take may still bring a job after the signal: closing it at once could lose that job
-LAST_RESULTS_S = 5.0  # for what failed at the end of the drain time; then it is spooled
 MOST_UNDELIVERED_BYTES = 256 * 1024 * 1024
 
 
@@ -43,6 +41,17 @@ class Surroundings:
     admission: Admission | None = None
     load: LoadReport = tells_nothing
     random: Callable[[], float] = random.random
+    ending: Ending = field(default_factory=Ending)
+
+
+@dataclass(slots=True)
+class _Held:
+    """One job that is owed a result: its work, its result once there is one, whether the platform cancelled it."""
+
+    execution: Execution
+    wanted_until: float  # seconds since 1970
+    result: Result | None = None
+    cancelled: bool = False
 
 
 class QueueLoop:
@@ -65,9 +74,12 @@ class QueueLoop:
         self.delivery = Delivery(platform, spool, around.random)
         self._working: dict[str, Execution] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}  # every job held here, until its result is delivered
+        self._held: dict[str, _Held] = {}  # the same jobs
+        self._idle, self._settled = asyncio.Event(), asyncio.Event()  # no job is worked on; none is owed a result
+        self._ending = around.ending
+        self._impatience = Impatience()
         self._started = 0
         self._recycling = False
-        self._closing = False
 
     @property
     def held(self) -> tuple[str, ...]:
@@ -77,6 +89,11 @@ class QueueLoop:
     def drain(self) -> None:
         """Take no further job; `run` returns when those here are finished or out of time."""
         self._intake.stop()
+
+    def force(self) -> None:
+        """Drain at once: what runs fails now, and only a moment is left to tell it."""
+        self.drain()
+        self._impatience.force()
 
     def pause(self, paused: bool) -> None:
         """Take no job while paused; one that a poll already out brings is run all the same."""
@@ -101,13 +118,13 @@ class QueueLoop:
         stopped = asyncio.create_task(self._intake.stopped.wait())
         try:
             await _until(stopped, [taking, *services])
-            await asyncio.wait([taking], timeout=LATE_TAKE_S)
-            await _end(taking)
+            await self._impatience.wait(asyncio.wait([taking]), self._ending.late_take_s)
+            await end_all([taking])
             await self._finish_jobs()
         finally:
-            self._closing = True
-            for task in (stopped, taking, *services, *self._tasks.values()):
-                await _end(task)
+            if self._tasks:
+                log.warning("stopping with %d results undelivered: %s", len(self._tasks), ", ".join(self._tasks))
+            await end_all([stopped, taking, *services, *self._tasks.values()])
 
     def _full(self) -> bool:
         """Whether too much waits to be delivered to take anything on."""
@@ -121,44 +138,53 @@ class QueueLoop:
         if job_id in self._tasks:
             log.warning("job=%s was handed out twice, the first run goes on", job_id)
             return
-        execution = Execution(job, self._handler, self.outbox)
+        execution = Execution(job, self._handler, self.outbox, self._ending.last_words_s)
+        held = self._held[job_id] = _Held(execution, time.time() + execution.limits.life_s)
         self._working[job_id] = execution
         self.admission.held = len(self._working)
-        task = asyncio.create_task(self._execute(execution), name=f"job {job_id}")
+        self._idle.clear()
+        self._settled.clear()
+        task = asyncio.create_task(self._execute(held), name=f"job {job_id}")
         self._tasks[job_id] = task
         task.add_done_callback(lambda task: self._ended(job_id, task))
         self._started += 1
         if self._started == self._settings.recycle_after_jobs:
             self.recycle()
 
-    async def _execute(self, execution: Execution) -> None:
-        job_id = execution.job_id
-        result: Result | None = None
-        wanted_until = time.time() + execution.limits.life_s
+    async def _execute(self, held: _Held) -> None:
+        job_id = held.execution.job_id
         try:
-            outcome = await execution.outcome()
+            outcome = await held.execution.outcome()
             self._free_slot(job_id)
-            body = outcome.body(stop_pod=self._recycling and len(self._tasks) == 1)
-            result = Result(job_id, self._addresses.done(job_id), body, wanted_until)
-            await self.delivery.deliver(result)
+            held.result = self._result(held, outcome)
+            await self.delivery.deliver(held.result)
         except JobGone as gone:
             log.warning("job=%s is not known to the platform any more: %s", job_id, gone)
-        except asyncio.CancelledError:
-            if not self._closing:
-                self.delivery.forget(job_id)
-            elif result is not None:
-                self.delivery.keep(result)
-            raise
+
+    def _result(self, held: _Held, outcome: Outcome) -> Result:
+        job_id = held.execution.job_id
+        body = outcome.body(stop_pod=self._recycling and len(self._tasks) == 1)
+        return Result(job_id, self._addresses.done(job_id), body, held.wanted_until)
 
     def _ended(self, job_id: str, task: asyncio.Task[None]) -> None:
         """A job's task is over, however it went; a cancelled one may never have begun."""
+        held = self._held.pop(job_id)
         del self._tasks[job_id]
+        if not self._tasks:
+            self._settled.set()
         self._free_slot(job_id)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("job=%s was dropped by a fault of the worker", job_id, exc_info=error)
+        if not task.cancelled():
+            if (error := task.exception()) is not None:
+                log.error("job=%s was dropped by a fault of the worker", job_id, exc_info=error)
+        elif held.cancelled:
+            self.delivery.forget(job_id)
+        else:
+            self.delivery.keep(held.result or self._result(held, Outcome(error=stopped())))
 
     def _free_slot(self, job_id: str) -> None:
         self._working.pop(job_id, None)
+        if not self._working:
+            self._idle.set()
         self.admission.held = len(self._working)
         self._intake.room_changed()
 
@@ -168,16 +194,21 @@ class QueueLoop:
         if task is None:
             return False
         log.info("job=%s cancelled", job_id)
+        self._held[job_id].cancelled = True
         return task.cancel()
 
     async def _finish_jobs(self) -> None:
-        """Let the jobs finish within the drain time, then fail the rest."""
-        if self._tasks:
-            await asyncio.wait(self._tasks.values(), timeout=self._settings.drain_timeout_s)
+        """Let the jobs finish within the drain time, then fail the rest: their last words first, then the results."""
+        if not self._tasks:
+            return
+        await self._impatience.wait(self._settled.wait(), self._settings.drain_timeout_s)
         for execution in self._working.values():
-            execution.end(EngineUnavailable("the worker was stopped before the job could finish; send it again"))
-        if self._tasks:
-            await asyncio.wait(self._tasks.values(), timeout=LAST_RESULTS_S)
+            execution.end(stopped())
+        if self._working:
+            await self._impatience.wait(self._idle.wait(), self._ending.last_words_s)
+        await self._impatience.wait(self._settled.wait(), self._ending.last_results_s)
+        if self._impatience.forced and self._tasks:
+            await asyncio.wait(self._tasks.values(), timeout=self._ending.forced_s)
 
 
 async def _until(stopped: asyncio.Future[Any], tasks: list[asyncio.Task[None]]) -> None:
@@ -187,8 +218,3 @@ async def _until(stopped: asyncio.Future[Any], tasks: list[asyncio.Task[None]]) 
         done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
         for task in done:
             task.result()
-
-
-async def _end(task: asyncio.Task[Any]) -> None:
-    task.cancel()
-    await asyncio.wait([task])

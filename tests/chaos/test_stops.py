@@ -1,0 +1,109 @@
+"""Whole workers told to stop while the platform is slow: every job gets its result, or a line that names it."""
+
+from __future__ import annotations
+
+import json
+import math
+import signal
+import time
+from collections import Counter
+from typing import Any
+
+import pytest
+from support.attached import worker_environment, worker_process
+from support.scripted_platform import Posted, ScriptedPlatform, scripted_platform
+
+ECHO = {"ENGINE": "echo", "MODEL_NAME": "echo", "ECHO_TPOT_MS": "50"}
+LONG = '[[echo {"hang_after": 0}]]'
+ENDLESS = '[[echo {"hang_after": 3}]]abcdef'
+DIES = '[[echo {"fail_after": 40}]]' + "x" * 100  # two seconds after its first token
+
+pytestmark = pytest.mark.timeout(60)
+
+
+def answer(job_id: str) -> dict[str, Any]:
+    """A job that has no answer before the drain's end."""
+    return {"id": job_id, "input": {"prompt": LONG}}
+
+
+def stream(job_id: str, prompt: str) -> dict[str, Any]:
+    """An OpenAI stream of this prompt's echo."""
+    body = {"prompt": prompt, "stream": True, "max_tokens": 100}
+    return {"id": job_id, "input": {"openai_route": "/v1/completions", "openai_input": body}}
+
+
+def batch(jobs: list[dict[str, Any]]) -> bytes:
+    return json.dumps(jobs).encode()
+
+
+def is_error(said: Posted) -> bool:
+    return said.kind == "stream" and b'data: {\\"error\\"' in said.body
+
+
+def results(platform: ScriptedPlatform, jobs: list[dict[str, Any]]) -> Counter[int]:
+    """The codes of the errors that the jobs failed with; each has exactly one result."""
+    codes: Counter[int] = Counter()
+    for job in jobs:
+        [body] = platform.of(job["id"], "done")
+        codes[json.loads(json.loads(body)["error"])["code"]] += 1
+    return codes
+
+
+def test_last_words_at_the_drains_end_cost_no_job_its_result() -> None:
+    """Twelve long jobs, and a stream that dies two seconds after SIGTERM while its last words are held for four."""
+    jobs = [*(answer(f"long-{n}") for n in range(12)), stream("dies", DIES)]
+    with scripted_platform() as platform:
+        platform.behaviour.delay_s = lambda said: 4.0 if is_error(said) else 0.0
+        platform.hand_out(batch(jobs))
+        with worker_process({**worker_environment(platform.url, "w1"), **ECHO, "DRAIN_TIMEOUT": "3"}) as worker:
+            assert platform.until(lambda: bool(platform.of("dies", "stream")))
+            worker.signal(signal.SIGTERM)
+            code = worker.exit_code(20)
+        assert (code, results(platform, jobs)) == (0, Counter({503: 12, 500: 1}))
+        assert "Traceback" not in worker.output()
+
+
+def test_a_platform_that_takes_two_seconds_for_each_piece_gets_every_result() -> None:
+    """Half of the streams die in the drain, half are cut off at its end: 24 of 24 say so in-band and as a result."""
+    jobs = [stream(f"s-{n}", DIES if n % 2 else ENDLESS) for n in range(24)]
+    with scripted_platform() as platform:
+        platform.behaviour.delay_s = lambda said: 2.0 if said.kind == "stream" else 0.0
+        platform.hand_out(batch(jobs))
+        with worker_process({**worker_environment(platform.url, "w1"), **ECHO, "DRAIN_TIMEOUT": "3"}) as worker:
+            assert platform.until(lambda: all(platform.of(job["id"], "stream") for job in jobs))
+            worker.signal(signal.SIGTERM)
+            code = worker.exit_code(20)
+        assert (code, results(platform, jobs)) == (0, Counter({503: 12, 500: 12}))
+        assert all(b'data: {\\"error\\"' in platform.of(job["id"], "stream")[-1] for job in jobs)
+
+
+def test_a_second_signal_tells_every_job() -> None:
+    """72 jobs run: each fails with the reason at once, and the worker still ends with 130."""
+    jobs = [*(answer(f"a-{n}") for n in range(36)), *(stream(f"s-{n}", ENDLESS) for n in range(36))]
+    with scripted_platform() as platform:
+        platform.hand_out(batch(jobs))
+        with worker_process({**worker_environment(platform.url, "w1"), **ECHO, "DRAIN_TIMEOUT": "60"}) as worker:
+            assert platform.until(lambda: all(platform.of(f"s-{n}", "stream") for n in range(36)))
+            worker.signal(signal.SIGTERM)
+            time.sleep(0.3)  # two signals at once are one
+            worker.signal(signal.SIGTERM)
+            code = worker.exit_code(10)
+        assert (code, results(platform, jobs)) == (130, Counter({503: 72}))
+
+
+def test_a_second_signal_names_every_job_that_it_could_not_tell() -> None:
+    """The platform hangs and there is no spool: the log counts and names all of them."""
+    jobs = [answer(f"a-{n}") for n in range(36)]
+    with scripted_platform() as platform:
+        platform.behaviour.delay_s = lambda said: math.inf
+        platform.hand_out(batch([*jobs, stream("first", ENDLESS)]))
+        with worker_process({**worker_environment(platform.url, "w1"), **ECHO, "DRAIN_TIMEOUT": "60"}) as worker:
+            assert platform.until(lambda: bool(platform.posts))
+            worker.signal(signal.SIGTERM)
+            time.sleep(0.3)  # two signals at once are one
+            worker.signal(signal.SIGTERM)
+            code = worker.exit_code(10)
+        assert code == 130
+        assert "stopping with 37 results undelivered" in worker.output()
+        for job in [*jobs, {"id": "first"}]:
+            assert f"result lost, there is nowhere to keep it: job={job['id']} " in worker.output()
