@@ -9,10 +9,11 @@ import pytest
 from worker_vllm.serverless.wire import (
     Addresses,
     ProtocolError,
+    Taken,
     done_body,
     failed_body,
-    parse_jobs,
     parse_stop,
+    parse_take,
     stream_body,
     text_value,
 )
@@ -54,22 +55,37 @@ def test_an_address_without_a_query_gets_one() -> None:
 
 def test_one_job_or_a_list_of_jobs() -> None:
     """Both forms of a take's answer."""
-    assert parse_jobs(b'{"id": "a", "input": 1}') == [{"id": "a", "input": 1}]
-    assert parse_jobs(b'[{"id": "a"}, {"id": "b"}]') == [{"id": "a"}, {"id": "b"}]
-    assert parse_jobs(b"[]") == []
+    assert parse_take(b'{"id": "a", "input": 1}') == Taken([{"id": "a", "input": 1}], [])
+    assert parse_take(b'[{"id": "a"}, {"id": "b"}]') == Taken([{"id": "a"}, {"id": "b"}], [])
+    assert parse_take(b"[]") == Taken([], [])
 
 
-@pytest.mark.parametrize("body", [b"nonsense", b"[1]", b'{"input": 1}', b'{"id": ""}', b'{"id": 5}', b"null"])
-def test_what_is_not_a_job_is_refused(body: bytes) -> None:
-    """A job needs an id that is text."""
-    with pytest.raises(ProtocolError):
-        parse_jobs(body)
+@pytest.mark.parametrize(
+    ("entry", "fault"),
+    [
+        ("1", "expected an object, got int"),
+        ("null", "expected an object, got NoneType"),
+        ("[]", "expected an object, got list"),
+        ('{"input": "secret"}', "expected a text `id`, got none"),
+        ('{"id": 5, "input": "secret"}', "expected a text `id`, got int"),
+        ('{"id": null, "input": "secret"}', "expected a text `id`, got NoneType"),
+        ('{"id": "", "input": "secret"}', "expected a text `id`, got an empty one"),
+        ('{"id": "\\ud800x"}', "expected a text `id`, got one that no address can hold: '\\ud800x'"),
+    ],
+)
+def test_what_is_not_a_job_hurts_no_neighbour(entry: str, fault: str) -> None:
+    """Nobody can be told of an entry without a usable id; the log says what it was, never what it said."""
+    good = [{"id": "a", "input": 1}, {"id": "b", "input": 2}]
+    body = f"[{json.dumps(good[0])}, {entry}, {json.dumps(good[1])}]"
+    assert parse_take(body.encode()) == Taken(good, [f"entry 2 of 3: {fault}"])
+    if not entry.startswith("["):
+        assert parse_take(entry.encode()) == Taken([], [f"entry 1 of 1: {fault}"])
 
 
 def test_stops() -> None:
     """The ids of cancelled jobs; anything else is refused."""
     assert parse_stop(b'{"jobsToStop": ["a", "b"]}') == ["a", "b"]
-    for body in (b"[]", b"{}", b'{"jobsToStop": "a"}', b"x"):
+    for body in (b"[]", b"{}", b'{"jobsToStop": "a"}', b"x", b"[" * 5000, b'{"jobsToStop": [' + b"1" * 4301 + b"]}"):
         with pytest.raises(ProtocolError):
             parse_stop(body)
 

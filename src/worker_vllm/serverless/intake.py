@@ -17,7 +17,7 @@ from worker_vllm.serverless.polling import poll
 log = logging.getLogger(__name__)
 
 REPORT_INTERVAL_S = 1.0  # how often a full worker asks the engine whether it could do more
-
+MOST_FAULTS_SHOWN = 10  # in one line of the log
 
 LoadReport = Callable[[], Awaitable[EngineLoad | None]]
 
@@ -64,10 +64,13 @@ class Intake:
                 await self._wait_for_room(crew)
                 continue
             polled = await poll(self._platform, self._addresses.take(count, crew.busy()), "job-take")
-            jobs = _jobs(polled.body)
-            for job in jobs:
-                crew.start(job)
-            if jobs:
+            taken = wire.parse_take(polled.body) if polled.body else wire.Taken()
+            if taken.faults:
+                shown = "; ".join(taken.faults[:MOST_FAULTS_SHOWN])
+                log.error("job-take: %d entries that nobody can be told of: %s", len(taken.faults), shown)
+            for job in taken.jobs:
+                _start(crew, job)
+            if taken.jobs:
                 pace.useful()
             elif pause_s := pace.after(polled.answer, polled.held_s):
                 await _set_within(self.stopped, pause_s)
@@ -82,14 +85,11 @@ class Intake:
             await self._changed.wait()
 
 
-def _jobs(body: bytes) -> list[wire.Job]:
-    if not body:
-        return []
+def _start(crew: Crew, job: wire.Job) -> None:
     try:
-        return wire.parse_jobs(body)
-    except wire.ProtocolError as error:
-        log.error("job-take: %s", error)
-        return []
+        crew.start(job)
+    except Exception:
+        log.exception("job=%s could not be started, its neighbours are", job["id"])
 
 
 async def _set_within(event: asyncio.Event, seconds: float) -> None:

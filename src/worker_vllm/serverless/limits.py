@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 DEFAULT_LIFE_S = 24 * 3600.0  # the platform's default ttl
+LONGEST_S = 7 * 24 * 3600.0  # the platform's largest ttl and executionTimeout
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +19,10 @@ class JobLimits:
 
     @classmethod
     def of(cls, job: Mapping[str, Any]) -> JobLimits:
-        """The limits in the job's `policy` (milliseconds there); anything unreadable counts as not given."""
+        """The limits in the job's `policy` (milliseconds there).
+
+        Anything unreadable counts as not given; what is longer than the platform allows, as the longest it allows.
+        """
         policy = job.get("policy")
         if not isinstance(policy, Mapping):
             return cls()
@@ -31,4 +35,4 @@ class JobLimits:
 def _seconds(milliseconds: object) -> float | None:
     if isinstance(milliseconds, bool) or not isinstance(milliseconds, int | float) or not milliseconds > 0:
         return None
-    return milliseconds / 1000
+    return min(milliseconds, LONGEST_S * 1000) / 1000

@@ -13,7 +13,7 @@ from json.encoder import encode_basestring
 from typing import Any
 from urllib.parse import quote
 
-from worker_vllm.serverless import shallow
+from worker_vllm.serverless import elements
 from worker_vllm.settings.model import QueueSettings
 
 Job = dict[str, Any]
@@ -76,40 +76,62 @@ def _with_query(url: str) -> str:
     return url if "?" in url else url + "?"
 
 
-def parse_jobs(body: bytes) -> list[Job]:
-    """The jobs of a take's 200 answer: one object or a list of them, each with an `id`."""
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What a take brought: the jobs, and a sentence for each entry that is none, which nobody can be told of."""
+
+    jobs: Sequence[Job] = ()
+    faults: Sequence[str] = ()
+
+
+def parse_take(body: bytes) -> Taken:
+    """The jobs of a take's 200 answer, one object or a list of them, each read by itself.
+
+    A job that has an id but cannot be read carries the reason under `refused`. Faults never quote what a job says.
+    """
     try:
-        found = _json(body)
-    except RecursionError:
-        found = _shallow(body)
-    jobs = found if isinstance(found, list) else [found]
-    for job in jobs:
-        if not (isinstance(job, dict) and isinstance(job.get("id"), str) and job["id"]):
-            raise ProtocolError(f"a job without a text `id`: {str(job)[:200]}")
-    return jobs
+        found = json.loads(body)
+    except (ValueError, RecursionError):
+        entries = list(elements.each(body))
+    else:
+        entries = found if isinstance(found, list) else [found]
+    jobs: list[Job] = []
+    faults: list[str] = []
+    for number, entry in enumerate(entries, 1):
+        job = _job(entry)
+        if isinstance(job, str):
+            faults.append(f"entry {number} of {len(entries)}: {job}")
+        else:
+            jobs.append(job)
+    return Taken(jobs, faults)
+
+
+def _job(entry: object) -> Job | str:
+    """The entry as a job that can be answered, or what is wrong with it."""
+    if isinstance(entry, elements.Unread):
+        return entry.reason if entry.job_id is None else _job({"id": entry.job_id, "refused": entry.reason})
+    if not isinstance(entry, dict):
+        return f"expected an object, got {type(entry).__name__}"
+    job_id = entry.get("id")
+    if not isinstance(job_id, str):
+        return f"expected a text `id`, got {type(job_id).__name__ if 'id' in entry else 'none'}"
+    if not job_id:
+        return "expected a text `id`, got an empty one"
+    if not job_id.isascii() and job_id != job_id.encode("utf-8", "replace").decode():
+        return f"expected a text `id`, got one that no address can hold: {ascii(job_id)[:100]}"
+    return entry
 
 
 def parse_stop(body: bytes) -> list[str]:
     """The job ids of a stop's 200 answer, `{"jobsToStop": ["id", …]}`."""
-    found = _json(body)
+    try:
+        found = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise ProtocolError(f"an answer of {len(body)} bytes that is not JSON: {type(error).__name__}") from error
     ids = found.get("jobsToStop") if isinstance(found, dict) else None
     if not isinstance(ids, list):
-        raise ProtocolError(f"a stop without `jobsToStop`: {body[:200]!r}")
-    return [str(job_id) for job_id in ids]
-
-
-def _shallow(body: bytes) -> list[Job]:
-    try:
-        return shallow.parse_each(body)
-    except ValueError as error:
-        raise ProtocolError(str(error)) from error
-
-
-def _json(body: bytes) -> Any:
-    try:
-        return json.loads(body)
-    except ValueError as error:
-        raise ProtocolError(f"not JSON: {body[:200]!r}") from error
+        raise ProtocolError(f"an answer of {len(body)} bytes without a list `jobsToStop`")
+    return [job_id for job_id in ids if isinstance(job_id, str)]
 
 
 def text_value(data: bytes) -> bytes:
