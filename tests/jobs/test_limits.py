@@ -22,15 +22,23 @@ def test_the_size_on_the_wire_is_never_underestimated(text: str) -> None:
 
 
 def test_a_result_beyond_the_platforms_limit_is_refused() -> None:
-    """Also when it comes in many small pieces."""
+    """Whatever is not streamed travels in the final result, which has a limit."""
     meter = ResultMeter()
-    piece = Output(b"x" * 900_000, sse=True)
+    value = Output(b"x" * 900_000, streamed=False)
     for _ in range(RESULT_BYTES // 900_100):
-        meter.add(piece)
+        meter.add(value)
     with pytest.raises(RequestError) as refused:
-        meter.add(piece)
+        meter.add(value)
     assert refused.value.status == 413
     assert "20000000 bytes" in refused.value.message
+
+
+def test_a_stream_has_no_limit_but_that_of_its_pieces() -> None:
+    """The platform keeps them as they come; their sum is nothing to it."""
+    meter = ResultMeter()
+    piece = Output(b"x" * 900_000, sse=True)
+    for _ in range(3 * RESULT_BYTES // 900_000):
+        meter.add(piece)
 
 
 def test_a_piece_that_cannot_be_cut_is_refused() -> None:

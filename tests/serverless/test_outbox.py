@@ -11,6 +11,7 @@ from serverless.conftest import Serve
 from serverless.memory_platform import MemoryPlatform
 
 from worker_vllm.jobs.output import Output
+from worker_vllm.serverless.aggregate import Aggregate
 from worker_vllm.serverless.exchange import Answer, NoAnswer, NotSent
 
 Job = Mapping[str, Any]
@@ -182,3 +183,28 @@ async def test_a_job_that_the_platform_forgot_is_dropped(platform: MemoryPlatfor
     await platform.until(lambda: len(platform.takes) == 2)
     assert platform.of("a") == [("stream", {"output": "data: 1\n\ndata: 2\n\n"})]
     assert loop.held == ()
+
+
+@pytest.mark.parametrize(("pieces", "kept"), [(24, 24), (25, 0), (60, 0)])
+async def test_a_stream_longer_than_a_result_is_not_repeated_in_it(
+    platform: MemoryPlatform, serve: Serve, caplog: pytest.LogCaptureFixture, pieces: int, kept: int
+) -> None:
+    """Up to 20 MB job-done repeats all of it; beyond, nothing, since a part would pass for the whole."""
+    text = "x" * 800_000
+
+    async def long(job: Job) -> AsyncGenerator[Output, None]:
+        for _ in range(pieces):
+            yield Output(f'"{text}"'.encode())
+
+    serve(long)
+    await platform.give({"id": "a", "input": {}})
+    await platform.until(lambda: platform.is_done("a"))
+    assert platform.of("a") == [("stream", {"output": text})] * pieces + [("done", {"output": [text] * kept})]
+    assert ("job=a its stream is longer than a result may be" in caplog.text) == (kept == 0)
+
+
+def test_what_a_result_cannot_hold_is_not_held() -> None:
+    """Memory is bounded by a result's size, however long the stream."""
+    aggregate = Aggregate(most_bytes=10)
+    assert [aggregate.add(value) for value in (b"1234", b"5678", b"9", b"0")] == [False, False, True, False]
+    assert aggregate.values == []

@@ -1,6 +1,7 @@
-"""The platform's limits on what a job says: 1 MB for a piece of a stream, 20 MB for the whole result.
+"""The platform's limits on what a job says: 1 MB for a piece of a stream, 20 MB for an answer that is not streamed.
 
-What is larger would be dropped in silence there (a COMPLETED job without output), so it is refused aloud here.
+What is larger would be dropped in silence there (a COMPLETED job without output), so it is refused aloud here. A
+stream may be longer in all: the platform keeps its pieces.
 """
 
 from __future__ import annotations
@@ -28,7 +29,9 @@ class ResultMeter:
     def add(self, output: Output) -> None:
         """Count one more output. Raises RequestError (413) when the platform would drop it or the whole."""
         size = wire_size(output)
-        if output.streamed and size > PIECE_BYTES:
+        if output.streamed and size <= PIECE_BYTES:
+            return
+        if output.streamed:
             raise RequestError(
                 f"a piece of the stream would have {size} bytes, the platform takes {PIECE_BYTES}; ask for a smaller "
                 "max_batch_size or fewer log-probabilities",
@@ -38,7 +41,7 @@ class ResultMeter:
         if self._total > RESULT_BYTES:
             raise RequestError(
                 f"the answer is larger than the {RESULT_BYTES} bytes that the platform takes as a job's result; ask "
-                "for fewer tokens, sequences, inputs or log-probabilities, or split the request",
+                "for fewer tokens, sequences, inputs or log-probabilities, ask for a stream, or split the request",
                 status=413,
             )
 

@@ -7,16 +7,20 @@ breaks the stream, since a repeat would double text.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from worker_vllm.jobs.output import Output
 from worker_vllm.serverless import wire
+from worker_vllm.serverless.aggregate import Aggregate
 from worker_vllm.serverless.exchange import Answer, NoAnswer, NotSent
 from worker_vllm.serverless.pace import BROKEN, is_refused_for_now, retry_after_s
 from worker_vllm.serverless.platform import Platform
 from worker_vllm.serverless.turns import Turns
+
+log = logging.getLogger(__name__)
 
 MERGE_LIMIT_BYTES = 512 * 1024  # of SSE text per piece: the platform's limit is 1 MB and JSON escapes grow it
 POST_TIMEOUT_S = 60.0
@@ -67,14 +71,15 @@ def _check_accepted(answer: Answer) -> None:
 
 
 class JobStream:
-    """One job's pieces. `values` holds every value of the job in order, as delivered: the final result's content.
+    """One job's pieces. `values` is the final result's content: every value of the job in order, as delivered, or
+    nothing where they are more than a result may hold.
 
     While a piece is on its way, `put` holds its caller back after one more output, so that what the engine says
     meanwhile gathers in the engine's own connection and is read at once when the next piece may go.
     """
 
     def __init__(self, job_id: str, outbox: Outbox) -> None:
-        self.values: list[bytes] = []
+        self._aggregate = Aggregate()
         self._job_id = job_id
         self._outbox = outbox
         self._is_sse = False
@@ -84,11 +89,17 @@ class JobStream:
         self._may_read = asyncio.Event()
         self._may_read.set()
         self._complete = False
+        self._first = True
+
+    @property
+    def values(self) -> list[bytes]:
+        """The final result's content."""
+        return self._aggregate.values
 
     async def put(self, output: Output) -> None:
         """Take over one output. Raises StreamBroken or JobGone once an earlier one could not be delivered."""
         if not output.streamed:
-            self.values.append(_value([output]))
+            self._aggregate.add(_value([output]))
             return
         self._is_sse = output.sse
         self._waiting.append(output)
@@ -132,7 +143,8 @@ class JobStream:
             while await self._more():
                 rested = not self._may_read.is_set()
                 self._may_read.clear()
-                waited = await turns.take(urgent=not self.values)
+                waited = await turns.take(urgent=self._first)
+                self._first = False
                 try:
                     if rested or waited:
                         await self._gather()
@@ -152,7 +164,8 @@ class JobStream:
     async def _post_next(self) -> None:
         value = _value(_merged(self._waiting))
         await self._outbox.post_piece(self._job_id, value)
-        self.values.append(value)
+        if self._aggregate.add(value):
+            log.warning("job=%s its stream is longer than a result may be: job-done will not repeat it", self._job_id)
 
     async def _more(self) -> bool:
         while not self._waiting and not self._complete:
