@@ -68,6 +68,20 @@ class Addresses:
         listed = f"&job_id={quote(held, safe=',')}" if held else ""
         return f"{self.ping_url}{listed}&runpod_version={version}"
 
+    def pings(self, job_ids: Iterable[str], version: str, most_bytes: int) -> list[str]:
+        """The same in several heartbeats of at most `most_bytes` each, so far as single ids allow."""
+        room = most_bytes - len(self.ping(["-"], version)) + 1
+        parts: list[list[str]] = [[]]
+        used = 0
+        for job_id in job_ids:
+            size = len(quote(job_id, safe="")) + 1
+            if parts[-1] and used + size > room:
+                parts.append([])
+                used = 0
+            parts[-1].append(job_id)
+            used += size
+        return [self.ping(part, version) for part in parts]
+
     def _sibling(self, verb: str) -> str:
         return self.take_url.replace("/job-take/", f"/{verb}/", 1)
 
