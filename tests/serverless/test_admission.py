@@ -80,6 +80,15 @@ def test_a_refusal_narrows_the_window() -> None:
     assert admission.window == 1
 
 
+def test_results_that_the_platform_does_not_accept_fill_the_window() -> None:
+    """They say nothing about the engine, so they do not move it."""
+    admission = Admission(300, capacity=8)
+    admission.held, admission.undelivered = 3, 4
+    assert admission.free == 1
+    admission.undelivered = 300
+    assert (admission.free, admission.wants_report, admission.window) == (0, False, 8)
+
+
 def test_a_closed_admission_takes_nothing() -> None:
     """While the engine starts anew."""
     admission = Admission(300)

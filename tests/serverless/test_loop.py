@@ -11,6 +11,7 @@ from serverless.memory_platform import MemoryPlatform
 
 from worker_vllm.errors import RequestError
 from worker_vllm.jobs.output import Output
+from worker_vllm.serverless.exchange import Answer
 
 Job = Mapping[str, Any]
 
@@ -118,3 +119,26 @@ async def test_a_drained_worker_finishes_what_runs_and_takes_nothing(platform: M
     await running
     assert platform.is_done("a", "late")
     assert len(platform.takes) == 2
+
+
+async def test_results_that_are_not_accepted_hold_their_slots(platform: MemoryPlatform, serve: Serve) -> None:
+    """Two results get 500 for longer than a second: no third job is taken until one of them is accepted."""
+    accepting = asyncio.Event()
+
+    async def refuse_results(kind: str, job_id: str, body: Any) -> Answer | None:
+        return None if accepting.is_set() else Answer(500)
+
+    platform.on_post = refuse_results
+    loop, _ = serve(echo, max_concurrency=2)
+    await platform.give({"id": "a", "input": "x"}, {"id": "b", "input": "x"})
+    while loop.admission.undelivered < 2:
+        await asyncio.sleep(0.05)
+    assert loop.admission.free == 0
+    taken = len(platform.takes)
+    await platform.give({"id": "c", "input": "x"})
+    await platform.until(lambda: not platform.jobs)  # by the poll that was out
+    await asyncio.sleep(0.3)
+    assert len(platform.takes) == taken
+    accepting.set()
+    await platform.until(lambda: platform.is_done("a", "b", "c"))
+    await platform.until(lambda: len(platform.takes) > taken)

@@ -14,11 +14,13 @@ class Admission:
 
     `most` is the operator's cap. `capacity` is how many sequences the engine runs at once, where that is known: the
     first take never asks for more, and the window never grows beyond it and the spare. Whoever starts and ends jobs
-    keeps `held` up to date.
+    keeps `held` and `undelivered` up to date: the jobs that the engine works on, and those whose result the platform
+    has not accepted for a while. Both fill the window, so that a worker whose results go nowhere stops taking.
     """
 
     def __init__(self, most: int, capacity: int | None = None) -> None:
         self.held = 0
+        self.undelivered = 0
         self.open = True  # while the engine can serve
         self.window = min(most, FIRST_WINDOW if capacity is None else capacity)
         self.load: EngineLoad | None = None
@@ -27,7 +29,7 @@ class Admission:
     @property
     def free(self) -> int:
         """How many more jobs may be taken."""
-        return max(0, self.window - self.held) if self.open else 0
+        return max(0, self.window - self.held - self.undelivered) if self.open else 0
 
     @property
     def wants_report(self) -> bool:

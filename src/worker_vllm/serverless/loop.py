@@ -32,6 +32,7 @@ from worker_vllm.settings.model import QueueSettings
 log = logging.getLogger(__name__)
 
 MOST_UNDELIVERED_BYTES = 256 * 1024 * 1024
+UNDELIVERED_AFTER_S = 1.0  # a result that takes longer counts in admission; a prompt one costs no slot
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +76,7 @@ class QueueLoop:
         self._working: dict[str, Execution] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}  # every job held here, until its result is delivered
         self._held: dict[str, _Held] = {}  # the same jobs
+        self._late: set[str] = set()  # those whose result has been on its way for a while
         self._idle, self._settled = asyncio.Event(), asyncio.Event()  # no job is worked on; none is owed a result
         self._ending = around.ending
         self._impatience = Impatience()
@@ -157,9 +159,22 @@ class QueueLoop:
             outcome = await held.execution.outcome()
             self._free_slot(job_id)
             held.result = self._result(held, outcome)
-            await self.delivery.deliver(held.result)
+            await self._deliver(held.result)
         except JobGone as gone:
             log.warning("job=%s is not known to the platform any more: %s", job_id, gone)
+
+    async def _deliver(self, result: Result) -> None:
+        late = asyncio.get_running_loop().call_later(UNDELIVERED_AFTER_S, self._count_late, result.job_id)
+        try:
+            await self.delivery.deliver(result)
+        finally:
+            late.cancel()
+            self._late.discard(result.job_id)
+            self.admission.undelivered = len(self._late)
+
+    def _count_late(self, job_id: str) -> None:
+        self._late.add(job_id)
+        self.admission.undelivered = len(self._late)
 
     def _result(self, held: _Held, outcome: Outcome) -> Result:
         job_id = held.execution.job_id
