@@ -7,11 +7,12 @@ import math
 import signal
 import time
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from support.attached import worker_environment, worker_process
-from support.scripted_platform import Posted, ScriptedPlatform, scripted_platform
+from support.scripted_platform import Handed, Posted, ScriptedPlatform, scripted_platform
 
 ECHO = {"ENGINE": "echo", "MODEL_NAME": "echo", "ECHO_TPOT_MS": "50"}
 LONG = '[[echo {"hang_after": 0}]]'
@@ -107,3 +108,38 @@ def test_a_second_signal_names_every_job_that_it_could_not_tell() -> None:
         assert "stopping with 37 results undelivered" in worker.output()
         for job in [*jobs, {"id": "first"}]:
             assert f"result lost, there is nowhere to keep it: job={job['id']} " in worker.output()
+
+
+QUICK = {"max_tokens": 3}
+LATE = [
+    pytest.param(1.9, Handed(b"", before_s=0.5), id="decided before the cut-off, on its way at it"),
+    pytest.param(1.6, Handed(b"", before_s=0.2, between_s=2.5), id="half of it arrived"),
+]
+
+
+@pytest.mark.parametrize(("at_s", "handed"), LATE)
+def test_a_batch_on_its_way_when_the_worker_leaves_is_served(at_s: float, handed: Handed) -> None:
+    """The platform has given the jobs away: nobody else will run them."""
+    jobs = [{"id": f"j-{n}", "input": {"prompt": f"j-{n}", "sampling_params": QUICK}} for n in range(8)]
+    with scripted_platform() as platform:
+        with worker_process({**worker_environment(platform.url, "w1"), **ECHO, "DRAIN_TIMEOUT": "10"}) as worker:
+            assert platform.until(lambda: platform.polls == 1)
+            worker.signal(signal.SIGTERM)
+            time.sleep(at_s)  # aimed at the moment when the worker stops to wait
+            platform.hand_out(replace(handed, body=batch(jobs)))
+            code = worker.exit_code(20)
+        assert (code, platform.waiting) == (0, 0)
+        assert [len(platform.of(job["id"], "done")) for job in jobs] == [1] * 8
+        assert all(b"output" in platform.of(job["id"], "done")[0] for job in jobs)
+
+
+def test_a_platform_sees_that_a_worker_has_left() -> None:
+    """What it hands out afterwards stays with it, for another worker."""
+    with scripted_platform() as platform:
+        with worker_process({**worker_environment(platform.url, "w1"), **ECHO, "DRAIN_TIMEOUT": "10"}) as worker:
+            assert platform.until(lambda: platform.polls == 1)
+            worker.signal(signal.SIGTERM)
+            assert platform.until(lambda: platform.polls == 0, 10)
+            platform.hand_out(batch([answer("late")]))
+            code = worker.exit_code(20)
+        assert (code, platform.waiting) == (0, 1)

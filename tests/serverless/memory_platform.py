@@ -75,6 +75,10 @@ class MemoryPlatform:
         await self.note(lambda: self.posts.append((kind, job_id, said)))
         return OK
 
+    def leave(self, url: str) -> bool:
+        """Takes that are out go on: this platform does not notice."""
+        return False
+
     async def give(self, *jobs: dict[str, Any]) -> None:
         """Queue jobs for the worker."""
         await self.note(lambda: self.jobs.extend(jobs))

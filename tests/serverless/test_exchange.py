@@ -178,3 +178,47 @@ async def test_a_cancelled_request_closes_its_connection(server: ScriptedServer,
     assert asking.cancelled()
     assert (await http.get(server.url, 5)).status == 200
     assert server.connections == 2
+
+
+class LeavingServer:
+    """Holds a GET until its client closes its side, then sends `answer` if there is one; the first it answers."""
+
+    def __init__(self, answer: bytes) -> None:
+        self.requests = 0
+        self.held, self.closed = asyncio.Event(), asyncio.Event()
+        self._answer = answer
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await reader.readuntil(b"\r\n\r\n"):
+            self.requests += 1
+            if self.requests == 1:
+                writer.write(OK)
+                continue
+            self.held.set()
+            await reader.read()
+            writer.write(self._answer)
+            break
+        writer.close()
+        self.closed.set()
+
+
+@pytest.mark.parametrize("answered", [False, True])
+async def test_leaving_loses_no_answer_and_asks_nothing_again(answered: bool) -> None:
+    """The platform sees at once that nobody waits; what it has sent still arrives."""
+    server = LeavingServer(OK if answered else b"")
+    listener = await asyncio.start_server(server.serve, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}/v2/ep/job-take/w?a=1"
+    platform = HttpPlatform("key")
+    await platform.get(url, 5)
+    asking = asyncio.create_task(platform.get(url, 5))
+    await server.held.wait()
+    assert platform.leave(url) is False
+    if answered:
+        assert (await asking).body == b"{}"
+    else:
+        with pytest.raises(NoAnswer):
+            await asking
+    assert server.requests == 2
+    await server.closed.wait()
+    listener.close()
+    platform.close()

@@ -68,6 +68,11 @@ class ScriptedPlatform:
             return self._news.wait_for(true, timeout_s)
 
     @property
+    def waiting(self) -> int:
+        """Answers that nobody has taken yet."""
+        return len(self._handed)
+
+    @property
     def polls(self) -> int:
         """Takes that are waiting at this moment."""
         return self._polls

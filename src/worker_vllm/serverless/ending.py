@@ -16,13 +16,17 @@ STOPPED = "the worker was stopped before the job could finish; send it again"
 class Ending:
     """Seconds for each phase of a stop; the drain time itself is the operator's.
 
-    A take that is still out may bring jobs (`late_take_s`); what runs at the end of the drain time is told to end
+    A take that is still out may bring jobs, and is waited for (`late_take_s`). Then this side of its connection is
+    closed, so that the platform sees that nobody waits, and what it has sent by then is read (`left_take_s`), to its
+    end if it has begun (`slow_take_s`). What runs at the end of the drain time is told to end
     and says so in its stream (`last_words_s`, after the platform's slowest accepted piece); its result is delivered
     (`last_results_s`, counted from the end of the last words); then it is spooled. A second signal leaves
     `forced_s` for all of this together.
     """
 
     late_take_s: float = 2.0
+    left_take_s: float = 1.0
+    slow_take_s: float = 10.0
     last_words_s: float = 5.0
     last_results_s: float = 5.0
     forced_s: float = 1.0

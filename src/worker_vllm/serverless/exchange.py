@@ -7,6 +7,9 @@ must know more than a general client tells: whether a request that got no answer
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import cast
 
@@ -35,12 +38,15 @@ class Answer:
 class Connection(asyncio.Protocol):
     """Carries one request at a time.
 
-    `reusable` tells whether another may follow, `answering` whether any of the latest answer has arrived.
+    `reusable` tells whether another may follow, `answering` whether any of the latest answer has arrived, `asked`
+    what is being asked, `left` whether this side has said that it asks nothing more.
     """
 
     def __init__(self) -> None:
         self.reusable = False
         self.answering = False
+        self.asked = b""
+        self.left = False
         self._transport: asyncio.Transport | None = None
         self._waiter: asyncio.Future[Answer] | None = None
         self._received = bytearray()
@@ -57,6 +63,7 @@ class Connection(asyncio.Protocol):
         loop = asyncio.get_running_loop()
         waiter: asyncio.Future[Answer] = loop.create_future()
         self._waiter = waiter
+        self.asked = request
         self.reusable = self.answering = False
         timer = loop.call_later(timeout_s, self._fail, f"no answer within {timeout_s:g} s")
         try:
@@ -65,8 +72,22 @@ class Connection(asyncio.Protocol):
         finally:
             timer.cancel()
             self._waiter = None
+            self.asked = b""
+            self.reusable = self.reusable and not self.left
             if not self.reusable:
                 self.close()
+
+    def leave(self) -> None:
+        """Close this side alone: the peer sees that nobody will wait, and what it has sent by then still arrives.
+
+        The socket is asked, not the transport, since that of TLS cannot close one side.
+        """
+        self.left = True
+        with (
+            suppress(OSError),
+            socket.socket(fileno=os.dup(self.transport.get_extra_info("socket").fileno())) as sock,
+        ):
+            sock.shutdown(socket.SHUT_WR)
 
     def close(self) -> None:
         """Give the connection up at once."""

@@ -46,6 +46,7 @@ class Intake:
         self._admission = admission
         self._load = load
         self._changed = asyncio.Event()
+        self._url = ""
 
     def room_changed(self) -> None:
         """A job has ended, or there is another reason to count again."""
@@ -56,6 +57,10 @@ class Intake:
         self.stopped.set()
         self._changed.set()
 
+    def leave(self) -> bool:
+        """Have the poll that is out end as soon as it can without losing its answer; whether that has begun."""
+        return self._platform.leave(self._url) if self._url else False
+
     async def run(self, crew: Crew, pace: PollPace) -> None:
         """Take jobs and start each in the same turn of the loop, until `stop`."""
         while not self.stopped.is_set():
@@ -63,7 +68,8 @@ class Intake:
             if count == 0:
                 await self._wait_for_room(crew)
                 continue
-            polled = await poll(self._platform, self._addresses.take(count, crew.busy()), "job-take")
+            self._url = self._addresses.take(count, crew.busy())
+            polled = await poll(self._platform, self._url, "job-take")
             taken = wire.parse_take(polled.body) if polled.body else wire.Taken()
             if taken.faults:
                 shown = "; ".join(taken.faults[:MOST_FAULTS_SHOWN])

@@ -120,8 +120,7 @@ class QueueLoop:
         stopped = asyncio.create_task(self._intake.stopped.wait())
         try:
             await _until(stopped, [taking, *services])
-            await self._impatience.wait(asyncio.wait([taking]), self._ending.late_take_s)
-            await end_all([taking])
+            await self._leave(taking)
             await self._finish_jobs()
         finally:
             if self._tasks:
@@ -211,6 +210,21 @@ class QueueLoop:
         log.info("job=%s cancelled", job_id)
         self._held[job_id].cancelled = True
         return task.cancel()
+
+    async def _leave(self, taking: asyncio.Task[None]) -> None:
+        """Close the take that is out so that no job of its answer is lost, as far as that is in our hands.
+
+        Aborting it would lose an answer on its way. What remains: a platform, or a proxy before it, that hands a
+        batch out after it could have seen that nobody waits any more, and one that sends it later than
+        `left_take_s` after that. The protocol has no hand-back and no receipt for a take.
+        """
+        await self._impatience.wait(asyncio.wait([taking]), self._ending.late_take_s)
+        if not taking.done():
+            self._intake.leave()
+            await self._impatience.wait(asyncio.wait([taking]), self._ending.left_take_s)
+        if not taking.done() and self._intake.leave():
+            await self._impatience.wait(asyncio.wait([taking]), self._ending.slow_take_s)
+        await end_all([taking])
 
     async def _finish_jobs(self) -> None:
         """Let the jobs finish within the drain time, then fail the rest: their last words first, then the results."""

@@ -35,6 +35,12 @@ class Platform(Protocol):
     async def post(self, url: str, body: bytes, timeout_s: float) -> Answer:
         """The answer to a POST of JSON text."""
 
+    def leave(self, url: str) -> bool:
+        """Let a GET of this address that is out end as soon as the platform can; whether its answer has begun.
+
+        What the platform has sent by then still arrives. Called again it only tells.
+        """
+
 
 class HttpPlatform:
     """The platform over HTTP/1.1. `close()` ends every connection, also those in use."""
@@ -58,7 +64,7 @@ class HttpPlatform:
             try:
                 return await self._exchange(connection, target, request, timeout_s)
             except NoAnswer:
-                if connection.answering:
+                if connection.answering or connection.left:
                     raise
         return await self._exchange(await self._connect(target), target, request, timeout_s)
 
@@ -68,6 +74,16 @@ class HttpPlatform:
         request = self._head("POST", target) + b"Content-Length: %d\r\n\r\n" % len(body) + body
         connection = self._kept(target) or await self._connect(target)
         return await self._exchange(connection, target, request, timeout_s)
+
+    def leave(self, url: str) -> bool:
+        """Close our side of the connection that waits for this address; whether its answer has begun."""
+        target = urlsplit(url)
+        head = f"GET {target.path}{'?' if target.query else ''}{target.query} ".encode()
+        waiting = [connection for connection in self._all if connection.asked.startswith(head)]
+        for connection in waiting:
+            if not connection.left:
+                connection.leave()
+        return any(connection.answering for connection in waiting)
 
     def close(self) -> None:
         """End every connection at once."""
