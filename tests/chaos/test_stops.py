@@ -8,6 +8,7 @@ import signal
 import time
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -92,22 +93,23 @@ def test_a_second_signal_tells_every_job() -> None:
         assert (code, results(platform, jobs)) == (130, Counter({503: 72}))
 
 
-def test_a_second_signal_names_every_job_that_it_could_not_tell() -> None:
-    """The platform hangs and there is no spool: the log counts and names all of them."""
+def test_a_second_signal_keeps_every_result_that_it_could_not_tell(tmp_path: Path) -> None:
+    """The platform hangs: the log counts and names all of them, the spool has a result for each."""
+    spool = {"DRAIN_TIMEOUT": "60", "SPOOL_DIRECTORY": str(tmp_path / "spool")}
     jobs = [answer(f"a-{n}") for n in range(36)]
     with scripted_platform() as platform:
         platform.behaviour.delay_s = lambda said: math.inf
         platform.hand_out(batch([*jobs, stream("first", ENDLESS)]))
-        with worker_process({**worker_environment(platform.url, "w1"), **ECHO, "DRAIN_TIMEOUT": "60"}) as worker:
+        with worker_process({**worker_environment(platform.url, "w1"), **ECHO, **spool}) as worker:
             assert platform.until(lambda: bool(platform.posts))
             worker.signal(signal.SIGTERM)
             time.sleep(0.3)  # two signals at once are one
             worker.signal(signal.SIGTERM)
             code = worker.exit_code(10)
-        assert code == 130
+        assert (code, len(list(tmp_path.glob("spool/**/*.result")))) == (130, 37)
         assert "stopping with 37 results undelivered" in worker.output()
         for job in [*jobs, {"id": "first"}]:
-            assert f"result lost, there is nowhere to keep it: job={job['id']} " in worker.output()
+            assert f"result kept for the next start: job={job['id']} " in worker.output()
 
 
 QUICK = {"max_tokens": 3}

@@ -89,17 +89,20 @@ class ScriptedPlatform:
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Answer one connection's requests."""
-        with suppress(asyncio.IncompleteReadError, OSError):
-            while True:
-                head = await reader.readuntil(b"\r\n\r\n")
-                target = head.split(b" ", 2)[1].decode()
-                length = next(
-                    (int(line[15:]) for line in head.lower().split(b"\r\n") if line[:15] == b"content-length:"), 0
-                )
-                body = await reader.readexactly(length)
-                if not await self._answer(target, body, reader, writer):
-                    break
-        writer.close()
+        try:
+            with suppress(asyncio.IncompleteReadError, OSError):
+                while await self._exchange(reader, writer):
+                    pass
+        finally:
+            writer.close()
+
+    async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        """Read one request and answer it; whether another may follow."""
+        head = await reader.readuntil(b"\r\n\r\n")
+        target = head.split(b" ", 2)[1].decode()
+        lengths = (int(line[15:]) for line in head.lower().split(b"\r\n") if line[:15] == b"content-length:")
+        body = await reader.readexactly(next(lengths, 0))
+        return await self._answer(target, body, reader, writer)
 
     async def _answer(
         self, target: str, body: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -201,6 +204,7 @@ def scripted_platform() -> Iterator[ScriptedPlatform]:
             task.cancel()
         if connections:
             await asyncio.wait(list(connections))
+        await asyncio.sleep(0.05)  # the sockets of closed transports close in the loop's next turns
 
     thread = threading.Thread(target=loop.run_until_complete, args=(serve(),))
     thread.start()

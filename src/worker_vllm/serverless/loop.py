@@ -157,7 +157,8 @@ class QueueLoop:
         try:
             outcome = await held.execution.outcome()
             self._free_slot(job_id)
-            held.result = self._result(held, outcome)
+            body = outcome.body(stop_pod=self._recycling and len(self._tasks) == 1)
+            held.result = self._result(held, body)
             await self._deliver(held.result)
         except JobGone as gone:
             log.warning("job=%s is not known to the platform any more: %s", job_id, gone)
@@ -175,9 +176,8 @@ class QueueLoop:
         self._late.add(job_id)
         self.admission.undelivered = len(self._late)
 
-    def _result(self, held: _Held, outcome: Outcome) -> Result:
+    def _result(self, held: _Held, body: bytes) -> Result:
         job_id = held.execution.job_id
-        body = outcome.body(stop_pod=self._recycling and len(self._tasks) == 1)
         return Result(job_id, self._addresses.done(job_id), body, held.wanted_until)
 
     def _ended(self, job_id: str, task: asyncio.Task[None]) -> None:
@@ -193,7 +193,7 @@ class QueueLoop:
         elif held.cancelled:
             self.delivery.forget(job_id)
         else:
-            self.delivery.keep(held.result or self._result(held, Outcome(error=stopped())))
+            self.delivery.keep(held.result or self._result(held, Outcome(error=stopped()).body(stop_pod=False)))
 
     def _free_slot(self, job_id: str) -> None:
         self._working.pop(job_id, None)
