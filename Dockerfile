@@ -69,7 +69,8 @@ LABEL org.opencontainers.image.title="worker-vllm" \
       org.opencontainers.image.revision="${VCS_REF}" \
       org.opencontainers.image.source="${SOURCE_URL}"
 
-# The worker handles SIGTERM itself (drain, then stop the engine) and its guard reaps what the engine leaves behind.
+# The worker handles SIGTERM itself (drain, then stop the engine), and as first process reaps whatever is left behind.
+# A stop that comes while Python itself starts waits, blocked, until the worker can obey it.
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=30s --timeout=5s --start-period=10m --retries=3 CMD ["worker-vllm", "health"]
-ENTRYPOINT ["worker-vllm", "start"]
+ENTRYPOINT ["env", "--block-signal=TERM", "--block-signal=INT", "worker-vllm", "start"]

@@ -39,7 +39,8 @@ LABEL org.opencontainers.image.title="worker-vllm (CPU)" \
       org.opencontainers.image.version="${WORKER_VERSION}" \
       org.opencontainers.image.source="${SOURCE_URL}"
 
+# A stop that comes while Python itself starts waits, blocked, until the worker can obey it.
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=30s --timeout=5s --start-period=10m --retries=3 CMD ["worker-vllm", "health"]
-ENTRYPOINT ["worker-vllm"]
+ENTRYPOINT ["env", "--block-signal=TERM", "--block-signal=INT", "worker-vllm"]
 CMD ["start"]

@@ -72,7 +72,7 @@ def test_the_entry_point_gets_the_signals(path: Path) -> None:
     """No shell between the platform and the worker, and a health check that needs none either."""
     steps = {step.instruction: step for step in Dockerfile.read(path).stages[-1].steps}
     command = steps["ENTRYPOINT"].words + (steps["CMD"].words if "CMD" in steps else [])
-    assert command == ["worker-vllm", "start"]
+    assert command == ["env", "--block-signal=TERM", "--block-signal=INT", "worker-vllm", "start"]
     assert steps["STOPSIGNAL"].text == "SIGTERM"
     assert steps["HEALTHCHECK"].text == 'CMD ["worker-vllm", "health"]'
 
