@@ -5,7 +5,7 @@ every orphan becomes its child, to be reaped by nobody else. Reaping in the work
 own children from whoever waits for them. So process 1 forks before anything is imported and stays this small.
 
 It handles no signal, it blocks all and takes them one by one: what is blocked is never dropped, not even between the
-start of the interpreter and this module where the image's entry point blocks SIGTERM before it (`env --block-signal`).
+interpreter's start and this module if the image's entry point blocks SIGTERM before both (`env --block-signal`).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The worker as process 1: no signal of its first moments is lost, every orphan is reaped, and the end is passed on."""
+"""The worker as process 1: no signal of its first moments is lost, orphans are reaped, and the end is passed on."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def keeps(pid: int, number: int) -> bool:
 
 @pytest.mark.parametrize("name", ["Dockerfile", "docker/cpu.Dockerfile"])
 def test_a_stop_in_the_first_milliseconds_is_obeyed(name: str) -> None:
-    """From 50 ms after the image's command began, at the latest: Python itself is not up by then on a busy machine."""
+    """From 50 ms after the image's command began, at the latest: a busy machine has not even started Python then."""
     process = container(*entry_point(name))
     try:
         first = first_of(process)
