@@ -135,6 +135,19 @@ def test_the_health_check_knows_a_queue_worker_from_anything_else(name: str, sta
     assert (done.returncode, done.stderr) == (status, "" if status == 0 else f"process {process.pid} is sh\n")
 
 
+def test_a_worker_that_stays_up_to_tell_what_is_wrong_is_healthy(gateway: str) -> None:
+    """Restarting its container would only start the same again: the settings are what must change."""
+    process = first_process(gateway, MAX_MODEL_LEN="8k tokens")
+    try:
+        process.line("8k tokens")
+        first = inside(process)
+        hook = {"RUNPOD_WEBHOOK_GET_JOB": f"{gateway}/take/$ID", "MAX_MODEL_LEN": "8k tokens"}
+        done = health("--pid", str(first), **hook)
+        assert (done.returncode, done.stderr) == (0, "")
+    finally:
+        process.stop()
+
+
 def test_the_health_check_fails_without_a_process_or_a_port() -> None:
     """With the reason, for `docker inspect`."""
     nobody = health("--pid", "999999999", WORKER_MODE="local")
