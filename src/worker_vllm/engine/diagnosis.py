@@ -1,6 +1,6 @@
 """From what the engine said last to one sentence for its users: the cause, whose fault it is, what to change. Pure.
 
-The rows live in `mistakes` and `endings`; an ending that none of them knows is quoted, not guessed at.
+The rows live in `container`, `mistakes` and `endings`; an ending that none of them knows is quoted, not guessed at.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from worker_vllm.engine import endings, mistakes
+from worker_vllm.engine import container, endings, mistakes
 from worker_vllm.engine.rows import TOO_SLOW, Diagnosis, Row, Scope, When
 
 # (EngineCore pid=12) ERROR 11-22 14:00:07 [core.py:1510] text
@@ -49,7 +49,7 @@ def look_up(ending: Ending) -> Diagnosis:
     said = (PREFIX.sub("", line, count=1) for line in ending.lines)
     text = "\n".join(line for line in said if not line.startswith(SOURCE))
     now = When.RUNNING if ending.was_ready else When.STARTING
-    for row in (*mistakes.ROWS, *endings.ROWS):
+    for row in (*container.ROWS, *mistakes.ROWS, *endings.ROWS):
         if row.when in (When.EVER, now) and (found := re.search(row.pattern, text)):
             return known(row, {**found.groupdict(""), "MODEL": ending.model}, last_exception(text))
     return unknown(ending, text)
@@ -105,6 +105,7 @@ def ended(exit_code: int | None) -> str:
     hint = {
         signal.SIGKILL: " (most often the machine's memory ran out)",
         signal.SIGILL: " (the processor lacks an instruction that this build uses)",
+        signal.SIGBUS: " (most often /dev/shm is full: start the container with --shm-size 1g)",
         signal.SIGSEGV: " (a crash in native code)",
     }.get(signal.Signals(-exit_code), "")
     return f"it was ended by {signal.Signals(-exit_code).name}{hint}"
