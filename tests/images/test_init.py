@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from images.container import CONTAINER
 from images.dockerfile import Dockerfile
 from support.processes import Process
 
@@ -18,8 +19,6 @@ from worker_vllm.local.plan import Plan, worker_environment
 
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
-# A process namespace: the worker is process 1 there, as in a container, and every other process dies with it.
-CONTAINER = ("unshare", "--mount", "--pid", "--fork", "--mount-proc", "--kill-child")
 NOBODY = "http://127.0.0.1:9"  # a platform that is not there: nothing is ever taken
 SETTINGS = {**worker_environment(Plan(engine="echo"), {}, NOBODY, "worker-1"), "MODEL_NAME": "echo"}
 FOUND_S = 10.0

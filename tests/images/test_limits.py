@@ -2,38 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import os
-import re
 import signal
 import subprocess
-import sys
-import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from engine.broken_models import PARROT
+from images.container import CONTAINER, WORKER, ask
 from support.processes import running
 
 from worker_vllm.local.plan import Plan, worker_environment
-
-WORKER = str(Path(sys.executable).parent / "worker-vllm")
-CONTAINER = ("unshare", "--mount", "--pid", "--fork", "--mount-proc", "--kill-child", "bash", "-c")
 
 pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="needs root: namespaces stand in for a container"),
     pytest.mark.timeout(60),
 ]
-
-
-@pytest.fixture
-def gateway() -> Iterator[str]:
-    """The address of a gateway without workers."""
-    with running([WORKER, "gateway", "--port", "0"]) as process:
-        found = re.search(r"http://127\.0\.0\.1:\d+", process.line("gateway on"))
-        assert found is not None
-        yield found[0]
 
 
 @pytest.mark.parametrize(
@@ -50,22 +34,15 @@ def gateway() -> Iterator[str]:
 def test_every_job_is_told_what_to_start_the_container_with(gateway: str, limit: str, says: str) -> None:
     """In one sentence, without a traceback; the worker stays up, and the health check leaves it there."""
     environment = worker_environment(Plan(engine="vllm", model=str(PARROT)), {}, gateway, "worker-1")
-    with running([*CONTAINER, f'{limit} && exec "$@"', "bash", WORKER, "start"], environment) as process:
-        error = ask(gateway)
-        assert says in error
+    with running(
+        [*CONTAINER, "bash", "-c", f'{limit} && exec "$@"', "bash", WORKER, "start"], environment
+    ) as process:
+        told = ask(gateway)
+        assert told["status"] == "FAILED"
+        assert says in told["error"]
         assert "Traceback" not in process.output()
         children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
         enter = ["nsenter", "--target", children[0], "--mount", "--pid", WORKER, "health"]
         done = subprocess.run(enter, check=False, env={**os.environ, **environment}, capture_output=True, text=True)
         assert (done.returncode, done.stderr) == (0, "")
         process.signal(signal.SIGKILL)
-
-
-def ask(gateway: str) -> str:
-    """The error of a job."""
-    body = json.dumps({"input": {"prompt": "Hello", "sampling_params": {"max_tokens": 4}}}).encode()
-    request = urllib.request.Request(f"{gateway}/v2/local/runsync", body, {"Content-Type": "application/json"})
-    with urllib.request.urlopen(request, timeout=40) as answer:
-        told = json.load(answer)
-    assert told["status"] == "FAILED", told
-    return str(told["error"])

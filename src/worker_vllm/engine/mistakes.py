@@ -240,8 +240,8 @@ ROWS: tuple[Row, ...] = (
     ),
     settings(
         "cache not writable",
-        r"(?:PermissionError|NotADirectoryError|FileExistsError|OSError): \[Errno (?!24|28|122)\d+\] (?P<why>[^:\n]+): "
-        r"'(?P<path>[^'\n]+)'",
+        r"(?:PermissionError|NotADirectoryError|FileExistsError|OSError): \[Errno (?!24|28|122)\d+\] "
+        r"(?P<why>[^:\n]+): '(?P<path>[^'\n]+)'",
         "the engine cannot write {path} ({why})",
         "set VLLM_CACHE_ROOT (or HF_HOME) to a directory that may be written",
     ),
