@@ -127,5 +127,4 @@ LIMITS = (
     Fault("address_space_3g", "address space limited", container="ulimit -v 3000000"),
     Fault("files_64", "too few open files", container="ulimit -n 64"),
     Fault("files_32", "too few open files", container="ulimit -n 32"),
-    Fault("files_48", "too few open files", container="ulimit -n 48"),
 )
