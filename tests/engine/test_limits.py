@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from worker_vllm.engine.limits import Limits, Room, has_workers, judge, limited, measure
+from worker_vllm.engine.limits import Limits, Room, has_workers, judge, limited, measure, raise_open_files
 
 MIB = 1 << 20
 GENEROUS = Limits("/tmp", Room(9000 * MIB, 900 * MIB), Room(1024 * MIB, 1000 * MIB), 65535, None)
@@ -100,3 +100,14 @@ def test_this_machine_is_measured(tmp_path: Path) -> None:
     assert here.open_files == limited(resource.getrlimit(resource.RLIMIT_NOFILE)[1])
     assert measure({"TMPDIR": str(tmp_path / "gone")}).temporary is None
     assert limited(resource.RLIM_INFINITY) is None
+
+
+def test_a_worker_takes_as_many_open_files_as_it_may() -> None:
+    """Shells and containers give 1024 where more is allowed, and every running job holds a connection."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(256, before[1]), before[1]))
+        raise_open_files()
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (before[1], before[1])
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)

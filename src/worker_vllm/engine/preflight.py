@@ -16,6 +16,7 @@ from typing import Any
 
 from worker_vllm.engine import notes
 from worker_vllm.engine.caches import ROOT, Caches, cache_key, choose_caches
+from worker_vllm.engine.chat_template import template_problems
 from worker_vllm.engine.fit import Fit, estimate
 from worker_vllm.engine.installed import engine_version
 from worker_vllm.engine.limits import has_workers, judge, measure
@@ -71,7 +72,7 @@ def preflight(settings: EngineSettings, environment: Mapping[str, str]) -> Prefl
         given=settings,
         found=found,
         driver=machine,
-        problems=(*limits.problems, *found.problems, *fit.problems),
+        problems=(*limits.problems, *found.problems, *template_problems(found.arguments), *fit.problems),
         host_problems=(*host_problems(machine), *limits.host_problems),
         notes=(*found.notes, *fit.notes, caches.note, *filter(None, [loading.note])),
     )
