@@ -58,9 +58,9 @@ MOUNT = "set TMPDIR to a directory that may be written to, or mount one (docker 
             [],
         ),
         (
-            replace(GENEROUS, address_space=4000 * MIB),
+            replace(GENEROUS, address_space=1000 * MIB),
             [
-                'ulimit -v="4000 MiB": expected at least 8192 MiB of address space for the engine\'s libraries; '
+                'ulimit -v="1000 MiB": expected at least 2048 MiB of address space for the engine\'s libraries; '
                 "start the container without that limit"
             ],
             [],

@@ -25,7 +25,7 @@ pytestmark = [
     [
         ("mount -t tmpfs -o size=64m tmpfs /dev/shm", "--shm-size 1g"),
         ("ulimit -n 64", "--ulimit nofile=65535:65535"),
-        ("ulimit -v 4000000", "ulimit -v"),
+        ("ulimit -v 2000000", "ulimit -v"),
         ("mount -t tmpfs -o size=16m tmpfs /tmp", "TMPDIR"),
         ("mount -o remount,bind,ro /", "--tmpfs /tmp"),
     ],

@@ -1,4 +1,4 @@
-"""A chat template of the user's own: parsed before the engine is started, which would find its mistakes at each request.
+"""A chat template of the user's own: parsed before the engine is started, which would complain at each request only.
 
 Jinja comes with the engine; where it is not installed nothing is checked, and without a template nothing is imported.
 """

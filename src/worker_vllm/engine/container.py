@@ -29,4 +29,11 @@ ROWS: tuple[Row, ...] = (
         "the engine may not open as many files as it needs (ulimit -n)",
         "start the container with --ulimit nofile=65535:65535",
     ),
+    settings(
+        "address space limited",
+        r"(?s)the address space is limited to (?P<limit>\d+) MiB.*(?:MemoryError|[Cc]an(?:no|')t allocate memory"
+        r"|failed to map segment|bad_alloc|can't start new thread)",
+        "the engine may not map more than {limit} MiB, which is too little for this model (ulimit -v)",
+        "start the container without that limit",
+    ),
 )
