@@ -28,8 +28,9 @@ RUN if [ -n "${CUDA_VERSION}" ] && [ "${CUDA_VERSION}" != "${WORKER_CUDA_VERSION
 RUN --mount=type=bind,from=wheel,source=/dist,target=/dist \
     python3 -m pip install --no-cache-dir --no-index --break-system-packages /dist/*.whl
 
-# What vLLM would otherwise work out at each first start of a container; a few hundred kilobytes.
-RUN python3 -m worker_vllm.engine.notes
+# What vLLM would otherwise work out at each first start of a container; a few hundred kilobytes. The base's bytecode,
+# which the step would leave behind as well, would be 124 MB.
+RUN PYTHONDONTWRITEBYTECODE=1 python3 -m worker_vllm.engine.notes
 
 # A linter takes TOKENIZER for a token: DL3064 is silenced where it does.
 ARG MODEL_NAME=""
@@ -56,9 +57,13 @@ ENV MODEL_NAME=${MODEL_NAME} \
     WORKER_MANIFEST=/opt/worker-vllm/model/manifest.json \
     PYTHONUNBUFFERED=1
 
+# Another hub to fetch from, for this build alone: --build-arg HF_ENDPOINT=https://your-mirror. Without a default, as an
+# empty address is none.
+ARG HF_ENDPOINT
+
 # The token is there for this step alone, as a file in memory; no layer, no variable and no log line has it.
 RUN --mount=type=secret,id=HF_TOKEN,required=false \
-    worker-vllm bake
+    PYTHONDONTWRITEBYTECODE=1 worker-vllm bake
 
 ARG WORKER_VERSION=3.0.0
 ARG VCS_REF=""
@@ -69,7 +74,8 @@ LABEL org.opencontainers.image.title="worker-vllm" \
       org.opencontainers.image.revision="${VCS_REF}" \
       org.opencontainers.image.source="${SOURCE_URL}"
 
-# The worker handles SIGTERM itself (drain, then stop the engine) and its guard reaps what the engine leaves behind.
+# The worker handles SIGTERM itself (drain, then stop the engine), and as first process reaps whatever is left behind.
+# A stop that comes while Python itself starts waits, blocked, until the worker can obey it.
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=30s --timeout=5s --start-period=10m --retries=3 CMD ["worker-vllm", "health"]
-ENTRYPOINT ["worker-vllm", "start"]
+ENTRYPOINT ["env", "--block-signal=TERM", "--block-signal=INT", "worker-vllm", "start"]

@@ -27,11 +27,22 @@ RUN --mount=type=bind,from=wheel,source=/dist,target=/dist \
     python3 -m pip install --no-cache-dir --no-index /dist/*.whl
 
 # What vLLM would otherwise work out at each first start of a container; a few hundred kilobytes.
-RUN python3 -m worker_vllm.engine.notes
+RUN PYTHONDONTWRITEBYTECODE=1 python3 -m worker_vllm.engine.notes
 
-ENV VLLM_CPU_KVCACHE_SPACE=1 \
+ARG MODEL_NAME=""
+ARG MODEL_REVISION=""
+ENV MODEL_NAME=${MODEL_NAME} \
+    MODEL_REVISION=${MODEL_REVISION} \
+    VLLM_CPU_KVCACHE_SPACE=1 \
     BASE_PATH=/runpod-volume \
+    WORKER_MANIFEST=/opt/worker-vllm/model/manifest.json \
     PYTHONUNBUFFERED=1
+
+# Another hub to fetch from, for this build alone: --build-arg HF_ENDPOINT=https://your-mirror. Without a default, as an
+# empty address is none.
+ARG HF_ENDPOINT
+RUN --mount=type=secret,id=HF_TOKEN,required=false \
+    PYTHONDONTWRITEBYTECODE=1 worker-vllm bake
 
 ARG WORKER_VERSION=3.0.0
 ARG SOURCE_URL=""
@@ -39,7 +50,8 @@ LABEL org.opencontainers.image.title="worker-vllm (CPU)" \
       org.opencontainers.image.version="${WORKER_VERSION}" \
       org.opencontainers.image.source="${SOURCE_URL}"
 
+# A stop that comes while Python itself starts waits, blocked, until the worker can obey it.
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=30s --timeout=5s --start-period=10m --retries=3 CMD ["worker-vllm", "health"]
-ENTRYPOINT ["worker-vllm"]
+ENTRYPOINT ["env", "--block-signal=TERM", "--block-signal=INT", "worker-vllm"]
 CMD ["start"]

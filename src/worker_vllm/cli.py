@@ -1,19 +1,25 @@
-"""The command line: `worker-vllm VERB`. A verb's module is imported when it is called, so that --help is light."""
+"""The command line: `worker-vllm VERB`. A verb's module is imported when it is called, so that --help is light.
+
+This module itself imports next to nothing: until `main` has begun, a signal to a container's first process is lost.
+"""
 
 from __future__ import annotations
 
-import argparse
-import importlib
 import sys
-from collections.abc import Callable, Sequence
-from typing import Protocol, cast
 
+from worker_vllm import init
 
-class Command(Protocol):
-    """A verb's module: declares its arguments, then runs; returns the exit status."""
+TYPE_CHECKING = False  # as type checkers read it; `typing` alone costs more than all of this module
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable, Sequence
+    from typing import Protocol
 
-    add_arguments: Callable[[argparse.ArgumentParser], None]
-    run: Callable[[argparse.Namespace], int]
+    class Command(Protocol):
+        """A verb's module: declares its arguments, then runs; returns the exit status."""
+
+        add_arguments: Callable[[argparse.ArgumentParser], None]
+        run: Callable[[argparse.Namespace], int]
 
 
 VERBS = {
@@ -32,15 +38,20 @@ MODULES = {"hub-tests": "hub_tests"}
 
 def load_command(verb: str) -> Command:
     """The module behind a verb."""
-    module = importlib.import_module(f"worker_vllm.commands.{MODULES.get(verb, verb)}")
-    return cast(Command, module)
+    import importlib
+
+    command: Command = importlib.import_module(f"worker_vllm.commands.{MODULES.get(verb, verb)}")
+    return command
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb; the exit status is 0, 2 for wrong usage, 78 for settings that cannot work, else 1."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     verb = arguments[0] if arguments else ""
+    init.begin(serves=verb == "start")
     if verb in VERBS:
+        import argparse
+
         command = load_command(verb)
         parser = argparse.ArgumentParser(prog=f"worker-vllm {verb}", description=VERBS[verb])
         command.add_arguments(parser)
@@ -49,6 +60,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _help(arguments: list[str]) -> int:
+    import argparse
+
     from worker_vllm import __version__
 
     lines = "\n".join(f"  {verb:<10} {text}" for verb, text in VERBS.items())

@@ -63,6 +63,11 @@ def cut_config(model: Path) -> None:
     (model / "config.json").write_text((model / "config.json").read_text()[:200])
 
 
+def cut_tokenizer(model: Path) -> None:
+    """A tokenizer whose end is missing."""
+    (model / "tokenizer.json").write_text((model / "tokenizer.json").read_text()[:200])
+
+
 def cut_weights(model: Path) -> None:
     """A download that broke off."""
     weights = model / "model.safetensors"
@@ -92,6 +97,11 @@ def adapter(rank: int) -> Break:
         write_adapter(model.parent / "adapter", rank, hidden)
 
     return apply
+
+
+def adapter_of_another_base(model: Path) -> None:
+    """A LoRA adapter beside the model, for a model twice as wide."""
+    write_adapter(model.parent / "adapter", 8, 2 * json.loads((model / "config.json").read_text())["hidden_size"])
 
 
 def write_adapter(directory: Path, rank: int, hidden: int) -> None:

@@ -10,7 +10,9 @@ from dataclasses import dataclass, field
 from engine.broken_models import (
     Break,
     adapter,
+    adapter_of_another_base,
     cut_config,
+    cut_tokenizer,
     cut_weights,
     edit,
     empty_weights,
@@ -31,6 +33,7 @@ class Fault:
     model: str = "{model}"
     environment: dict[str, str] = field(default_factory=dict)
     says: tuple[str, ...] = ()  # what the sentence must contain
+    container: str = ""  # what a shell does, in a mount namespace of its own, before the engine is started there
 
 
 TP2 = ("--tensor-parallel-size", "2")
@@ -49,6 +52,7 @@ FAULTS = (
     Fault("cut_config", "configuration damaged", break_model=cut_config),
     Fault("no_config", "configuration missing", break_model=remove("config.json")),
     Fault("no_tokenizer", "tokenizer missing", break_model=remove("tokenizer.json", "tokenizer_config.json")),
+    Fault("cut_tokenizer", "tokenizer damaged", break_model=cut_tokenizer, says=("tokenizer.json",)),
     Fault(
         "unknown_architecture",
         "unknown architecture",
@@ -90,6 +94,7 @@ FAULTS = (
     Fault("quantization_here", "quantization unsupported", ("--quantization", "fp8"), says=("fp8",)),
     Fault("adapter_rank", "adapter rank", LORA, break_model=adapter(64), says=("MAX_LORA_RANK",)),
     Fault("no_adapter", "adapter not found", LORA, says=("LORA_MODULES",)),
+    Fault("another_base", "adapter of another base", LORA, break_model=adapter_of_another_base, says=("wrong",)),
     Fault("no_template_file", "chat template not found", ("--chat-template", "/no/such/template.jinja")),
     Fault("tool_parser", "bad value", ("--enable-auto-tool-choice", "--tool-call-parser", "polly"), says=("polly",)),
     Fault(
@@ -111,4 +116,15 @@ FAULTS = (
         says=("/dev/null/cache", "VLLM_CACHE_ROOT"),
     ),
     Fault("load_format", "bad value", ("--load-format", "bitsandbytes"), says=("bitsandbytes",)),
+)
+
+# The container's limits: what `docker run` was told, or was not.
+LIMITS = (
+    Fault("small_shm", "shared memory too small", container="mount -t tmpfs -o size=64m tmpfs /dev/shm"),
+    Fault("half_shm", "shared memory too small", container="mount -t tmpfs -o size=200m tmpfs /dev/shm"),
+    Fault("address_space_1g", "address space limited", container="ulimit -v 1000000"),
+    Fault("address_space_2g", "address space limited", container="ulimit -v 2000000"),
+    Fault("address_space_3g", "address space limited", container="ulimit -v 3000000"),
+    Fault("files_64", "too few open files", container="ulimit -n 64"),
+    Fault("files_32", "too few open files", container="ulimit -n 32"),
 )

@@ -1,6 +1,7 @@
 """Record what the real CPU engine says when it ends: `PYTHONPATH=tests python -m engine.record_endings NAME…`.
 
 Writes tests/engine/recordings/NAME.txt: the exit status, then the end of the log without this machine's paths.
+A container's limits need root: they are set in a mount namespace of their own.
 """
 
 from __future__ import annotations
@@ -8,12 +9,13 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 from engine.broken_models import copy_of_parrot
-from engine.faults import FAULTS, Fault
+from engine.faults import FAULTS, LIMITS, Fault
 
 from worker_vllm.engine.process import EngineProcess, spawn
 from worker_vllm.settings.model import EngineSettings
@@ -23,7 +25,8 @@ SITE_PACKAGES = re.compile(r"/\S*?/site-packages/")
 PYTHON = re.compile(r"/\S*?/lib/python3\.\d+/")
 SOURCES = re.compile(r"/\S*?/src/worker_vllm/")
 ADDRESS = re.compile(r"0x[0-9a-f]{8,}")
-DEADLINE_S = 240
+SERVES = "Application startup complete"
+DEADLINE_S = 120
 
 
 def settings_of(fault: Fault, directory: Path) -> EngineSettings:
@@ -48,13 +51,16 @@ def fill(text: str, known: dict[str, str]) -> str:
 
 async def ending(process: EngineProcess) -> tuple[int, list[str]]:
     """How the engine ended by itself, and its last lines."""
-    process.adopt(lambda line: None)
-    try:
-        async with asyncio.timeout(DEADLINE_S):
-            return await process.wait(), process.tail.lines
-    except TimeoutError:
+    served = asyncio.Event()
+    process.adopt(lambda line: served.set() if SERVES in line else None)
+    ended = asyncio.create_task(process.wait())
+    serving = asyncio.create_task(served.wait())
+    await asyncio.wait([ended, serving], timeout=DEADLINE_S, return_when=asyncio.FIRST_COMPLETED)
+    serving.cancel()
+    if not ended.done():
         await process.kill()
-        return 0, [*process.tail.lines, f"(did not end within {DEADLINE_S} s)"]
+        return 0, [*process.tail.lines, "(it serves)" if served.is_set() else f"(not over after {DEADLINE_S} s)"]
+    return await ended, process.tail.lines
 
 
 def clean(line: str, directory: Path, socket: str) -> str:
@@ -65,19 +71,41 @@ def clean(line: str, directory: Path, socket: str) -> str:
     return ADDRESS.sub("0x0", line)
 
 
+def contained(fault: Fault, module: str, directory: str, place: str) -> list[str]:
+    """A command that runs a test's module as in a container with the fault's limits, with `place` for TMPDIR."""
+    command = [sys.executable, "-m", module, "--inside", fault.name, directory]
+    limited = f'{fault.container} && exec "$@"'
+    return ["unshare", "--mount", "env", f"TMPDIR={place}", "bash", "-c", limited, "bash", *command]
+
+
 def record(fault: Fault) -> None:
     """Start the engine with the mistake and write its ending down."""
-    with tempfile.TemporaryDirectory() as folder:
-        directory = Path(folder)
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("VLLM_")}
-        process = spawn(settings_of(fault, directory), environment)
-        code, lines = asyncio.run(ending(process))
-        text = "\n".join([f"exit status {code}", *(clean(line, directory, process.socket) for line in lines)])
-        (RECORDINGS / f"{fault.name}.txt").write_text(text + "\n")
+    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory(prefix="w", dir="/tmp") as place:
+        if fault.container:
+            subprocess.run(contained(fault, "engine.record_endings", folder, place), check=True)
+        else:
+            record_here(fault, Path(folder))
+
+
+def record_here(fault: Fault, directory: Path) -> None:
+    """The recording itself, where the container's limits hold."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("VLLM_")}
+    process = spawn(settings_of(fault, directory), environment)
+    code, lines = asyncio.run(ending(process))
+    text = "\n".join([f"exit status {code}", *(clean(line, directory, process.socket) for line in lines)])
+    (RECORDINGS / f"{fault.name}.txt").write_text(text + "\n")
     print(fault.name, code, flush=True)  # noqa: T201
 
 
+def main(arguments: list[str]) -> None:
+    """Record the faults that are named."""
+    named = {fault.name: fault for fault in (*FAULTS, *LIMITS)}
+    if arguments[:1] == ["--inside"]:
+        record_here(named[arguments[1]], Path(arguments[2]))
+        return
+    for name in arguments:
+        record(named[name])
+
+
 if __name__ == "__main__":
-    for each in FAULTS:
-        if each.name in sys.argv[1:]:
-            record(each)
+    main(sys.argv[1:])

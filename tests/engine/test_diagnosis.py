@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from engine.faults import FAULTS, Fault
+from engine.faults import FAULTS, LIMITS, Fault
 
 from worker_vllm.engine.diagnosis import Ending, diagnose
 from worker_vllm.engine.oom import oom_kills
@@ -23,7 +23,7 @@ def recorded(name: str) -> Ending:
     return Ending(int(status.split()[-1]), tuple(lines), phase="load", model="nobody/no-such-model")
 
 
-@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+@pytest.mark.parametrize("fault", [*FAULTS, *LIMITS], ids=lambda fault: fault.name)
 def test_a_recorded_mistake_is_named_and_its_change_told(fault: Fault) -> None:
     """Each ending that the CPU engine was brought to: its cause, and what the sentence must hold."""
     diagnosis = diagnose(recorded(fault.name))
@@ -36,7 +36,7 @@ def test_a_recorded_mistake_is_named_and_its_change_told(fault: Fault) -> None:
 
 def test_no_recording_is_without_its_mistake() -> None:
     """What lies in the folder is used."""
-    assert {path.stem for path in RECORDINGS.glob("*.txt")} == {fault.name for fault in FAULTS}
+    assert {path.stem for path in RECORDINGS.glob("*.txt")} == {fault.name for fault in (*FAULTS, *LIMITS)}
 
 
 @pytest.mark.parametrize("path", sorted(RECORDINGS.glob("*.txt")), ids=lambda path: path.stem)

@@ -15,16 +15,18 @@ import pytest
 
 from worker_vllm.engine.command import child_environment
 from worker_vllm.engine.directory import EMPTY_S, fresh_directory, sweep
-from worker_vllm.engine.guard import LOCK
+from worker_vllm.engine.guard import INVENTORY, LOCK, SHARED_MEMORY
 from worker_vllm.engine.process import GUARD
 from worker_vllm.settings.model import EngineSettings
 
 US = os.geteuid()
-# Its helper outlives it, as vLLM's engine core does.
+# Its helper outlives it, as vLLM's engine core does, and so does its shared memory.
 ENGINE = """
 import subprocess, sys, time
+from multiprocessing.shared_memory import SharedMemory
+block = SharedMemory(create=True, size=1 << 20)
 open(sys.argv[1] + "/engine.sock", "w").close()
-print(subprocess.Popen(["sleep", "60"]).pid, flush=True)
+print(subprocess.Popen(["sleep", "60"]).pid, block.name, flush=True)
 time.sleep(60)
 """
 
@@ -43,7 +45,17 @@ class Guarded:
             bufsize=0,
         )
         assert self.process.stdout is not None
-        self.helper = os.pidfd_open(int(self.process.stdout.readline()))
+        helper, block = self.process.stdout.readline().decode().split()
+        self.helper = os.pidfd_open(int(helper))
+        self.block = Path(SHARED_MEMORY, block)
+        self.inventory = directory / INVENTORY
+
+    def wait_for_inventory(self) -> None:
+        """Until the guard has noted the engine's shared memory, which nobody asks it to."""
+        deadline = time.monotonic() + 8
+        while not (self.inventory.exists() and str(self.block) in self.inventory.read_text()):
+            assert time.monotonic() < deadline
+            os.sched_yield()
 
     def helper_ended(self, within_s: float) -> bool:
         """Whether the helper has ended, or does within so many seconds."""
@@ -63,13 +75,31 @@ def guarded(tmp_path: Path) -> Iterator[Guarded]:
 def test_what_a_killed_guard_and_a_killed_worker_left_is_swept_up(tmp_path: Path, guarded: Guarded) -> None:
     """Never while the guard lives; as soon as it does not, files and processes."""
     sweep(str(tmp_path), US, time.time() + 2 * EMPTY_S)
-    assert sorted(path.name for path in (tmp_path / "worker-vllm-x").iterdir()) == ["engine.sock", LOCK]
+    assert {path.name for path in (tmp_path / "worker-vllm-x").iterdir()} >= {"engine.sock", LOCK}
+    guarded.wait_for_inventory()
     guarded.process.kill()
     guarded.process.wait()
     assert not guarded.helper_ended(0)
     sweep(str(tmp_path), US, time.time())
     assert guarded.helper_ended(5)
     assert list(tmp_path.iterdir()) == []
+    assert not guarded.block.exists()
+
+
+def test_shared_memory_is_removed_only_where_it_is_what_the_dead_guard_noted(tmp_path: Path) -> None:
+    """By its inode, as a name may be another's by now; and nothing outside of shared memory, whatever is noted."""
+    dead = tmp_path / "worker-vllm-dead"
+    dead.mkdir()
+    (dead / LOCK).touch()
+    other = tmp_path / "other"
+    other.touch()
+    with tempfile.NamedTemporaryFile(prefix="worker-vllm-test-", dir=SHARED_MEMORY) as block:
+        inode = os.fstat(block.fileno()).st_ino
+        notes = [f"{inode + 1} {block.name}", f"{other.stat().st_ino} {other}", f"7 {SHARED_MEMORY}gone", "x"]
+        notes.append(f"{other.stat().st_ino} {SHARED_MEMORY}../..{other}")
+        (dead / INVENTORY).write_text("\n".join(notes))
+        sweep(str(tmp_path), US, time.time())
+        assert (Path(block.name).exists(), other.exists(), dead.exists()) == (True, True, False)
 
 
 def test_a_new_launch_sweeps(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -61,20 +61,26 @@ def test_an_echo_engine_needs_no_model() -> None:
     assert checks.preflight(settings, {}) == checks.Preflight(settings, settings)
 
 
-def test_an_old_driver_is_the_machines_fault(tmp_path: Path) -> None:
+def test_an_old_driver_is_the_machines_fault() -> None:
     """And one that is new enough is no problem."""
-    assert checks.host_problems(Driver("550.54", (12, 4), (CARD,)), tmp_path) == ()
-    old = checks.host_problems(Driver("470.1", (11, 4), (CARD,)), tmp_path)
+    assert checks.host_problems(Driver("550.54", (12, 4), (CARD,))) == ()
+    old = checks.host_problems(Driver("470.1", (11, 4), (CARD,)))
     assert old == ("the NVIDIA driver 470.1 runs CUDA up to 11.4: too old for the engine",)
     assert checks.Preflight(EngineSettings(), EngineSettings(), host_problems=old).refusal == checks.Diagnosis(
         "machine", Scope.HOST, old[0]
     )
 
 
-def test_a_place_that_cannot_be_used_is_the_machines_fault(tmp_path: Path) -> None:
-    """The temporary directory is where the socket goes."""
-    missing = tmp_path / "gone"
-    assert checks.host_problems(None, missing) == (f"{missing} cannot be used: No such file or directory",)
+def test_a_place_that_cannot_be_used_is_named(tmp_path: Path) -> None:
+    """The temporary directory is where the socket goes, on every machine."""
+    settings, missing = (
+        EngineSettings(model=str(copy_of_parrot(tmp_path, whole)), served_names=("m",)),
+        tmp_path / "gone",
+    )
+    refusal = checks.preflight(settings, {"TMPDIR": str(missing)}).refusal
+    assert refusal is not None
+    assert refusal.scope is Scope.SETTINGS
+    assert refusal.sentence.startswith(f'TMPDIR="{missing}": expected a directory that may be written to')
 
 
 @pytest.mark.parametrize(

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import tempfile
 from pathlib import Path
 
 from support.supervised import ECHO
 
-from worker_vllm.engine.guard import descendants
+from worker_vllm.engine.guard import SHARED_MEMORY, descendants, note
 from worker_vllm.engine.logtail import LINE_BYTES, LINES, LogTail
 from worker_vllm.engine.process import spawn
 
@@ -19,9 +20,11 @@ async def test_a_killed_guard_takes_the_engine_with_it() -> None:
     directory = Path(process.socket).parent
     process.adopt(lambda line: None)
     engine = descendants(process.pid)
+    with tempfile.NamedTemporaryFile(prefix="worker-vllm-test-", dir=SHARED_MEMORY, delete=False) as block:
+        note(str(directory), {block.name: os.fstat(block.fileno()).st_ino})
     os.kill(process.pid, signal.SIGKILL)
     assert await process.wait() == -signal.SIGKILL
-    assert not directory.exists()
+    assert (directory.exists(), os.path.exists(block.name)) == (False, False)
     assert [pid for pid in engine if Path(f"/proc/{pid}").exists() and pid in descendants(1)] == []
 
 

@@ -14,7 +14,7 @@ import pytest
 from support.fake_vllm import with_fake_vllm
 from support.supervised import Supervised, followed
 
-from worker_vllm.engine.beginning import Beginning
+from worker_vllm.engine.beginning import Backoff, Beginning
 from worker_vllm.engine.client import HttpEngine
 from worker_vllm.engine.command import engine_argv
 from worker_vllm.engine.guard import descendants, standing
@@ -40,18 +40,19 @@ FOUND = FoundModel(
 )
 GATED = Diagnosis("hub: gated", Scope.SETTINGS, "org/parrot is gated; set HF_TOKEN")
 NO_ROOM = Diagnosis("hub: disk", Scope.HOST, "no room for org/parrot")
+SOON = Backoff(0.01, 0.01)
 UNREACHABLE = Diagnosis("hub: unreachable", Scope.PASSING, "the hub does not answer")
 
 
 class Start:
     """A supervisor over an engine that waits, and the download as the test plays it."""
 
-    def __init__(self, environment: Mapping[str, str]) -> None:
+    def __init__(self, environment: Mapping[str, str], backoff: Backoff = SOON) -> None:
         self.process: EngineProcess = spawn(SETTINGS, environment, waiting=True)
         self.outcomes: asyncio.Queue[EngineSettings | Diagnosis] = asyncio.Queue()
         self.asked = 0
         self.downloading = asyncio.Event()
-        beginning = Beginning(SETTINGS, environment, process=self.process, found=FOUND)
+        beginning = Beginning(SETTINGS, environment, process=self.process, found=FOUND, backoff=backoff)
         self.supervisor = Supervisor(beginning, HttpEngine, self.provide)
 
     async def provide(self, *_: object) -> EngineSettings | Diagnosis:
@@ -161,6 +162,37 @@ async def test_a_download_that_is_tried_again_keeps_the_engine(environment: dict
             start.outcomes.put_nowait(outcome)
         assert await run.supervisor.settled() is State.READY
         assert (start.asked, start.processes) == (3, pids)
+
+
+async def test_a_hub_that_cannot_be_reached_is_left_in_the_end(environment: dict[str, str]) -> None:
+    """After all tries, which are more than the relaunches that a dead engine gets."""
+    start = Start(environment, Backoff(0.01, 0.01, total_s=0.055))
+    async with start.run() as run:
+        for _ in range(6):
+            start.outcomes.put_nowait(UNREACHABLE)
+        assert await run.supervisor.settled() is State.GONE
+        assert start.asked == 6
+
+
+async def test_a_stop_ends_the_pause_between_two_tries(environment: dict[str, str]) -> None:
+    """At once."""
+    start = Start(environment, Backoff(first_s=15.0))
+    async with start.run() as run:
+        start.outcomes.put_nowait(UNREACHABLE)
+        await start.downloading.wait()
+        await run.supervisor.stop()
+        assert await run.supervisor.settled() is State.STOPPED
+
+
+@pytest.mark.parametrize(
+    ("deadline_s", "pauses"),
+    [(400, [2, 4, 8, 16, 30, 30, 30]), (20, [2, 4, 8]), (1, [])],
+)
+def test_the_tries_are_spread_over_two_minutes_and_no_longer_than_the_start_may_take(
+    deadline_s: float, pauses: list[float]
+) -> None:
+    """The first soon, as most failures are short."""
+    assert list(Backoff().pauses(deadline_s)) == pauses
 
 
 @pytest.mark.parametrize("imported", [False, True], ids=["while it imports", "while it waits"])

@@ -93,7 +93,10 @@ def carry_out(stage: Stage, roots: dict[str, Root], plan: Plan) -> None:
         match step.instruction:
             case "ARG":
                 defaults = assignments(step.text)
-                arguments |= {name: plan.arguments.get(name, text) for name, text in defaults.items()}
+                given = {name: plan.arguments.get(name, text) for name, text in defaults.items()}
+                arguments |= {
+                    name: text for name, text in given.items() if "=" in step.text or name in plan.arguments
+                }
             case "ENV":
                 known = {**arguments, **root.variables}
                 root.variables |= {name: expand(text, known) for name, text in assignments(step.text).items()}

@@ -62,12 +62,12 @@ def build(root: Path, engine: str | None, arguments: Mapping[str, str], endpoint
     plan = {
         "dockerfile": str(ROOT / "Dockerfile"),
         "context": str(ROOT),
-        "arguments": {"BASE_IMAGE": "this machine", **arguments},
+        "arguments": {"BASE_IMAGE": "this machine", "HF_ENDPOINT": endpoint, **arguments},
         "secrets": {"HF_TOKEN": str(secret)},
         "base": sys.prefix,
         "base_variables": {"CUDA_VERSION": cuda, "HOME": HOME},
         "work": str(work),
-        "outside": {"HF_ENDPOINT": endpoint, "HF_HUB_OFFLINE": "0"},
+        "outside": {"HF_HUB_OFFLINE": "0"},
         "volumes": ["/runpod-volume"],
         "command": ["python3", str(HERE / "serve.py"), engine, MESSAGE] if engine else [],
         "variables": {

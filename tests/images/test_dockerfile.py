@@ -20,6 +20,8 @@ FILES = {"GPU": ROOT / "Dockerfile", "CPU": ROOT / "docker" / "cpu.Dockerfile"}
 GPU = Dockerfile.read(FILES["GPU"])
 DOCUMENTED = ("MODEL_NAME", "MODEL_REVISION", "TOKENIZER_NAME", "TOKENIZER_REVISION", "QUANTIZATION", "BASE_PATH")
 
+BAKE = "PYTHONDONTWRITEBYTECODE=1 worker-vllm bake"
+
 both = pytest.mark.parametrize("path", FILES.values(), ids=FILES)
 
 
@@ -72,7 +74,7 @@ def test_the_entry_point_gets_the_signals(path: Path) -> None:
     """No shell between the platform and the worker, and a health check that needs none either."""
     steps = {step.instruction: step for step in Dockerfile.read(path).stages[-1].steps}
     command = steps["ENTRYPOINT"].words + (steps["CMD"].words if "CMD" in steps else [])
-    assert command == ["worker-vllm", "start"]
+    assert command == ["env", "--block-signal=TERM", "--block-signal=INT", "worker-vllm", "start"]
     assert steps["STOPSIGNAL"].text == "SIGTERM"
     assert steps["HEALTHCHECK"].text == 'CMD ["worker-vllm", "health"]'
 
@@ -98,8 +100,27 @@ def test_the_token_is_a_secret_of_one_step() -> None:
     assert "HF_TOKEN" not in {*arguments(GPU), *environment(GPU)}
     with_secret = [step for step in GPU.stages[-1].steps for mount in step.mounts if mount.get("id") == "HF_TOKEN"]
     assert [(step.text, step.mounts) for step in with_secret] == [
-        ("worker-vllm bake", [{"type": "secret", "id": "HF_TOKEN", "required": "false"}])
+        (BAKE, [{"type": "secret", "id": "HF_TOKEN", "required": "false"}])
     ]
+
+
+@both
+def test_the_bake_can_ask_a_mirror(path: Path) -> None:
+    """HF_ENDPOINT is an argument without a default (an empty one is no address), and no variable of the image."""
+    file = Dockerfile.read(path)
+    steps = [(step.instruction, step.text) for step in file.stages[-1].steps]
+    assert ("ARG", "HF_ENDPOINT") in steps
+    assert steps.index(("ARG", "HF_ENDPOINT")) < steps.index(("RUN", BAKE))
+    assert "HF_ENDPOINT" not in environment(file)
+
+
+@both
+def test_no_step_leaves_bytecode_of_the_base_behind(path: Path) -> None:
+    """What runs Python in the build imports much of the base: its bytecode would be 124 MB of the layer."""
+    runs = [step.text for step in Dockerfile.read(path).stages[-1].steps if step.instruction == "RUN"]
+    ours = [text for text in runs if re.search(r"python3 -m worker_vllm|worker-vllm ", text)]
+    assert len(ours) == 2
+    assert all(text.startswith("PYTHONDONTWRITEBYTECODE=1 ") for text in ours)
 
 
 def test_the_model_lies_where_no_volume_is_mounted() -> None:

@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import os
-import re
 import signal
 import subprocess
-import sys
 import tempfile
-import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.processes import Process, running
+from images.container import CONTAINER, WORKER, ask
+from support.processes import Process
 
 from worker_vllm.local.plan import Plan, worker_environment
 
-WORKER = str(Path(sys.executable).parent / "worker-vllm")
-# A process namespace: the worker is process 1 there, as in a container, and every other process dies with it.
-CONTAINER = ("unshare", "--mount", "--pid", "--fork", "--mount-proc", "--kill-child")
 RUN = Path("/proc")
 
 pytestmark = [
@@ -29,26 +22,10 @@ pytestmark = [
 ]
 
 
-@pytest.fixture
-def gateway() -> Iterator[str]:
-    """The address of a gateway without workers."""
-    with running([WORKER, "gateway", "--port", "0"]) as process:
-        found = re.search(r"http://127\.0\.0\.1:\d+", process.line("gateway on"))
-        assert found is not None
-        yield found[0]
-
-
 def first_process(gateway: str, **more: str) -> Process:
     """The image's entry point in a namespace of its own, with the echo engine, attached to the gateway."""
     environment = worker_environment(Plan(engine="echo"), {}, gateway, "worker-1")
     return Process([*CONTAINER, WORKER, "start"], {**environment, "MODEL_NAME": "echo", **more})
-
-
-def ask(gateway: str) -> str:
-    body = json.dumps({"input": {"prompt": "Hello", "sampling_params": {"max_tokens": 4}}}).encode()
-    request = urllib.request.Request(f"{gateway}/v2/local/runsync", body, {"Content-Type": "application/json"})
-    with urllib.request.urlopen(request, timeout=40) as answer:
-        return str(json.load(answer)["status"])
 
 
 def inside(process: Process) -> int:
@@ -73,7 +50,7 @@ def test_the_platform_s_sigterm_ends_the_worker_in_order(gateway: str) -> None:
     """Process 1 gets no default action for a signal: the worker handles it, stops its engine and exits with 0."""
     process = first_process(gateway)
     try:
-        assert ask(gateway) == "COMPLETED"
+        assert ask(gateway)["status"] == "COMPLETED"
         worker = inside(process)
         assert any("engine" in line for line in members(worker))
         os.kill(worker, signal.SIGTERM)
@@ -86,7 +63,7 @@ def test_no_zombie_gathers_under_the_first_process(gateway: str) -> None:
     """Whatever the engine leaves behind is reaped: after a job nothing in the namespace is defunct."""
     process = first_process(gateway)
     try:
-        assert ask(gateway) == "COMPLETED"
+        assert ask(gateway)["status"] == "COMPLETED"
         states = [_state(int(entry.name)) for entry in RUN.iterdir() if _is_member(entry, inside(process))]
         assert states
         assert "Z" not in states
@@ -106,7 +83,7 @@ def served_in(gateway: str, disk: str) -> list[str]:
     """Start a container over this disk, have it serve, end it at once: what lies on the disk then."""
     process = first_process(gateway, TMPDIR=disk)
     try:
-        assert ask(gateway) == "COMPLETED"
+        assert ask(gateway)["status"] == "COMPLETED"
     finally:
         process.signal(signal.SIGKILL)
         process.stop()
@@ -133,6 +110,19 @@ def test_the_health_check_knows_a_queue_worker_from_anything_else(name: str, sta
         done = health("--pid", str(process.pid), WORKER_MODE="local")
         process.communicate()
     assert (done.returncode, done.stderr) == (status, "" if status == 0 else f"process {process.pid} is sh\n")
+
+
+def test_a_worker_that_stays_up_to_tell_what_is_wrong_is_healthy(gateway: str) -> None:
+    """Restarting its container would only start the same again: the settings are what must change."""
+    process = first_process(gateway, MAX_MODEL_LEN="8k tokens")
+    try:
+        process.line("8k tokens")
+        first = inside(process)
+        hook = {"RUNPOD_WEBHOOK_GET_JOB": f"{gateway}/take/$ID", "MAX_MODEL_LEN": "8k tokens"}
+        done = health("--pid", str(first), **hook)
+        assert (done.returncode, done.stderr) == (0, "")
+    finally:
+        process.stop()
 
 
 def test_the_health_check_fails_without_a_process_or_a_port() -> None:

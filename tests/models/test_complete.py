@@ -31,6 +31,7 @@ COMPLETE = {
         "consolidated.safetensors": safetensors(),
         "tekken.json": b"{}",
     },
+    "a large tokenizer": {**MODEL, "tokenizer.json": b'{"a": "' + b"x" * (1 << 20) + b'"}\n'},
     "a tiktoken vocabulary": {**less(MODEL, "tokenizer.json"), "qwen.tiktoken": b"x"},
 }
 INCOMPLETE = {
@@ -66,6 +67,15 @@ INCOMPLETE = {
     "no tokenizer": (
         less(MODEL, "tokenizer.json"),
         ("no tokenizer (tokenizer.json, tokenizer.model, vocab.json, *.tiktoken …)",),
+    ),
+    "a cut tokenizer": ({**MODEL, "tokenizer.json": b'{"a": '}, ("tokenizer.json is not valid JSON",)),
+    "a cut tokenizer, too large to be read": (
+        {**MODEL, "tokenizer.json": b'{"a": "' + b"x" * (1 << 20)},
+        ("tokenizer.json is not valid JSON",),
+    ),
+    "an empty tokenizer configuration": (
+        {**MODEL, "tokenizer_config.json": b""},
+        ("tokenizer_config.json is not valid JSON",),
     ),
     "several": (
         {},

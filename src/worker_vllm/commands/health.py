@@ -1,7 +1,8 @@
 """`worker-vllm health`: the container's health check. Exit status 0 means healthy.
 
 In http mode it asks /ping, where 200 is ready and 204 still starting. A queue worker listens on no port: the platform
-judges it by its pings, and here the first process being a worker is all that can be seen.
+judges it by its pings, and here the first process being a worker is all that can be seen. A worker that cannot serve
+and stays up to tell every job why is healthy: another start of the container would change nothing.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from worker_vllm.errors import ConfigurationError
-from worker_vllm.settings.load import load
+from worker_vllm.settings.facts import Facts
+from worker_vllm.settings.load import salvage
 from worker_vllm.settings.model import Mode
 
 DEFAULT_PORT = 80
@@ -29,11 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """0 when the worker is healthy, else 1 with the reason."""
-    try:
-        mode = load(os.environ).mode
-    except ConfigurationError as error:
-        print(*error.problems, sep="\n", file=sys.stderr)
-        return 1
+    mode = salvage(os.environ, Facts()).mode
     reason = _ping(_port(os.environ)) if mode is Mode.HTTP else _process(args.pid)
     if reason:
         print(reason, file=sys.stderr)

@@ -12,6 +12,7 @@ import os
 import sys
 
 from worker_vllm.engine.beginning import Beginning, begin
+from worker_vllm.engine.limits import raise_open_files
 from worker_vllm.engine.rows import Diagnosis, Scope
 from worker_vllm.errors import ConfigurationError
 from worker_vllm.observe.logging import configure
@@ -35,6 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Serve until told to stop; 0 after a drain, 1 when this machine cannot, 78 where no job can be told why."""
     environment = dict(os.environ)
+    raise_open_files()
     facts = look(environment)
     try:
         settings = load(environment, facts)

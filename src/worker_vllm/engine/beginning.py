@@ -5,17 +5,34 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from worker_vllm.engine.preflight import preflight
 from worker_vllm.engine.process import EngineProcess, spawn
-from worker_vllm.engine.rows import Diagnosis
+from worker_vllm.engine.rows import Diagnosis, Scope
 from worker_vllm.models.find import FoundModel
 from worker_vllm.settings.model import EngineSettings
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """How a hub that cannot be reached is asked again: the pauses double up to the longest, and end in all."""
+
+    first_s: float = 2.0
+    longest_s: float = 30.0
+    total_s: float = 120.0
+
+    def pauses(self, deadline_s: float) -> Iterator[float]:
+        """The pauses between the tries, together within the total and the deadline."""
+        pause, left = self.first_s, min(self.total_s, deadline_s)
+        while pause <= left:
+            yield pause
+            left -= pause
+            pause = min(self.longest_s, 2 * pause)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +44,7 @@ class Beginning:
     process: EngineProcess | None = None  # spawned already; with `found`, it waits to be told what to serve
     refusal: Diagnosis | None = None  # nothing is to be spawned
     found: FoundModel | None = None  # with downloads to be made first
+    backoff: Backoff = field(default_factory=Backoff)
 
 
 def begin(settings: EngineSettings, environment: Mapping[str, str]) -> Beginning:
@@ -34,6 +52,15 @@ def begin(settings: EngineSettings, environment: Mapping[str, str]) -> Beginning
 
     Where something is not on disk yet, the engine imports its modules while that is downloaded.
     """
+    try:
+        return begin_checked(settings, environment)
+    except OSError as error:  # no directory, no process: where the checks had nothing to say
+        sentence = f"the engine cannot be spawned: {error}; check TMPDIR, and the container's limits (ulimit -a)"
+        return Beginning(settings, environment, refusal=Diagnosis("spawn", Scope.SETTINGS, sentence))
+
+
+def begin_checked(settings: EngineSettings, environment: Mapping[str, str]) -> Beginning:
+    """The same. Raises OSError."""
     checked = preflight(settings, environment)
     for note in checked.notes:
         logger.info("%s", note)

@@ -1,6 +1,6 @@
 """From what the engine said last to one sentence for its users: the cause, whose fault it is, what to change. Pure.
 
-The rows live in `mistakes` and `endings`; an ending that none of them knows is quoted, not guessed at.
+The rows live in `container`, `mistakes` and `endings`; an ending that none of them knows is quoted, not guessed at.
 """
 
 from __future__ import annotations
@@ -11,15 +11,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from worker_vllm.engine import endings, mistakes
+from worker_vllm.engine import container, endings, mistakes
 from worker_vllm.engine.rows import TOO_SLOW, Diagnosis, Row, Scope, When
+from worker_vllm.engine.words import plain, quotable
 
-# (EngineCore pid=12) ERROR 11-22 14:00:07 [core.py:1510] text
-PREFIX = re.compile(r"^(?:\([^)]*\) )?(?:(?:ERROR|WARNING|INFO|CRITICAL) [\d-]+ [\d:]+ \[[^\]]*\] ?)?")
 SOURCE = ("    ", '  File "')  # a traceback's lines of code quote messages before they are filled in
-EXCEPTION = re.compile(r"^[\w.]+(?:Error|Exception|Exit|Interrupt)(?:: .*)?$")
-# What a process says about another one's failure: true, and never the cause.
-WRAPPERS = re.compile(r"Engine core initialization failed|WorkerProc initialization failed|EngineDeadError|See stack")
 QUOTED_CHARACTERS = 400
 UNTIL_LOADED = ("import", "resolve", "processes", "load")
 
@@ -46,13 +42,13 @@ def diagnose(ending: Ending) -> Diagnosis:
 
 def look_up(ending: Ending) -> Diagnosis:
     """The first row that knows this ending, or what can be said without one."""
-    said = (PREFIX.sub("", line, count=1) for line in ending.lines)
-    text = "\n".join(line for line in said if not line.startswith(SOURCE))
+    lines = [line for line in map(plain, ending.lines) if not line.startswith(SOURCE)]
+    text = "\n".join(lines)
     now = When.RUNNING if ending.was_ready else When.STARTING
-    for row in (*mistakes.ROWS, *endings.ROWS):
+    for row in (*container.ROWS, *mistakes.ROWS, *endings.ROWS):
         if row.when in (When.EVER, now) and (found := re.search(row.pattern, text)):
-            return known(row, {**found.groupdict(""), "MODEL": ending.model}, last_exception(text))
-    return unknown(ending, text)
+            return known(row, {**found.groupdict(""), "MODEL": ending.model}, quotable(lines)[:QUOTED_CHARACTERS])
+    return unknown(ending, quotable(lines)[:QUOTED_CHARACTERS])
 
 
 def known(row: Row, found: Mapping[str, str], quote: str) -> Diagnosis:
@@ -63,9 +59,8 @@ def known(row: Row, found: Mapping[str, str], quote: str) -> Diagnosis:
     return Diagnosis(row.cause, row.scope, sentence, row.remedy, quote)
 
 
-def unknown(ending: Ending, text: str) -> Diagnosis:
+def unknown(ending: Ending, quote: str) -> Diagnosis:
     """What can be said without knowing the ending: how it came, and the engine's last meaningful words."""
-    quote = last_exception(text) or last_words(ending.lines)
     did = "stopped working" if ending.was_ready else f"did not start (phase: {ending.phase})"
     if "was not ready" in ending.reason:
         change = "raise ENGINE_START_TIMEOUT (or RUNPOD_INIT_TIMEOUT), or shorten the start with FAST_START=1"
@@ -84,7 +79,7 @@ def unknown(ending: Ending, text: str) -> Diagnosis:
         )
         return Diagnosis("out of machine memory", Scope.PASSING, f"{sentence}; {change}", quote=quote)
     how = ending.reason or ended(ending.exit_code)
-    said = f'; it said last: "{quote[:QUOTED_CHARACTERS]}"' if quote else ""
+    said = f'; it said last: "{quote}"' if quote else ""
     killed = ending.exit_code is not None and ending.exit_code < 0 and not ending.reason
     cause = signal_cause(ending.exit_code or 0) if killed else "died" if ending.was_ready else "unknown"
     return Diagnosis(cause, Scope.PASSING, f"the engine {did}: {how}{said}; see the worker's log", quote=quote)
@@ -105,6 +100,7 @@ def ended(exit_code: int | None) -> str:
     hint = {
         signal.SIGKILL: " (most often the machine's memory ran out)",
         signal.SIGILL: " (the processor lacks an instruction that this build uses)",
+        signal.SIGBUS: " (most often /dev/shm is full: start the container with --shm-size 1g)",
         signal.SIGSEGV: " (a crash in native code)",
     }.get(signal.Signals(-exit_code), "")
     return f"it was ended by {signal.Signals(-exit_code).name}{hint}"
@@ -113,14 +109,3 @@ def ended(exit_code: int | None) -> str:
 def signal_cause(exit_code: int) -> str:
     """The cause's name for an end by signal."""
     return f"killed by {signal.Signals(-exit_code).name}"
-
-
-def last_exception(text: str) -> str:
-    """The last exception that is not merely about another process's failure; empty when there is none."""
-    found = [line for line in text.splitlines() if EXCEPTION.match(line) and not WRAPPERS.search(line)]
-    return found[-1][:QUOTED_CHARACTERS] if found else ""
-
-
-def last_words(lines: tuple[str, ...]) -> str:
-    """The last line that says anything."""
-    return next((line.strip() for line in reversed(lines) if line.strip()), "")

@@ -2,7 +2,8 @@
 
 Its guard removes it, whatever happens to worker and engine. Only when guard and worker are killed in one go, as when
 a container's supervisor ends everything at once, does it stay, and the next launch of the same user sweeps it up,
-with the processes that outlived them: vLLM's engine core does not notice that its server is gone.
+with the processes that outlived them (vLLM's engine core does not notice that its server is gone) and the shared
+memory that its guard has noted.
 What proves that its owner is dead is the kernel: a living guard holds a lock on `guard.lock` in it, across containers
 that share the place as well.
 """
@@ -17,7 +18,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from worker_vllm.engine.guard import LOCK, remove_directory
+from worker_vllm.engine.guard import LOCK, noted, remove_directory, remove_shared_memory
 
 PREFIX = "worker-vllm-"
 # A socket's path may have 107 bytes; vLLM puts sockets with 36-byte names beside ours.
@@ -68,10 +69,16 @@ def sweep_one(directory: str, now: float) -> None:
     except OSError:  # a living guard holds it, or this file system has no locks
         return
     else:
-        end_processes(directory)
-        remove_directory(directory)
+        remove_remains(directory)
     finally:
         os.close(lock)
+
+
+def remove_remains(directory: str) -> None:
+    """End and remove what a launch has left whose guard is dead: its processes, its shared memory, its directory."""
+    end_processes(directory)
+    remove_shared_memory(noted(directory))
+    remove_directory(directory)
 
 
 def end_processes(directory: str) -> None:

@@ -4,7 +4,8 @@ Run by file path with the bare interpreter, `python -I -S guard.py DIRECTORY GRA
 It sits between worker and engine: only a process that outlives a `kill -9` of the worker can clean up after it.
 - standard input is a lifeline held by the worker alone: at its end everything is killed at once;
 - SIGTERM ends the engine in order: SIGTERM, GRACE_S seconds, then SIGKILL;
-- a byte on the lifeline takes an inventory of shared memory: it is then known even when all its users die together.
+- an inventory of shared memory is kept, taken when some appears and at a byte on the lifeline: what there is is known
+  even when all its users die together, and in a file for whoever cleans up after a guard that was killed itself.
 As a subreaper it stays the ancestor of every process the engine starts, whatever group or session that moves to.
 It ends the way the engine ended: same status, or same signal.
 """
@@ -25,6 +26,8 @@ PR_SET_CHILD_SUBREAPER = 36
 KILL_TIMEOUT_S = 5.0  # a process stuck in a driver call must not hold the worker for ever
 SHARED_MEMORY = "/dev/shm/"
 LOCK = "guard.lock"  # held in the directory as long as this process lives
+INVENTORY = "shared-memory"  # in the directory: inode and path of each piece, a line each
+LOOK_S = 1.0  # how often the names of shared memory are looked at
 
 
 class Guard:
@@ -34,7 +37,8 @@ class Guard:
         self.directory = directory
         self.grace_s = grace_s
         self.born = time.time()
-        self.shared_memory: set[str] = set()
+        self.shared_memory: dict[str, int] = {}
+        self.seen: set[str] = set()
         self.leader = 0
         self.status: int | None = None
         self.terminate = False
@@ -71,12 +75,15 @@ class Guard:
     def watch(self) -> None:
         """Return once the engine ended, the worker is gone, or the worker asked for the end."""
         while self.status is None and not self.terminate:
-            if 0 in self._wait(None):
+            if 0 in self._wait(LOOK_S):
                 command = os.read(0, 1)
                 if not command:
                     self.grace_s = 0.0
                     return
                 self.take_inventory()
+            elif names := set(made_since(self.born)) - self.seen:
+                self.take_inventory()
+                self.seen |= names
 
     def end(self) -> None:
         """End what still runs, in order while the grace lasts, then remove what is left."""
@@ -95,7 +102,10 @@ class Guard:
         mapped: set[int] = set()
         for pid in descendants(os.getpid()):
             mapped |= mapped_shared_memory(pid)
-        self.shared_memory |= {path for path, inode in made_since(self.born).items() if inode in mapped}
+        found = {path: inode for path, inode in made_since(self.born).items() if inode in mapped}
+        if not found.items() <= self.shared_memory.items():
+            self.shared_memory |= found
+            note(self.directory, self.shared_memory)
 
     def _wait(self, timeout_s: float | None) -> list[int]:
         ready, _, _ = select.select([0, self.wakeup], [], [], timeout_s)
@@ -129,8 +139,7 @@ class Guard:
                 os.read(self.wakeup, 4096)
 
     def _remove(self) -> None:
-        for path in self.shared_memory:
-            unlink(path)
+        remove_shared_memory(self.shared_memory)
         remove_directory(self.directory)
 
 
@@ -143,6 +152,34 @@ def hold(directory: str) -> None:
         os.rename(f"{path}.new", path)  # nobody sees it unlocked
     except OSError:
         return
+
+
+def note(directory: str, shared_memory: dict[str, int]) -> None:
+    """Write the inventory down; a disk that is full leaves it to this process alone."""
+    path = os.path.join(directory, INVENTORY)
+    try:
+        with open(f"{path}.new", "w") as file:
+            file.writelines(f"{inode} {name}\n" for name, inode in shared_memory.items())
+        os.rename(f"{path}.new", path)
+    except OSError:
+        return
+
+
+def noted(directory: str) -> dict[str, int]:
+    """The inventory that a guard has left; empty where there is none."""
+    try:
+        with open(os.path.join(directory, INVENTORY), errors="replace") as file:
+            lines = [line.rstrip("\n").partition(" ") for line in file]
+    except OSError:
+        return {}
+    return {path: int(inode) for inode, _, path in lines if inode.isdecimal()}
+
+
+def remove_shared_memory(known: dict[str, int]) -> None:
+    """Remove pieces of shared memory that are still what they were; a name may have gone to somebody else."""
+    for path, inode in known.items():
+        if os.path.dirname(path) + "/" == SHARED_MEMORY and made_since(0).get(path) == inode:
+            unlink(path)
 
 
 def prctl(option: int, argument: int) -> None:

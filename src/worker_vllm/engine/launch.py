@@ -8,10 +8,12 @@ Processes that vLLM spawns import this main module first, so what it sets up hol
 from __future__ import annotations
 
 import os
+import resource
 import sys
 
 from worker_vllm.engine import cpu, prefork, waiting
 from worker_vllm.engine.distribution import answer_for_vllm
+from worker_vllm.engine.limits import address_space_words
 
 
 def vllm() -> None:
@@ -24,6 +26,7 @@ def vllm() -> None:
 
 def launch() -> None:
     """Start vLLM the way its build starts best."""
+    os.write(1, address_space_words(resource.getrlimit(resource.RLIMIT_AS)[0]).encode())
     told_on = waiting.descriptor(sys.argv)
     forked = cpu_build and prefork.applies(os.environ, sys.argv)
     if told_on is not None:

@@ -96,11 +96,25 @@ ROWS: tuple[Row, ...] = (
         "copy the model there again",
     ),
     settings(
+        "adapter of another base",
+        r"(?s)LoRAModulePath\(name='(?P<name>[^']+)'(?!.*Loaded new LoRA adapter: name '(?P=name)').*"
+        r"Call to add_lora method failed: (?![^\n]*LoRA rank)(?:Worker failed with error ')?(?P<why>[^\n']+)",
+        "the adapter {name} was made for another model than the one that is served ({why})",
+        "take it out of LORA_MODULES, or set MODEL_NAME to its base model",
+    ),
+    settings(
         "weights do not fit the configuration",
         r"(?:start \(\d+\) \+ length \(\d+\) exceeds dimension size|size mismatch for |Attempted to load weight"
         r"|The size of tensor a \(\d+\) must match|There is no module or parameter named)",
         "the weights do not have the shapes that config.json tells",
         "take weights and configuration from the same repository and revision",
+    ),
+    settings(
+        "tokenizer damaged",
+        r"(?:json\.decoder\.JSONDecodeError|data did not match any variant of untagged enum|expected value at line)"
+        r"(?P<why>[^\n]*)",
+        "the model's tokenizer.json or another of its JSON files is damaged ({why})",
+        "copy the whole repository again",
     ),
     settings(
         "tokenizer missing",
@@ -226,8 +240,8 @@ ROWS: tuple[Row, ...] = (
     ),
     settings(
         "cache not writable",
-        r"(?:PermissionError|NotADirectoryError|FileExistsError|OSError): \[Errno \d+\] (?P<why>[^:\n]+): "
-        r"'(?P<path>[^'\n]+)'",
+        r"(?:PermissionError|NotADirectoryError|FileExistsError|OSError): \[Errno (?!24|28|122)\d+\] "
+        r"(?P<why>[^:\n]+): '(?P<path>[^'\n]+)'",
         "the engine cannot write {path} ({why})",
         "set VLLM_CACHE_ROOT (or HF_HOME) to a directory that may be written",
     ),

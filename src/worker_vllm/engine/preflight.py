@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -17,8 +16,10 @@ from typing import Any
 
 from worker_vllm.engine import notes
 from worker_vllm.engine.caches import ROOT, Caches, cache_key, choose_caches
+from worker_vllm.engine.chat_template import template_problems
 from worker_vllm.engine.fit import Fit, estimate
 from worker_vllm.engine.installed import engine_version
+from worker_vllm.engine.limits import has_workers, judge, measure
 from worker_vllm.engine.loaders import Loading, Machine, choose_loader, is_installed
 from worker_vllm.engine.nvml import Driver, driver
 from worker_vllm.engine.rows import Diagnosis, Scope
@@ -27,7 +28,6 @@ from worker_vllm.errors import Problem
 from worker_vllm.models.find import FoundModel, find
 from worker_vllm.settings.model import EngineKind, EngineSettings
 
-LEAST_FREE_BYTES = 256 << 20  # logs, sockets and caches of one start
 LEAST_CUDA = (12, 0)  # major versions are compatible with each other; vLLM 0.32's images carry 12.9 and 13
 WEIGHTS = (".safetensors", ".bin", ".pt", ".gguf")
 
@@ -64,6 +64,7 @@ def preflight(settings: EngineSettings, environment: Mapping[str, str]) -> Prefl
     fit = fit_of(found, machine)
     caches = caches_of(settings, environment, machine)
     loading = loading_of(settings, found, machine)
+    limits = judge(measure(environment), workers=has_workers(found.arguments, machine is not None))
     bring_notes(found, environment, {**environment, **settings.environment, **caches.environment}.get(ROOT))
     settings = replace(settings, environment={**caches.environment, **settings.environment})
     return Preflight(
@@ -71,8 +72,8 @@ def preflight(settings: EngineSettings, environment: Mapping[str, str]) -> Prefl
         given=settings,
         found=found,
         driver=machine,
-        problems=(*found.problems, *fit.problems),
-        host_problems=host_problems(machine, Path(environment.get("TMPDIR") or "/tmp")),
+        problems=(*limits.problems, *found.problems, *template_problems(found.arguments), *fit.problems),
+        host_problems=(*host_problems(machine), *limits.host_problems),
         notes=(*found.notes, *fit.notes, caches.note, *filter(None, [loading.note])),
     )
 
@@ -128,17 +129,9 @@ def weights_bytes(directory: str) -> int:
     return 0
 
 
-def host_problems(machine: Driver | None, temporary: Path) -> tuple[str, ...]:
+def host_problems(machine: Driver | None) -> tuple[str, ...]:
     """What is wrong with the machine whatever the settings are."""
-    found = []
-    if machine is not None and machine.cuda < LEAST_CUDA:
-        newest = ".".join(map(str, machine.cuda))
-        found.append(f"the NVIDIA driver {machine.version} runs CUDA up to {newest}: too old for the engine")
-    try:
-        free = shutil.disk_usage(temporary).free
-    except OSError as error:
-        found.append(f"{temporary} cannot be used: {error.strerror}")
-    else:
-        if free < LEAST_FREE_BYTES:
-            found.append(f"the disk is full: {free >> 20} MiB are free at {temporary}")
-    return tuple(found)
+    if machine is None or machine.cuda >= LEAST_CUDA:
+        return ()
+    newest = ".".join(map(str, machine.cuda))
+    return (f"the NVIDIA driver {machine.version} runs CUDA up to {newest}: too old for the engine",)

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from worker_vllm.engine.command import child_environment, engine_argv, serve_arguments
-from worker_vllm.engine.directory import fresh_directory
-from worker_vllm.engine.guard import end_session, remove_directory
+from worker_vllm.engine.directory import fresh_directory, remove_remains
+from worker_vllm.engine.guard import end_session
 from worker_vllm.engine.logtail import LogTail
 
 if TYPE_CHECKING:
@@ -154,7 +154,7 @@ class EngineProcess:
         self._guard.wait()
         if os.path.isdir(self._directory):  # the guard itself was killed
             end_session(self._guard.pid)
-            remove_directory(self._directory)
+            remove_remains(self._directory)
         while self._log >= 0:
             try:
                 if data := os.read(self._log, 65536):

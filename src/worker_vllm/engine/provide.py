@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Mapping
+from contextlib import suppress
 from typing import Any
 
 from worker_vllm.engine.beginning import Beginning
@@ -44,8 +45,12 @@ async def provide(
 async def download(
     beginning: Beginning, provide: Provide, policy: Policy, stopping: asyncio.Event
 ) -> EngineSettings | Diagnosis | None:
-    """What `provide` gives, asked again while that can help; None when `stopping` came first."""
+    """What `provide` gives, asked again while that can help; None when `stopping` came first.
+
+    A hub that cannot be reached is waited for, a while longer each time, but not beyond the start's deadline.
+    """
     assert beginning.found is not None
+    pauses = beginning.backoff.pauses(beginning.settings.start_timeout_s)
     while not stopping.is_set():
         providing = asyncio.create_task(provide(beginning.settings, beginning.environment, beginning.found))
         await first_of(providing, stopping)
@@ -54,9 +59,22 @@ async def download(
         given = providing.result()
         if isinstance(given, EngineSettings):
             return given
-        if policy.decide(given, beginning.settings, healthy_s=0).action is not Action.RELAUNCH:
+        if given.scope is Scope.PASSING:
+            pause_s = next(pauses, None)
+            if pause_s is None:
+                return given
+            logger.warning("%s; trying again in %.0f s", given.sentence, pause_s)
+            await passed(stopping, pause_s)
+        elif policy.decide(given, beginning.settings, healthy_s=0).action is not Action.RELAUNCH:
             return given
     return None
+
+
+async def passed(event: asyncio.Event, within_s: float) -> None:
+    """Return when the time has passed, or the event came."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(within_s):
+            await event.wait()
 
 
 async def first_of(task: asyncio.Task[Any], event: asyncio.Event) -> None:

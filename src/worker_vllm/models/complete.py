@@ -16,6 +16,8 @@ from typing import Any
 WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth")
 _SHARD = re.compile(r"(?P<stem>.+)-(?P<number>\d+)-of-(?P<total>\d+)(?P<suffix>\.\w+)")
 _TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "tekken.json")
+_TOKENIZER_JSON = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
+_SOON_READ = 1 << 20  # bytes of JSON that cost a start no more than a few milliseconds
 _MAX_HEADER = 100_000_000  # the safetensors format's own limit, in bytes
 
 
@@ -38,6 +40,8 @@ def gaps(directory: Path, need: Need = WHOLE_MODEL) -> tuple[str, ...]:
         found += _weight_gaps(directory)
     if need.tokenizer and not has_tokenizer(directory):
         found.append("no tokenizer (tokenizer.json, tokenizer.model, vocab.json, *.tiktoken …)")
+    if need.tokenizer:
+        found += [f"{name} is not valid JSON" for name in _TOKENIZER_JSON if not _whole_json(directory / name)]
     if need.code:
         found += [f"{name} is missing (named by auto_map)" for name in _absent(directory, code_files(directory))]
     return tuple(found)
@@ -157,6 +161,23 @@ def _cut(path: Path) -> str | None:
         return f"{path.name} has no whole safetensors header"
     expected = 8 + length + max(ends, default=0)
     return None if size == expected else f"{path.name} has {size} bytes, its header says {expected}"
+
+
+def _whole_json(path: Path) -> bool:
+    """Whether a JSON file is absent or whole: a small one is read, of a large one only both ends."""
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            if size <= _SOON_READ:
+                json.loads(file.read())
+                return True
+            first = file.read(64).lstrip()[:1]
+            file.seek(-64, 2)
+            return (first, file.read().rstrip()[-1:]) in ((b"{", b"}"), (b"[", b"]"))
+    except FileNotFoundError:
+        return True
+    except (OSError, ValueError):
+        return False
 
 
 def _auto_map(directory: Path) -> list[str]:

@@ -1,0 +1,48 @@
+"""Containers that no engine can start in: every caller is told what to start them with, and nothing is restarted."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+from engine.broken_models import PARROT
+from images.container import CONTAINER, WORKER, ask
+from support.processes import running
+
+from worker_vllm.local.plan import Plan, worker_environment
+
+pytestmark = [
+    pytest.mark.skipif(os.geteuid() != 0, reason="needs root: namespaces stand in for a container"),
+    pytest.mark.timeout(60),
+]
+
+
+@pytest.mark.parametrize(
+    ("limit", "says"),
+    [
+        ("mount -t tmpfs -o size=64m tmpfs /dev/shm", "--shm-size 1g"),
+        ("ulimit -n 64", "--ulimit nofile=65535:65535"),
+        ("ulimit -v 2000000", "ulimit -v"),
+        ("mount -t tmpfs -o size=16m tmpfs /tmp", "TMPDIR"),
+        ("mount -o remount,bind,ro /", "--tmpfs /tmp"),
+    ],
+    ids=["shared memory", "open files", "address space", "small place", "read-only root"],
+)
+def test_every_job_is_told_what_to_start_the_container_with(gateway: str, limit: str, says: str) -> None:
+    """In one sentence, without a traceback; the worker stays up, and the health check leaves it there."""
+    environment = worker_environment(Plan(engine="vllm", model=str(PARROT)), {}, gateway, "worker-1")
+    with running(
+        [*CONTAINER, "bash", "-c", f'{limit} && exec "$@"', "bash", WORKER, "start"], environment
+    ) as process:
+        told = ask(gateway)
+        assert told["status"] == "FAILED"
+        assert says in told["error"]
+        assert "Traceback" not in process.output()
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        enter = ["nsenter", "--target", children[0], "--mount", "--pid", WORKER, "health"]
+        done = subprocess.run(enter, check=False, env={**os.environ, **environment}, capture_output=True, text=True)
+        assert (done.returncode, done.stderr) == (0, "")
+        process.signal(signal.SIGKILL)
