@@ -32,7 +32,7 @@ OWN = {
     "worker": frozenset({"errors", "settings", "jobs", "engine", "observe", "core"}),
     "serverless": frozenset({"errors", "settings", "jobs", "observe", "serverless"}),
     "gateway": frozenset({"errors", "gateway"}),
-    "local": frozenset({"errors", "gateway", "local"}),
+    "local": frozenset({"errors", "settings", "surroundings", "models", "engine", "gateway", "local"}),
 }
 MAY_IMPORT_VLLM = {SOURCE / "engine" / "launch.py"}
 
