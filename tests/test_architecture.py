@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCE = ROOT / "src" / "worker_vllm"
+PAGE = ROOT / "docs" / "architecture.md"
 MODULES = sorted(SOURCE.rglob("*.py"))
 
 # room → the third-party packages it may import, and the rooms of our own that it may know
@@ -32,7 +34,8 @@ OWN = {
     "worker": frozenset({"errors", "settings", "jobs", "engine", "observe", "core"}),
     "serverless": frozenset({"errors", "settings", "jobs", "observe", "serverless"}),
     "gateway": frozenset({"errors", "gateway"}),
-    "local": frozenset({"errors", "gateway", "local"}),
+    "surroundings": frozenset({"errors", "settings", "models", "engine"}),
+    "local": frozenset({"errors", "settings", "surroundings", "models", "engine", "gateway", "local"}),
 }
 MAY_IMPORT_VLLM = {SOURCE / "engine" / "launch.py"}
 
@@ -74,6 +77,17 @@ def test_a_room_imports_only_what_it_may_know(path: Path) -> None:
                 assert top in THIRD_PARTY[room(path)], f"{name(path)} imports {module}"
             if path not in MAY_IMPORT_VLLM:
                 assert top not in ("vllm", "torch", "runpod"), f"{name(path)} imports {module}"
+
+
+def test_the_page_tells_the_same_rooms_in_an_order_in_which_arrows_point_down() -> None:
+    """docs/architecture.md has a row for each rule, and whatever a room may know stands below it."""
+    rows = [line.split("|")[1:4] for line in PAGE.read_text().splitlines() if line.startswith("| `")]
+    order = [(cell.strip(" `/").removesuffix(".py"), known) for names, _, known in rows for cell in names.split(", ")]
+    told = {room: frozenset(re.findall(r"`(\w+)`", known)) for room, known in order if room in OWN}
+    assert told == {room: known - {room} for room, known in OWN.items()}
+    places = [room for room, _ in order]
+    upward = [(room, other) for room in told for other in told[room] if places.index(other) < places.index(room)]
+    assert upward == []
 
 
 @pytest.mark.parametrize("path", MODULES + sorted((ROOT / "tests").rglob("*.py")), ids=name)

@@ -26,6 +26,7 @@ TYPE_BY_STATUS: Mapping[int, str] = {
     401: "AuthenticationError",
     403: "PermissionDeniedError",
     404: "NotFoundError",
+    405: "MethodNotAllowedError",
     408: "TimeoutError",
     409: "ConflictError",
     413: "RequestTooLargeError",

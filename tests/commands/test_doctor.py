@@ -5,8 +5,15 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
+import aiohttp
 import pytest
+from hub.repositories import MODEL
+from hub.server import Repository, serving
+from support.stack import echo_process
+
+import worker_vllm
 
 COMMAND = [
     sys.executable,
@@ -49,12 +56,22 @@ def test_a_sound_engine_is_started_and_stopped() -> None:
         ({"MODEL_NAME": "/no/such/model"}, 1, 'MODEL_NAME="/no/such/model": expected a path that exists'),
         ({"MODEL_NAME": "org/m", "MAX_MODEL_LEN": "8k tokens"}, 78, 'MAX_MODEL_LEN="8k tokens"'),
         (
+            {"MODEL_NAME": "org/m", "HF_ENDPOINT": "http://127.0.0.1:9", "BASE_PATH": "/nonexistent"},
+            1,
+            "  problem        org/m could not be fetched from http://127.0.0.1:9: ",
+        ),
+        (
+            {"ENGINE_URL": "http://127.0.0.1:9"},
+            1,
+            "  problem        the engine at http://127.0.0.1:9 does not answer",
+        ),
+        (
             {"ENGINE": "echo", "ECHO_START_LOG": "error: unrecognized arguments: --zip", "ECHO_START_EXIT": "2"},
             1,
             "--zip",
         ),
     ],
-    ids=["preflight", "settings", "engine"],
+    ids=["preflight", "settings", "hub", "attached", "engine"],
 )
 def test_a_fault_is_told_and_the_status_says_so(environment: dict[str, str], status: int, says: str) -> None:
     """1 for what cannot start, 78 for settings that contradict themselves."""
@@ -67,3 +84,54 @@ def test_without_a_start_nothing_is_started() -> None:
     """Only looked at."""
     status, text = doctor("--no-start", ENGINE="echo", MODEL_NAME="org/model")
     assert (status, "start\n" in text) == (0, False)
+
+
+def test_a_model_of_the_hub_is_found_when_the_hub_says_so(tmp_path: Path) -> None:
+    """Asked, not assumed; a token that is no good does not matter for a model that anyone may read."""
+    with serving(org__parrot=Repository(MODEL)) as hub:
+        places = {"HF_ENDPOINT": hub.address, "BASE_PATH": str(tmp_path), "HOME": str(tmp_path)}
+        status, text = doctor("--no-start", MODEL_NAME="org/parrot", **places)
+        assert (status, "  on the hub     org/parrot\n" in text) == (0, True)
+        status, text = doctor("--no-start", MODEL_NAME="org/other", **places)
+        assert (status, "  problem        org/other is not on the hub, or is private" in text) == (1, True)
+
+
+def test_an_attached_engine_is_asked_whether_it_is_there() -> None:
+    """Its health, not only its address."""
+    with echo_process() as url:
+        status, text = doctor(ENGINE_URL=url)
+    assert (status, f"  attached to    {url}: HTTP 200 on /health\n" in text) == (0, True)
+
+
+@pytest.mark.parametrize("arguments", [("--no-start",), ()])
+def test_without_an_engine_nothing_is_fit(arguments: tuple[str, ...], tmp_path: Path) -> None:
+    """Status 1, also when nothing was to be started: the packages of this Python, without vLLM."""
+    packages = Path(aiohttp.__file__).parents[1]
+    for path in packages.iterdir():
+        if not path.name.startswith("vllm"):
+            (tmp_path / path.name).symlink_to(path)
+    source = Path(worker_vllm.__file__).parents[1]
+    command = [sys.executable, "-S", "-m", "worker_vllm", "doctor", *arguments]
+    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "PYTHONPATH": f"{source}:{tmp_path}"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=9, check=False)
+    assert f"  problem        vLLM is not installed for {sys.executable}: nothing can be served\n" in done.stdout
+    assert done.returncode == 1
+
+
+def test_the_settings_of_a_file_take_the_place_of_this_environments(tmp_path: Path) -> None:
+    """As with `config`; what a process needs of its machine is still this one's."""
+    path = tmp_path / "endpoint.env"
+    path.write_text("ENGINE=echo\nMODEL_NAME=org/model\nMAX_NUM_SEQS=4\n")
+    status, text = doctor("--env-file", str(path), MAX_MODEL_LEN="nonsense", MODEL_NAME="org/other")
+    assert (status, "  arguments      --max-num-seqs 4\n" in text) == (0, True)
+    path.write_text("MAX_MODEL_LEN=8k tokens\n")
+    assert doctor("--env-file", str(path), ENGINE="echo")[0] == 78
+    path.write_bytes(b"\xff")
+    assert doctor("--env-file", str(path))[0] == 2
+    assert doctor("--env-file", str(tmp_path / "none"))[0] == 2
+
+
+@pytest.mark.parametrize("seconds", ["0", "-1", "nan", "soon"])
+def test_a_time_limit_is_a_time(seconds: str) -> None:
+    """Refused by the parser."""
+    assert doctor("--timeout", seconds, ENGINE="echo", MODEL_NAME="org/model")[0] == 2

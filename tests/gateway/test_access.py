@@ -13,7 +13,7 @@ from support.http import Http
 from worker_vllm.commands.gateway import read_key
 from worker_vllm.errors import WorkerError
 from worker_vllm.gateway.options import GatewayOptions
-from worker_vllm.gateway.server import PortTaken, listen
+from worker_vllm.gateway.server import CannotListen, listen
 
 HEALTH = "/v2/local/health"
 KEYS = [("s3cret", 200), ("Bearer s3cret", 200), ("Bearer other", 401), ("s3cre", 401), ("", 401)]
@@ -79,6 +79,6 @@ def test_a_taken_port_is_said() -> None:
     """With the address and what to do."""
     first = listen("127.0.0.1", 0)
     port = first.getsockname()[1]
-    with pytest.raises(PortTaken, match=rf"cannot listen on 127.0.0.1:{port}: .*; choose another --port"):
+    with pytest.raises(CannotListen, match=rf"cannot listen on 127.0.0.1:{port}: .*; choose another --port"):
         listen("127.0.0.1", port)
     first.close()

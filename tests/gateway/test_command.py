@@ -12,6 +12,8 @@ from gateway.player import Player
 from support.http import Http
 from support.processes import running
 
+from worker_vllm.gateway.server import CannotListen, listen
+
 COMMAND = [sys.executable, "-m", "worker_vllm", "gateway", "--port", "0"]
 
 pytestmark = pytest.mark.timeout(60)
@@ -39,10 +41,29 @@ REFUSED = [
         ["--api-key-file", "/nonexistent"],
         "worker-vllm gateway: --api-key-file /nonexistent: No such file or directory",
     ),
+    (
+        ["--api-key-file", sys.executable],
+        f"worker-vllm gateway: --api-key-file {sys.executable}: expected a line of text, found other bytes",
+    ),
+    (
+        ["--host", "192.0.2.1", "--api-key-file", __file__],
+        f"worker-vllm gateway: --api-key-file {__file__}: the key cannot stand in a header, expected one line",
+    ),
+    (["--set", "waits.take_s=nan"], "worker-vllm gateway: --set waits.take_s=nan: expected a number from 0"),
 ]
+HOSTS = ["192.0.2.1", "nowhere.invalid", "a..b", "x" * 70, "::1%none", "127.0.0.1\tx"]
 
 
-@pytest.mark.parametrize(("arguments", "words"), REFUSED, ids=["switch", "key file"])
+@pytest.mark.parametrize("host", HOSTS)
+def test_a_host_that_cannot_be_listened_on_is_told_apart_from_a_port(host: str) -> None:
+    """Another port would not help; no traceback, whatever the name is."""
+    with pytest.raises(CannotListen, match=r"cannot listen on .*; --host takes an address of this machine"):
+        listen(host, 0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"), REFUSED, ids=["switch", "key file", "no text", "no key", "no number"]
+)
 def test_arguments_that_cannot_work_end_it_with_the_reason(arguments: list[str], words: str) -> None:
     """Exit 1, one line."""
     with running([*COMMAND, *arguments]) as process:

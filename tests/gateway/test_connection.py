@@ -9,7 +9,7 @@ import pytest
 
 from worker_vllm.errors import RequestError
 from worker_vllm.gateway.connection import LARGEST_HEAD, Connection
-from worker_vllm.gateway.http import Request, Waiting, answer_error
+from worker_vllm.gateway.http import Bounds, Request, Waiting, answer_error
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\ncontent-type: application/json; charset=utf-8\r\n\r\n%b"
 
@@ -22,7 +22,11 @@ class Served:
         self.gone = asyncio.Event()
         self.connections: set[Connection] = set()
 
-    def app(self, request: Request) -> Waiting:
+    def admit(self, request: Request) -> bool:
+        """Everybody is."""
+        return True
+
+    def handle(self, request: Request) -> Waiting:
         """/held waits for the test, /stream streams, /boom breaks; anything else is told back."""
         match request.path:
             case "/held":
@@ -53,7 +57,7 @@ async def served() -> AsyncIterator[tuple[Served, asyncio.StreamReader, asyncio.
     """The server, and a raw connection to it."""
     it = Served()
     server = await asyncio.get_running_loop().create_server(
-        lambda: Connection(it.app, 20, it.connections), "127.0.0.1", 0
+        lambda: Connection(it, Bounds(20, 5, 5), it.connections), "127.0.0.1", 0
     )
     reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
     yield it, reader, writer

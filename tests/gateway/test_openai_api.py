@@ -44,7 +44,7 @@ async def test_a_request_becomes_a_job_with_the_route_and_the_body_as_sent(http:
     assert job.json["input"]["openai_route"] == "/v1/chat/completions"
     await worker.done(JOB, {"output": [{"b": 1, "a": 2}]})
     answer = await waiting
-    assert (answer.status, answer.body) == (200, b'{"a": 2, "b": 1}')
+    assert (answer.status, answer.body) == (200, b'{"b": 1, "a": 2}')
     assert answer.headers["content-type"] == "application/json; charset=utf-8"
     assert answer.headers["x-request-id"] == JOB
 

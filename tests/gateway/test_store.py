@@ -106,7 +106,13 @@ CHANGES: list[Row] = [
         [],
         S.IN_PROGRESS,
     ),
-    ("running: progress", store_in(S.IN_PROGRESS), lambda s: s.progress("j", "w", 1), CHANGED, S.IN_PROGRESS),
+    (
+        "running: progress",
+        store_in(S.IN_PROGRESS),
+        lambda s: s.progress("j", "w", Piece(1, 1)),
+        CHANGED,
+        S.IN_PROGRESS,
+    ),
     ("running: cancel", store_in(S.IN_PROGRESS), lambda s: s.cancel("j", 5), STOPPED, S.CANCELLED),
     ("running: purge", store_in(S.IN_PROGRESS), lambda s: s.purge(5)[1], [], S.IN_PROGRESS),
     ("running: timeout", store_in(S.IN_PROGRESS), lambda s: s.expire(601), STOPPED, S.TIMED_OUT),
@@ -224,3 +230,17 @@ def test_an_unread_stream_keeps_its_newest_pieces() -> None:
         store.add_piece("j", "w", Piece(n, 4))
     job = store.get("j")
     assert (job.dropped_pieces, store.read_pieces(job), store.held_bytes) == (3, [3, 4], 2)
+
+
+def test_everything_that_a_client_gave_and_a_worker_told_is_counted() -> None:
+    """What goes along beside the input, and progress, which the next progress and the result replace."""
+    store = Store(JobPolicy(), Limits(held_bytes=100))
+    store.submit("j", replace(ASKED, forwarded=b"x" * 70), 0)
+    store.start("w", 1, 0)
+    for size, held in ((20, 92), (5, 77)):
+        store.progress("j", "w", Piece("news", size))
+        assert store.held_bytes == held
+    with pytest.raises(RequestError, match="the gateway holds 77 bytes of jobs"):
+        store.submit("k", replace(ASKED, forwarded=b"x" * 70), 0)
+    store.requeue(store.get("j"), 0)
+    assert store.held_bytes == 72

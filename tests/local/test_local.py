@@ -160,13 +160,64 @@ def test_a_taken_port_is_said(place: Path) -> None:
         assert process.output().endswith("choose another --port")
 
 
-def test_settings_that_cannot_work_end_the_run_with_the_reason(place: Path) -> None:
-    """What is wrong, and no restarts."""
-    with running(ECHO, {"TMPDIR": str(place), "MAX_MODEL_LEN": "8k tokens"}) as process:
+OBSTACLES: list[tuple[str, list[str], dict[str, str], str]] = [
+    (
+        "a path",
+        ["--model", "/no/such"],
+        {},
+        r'worker-vllm local: --model="/no/such": expected a path that exists; .*',
+    ),
+    ("a setting", [], {"MAX_MODEL_LEN": "8k tokens"}, r'worker-vllm local: MAX_MODEL_LEN="8k tokens": expected .*'),
+    (
+        "no hub",
+        ["--engine", "vllm", "--model", "org/name"],
+        {"HF_ENDPOINT": "http://127.0.0.1:9"},
+        r"worker-vllm local: org/name could not be fetched from http://127.0.0.1:9: .* \(are you offline\?\); .*",
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "told"), [row[1:] for row in OBSTACLES], ids=[row[0] for row in OBSTACLES]
+)
+def test_what_cannot_work_is_one_line(
+    place: Path, arguments: list[str], environment: dict[str, str], told: str
+) -> None:
+    """What is wrong and what to do, once; nothing was started for it."""
+    with running([*LOCAL, *arguments], {"TMPDIR": str(place), "BASE_PATH": str(place), **environment}) as process:
         assert process.exit_code(60) == 1
-    assert re.search(r'MAX_MODEL_LEN="8k tokens": expected ', process.output())
-    assert "starting another" not in process.output()
+        assert re.fullmatch(told, process.output())
     assert left_of(place) == []
+
+
+STARTS: list[tuple[str, str, str, str]] = [
+    ("a flag", "error: unrecognized arguments: --zip", "2", "this engine has no option --zip; correct "),
+    ("anything", "boom happened", "1", "the engine did not start "),
+]
+
+
+@pytest.mark.parametrize(("words", "code", "told"), [row[1:] for row in STARTS], ids=[row[0] for row in STARTS])
+def test_an_engine_that_cannot_start_is_told_once(place: Path, words: str, code: str, told: str) -> None:
+    """By the last line; a second worker would meet the same, so there is none."""
+    failing = {"ECHO_START_LOG": words, "ECHO_START_EXIT": code}
+    with running(ECHO, {"TMPDIR": str(place), **failing}) as process:
+        assert process.exit_code(60) == 1
+    output = process.output()
+    assert output.splitlines()[-1].startswith(f"worker-vllm local: {told}")
+    assert (output.count(told), output.count("starting another")) == (1, 0)
+
+
+NUMBERS = [("--port", "99999"), ("--port", "-1"), ("--port", "http"), ("--workers", "0"), ("--model", "")]
+
+
+@pytest.mark.parametrize(("argument", "value"), NUMBERS)
+def test_arguments_are_checked_by_the_parser(place: Path, argument: str, value: str) -> None:
+    """Status 2 and what was expected."""
+    with running([*ECHO, argument, value], {"TMPDIR": str(place)}) as process:
+        assert process.exit_code() == 2
+    last = process.output().splitlines()[-1]
+    assert last.startswith(f"worker-vllm local: error: argument {argument}: ")
+    assert "expected" in last
 
 
 async def test_a_worker_that_asks_to_be_replaced_is_replaced_as_often_as_it_likes(place: Path) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import math
 import os
 import platform
 import shutil
@@ -14,50 +15,128 @@ import sys
 import time
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 
 from worker_vllm import __version__
 from worker_vllm.engine.beginning import Beginning
 from worker_vllm.engine.installed import engine_version
 from worker_vllm.engine.nvml import driver
 from worker_vllm.engine.preflight import Preflight, preflight
-from worker_vllm.errors import ConfigurationError
+from worker_vllm.errors import ConfigurationError, WorkerError
+from worker_vllm.models.ask import refusal
+from worker_vllm.settings.env_file import read_env_file
 from worker_vllm.settings.load import load
 from worker_vllm.settings.model import EngineKind, Settings
 from worker_vllm.surroundings import look
 
 GIB = 1 << 30
 EXIT_UNFIT = 1
+EXIT_USAGE = 2
+ATTACHED_S = 5.0
+# What a process needs of this machine's environment, whatever the settings are.
+MACHINE = frozenset(
+    (
+        *("PATH", "HOME", "USER", "LANG", "LC_ALL", "TMPDIR", "TZ", "VIRTUAL_ENV", "PYTHONPATH", "LD_LIBRARY_PATH"),
+        *("CUDA_HOME", "CUDA_VISIBLE_DEVICES", "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE"),
+        *("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"),
+    )
+)
 EXIT_CONFIGURATION = 78
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Whether the engine is started, and for how long it may try."""
+    """Whose settings, whether the engine is started, and for how long it may try."""
+    parser.add_argument(
+        "--env-file", type=Path, help="NAME=value lines to read instead of this environment's settings"
+    )
     parser.add_argument("--no-start", action="store_true", help="check without starting the engine")
-    parser.add_argument("--timeout", type=float, metavar="SECONDS", help="how long the start may take")
+    parser.add_argument("--timeout", type=seconds, metavar="SECONDS", help="how long the start may take")
 
 
 def run(args: argparse.Namespace) -> int:
     """0 when the engine answered, or nothing speaks against a start; 1 when not; 78 for settings that cannot work."""
-    environment = dict(os.environ)
-    section("machine", machine())
     try:
+        environment = environment_of(args.env_file, os.environ)
+        section("machine", machine())
         settings = load(environment, look(environment))
+    except OSError as error:
+        print(f"worker-vllm doctor: --env-file {args.env_file}: {error.strerror}", file=sys.stderr)
+        return EXIT_USAGE
+    except UnicodeDecodeError:
+        print(f"worker-vllm doctor: --env-file {args.env_file}: expected lines of text", file=sys.stderr)
+        return EXIT_USAGE
     except ConfigurationError as error:
         section("settings", [("problem", str(problem)) for problem in error.problems])
         return EXIT_CONFIGURATION
     section("settings", [*told(settings), *(("note", warning) for warning in settings.warnings)])
     if settings.engine.kind is EngineKind.ATTACH:
-        section("engine", [("attached to", str(settings.engine.url))])
-        return 0
+        return asyncio.run(attached(str(settings.engine.url)))
+    if settings.engine.kind is EngineKind.VLLM and engine_version(sys.path) is None:
+        section("engine", [("problem", f"vLLM is not installed for {sys.executable}: nothing can be served")])
+        return EXIT_UNFIT
     checked = preflight(settings.engine, environment)
-    section("preflight", findings(checked))
-    if checked.refusal is not None:
+    refused = on_the_hub(checked, environment)
+    section("preflight", [*findings(checked), *refused])
+    if checked.refusal is not None or any(name == "problem" for name, _ in refused):
         return EXIT_UNFIT
     if args.no_start:
         return 0
     if args.timeout:
         checked = replace(checked, settings=replace(checked.settings, start_timeout_s=args.timeout))
     return asyncio.run(start(checked, environment))
+
+
+def seconds(text: str) -> float:
+    """A time. Raises ArgumentTypeError."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f'"{text}": expected seconds, more than 0')
+    return value
+
+
+def environment_of(env_file: Path | None, outer: Mapping[str, str]) -> dict[str, str]:
+    """This environment, or a file's settings in what a process needs of it. Raises OSError, ConfigurationError."""
+    if env_file is None:
+        return dict(outer)
+    inherited = {name: value for name, value in outer.items() if name.upper() in MACHINE}
+    return inherited | read_env_file(env_file.read_text(), outer)
+
+
+def on_the_hub(checked: Preflight, environment: Mapping[str, str]) -> list[tuple[str, str]]:
+    """What the hub says of the repositories that are not on this disk: whether it gives them, or why not."""
+    if checked.found is None or checked.problems:
+        return []
+    lines = []
+    for reference in checked.found.downloads:
+        error = refusal(reference, {**environment, **checked.found.environment})
+        lines.append(("on the hub", reference.name) if error is None else ("problem", str(error)))
+    return lines
+
+
+async def attached(url: str) -> int:
+    """Whether anything answers at ENGINE_URL."""
+    from worker_vllm.engine.base import EngineRequest
+    from worker_vllm.engine.client import HttpEngine
+
+    engine = HttpEngine(url)
+    try:
+        async with asyncio.timeout(ATTACHED_S):
+            answer = await engine.request(EngineRequest("GET", "/health"))
+            answer.close()
+    except TimeoutError:
+        section("engine", [("problem", f"the engine at {url} does not answer within {ATTACHED_S:.0f} s")])
+    except WorkerError as error:
+        section("engine", [("problem", error.message)])
+    else:
+        fit = answer.status == 200
+        section("engine", [("attached to" if fit else "problem", f"{url}: HTTP {answer.status} on /health")])
+        return 0 if fit else EXIT_UNFIT
+    finally:
+        await engine.aclose()
+    return EXIT_UNFIT
 
 
 def section(title: str, lines: list[tuple[str, str]]) -> None:
@@ -109,7 +188,7 @@ def findings(checked: Preflight) -> list[tuple[str, str]]:
     lines = [("problem", str(problem)) for problem in checked.problems]
     lines += [("machine", problem) for problem in checked.host_problems]
     lines += [("note", note) for note in checked.notes]
-    if checked.found is not None and not checked.problems:
+    if checked.found is not None and not checked.problems and not checked.found.downloads:
         lines.append(("model found", f"{checked.found.source}: {checked.settings.model}"))
     return lines
 

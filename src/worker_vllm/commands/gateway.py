@@ -20,12 +20,13 @@ if TYPE_CHECKING:
 
 
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+LAST_PORT = 65_535
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare where to listen, which key to require, and what else can be told about the platform."""
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
-    parser.add_argument("--port", type=int, default=8000, help="port to listen on, 0 for a free one (default: 8000)")
+    parser.add_argument("--port", type=port, default=8000, help="port to listen on, 0 for a free one (default: 8000)")
     parser.add_argument("--api-key-file", type=Path, help="file with the key to require; or set GATEWAY_API_KEY")
     parser.add_argument("--faults", action="store_true", help="let /faults inject failures, for tests of a worker")
     parser.add_argument(
@@ -73,17 +74,34 @@ def open_front(args: argparse.Namespace, environ: Mapping[str, str], defaults: G
     if not key and args.host not in LOOPBACK:
         print(f"--host {args.host} without a key: whoever reaches it may use it; see --api-key-file", file=sys.stderr)
     options = replace(set_switches(defaults, args.switches), faults=args.faults)
-    return Front(listen(args.host, args.port), options, key)
+    listener = listen(args.host, args.port)
+    reached_as = (*options.allowed_hosts, args.host, listener.getsockname()[0])
+    return Front(listener, replace(options, allowed_hosts=reached_as), key)
 
 
 def read_key(path: Path | None, environ: Mapping[str, str]) -> str:
-    """The key that clients and workers must show, empty when none is required."""
-    if path is None:
-        return environ.get("GATEWAY_API_KEY", "").strip()
+    """The key that clients and workers must show, empty when none is required. Raises WorkerError."""
+    source = "GATEWAY_API_KEY" if path is None else f"--api-key-file {path}"
+    key = environ.get("GATEWAY_API_KEY", "").strip() if path is None else _key_in(path)
+    if not key.isascii() or not key.isprintable():
+        raise WorkerError(f"{source}: the key cannot stand in a header, expected one line of plain ASCII")
+    return key
+
+
+def _key_in(path: Path) -> str:
     try:
         key = path.read_text().strip()
     except OSError as error:
         raise WorkerError(f"--api-key-file {path}: {error.strerror}") from error
+    except UnicodeDecodeError:
+        raise WorkerError(f"--api-key-file {path}: expected a line of text, found other bytes") from None
     if not key:
         raise WorkerError(f"--api-key-file {path}: the file is empty, expected a key")
     return key
+
+
+def port(text: str) -> int:
+    """A port's number. Raises ArgumentTypeError."""
+    if not text.isdecimal() or int(text) > LAST_PORT:
+        raise argparse.ArgumentTypeError(f'"{text}": expected a whole number from 0 to {LAST_PORT}')
+    return int(text)

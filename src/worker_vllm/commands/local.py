@@ -9,11 +9,13 @@ import sys
 from worker_vllm.commands import gateway
 from worker_vllm.errors import WorkerError
 
+EXIT_INTERRUPTED = 130
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what to serve, and where; everything else comes from the worker's own variables."""
     parser.add_argument(
-        "--model", help="a model's directory or hub id (default: MODEL_NAME, else the embedded model)"
+        "--model", type=name, help="a model's directory or hub id (default: MODEL_NAME, else the embedded model)"
     )
     parser.add_argument("--engine", choices=("vllm", "echo"), default="vllm", help="which engine answers")
     parser.add_argument("--workers", type=positive, default=1, help="how many workers, each with its own engine")
@@ -23,11 +25,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Serve until Ctrl-C; 0 after it, 1 when the model cannot be served."""
+    from worker_vllm.local.check import obstacles
     from worker_vllm.local.plan import PLATFORM, Plan
 
     try:
         front = gateway.open_front(args, os.environ, PLATFORM)
         plan = Plan(args.engine, args.model, args.workers, front.key, args.verbose)
+        if told := obstacles(plan, os.environ, sys.path):
+            print("\n".join(f"worker-vllm local: {sentence}" for sentence in told), file=sys.stderr)
+            return 1
         import uvloop
 
         from worker_vllm.local.run import LocalRun
@@ -40,7 +46,18 @@ def run(args: argparse.Namespace) -> int:
     except WorkerError as error:
         print(f"worker-vllm local: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:  # before the run has taken the signals over
+        return EXIT_INTERRUPTED
     return 0
+
+
+def name(text: str) -> str:
+    """A model's name. Raises ArgumentTypeError."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError(
+            "expected a model's directory or hub id; without --model, the embedded model"
+        )
+    return text.strip()
 
 
 def positive(text: str) -> int:

@@ -1,28 +1,22 @@
-"""The gateway itself: routing, the key, the origin; nothing that a job's path does not need."""
+"""The gateway itself: admission and routing; nothing that a job's path does not need."""
 
 from __future__ import annotations
 
-import hmac
-import logging
 import time
 import uuid
 from collections.abc import Callable, Coroutine
 from typing import Any
-from urllib.parse import urlsplit
 
 from worker_vllm.errors import NotFound, RequestError, WorkerError
+from worker_vllm.gateway.access import Access
 from worker_vllm.gateway.fault_api import FaultApi
-from worker_vllm.gateway.http import ClientGone, Request, Waiting, answer_error
+from worker_vllm.gateway.http import Bounds, ClientGone, Request, Waiting, answer_error
 from worker_vllm.gateway.live import LiveEndpoint
 from worker_vllm.gateway.openai_api import OpenAIApi
 from worker_vllm.gateway.options import GatewayOptions
 from worker_vllm.gateway.public_api import PublicApi
 from worker_vllm.gateway.webhooks import Webhooks
 from worker_vllm.gateway.worker_api import WorkerApi
-
-logger = logging.getLogger(__name__)
-
-LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 def new_uuid() -> str:
@@ -42,9 +36,9 @@ class Gateway:
         new_id: Callable[[], str] = new_uuid,
     ) -> None:
         self._options = options
-        self._key = key.encode()
+        self._access = Access(options, key)
         self._clock = clock
-        self._webhooks = Webhooks(options.webhook_pause_s)
+        self._webhooks = Webhooks(options.webhook_pause_s, sort_keys=options.sort_keys)
         self._endpoints: dict[str, LiveEndpoint] = {}
         self._worker_api = WorkerApi(options)
         self._public_api = PublicApi(options, new_id)
@@ -52,10 +46,11 @@ class Gateway:
         self.faults = FaultApi() if options.faults else None
 
     @property
-    def largest_body(self) -> int:
-        """No route takes a larger one, in bytes."""
-        limits = self._options.limits
-        return max(limits.run_bytes, limits.runsync_bytes, limits.result_bytes, limits.piece_bytes)
+    def bounds(self) -> Bounds:
+        """What a connection may send, and how long it may take."""
+        limits, waits = self._options.limits, self._options.waits
+        largest = max(limits.run_bytes, limits.runsync_bytes, limits.result_bytes, limits.piece_bytes)
+        return Bounds(largest, waits.head_s, waits.body_s)
 
     def endpoint(self, name: str) -> LiveEndpoint:
         """The endpoint of that name. Raises NotFound when there are too many already."""
@@ -76,28 +71,35 @@ class Gateway:
         self.close()
         await self._webhooks.close()
 
-    def handle(self, request: Request) -> Waiting:
-        """Answer a request, or return what will answer it."""
+    def admit(self, request: Request) -> bool:
+        """Whether the body may be read, decided by the head; when not, `handle` refuses the request without it."""
         try:
-            waiting = self._admit(request)
+            self._access.check(request)
+        except RequestError as error:
+            request.refusal = error
+        return request.refusal is None
+
+    def handle(self, request: Request) -> Waiting:
+        """Answer a request that went through `admit`, or return what will answer it."""
+        try:
+            waiting = self._dispatch(request)
         except WorkerError as error:
             _refuse(request, error)
             return None
         return None if waiting is None else _finish(request, waiting)
 
-    def _admit(self, request: Request) -> Waiting:
-        self._admit_origin(request)
+    def _dispatch(self, request: Request) -> Waiting:
+        if request.refusal is not None:
+            raise request.refusal
         if request.method == "OPTIONS":
             request.answer(204)
             return None
-        self._check_key(request)
         if self.faults is None:
             return self._serve(request)
         if request.path.startswith("/faults"):
             self.faults.control(request)
             return None
-        operation = request.path.split("/", 4)[3:4]
-        return self.faults.serve(request, operation[0] if operation else "", self._serve)
+        return self.faults.serve(request, _operation(request.path), self._serve)
 
     def _serve(self, request: Request) -> Waiting:
         parts = request.path.split("/", 5)
@@ -105,42 +107,17 @@ class Gateway:
             raise NotFound(f"{request.path}: expected /v2/{{endpoint}}/{{operation}}")
         endpoint = self.endpoint(parts[2])
         operation, first, second = parts[3], parts[4] if len(parts) > 4 else "", parts[5] if len(parts) > 5 else ""
-        if operation in self._worker_api.routes:
-            return self._worker_api.routes[operation](request, endpoint, first, second)
         if operation == "openai":
-            return self._openai_api.forward(request, endpoint, request.path.partition("/openai")[2])
+            return self._openai_api.forward(request, endpoint, "".join(f"/{part}" for part in parts[4:]))
+        if operation in self._worker_api.routes:
+            methods, serve_worker = self._worker_api.routes[operation]
+            request.expect_method(methods)
+            return serve_worker(request, endpoint, first, second)
         if operation not in self._public_api.routes:
             raise NotFound(f'"{operation}": no operation of an endpoint')
         methods, serve = self._public_api.routes[operation]
-        if request.method not in methods.split():
-            raise RequestError(f"{request.method} {request.path}: expected {methods}", status=405)
+        request.expect_method(methods)
         return serve(request, endpoint, first)
-
-    def _check_key(self, request: Request) -> None:
-        if not self._key:
-            return
-        given = request.header(b"authorization").removeprefix("Bearer ").encode("latin-1")
-        if not hmac.compare_digest(given, self._key):
-            raise RequestError("the Authorization header does not hold this gateway's key", status=401)
-
-    def _admit_origin(self, request: Request) -> None:
-        """Pages from this machine may call; a page from elsewhere must not drive a keyless gateway."""
-        origin = request.header(b"origin")
-        if not origin:
-            return
-        split = urlsplit(origin)
-        known = split.hostname in LOOPBACK or split.netloc == request.header(b"host")
-        if not known and origin not in self._options.allowed_origins:
-            raise RequestError(
-                f"requests from pages of {origin} are not allowed; see --set allowed_origins", status=403
-            )
-        request.extra_headers += [
-            (b"access-control-allow-origin", origin.encode("latin-1")),
-            (b"access-control-allow-headers", b"*, authorization"),
-            (b"access-control-allow-methods", b"*"),
-            (b"access-control-expose-headers", b"*"),
-            (b"vary", b"origin"),
-        ]
 
 
 async def _finish(request: Request, waiting: Coroutine[Any, Any, None]) -> None:
@@ -153,4 +130,9 @@ async def _finish(request: Request, waiting: Coroutine[Any, Any, None]) -> None:
 
 
 def _refuse(request: Request, error: WorkerError) -> None:
-    answer_error(request, error, openai="/openai/" in request.path)
+    answer_error(request, error, openai=_operation(request.path) == "openai")
+
+
+def _operation(path: str) -> str:
+    """What comes after /v2/{endpoint}/, whatever the endpoint is called."""
+    return "".join(path.split("/", 4)[3:4])

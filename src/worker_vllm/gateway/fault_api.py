@@ -28,8 +28,10 @@ class FaultApi:
 
     def control(self, request: Request) -> None:
         """GET, POST or DELETE the plan; POST a signal."""
+        request.expect_method("GET POST DELETE")
         worker_id = request.path.removeprefix("/faults/workers/")
         if worker_id != request.path:
+            request.expect_method("POST")
             self._signal(worker_id, request.json(PLAN_BYTES))
         elif request.method == "POST":
             self._plan = read_plan(request.json(PLAN_BYTES))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Protocol, TypeAlias
 from urllib.parse import parse_qs, unquote
@@ -21,6 +22,15 @@ Header = tuple[bytes, bytes]
 
 # A route's handler has answered when it returns None; else what it returns will answer.
 Waiting: TypeAlias = Coroutine[Any, Any, None] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What one request may cost before it is looked at: bytes of its body, seconds for its head and for its body."""
+
+    largest_body: int
+    head_s: float
+    body_s: float
 
 
 class ClientGone(Exception):
@@ -51,7 +61,18 @@ class Wire(Protocol):
 class Request:
     """A whole request; answered once, by `answer` or by `start_stream` and `write`."""
 
-    __slots__ = ("_body", "_chunked", "_head", "_wire", "extra_headers", "headers", "method", "path", "query_string")
+    __slots__ = (
+        "_body",
+        "_chunked",
+        "_head",
+        "_wire",
+        "extra_headers",
+        "headers",
+        "method",
+        "path",
+        "query_string",
+        "refusal",
+    )
 
     def __init__(self, wire: Wire, target: bytes, method: str, headers: Mapping[bytes, bytes]) -> None:
         path, _, query = target.partition(b"?")
@@ -60,6 +81,7 @@ class Request:
         self.query_string = query.decode("latin-1")
         self.headers = headers  # names in lower case
         self.extra_headers: list[Header] = []
+        self.refusal: WorkerError | None = None  # known from the head alone
         self._wire = wire
         self._body: bytes | None = b""
         self._head = b""
@@ -78,6 +100,12 @@ class Request:
     def header(self, name: bytes) -> str:
         """A request header's value, empty when it is not there; `name` in lower case."""
         return self.headers.get(name, b"").decode("latin-1")
+
+    def expect_method(self, methods: str) -> None:
+        """Raises RequestError 405, with the header that names the methods, when this one is not among them."""
+        if self.method not in methods.split():
+            self.extra_headers.append((b"allow", methods.replace(" ", ", ").encode()))
+            raise RequestError(f"{self.method} {self.path}: expected {methods.replace(' ', ' or ')}", status=405)
 
     def query(self) -> Mapping[str, str]:
         """The query string; of repeated names the last value."""
@@ -133,6 +161,16 @@ class Request:
     def abort(self) -> None:
         """Cut the connection without an answer, or in the middle of one."""
         self._wire.abort()
+
+
+class App(Protocol):
+    """What is served."""
+
+    def admit(self, request: Request) -> bool:
+        """Whether the body may be read, decided by the head; when not, `handle` answers without it."""
+
+    def handle(self, request: Request) -> Waiting:
+        """Answer a request, or return what will answer it."""
 
 
 class _Silence:

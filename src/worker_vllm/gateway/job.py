@@ -35,14 +35,22 @@ ABSENT: Final = Absent()
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """What a client asked for. `input` is JSON text; `forwarded` are the keys the worker sees beside id and input."""
+    """What a client asked for. `input` is JSON text; `forwarded` are the members that the worker sees beside it.
+
+    Those are JSON text too, each with a comma before it: `, "policy": {…}, "s3Config": {…}`.
+    """
 
     input: bytes
     sync: bool
     execution_timeout_s: float
     ttl_s: float
     webhook: str | None = None
-    forwarded: dict[str, Any] = field(default_factory=dict)
+    forwarded: bytes = b""
+
+    @property
+    def size(self) -> int:
+        """What it costs in memory, in bytes of JSON text."""
+        return len(self.input) + len(self.forwarded)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +86,7 @@ class Job:
     error: str | None = None
     pieces: deque[Piece] = field(default_factory=deque)
     unread_bytes: int = 0
-    result_bytes: int = 0
+    result_bytes: int = 0  # of the output and the error, or of the progress that stands there meanwhile
     delivered: bool = False  # a client has read a piece of this stream
     followed: bool = False  # a client reads this stream as it comes
     dropped_pieces: int = 0  # unread ones that had to make room
@@ -92,7 +100,7 @@ class Job:
     @property
     def held_bytes(self) -> int:
         """What this job costs in memory, in bytes of JSON text."""
-        return len(self.submission.input) + self.unread_bytes + self.result_bytes
+        return self.submission.size + self.unread_bytes + self.result_bytes
 
     def to_client(self) -> dict[str, Any]:
         """The status object; a secret given with the submission is never in it."""

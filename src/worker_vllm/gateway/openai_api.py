@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from worker_vllm.gateway import verdict
@@ -21,6 +21,23 @@ from worker_vllm.gateway.submit import read_openai
 
 GET_BODIES = {GetBody.ABSENT: None, GetBody.NULL: b"null", GetBody.EMPTY: b"{}"}
 
+# The job protocol has no place for a method, so the gateway itself must know it. What is not here is forwarded.
+METHODS: Mapping[str, str] = {
+    **dict.fromkeys(("/v1/models", "/health", "/version", "/load", "/metrics"), "GET"),
+    **dict.fromkeys(
+        (
+            *("/v1/chat/completions", "/v1/chat/completions/batch", "/v1/completions", "/v1/responses"),
+            *("/v1/messages", "/v1/messages/count_tokens", "/v1/embeddings", "/v2/embed", "/pooling", "/classify"),
+            *("/score", "/v1/score", "/rerank", "/v1/rerank", "/v2/rerank", "/generative_scoring"),
+            *("/tokenize", "/detokenize", "/v1/load_lora_adapter", "/v1/unload_lora_adapter"),
+            *("/v1/audio/transcriptions", "/v1/audio/translations", "/v1/audio/speech"),
+        ),
+        "POST",
+    ),
+}
+LONGEST_REQUEST_ID = 256
+VISIBLE = frozenset(range(0x21, 0x7F))
+
 
 class OpenAIApi:
     """Any route under /openai is forwarded; which ones exist is the worker's business."""
@@ -31,12 +48,17 @@ class OpenAIApi:
 
     async def forward(self, request: Request, endpoint: LiveEndpoint, route: str) -> None:
         """Run the request as a job and answer as the worker did: body, status, stream."""
+        own_id = _request_id(request)
+        if own_id:
+            request.extra_headers.append((b"x-request-id", own_id))
+        request.expect_method(METHODS.get(route, "GET POST"))
         body, stream = self._read(request)
         job_id = f"sync-{self._new_id()}-u1"
         submission = read_openai(route, body, self._options.jobs)
         endpoint.perform(endpoint.state.store.submit(job_id, submission, endpoint.clock()))
         job = endpoint.state.store.get(job_id)
-        request.extra_headers.append((b"x-request-id", job_id.encode()))
+        names = (b"x-job-id",) if own_id else (b"x-job-id", b"x-request-id")
+        request.extra_headers += [(name, job_id.encode()) for name in names]
         try:
             await (self._stream if stream else self._whole)(request, endpoint, job)
         except ClientGone:
@@ -75,7 +97,7 @@ class OpenAIApi:
 
     def _ended(self, job: Job) -> verdict.Verdict:
         if not job.terminal:
-            return verdict.of_expired_wait(job, self._options.wait_expiry_status)
+            return verdict.of_expired_wait(job, self._options.wait_expiry_status, sort_keys=self._options.sort_keys)
         return verdict.of_ended(job, sort_keys=self._options.sort_keys)
 
     def _answer(self, request: Request, answer: verdict.Verdict) -> None:
@@ -96,6 +118,12 @@ async def _follow(request: Request, endpoint: LiveEndpoint, job: Job, hold: Hold
 
 def _text(output: Any) -> str:
     return output if isinstance(output, str) else json.dumps(output, ensure_ascii=False)
+
+
+def _request_id(request: Request) -> bytes:
+    """The client's own name for its request; empty where it gave none, or none that a header can hold."""
+    given = request.headers.get(b"x-request-id", b"")
+    return given if len(given) <= LONGEST_REQUEST_ID and VISIBLE.issuperset(given) else b""
 
 
 def _over(endpoint: LiveEndpoint, job: Job) -> bool:

@@ -32,8 +32,10 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Waits:
-    """How long requests are held, in seconds."""
+    """How long requests may take to arrive, and how long they are held, in seconds."""
 
+    head_s: float = 10.0  # for a request's head to arrive, from its first byte or the connection's begin
+    body_s: float = 300.0  # for its body
     take_s: float = 20.0
     stop_s: float = 20.0
     stream_s: float = 5.0  # below the official client's 10 s read timeout
@@ -73,11 +75,12 @@ class GatewayOptions:
     waits: Waits = field(default_factory=Waits)
     jobs: JobPolicy = field(default_factory=JobPolicy)
     fleet: FleetPolicy = field(default_factory=FleetPolicy)
-    sort_keys: bool = True
+    sort_keys: bool = False
     get_body: GetBody = GetBody.ABSENT
     wait_expiry_status: int = 200
     late_result_status: int = 200
     cancel_on_disconnect: bool = False
     webhook_pause_s: float = 10.0
     allowed_origins: tuple[str, ...] = ()
+    allowed_hosts: tuple[str, ...] = ()  # besides the loopback names; 0.0.0.0 and :: stand for any address
     faults: bool = False

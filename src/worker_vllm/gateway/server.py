@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 from dataclasses import dataclass
 
@@ -15,12 +16,12 @@ BACKLOG = 2048
 LAST_WORDS_S = 2.0
 
 
-class PortTaken(RequestError):
-    """Another program listens there."""
+class CannotListen(RequestError):
+    """The address or the port cannot be had; the message says which to change."""
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A listening socket; port 0 takes a free one. Raises PortTaken."""
+    """A listening socket; port 0 takes a free one. Raises CannotListen."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -28,10 +29,20 @@ def listen(host: str, port: int) -> socket.socket:
     try:
         listener.bind((host, port))
         listener.listen(BACKLOG)
-    except OSError as error:
+    except (OSError, UnicodeError, ValueError) as error:  # the latter two: names that no resolver can be asked for
         listener.close()
-        raise PortTaken(f"cannot listen on {host}:{port}: {error.strerror}; choose another --port") from error
+        raise CannotListen(_why(host, port, error)) from error
     return listener
+
+
+def _why(host: str, port: int, error: Exception) -> str:
+    where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    if isinstance(error, OSError) and error.errno in (errno.EADDRINUSE, errno.EACCES):
+        return f"cannot listen on {where}: {error.strerror}; choose another --port"
+    reason = error.strerror if isinstance(error, OSError) else "no name that can be resolved"
+    return (
+        f"cannot listen on {where}: {reason}; --host takes an address of this machine, such as 127.0.0.1 or 0.0.0.0"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +86,7 @@ class GatewayServer:
         self._stopped.set()
 
     def _connect(self) -> Connection:
-        return Connection(self._gateway.handle, self._gateway.largest_body, self._connections)
+        return Connection(self._gateway, self._gateway.bounds, self._connections)
 
     async def _say_last_words(self) -> None:
         """Give the answers that `close` released a moment, then cut what is left."""

@@ -69,7 +69,7 @@ class Store:
         """A new job waits. Raises RequestError 429 when the queue or the memory is full."""
         if len(self._queue) >= self._limits.queued_jobs:
             raise RequestError(f"the queue is full: {len(self._queue)} jobs wait; try again later", status=429)
-        self._make_room(len(submission.input))
+        self._make_room(submission.size)
         job = Job(id=job_id, submission=submission, created=now)
         self._jobs[job_id] = job
         self._queue[job_id] = None
@@ -116,12 +116,13 @@ class Store:
         job = self._jobs.get(job_id)
         return job is None or job.terminal or not job.followed or job.unread_bytes < self._limits.unread_bytes
 
-    def progress(self, job_id: str, worker_id: str, output: Any) -> list[Effect]:
+    def progress(self, job_id: str, worker_id: str, news: Piece) -> list[Effect]:
         """The worker told how far it is; the status shows it until the job ends."""
         job = self._jobs.get(job_id)
         if job is None or job.status is not Status.IN_PROGRESS or job.worker != worker_id:
             return []
-        job.output = output
+        job.output = news.output
+        self._hold_result(job, news.size)
         return [JobChanged(job_id)]
 
     def accepts_result(self, job_id: str, worker_id: str) -> bool:
@@ -148,8 +149,8 @@ class Store:
         self._release(job)
         job.worker = worker_id
         job.started = now if job.started is None else job.started
-        job.output, job.error, job.result_bytes = result.output, result.error, result.size
-        self.held_bytes += result.size
+        job.output, job.error = result.output, result.error
+        self._hold_result(job, result.size)
         return effects + self._end(job, Status.COMPLETED if result.error is None else Status.FAILED, now)
 
     def set_ttl(self, job_id: str, ttl_s: float) -> None:
@@ -173,8 +174,7 @@ class Store:
         if job.status not in RETRYABLE:
             raise RequestError(f'job "{job_id}" is {job.status}: only FAILED and TIMED_OUT jobs can be retried')
         self._ended.pop(job_id, None)
-        self.held_bytes -= job.result_bytes
-        job.result_bytes, job.retries, job.delivered, job.dropped_pieces = 0, 0, False, 0
+        job.retries, job.delivered, job.dropped_pieces = 0, False, 0
         self._enqueue(job)
         self.retried += 1
         return [WorkQueued(), JobChanged(job_id)]
@@ -245,6 +245,7 @@ class Store:
         self._forget_pieces(job)
         job.status, job.worker, job.started, job.ended = Status.IN_QUEUE, None, None, None
         job.output, job.error, job.unlisted = ABSENT, None, 0
+        self._hold_result(job, 0)
         self._queue[job.id] = None
         self._arm(job)
 
@@ -272,6 +273,10 @@ class Store:
             self._delete(self._jobs[next(iter(self._ended))])
         if self.held_bytes + size > self._limits.held_bytes:
             raise RequestError(f"the gateway holds {self.held_bytes} bytes of jobs; try again later", status=429)
+
+    def _hold_result(self, job: Job, size: int) -> None:
+        self.held_bytes += size - job.result_bytes
+        job.result_bytes = size
 
     def _forget_piece(self, job: Job) -> None:
         size = job.pieces.popleft().size

@@ -31,7 +31,9 @@ def read_submission(payload: Any, policy: JobPolicy, *, sync: bool) -> Submissio
         else _seconds("executionTimeout", timeout, 5),
         ttl_s=policy.ttl_s if ttl is None else ttl_seconds(ttl, 10),
         webhook=_webhook(payload.get("webhook")),
-        forwarded={key: payload[key] for key in FORWARDED if payload.get(key) is not None},
+        forwarded=b"".join(
+            b', "%b": %b' % (key.encode(), dump(payload[key])) for key in FORWARDED if payload.get(key) is not None
+        ),
     )
 
 

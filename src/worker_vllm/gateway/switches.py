@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import fields, is_dataclass, replace
 from enum import Enum
@@ -54,7 +55,7 @@ def _parse(assignment: str, text: str, default: Any) -> Any:
                 return type(default)(text)
             case int() | float():
                 value = type(default)(text)
-                if value < 0:
+                if not 0 <= value < math.inf:  # not a number is neither
                     raise ValueError
                 return value
             case _:

@@ -63,9 +63,9 @@ def of_ended(job: Job, *, sort_keys: bool) -> Verdict:
     return Verdict(200, b"" if output is ABSENT else dump(output, sort_keys=sort_keys))
 
 
-def of_expired_wait(job: Job, status: int) -> Verdict:
+def of_expired_wait(job: Job, status: int, *, sort_keys: bool) -> Verdict:
     """The wait is over and the job is not: its status object."""
-    return Verdict(status, dump(job.to_client(), sort_keys=True))
+    return Verdict(status, dump(job.to_client(), sort_keys=sort_keys))
 
 
 def error_event(error: str) -> bytes:

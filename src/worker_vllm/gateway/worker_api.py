@@ -22,8 +22,8 @@ Render: TypeAlias = Callable[[list[Job]], bytes]
 
 def job_for_worker(job: Job) -> bytes:
     """The job as JSON text; its input is the client's own text, not parsed again."""
-    head = json.dumps({"id": job.id, "retries": job.retries, **job.submission.forwarded})
-    return b'%s, "input": %s}' % (head[:-1].encode(), job.submission.input)
+    asked = job.submission
+    return b'{"id": %s, "retries": %d%s, "input": %s}' % (dump(job.id), job.retries, asked.forwarded, asked.input)
 
 
 def jobs_for_worker(jobs: list[Job]) -> bytes:
@@ -44,13 +44,13 @@ class WorkerApi:
 
     def __init__(self, options: GatewayOptions) -> None:
         self._options = options
-        self.routes: dict[str, Callable[[Request, LiveEndpoint, str, str], Waiting]] = {
-            "job-take": self.take,
-            "job-take-batch": self.take_batch,
-            "job-stop": self.stop,
-            "job-stream": self.stream,
-            "job-done": self.done,
-            "ping": self.ping,
+        self.routes: dict[str, tuple[str, Callable[[Request, LiveEndpoint, str, str], Waiting]]] = {
+            "job-take": ("GET", self.take),
+            "job-take-batch": ("GET", self.take_batch),
+            "job-stop": ("GET", self.stop),
+            "job-stream": ("POST", self.stream),
+            "job-done": ("POST", self.done),
+            "ping": ("GET", self.ping),
         }
 
     def take(self, request: Request, endpoint: LiveEndpoint, worker_id: str, _: str) -> Waiting:
@@ -96,7 +96,8 @@ class WorkerApi:
             raise
         payload = _parse(body)
         if payload.get("status") == "IN_PROGRESS":
-            endpoint.perform(endpoint.state.store.progress(job_id, worker_id, payload.get("output")))
+            piece = Piece(payload.get("output"), len(body))
+            endpoint.perform(endpoint.state.store.progress(job_id, worker_id, piece))
             return request.answer(200)
         counts = endpoint.state.store.accepts_result(job_id, worker_id)
         endpoint.perform(endpoint.state.finish(worker_id, job_id, result_of(payload, len(body)), endpoint.clock()))

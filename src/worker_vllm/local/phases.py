@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 
 # What vLLM 0.32 logs when a part of its start begins, and how we name that part.
@@ -16,6 +17,10 @@ PHASES = (
     ("init engine (profile", "starting the engine's server"),
     ("the engine is ready", "the engine is ready"),
 )
+
+
+# A diagnosis as the worker logs it: the sentence, then its cause and scope, then what the engine said.
+DIAGNOSIS = re.compile(r"(.+?) \[[^\[\]]+, \w+\](?:; the engine said: .*)?", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +40,14 @@ class Line:
     def alarming(self) -> bool:
         """Whether a person should see it: the worker's own warnings and errors, and words that are no log line."""
         return not self.engine and self.level not in ("DEBUG", "INFO")
+
+    @property
+    def reason(self) -> str | None:
+        """Why no worker can serve, where this line says it; it may be the last before the worker's end."""
+        if self.engine or self.level not in ("ERROR", "CRITICAL"):
+            return None
+        match = DIAGNOSIS.fullmatch(self.message)
+        return match[1] if match else self.message
 
 
 def read_line(text: str) -> Line:

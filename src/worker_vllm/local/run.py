@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import uuid
+from collections import deque
 
 from worker_vllm.errors import WorkerError
 from worker_vllm.gateway.app import Gateway
@@ -18,7 +19,9 @@ from worker_vllm.gateway.submit import read_openai
 from worker_vllm.local.phases import read_line
 from worker_vllm.local.plan import ENDPOINT, Plan, worker_environment
 from worker_vllm.local.screen import Screen, snippets
-from worker_vllm.local.workers import Hooks, WorkersFailed, WorkerSlot
+from worker_vllm.local.workers import End, Hooks, WorkersFailed, WorkerSlot
+
+MOST_HELD = 20
 
 
 class LocalRun:
@@ -34,6 +37,8 @@ class LocalRun:
         self._server = GatewayServer(gateway, front.listener)
         self._endpoint: LiveEndpoint = gateway.endpoint(ENDPOINT)
         self._ready = False
+        self._reason = ""
+        self._held: deque[str] = deque(maxlen=MOST_HELD)  # errors that the end of the start may make moot, or repeat
         self._shown: set[str] = set()
         self._stop = asyncio.Event()
         hooks = Hooks(self._started, self._line, self._ended, self._restarting)
@@ -57,7 +62,8 @@ class LocalRun:
                 self._server.stop()
                 await serving
         except BaseExceptionGroup as failed:
-            raise _first_worker_error(failed) from None
+            self._screen.done()
+            raise self._explained(_first_worker_error(failed)) from None
         finally:
             for slot in self._slots:
                 slot.kill()
@@ -81,8 +87,11 @@ class LocalRun:
             await self._endpoint.signals.wait(job_id)
         self._screen.done()
         if job.status is not Status.COMPLETED:
-            raise WorkersFailed(_sentence(job.error))
+            self._reason = _sentence(job.error)
+            raise WorkersFailed(self._reason)
         self._ready = True
+        for text in self._held:
+            self._screen.say(text)
         self._screen.say(snippets(f"{self._url}/v2/{ENDPOINT}", _model_name(job), self._plan.key))
 
     def _environment(self, worker_id: str) -> dict[str, str]:
@@ -100,13 +109,27 @@ class LocalRun:
             self._shown.add(line.phase)
             if not self._ready:
                 self._screen.phase(line.phase)
-        if line.alarming or self._plan.verbose:
+        if line.reason and not self._ready:
+            self._reason = line.reason
+            self._held.append(f"{worker_id}: {line.message}")
+        elif line.alarming or self._plan.verbose:
             self._screen.say(f"{worker_id}: {line.message}")
 
-    def _ended(self, worker_id: str) -> bool:
+    def _ended(self, worker_id: str, code: int) -> End:
+        """Before any was ready, a worker that ends by itself has told why, and another would say the same."""
         retired = self._endpoint.state.fleet.is_retired(worker_id)
         self._endpoint.lose(worker_id)
-        return retired
+        if retired:
+            return End.RETIRED
+        if not self._ready and self._reason and not self._plan.verbose:
+            self._reason += " (--verbose shows what worker and engine log)"
+        return End.LOST if self._ready or code < 0 else End.USELESS
+
+    def _explained(self, error: BaseException) -> BaseException:
+        """The reason that a worker gave for its end, in place of its exit status."""
+        if self._reason and isinstance(error, WorkersFailed) and not self._ready:
+            return WorkersFailed(self._reason)
+        return error
 
     def _restarting(self, worker_id: str, code: int) -> None:
         self._screen.say(f"{worker_id} ended with status {code}; starting another")

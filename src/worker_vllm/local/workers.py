@@ -10,6 +10,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from enum import Enum
 
 from worker_vllm.errors import EngineUnavailable
 
@@ -19,7 +20,6 @@ RESTART_PAUSE_S = 1.0
 LAST_WORDS_S = 1.0  # its log ends when all of its processes have
 RESTARTS = 3
 RESTART_WINDOW_S = 600.0
-EXIT_CONFIGURATION = 78
 COMMAND = (sys.executable, "-m", "worker_vllm", "start")
 
 # Runs in the child, then becomes the worker: the end of this process, even by SIGKILL, ends it too.
@@ -37,13 +37,21 @@ class WorkersFailed(EngineUnavailable):
     """A worker cannot run here; the message says why."""
 
 
+class End(Enum):
+    """What a worker's end means for the next."""
+
+    RETIRED = "it had asked to be replaced"
+    LOST = "another may do better"
+    USELESS = "none has ever served, and another would meet the same"
+
+
 @dataclass(frozen=True, slots=True)
 class Hooks:
     """What the owner wants to know: a worker starts, a line of its log, a worker's end, a restart."""
 
     started: Callable[[str], None]
     line: Callable[[str, str], None]
-    ended: Callable[[str], bool]  # whether it had asked to be replaced
+    ended: Callable[[str, int], End]
     restarting: Callable[[str, int], None]
 
 
@@ -66,10 +74,12 @@ class WorkerSlot:
             launch += 1
             worker_id = f"worker-{self._number}" if launch == 1 else f"worker-{self._number}-{launch}"
             code = await self._run_once(worker_id)
-            retired = self._hooks.ended(worker_id)
+            end = self._hooks.ended(worker_id, code)
             if self._stopping.is_set():
                 return
-            if not retired:
+            if end is End.USELESS:
+                raise WorkersFailed(f"{worker_id} ended with status {code} before it could serve")
+            if end is not End.RETIRED:
                 self._spend_restart(worker_id, code)
             self._hooks.restarting(worker_id, code)
             await asyncio.sleep(RESTART_PAUSE_S)
@@ -137,8 +147,6 @@ class WorkerSlot:
             self._hooks.line(worker_id, line.decode(errors="replace").rstrip())
 
     def _spend_restart(self, worker_id: str, code: int) -> None:
-        if code == EXIT_CONFIGURATION:
-            raise WorkersFailed(f"{worker_id}: its settings cannot work, see above")
         now = asyncio.get_running_loop().time()
         if len(self._restarts) == RESTARTS and now - self._restarts[0] < RESTART_WINDOW_S:
             raise WorkersFailed(f"{worker_id} ended with status {code}, after {RESTARTS} restarts within ten minutes")

@@ -10,13 +10,15 @@ import glob
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
 from worker_vllm.models.references import Reference, Role
 from worker_vllm.models.select import choose, index_of
+
+ANSWER_S = 10.0  # for one question; downloads have no limit
 
 
 class Cause(StrEnum):
@@ -87,6 +89,26 @@ def _plan(reference: Reference, load_format: str, target: Path, token: str | boo
     chosen = choose(listed, reference.role, load_format, shards)
     hashes = {name: str(large.sha256) for name in chosen if (large := listed[name].lfs) is not None}
     return Plan(reference, commit, {name: listed[name].size for name in chosen}, hashes, token)
+
+
+def ask(reference: Reference, token: str | None) -> None:
+    """Whether the hub gives this repository's files, with the token or without. Raises HubError."""
+    try:
+        _ask(reference, token)
+    except HubError as error:
+        if error.cause is not Cause.TOKEN or not token:
+            raise
+        _ask(reference, False)
+
+
+def _ask(reference: Reference, token: str | bool | None) -> None:
+    from huggingface_hub import HfApi, errors, get_hf_file_metadata, hf_hub_url
+
+    with told(reference):
+        HfApi(token=token).model_info(reference.name, revision=reference.revision, timeout=ANSWER_S)
+        address = hf_hub_url(reference.name, "config.json", revision=reference.revision)
+        with suppress(errors.EntryNotFoundError):  # an adapter has none; anyone may list a gated one, not read it
+            get_hf_file_metadata(address, token=token, timeout=ANSWER_S)
 
 
 def into_cache(wanted: Plan, cache: Path) -> Path:
