@@ -109,7 +109,7 @@ def test_a_result_outlives_a_killed_worker(tmp_path: Path) -> None:
         with worker_process({**worker_environment(url, "w2"), **ECHO, **spool}):
             found = endpoint.end(job_id)
         assert (found["status"], found["workerId"], answer(found)) == ("COMPLETED", "w1", [text(1)])
-        assert list(tmp_path.glob("spool/*")) == []
+    assert list(tmp_path.glob("spool/*")) == []
 
 
 def test_a_blocked_loop_stops_the_heartbeat() -> None:

@@ -37,7 +37,10 @@ class Target:
 
     def onward(self, location: str) -> Target:
         """Where a redirect from here leads. Raises BadAddress, also for a way out of TLS."""
-        target = target_of(urljoin(self.url, location))
+        try:
+            target = target_of(urljoin(self.url, location))
+        except ValueError as error:
+            raise BadAddress(f"a redirect to {_shown(location)}: {error}") from error
         if self.scheme == "https" and target.scheme == "http":
             raise BadAddress(f"a redirect from https to {target.place} without it")
         return target

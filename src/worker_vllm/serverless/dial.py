@@ -87,7 +87,9 @@ def is_open(connection: Connection) -> bool:
 
 def _reason(error: OSError) -> str:
     """What went wrong, in words, always some."""
-    return str(error) or (os.strerror(error.errno) if error.errno else type(error).__name__)
+    if isinstance(error, ssl.SSLError | socket.gaierror) or not error.errno:  # their numbers are not the system's
+        return str(error) or type(error).__name__
+    return os.strerror(error.errno)
 
 
 def _detect_dead_peers(sock: socket.socket) -> None:
