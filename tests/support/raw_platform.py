@@ -127,7 +127,7 @@ class RawPlatform:
         self.hand_out = 1_000_000  # jobs per take at most
         self._longest_line = longest_line
         self._changed = asyncio.Condition()
-        self._serving: set[asyncio.Task[Any]] = set()
+        self._serving: dict[asyncio.Task[Any], asyncio.StreamWriter] = {}
 
     @property
     def url(self) -> str:
@@ -154,23 +154,24 @@ class RawPlatform:
         return [found for found in self.requests if found.route == route and job_id in (None, found.job_id)]
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """One connection."""
+        """One connection; it ends with the peer, a script or `end`."""
         self.connections += 1
-        task = asyncio.current_task()
-        assert task is not None
-        self._serving.add(task)
-        try:
-            await self._serve(reader, writer, self.connections)
-        except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
-            pass  # the peer left
-        finally:
-            self._serving.discard(task)
-            writer.close()
+        task = asyncio.create_task(self._serve(reader, writer, self.connections))
+        self._serving[task] = writer
+        await asyncio.wait([task])
+        del self._serving[task]
+        writer.close()
+        left = (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError)  # the peer went away
+        if not task.cancelled() and (error := task.exception()) is not None and not isinstance(error, left):
+            raise error
 
-    def end(self) -> None:
+    async def end(self) -> None:
         """End every connection."""
-        for task in self._serving:
-            task.cancel()
+        while self._serving:
+            for task, writer in self._serving.items():
+                task.cancel()
+                writer.transport.abort()
+            await asyncio.sleep(0)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, connection: int) -> None:
         while True:
@@ -258,7 +259,7 @@ async def raw_platform(
         yield platform
     finally:
         listener.close()
-        platform.end()
+        await platform.end()
         await listener.wait_closed()
 
 

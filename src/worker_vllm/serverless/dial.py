@@ -6,7 +6,7 @@ import asyncio
 import os
 import socket
 import ssl
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import aiohappyeyeballs
 
@@ -17,17 +17,27 @@ STEP_TIMEOUT_S = 10.0  # for each of: the name, the connection, TLS
 NEXT_ADDRESS_S = 0.25  # an address that has not answered by then gets the next one as a rival (RFC 8305)
 
 
+Resolve = Callable[[str, int], Awaitable[Sequence[aiohappyeyeballs.AddrInfoType]]]
+
+
+async def resolve(host: str, port: int) -> Sequence[aiohappyeyeballs.AddrInfoType]:
+    """Every address of a host. Raises OSError."""
+    return await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+
+
 class Dialler:
     """Opens connections."""
 
-    def __init__(self) -> None:
+    def __init__(self, resolve: Resolve = resolve) -> None:
+        self._resolve = resolve
         self._tls: ssl.SSLContext | None = None
 
     async def connect(self, target: Target) -> Connection:
         """A new connection. Raises NotSent, which names the step that failed."""
         step = "its name is not known"
         try:
-            addresses = await self._resolve(target)
+            async with asyncio.timeout(STEP_TIMEOUT_S):
+                addresses = await self._resolve(target.host, target.port)
             step = "no connection"
             async with asyncio.timeout(STEP_TIMEOUT_S):
                 sock = await aiohappyeyeballs.start_connection(
@@ -41,11 +51,6 @@ class Dialler:
             raise NotSent(f"no connection to {target.place}: {_reason(error)}") from error
         _detect_dead_peers(sock)
         return connection
-
-    async def _resolve(self, target: Target) -> Sequence[aiohappyeyeballs.AddrInfoType]:
-        loop = asyncio.get_running_loop()
-        async with asyncio.timeout(STEP_TIMEOUT_S):
-            return await loop.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM)
 
     async def _speak(self, target: Target, sock: socket.socket) -> Connection:
         loop = asyncio.get_running_loop()
@@ -70,19 +75,16 @@ class Dialler:
 
 def is_open(connection: Connection) -> bool:
     """Whether the peer has not closed a resting connection: nothing, not even its end, is waiting to be read."""
+    peeked = socket.socket(fileno=connection.transport.get_extra_info("socket").fileno())  # costs no descriptor
     try:
-        copy = os.dup(connection.transport.get_extra_info("socket").fileno())
+        peeked.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+    except BlockingIOError:
+        return True
     except OSError:
-        return False  # out of descriptors, or already closed
-    with socket.socket(fileno=copy) as peeked:
-        peeked.setblocking(False)
-        try:
-            peeked.recv(1, socket.MSG_PEEK)
-        except BlockingIOError:
-            return True
-        except OSError:
-            return False
         return False
+    finally:
+        peeked.detach()
+    return False
 
 
 def _reason(error: OSError) -> str:

@@ -48,7 +48,7 @@ class HttpPlatform:
     `close()` ends every connection, also those in use.
     """
 
-    def __init__(self, api_key: str, rest: Rest | None = None) -> None:
+    def __init__(self, api_key: str, rest: Rest | None = None, dialler: Dialler | None = None) -> None:
         self._rest = rest or Rest()
         self._headers = (
             f"User-Agent: worker-vllm/{__version__}\r\nAccept: application/json\r\nAccept-Encoding: identity\r\n"
@@ -57,7 +57,7 @@ class HttpPlatform:
         self._key = f"Authorization: {_one_line(api_key)}\r\n" if api_key else ""
         self._idle: dict[tuple[str, str, int], deque[tuple[Connection, float]]] = {}
         self._all: set[Connection] = set()
-        self._dialler = Dialler()
+        self._dialler = dialler or Dialler()
         self._outages = Outages(_now)
 
     async def get(self, url: str, timeout_s: float) -> Answer:
