@@ -1,8 +1,9 @@
 """A platform written in bytes, for what no well-behaved HTTP library can be made to do.
 
 `RawPlatform` listens on loopback and reads requests by hand. Each route (`job-take`, `job-stop`, `job-stream`,
-`job-done`, `ping`) answers with the next script that the test gave it, else as a sound platform would: takes hand out
-`jobs` and are held while there are none, stops are held, everything else gets 200. A script is a sequence of parts:
+`job-done`, `ping`) answers with the next script that the test gave it, else by `always` or `answers`, else as a sound
+platform would: takes hand out `jobs` and are held while there are none, stops are held, everything else gets 200.
+A script is a sequence of parts:
 
 - bytes go out as a packet of their own (each is flushed before the next is written),
 - a number is a pause in seconds,
@@ -124,7 +125,7 @@ class RawPlatform:
         self.connections = 0
         self.scripts: defaultdict[str, deque[Script]] = defaultdict(deque)
         self.always: dict[str, Script] = {}
-        self.hand_out = 1_000_000  # jobs per take at most
+        self.answers: Callable[[Request], Script | None] = lambda request: None
         self._longest_line = longest_line
         self._changed = asyncio.Condition()
         self._serving: dict[asyncio.Task[Any], asyncio.StreamWriter] = {}
@@ -189,7 +190,7 @@ class RawPlatform:
     async def _answer(self, request: Request, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         """Whether the connection goes on."""
         waiting = self.scripts[request.route]
-        script = waiting.popleft() if waiting else self.always.get(request.route)
+        script = waiting.popleft() if waiting else self.always.get(request.route) or self.answers(request)
         for part in script if script is not None else await self._sound(request, reader):
             step = part(request) if callable(part) else part
             if isinstance(step, bytes):
@@ -210,7 +211,7 @@ class RawPlatform:
         if request.route not in ("job-take", "job-stop"):
             return [answer()]
         left = asyncio.ensure_future(reader.read(1))
-        most = min(self.hand_out, int(request.query.get("batch_size", 1)))
+        most = int(request.query.get("batch_size", 1))
         taken = asyncio.ensure_future(self._take(most if request.route == "job-take" else 0))
         try:
             await asyncio.wait([left, taken], return_when=asyncio.FIRST_COMPLETED)

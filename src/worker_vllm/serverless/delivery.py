@@ -149,7 +149,8 @@ class Delivery:
             log.debug("result not accepted, to be sent again: %s reason=%s", result, error)
             return self._count_failure(matter)
         if answer.status < 300:
-            log.info("job=%s delivered, bytes=%d", result.job_id, len(result.body))
+            end = "FAILED" if result.body.startswith(b'{"error"') else "COMPLETED"
+            log.info("job=%s delivered, %s, bytes=%d", result.job_id, end, len(result.body))
             return True
         if may_succeed_later(answer.status):
             log.debug("result not accepted, to be sent again: %s status=%d", result, answer.status)
