@@ -260,7 +260,10 @@ async def raw_platform(
         yield platform
     finally:
         listener.close()
+        for _ in range(5):  # what was accepted last gets its task
+            await asyncio.sleep(0)
         await platform.end()
+        await asyncio.sleep(0)
         await listener.wait_closed()
 
 
