@@ -27,6 +27,7 @@ from worker_vllm.serverless.admission import Admission
 from worker_vllm.serverless.gauges import publish
 from worker_vllm.serverless.loop import QueueLoop, Surroundings
 from worker_vllm.serverless.platform import HttpPlatform
+from worker_vllm.serverless.proxies import ignored_proxy
 from worker_vllm.serverless.watchdog import Patience, Watchdog
 from worker_vllm.settings.model import QueueSettings, Settings
 from worker_vllm.worker import Worker
@@ -64,6 +65,8 @@ async def _serve(settings: Settings, beginning: Beginning | None) -> int:
 
 async def serve_jobs(engine: Engine, settings: Settings, stop: asyncio.Event, force: asyncio.Event) -> int:
     """Serve jobs with `engine` until `stop` and a drain, or `force`; the exit status."""
+    if proxy := ignored_proxy(settings.queue.take_url, os.environ):
+        log.warning("%s", proxy)
     platform = HttpPlatform(settings.queue.api_key.reveal())
     admission = Admission(settings.queue.max_concurrency, known_capacity(settings.engine.arguments))
     worker = Worker(PatientEngine(engine, admission.refused, random.random), settings)

@@ -101,7 +101,7 @@ def test_a_result_outlives_a_killed_worker(tmp_path: Path) -> None:
         spool = {"SPOOL_DIRECTORY": str(tmp_path / "spool")}
         with worker_process({**worker_environment(url, "w1"), **ECHO, **spool}) as worker:
             job_id = endpoint.run(**native(1))
-            while not list(tmp_path.glob("spool/*.result")):
+            while not list(tmp_path.rglob("*.result")):
                 time.sleep(0.05)  # a file has no event
             worker.signal(signal.SIGKILL)
             worker.exit_code()
@@ -109,7 +109,7 @@ def test_a_result_outlives_a_killed_worker(tmp_path: Path) -> None:
         with worker_process({**worker_environment(url, "w2"), **ECHO, **spool}):
             found = endpoint.end(job_id)
         assert (found["status"], found["workerId"], answer(found)) == ("COMPLETED", "w1", [text(1)])
-        assert list(tmp_path.glob("spool/*")) == []
+    assert list(tmp_path.glob("spool/*")) == []
 
 
 def test_a_blocked_loop_stops_the_heartbeat() -> None:

@@ -8,11 +8,14 @@ from typing import Any
 
 import pytest
 from serverless.conftest import Serve
-from serverless.memory_platform import MemoryPlatform
+from serverless.memory_platform import SETTINGS, MemoryPlatform
 
 from worker_vllm.jobs.output import Output
 from worker_vllm.serverless.aggregate import Aggregate
 from worker_vllm.serverless.exchange import Answer, NoAnswer, NotSent
+from worker_vllm.serverless.outbox import Outbox, StreamBroken
+from worker_vllm.serverless.turns import Pace, Turns
+from worker_vllm.serverless.wire import Addresses
 
 Job = Mapping[str, Any]
 
@@ -118,11 +121,11 @@ async def test_pieces_stay_under_the_platforms_limit(platform: MemoryPlatform, s
     assert max(sizes) <= 512 * 1024
 
 
-@pytest.mark.parametrize("refusal", [NotSent("refused"), Answer(429), Answer(500), Answer(502)])
+@pytest.mark.parametrize("refusal", [NotSent("refused"), Answer(425), Answer(429), Answer(503)])
 async def test_a_piece_that_was_provably_not_accepted_is_sent_again(
     platform: MemoryPlatform, serve: Serve, refusal: Answer | NotSent
 ) -> None:
-    """No connection, 429 and 5xx: the text arrives once, in order."""
+    """No connection, 425, 429 and 503: the text arrives once, in order."""
     refused: list[Any] = []
 
     async def refuse_twice(kind: str, job_id: str, body: Any) -> Answer | NotSent | None:
@@ -140,17 +143,29 @@ async def test_a_piece_that_was_provably_not_accepted_is_sent_again(
     assert [body for kind, body in platform.of("a") if kind == "done"] == [{"output": ["data: 1\n\ndata: 2\n\n"]}]
 
 
-LOST = (
-    '{"message": "a piece of the stream may have been lost: cut", "type": "InternalServerError", "param": null, '
-    '"code": 500}'
+def lost(reason: str) -> str:
+    """The error of a stream that lost a piece, perhaps."""
+    return (
+        f'{{"message": "a piece of the stream may have been lost: {reason}", "type": "InternalServerError", '
+        '"param": null, "code": 500}'
+    )
+
+
+@pytest.mark.parametrize(
+    ("outcome", "reason"),
+    [
+        (NoAnswer("cut"), "cut"),
+        *((Answer(status), f"the platform answered HTTP {status}") for status in (303, 500, 502, 504, 520, 524)),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
 )
-
-
-async def test_an_unknown_outcome_breaks_the_stream(platform: MemoryPlatform, serve: Serve) -> None:
+async def test_an_unknown_outcome_breaks_the_stream(
+    platform: MemoryPlatform, serve: Serve, outcome: Answer | NoAnswer, reason: str
+) -> None:
     """A repeat would double text: the stream ends with an error in-band and the job fails."""
 
-    async def cut(kind: str, job_id: str, body: Any) -> Exception | None:
-        return NoAnswer("cut") if body.get("output") == "data: 1\n\n" else None
+    async def cut(kind: str, job_id: str, body: Any) -> Answer | NoAnswer | None:
+        return outcome if body.get("output") == "data: 1\n\n" else None
 
     source = Source()
     platform.on_post = cut
@@ -162,9 +177,25 @@ async def test_an_unknown_outcome_breaks_the_stream(platform: MemoryPlatform, se
     await platform.until(lambda: platform.is_done("a"))
     assert platform.of("a") == [
         ("stream", {"output": "data: 1\n\n"}),
-        ("stream", {"output": f'data: {{"error": {LOST}}}\n\ndata: [DONE]\n\n'}),
-        ("done", {"error": LOST}),
+        ("stream", {"output": f'data: {{"error": {lost(reason)}}}\n\ndata: [DONE]\n\n'}),
+        ("done", {"error": lost(reason)}),
     ]
+
+
+async def test_a_piece_is_sent_again_for_minutes_not_for_ever(platform: MemoryPlatform) -> None:
+    """Its job holds a slot and KV memory meanwhile."""
+
+    async def busy(kind: str, job_id: str, body: Any) -> Answer:
+        return Answer(429)
+
+    platform.on_post = busy
+    turns = Turns(Pace(), asyncio.get_running_loop().time)
+    addresses = Addresses.of(SETTINGS)
+    assert Outbox(platform, addresses, turns, lambda: 0.0).patience_s == 180.0
+    hasty = Outbox(platform, addresses, turns, lambda: 0.0, patience_s=0.2)
+    with pytest.raises(StreamBroken, match=r"did not accept a piece of the stream for 0\.2 s: HTTP 429"):
+        await hasty.post_piece("a", b'"text"')
+    assert len(platform.posts) >= 2
 
 
 async def test_a_job_that_the_platform_forgot_is_dropped(platform: MemoryPlatform, serve: Serve) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from worker_vllm.serverless.exchange import Answer
-from worker_vllm.serverless.pace import PollPace, is_refused_for_now, retry_after_s
+from worker_vllm.serverless.pace import PollPace, is_not_accepted, may_succeed_later, retry_after_s
 
 EMPTY, BUSY, BROKEN = Answer(204), Answer(429), Answer(502)
 
@@ -38,11 +38,36 @@ def test_failures_are_backed_off_with_jitter_and_bounded() -> None:
     assert low.after(None, 0.0) == 0.05
 
 
-def test_a_named_pause_is_kept_within_bounds() -> None:
-    """Retry-After in seconds counts up to a minute; dates and nonsense do not."""
+NAMED = {
+    "7": 7.0,
+    "1.5": 1.5,
+    "9000": 60.0,
+    "Thu, 01 Jan 1970 00:01:00 GMT": 50.0,
+    "Thu, 01 Jan 1970 00:00:05 GMT": 0.0,
+    "Thu, 01 Jan 2970 00:00:00 GMT": 60.0,
+    "Fri, 31 Dec": 0.0,
+    "Fri, 31 Dec 99999999999 00:00:00 GMT": 0.0,
+    "": 0.0,
+    "-1": 0.0,
+    "nan": 0.0,
+    "1e9": 0.0,
+    "\xb2": 0.0,
+    "\xff\x00": 0.0,
+    "9" * 5000: 0.0,
+}
+
+
+@pytest.mark.parametrize(("text", "expected_s"), NAMED.items(), ids=lambda value: repr(value)[:30])
+def test_a_named_pause_is_kept_within_bounds(text: str, expected_s: float) -> None:
+    """Retry-After counts up to a minute, in seconds or as a date; nonsense does not, and harms nobody."""
+    assert retry_after_s(Answer(429, head=f"\r\nRETRY-After: {text}"), clock=lambda: 10.0) == expected_s
+
+
+def test_a_named_pause_is_kept_when_polling() -> None:
+    """A date counts from the answer's own, whatever the clock here says."""
     assert pauses(Answer(429, head="\r\nRetry-After: 7")) == [7.0]
-    assert retry_after_s(Answer(429, head="\r\nretry-after: 9000")) == 60.0
-    assert retry_after_s(Answer(503, head="\r\nretry-after: Fri, 31 Dec")) == 0.0
+    dates = "\r\nDate: Thu, 01 Jan 1970 00:01:00 GMT\r\nRetry-After: Thu, 01 Jan 1970 00:01:20 GMT"
+    assert pauses(Answer(503, head=dates)) == [20.0]
 
 
 def test_success_starts_anew() -> None:
@@ -54,7 +79,23 @@ def test_success_starts_anew() -> None:
     assert pace.after(EMPTY, 0.0) == 0.01
 
 
-@pytest.mark.parametrize(("status", "again"), [(429, True), (500, True), (401, True), (400, False), (404, False)])
-def test_which_refusals_are_for_now(status: int, again: bool) -> None:
-    """Those that say nothing was accepted and may go away."""
-    assert is_refused_for_now(status) is again
+@pytest.mark.parametrize(
+    ("status", "piece", "result"),
+    [
+        (425, True, True),
+        (429, True, True),
+        (503, True, True),
+        (500, False, True),
+        (502, False, True),
+        (504, False, True),
+        (524, False, True),
+        (401, False, True),
+        (408, False, True),
+        (302, False, True),
+        (400, False, False),
+        (404, False, False),
+    ],
+)
+def test_which_refusals_are_for_now(status: int, piece: bool, result: bool) -> None:
+    """A piece is only repeated when it was provably not accepted; a result may be repeated without harm."""
+    assert (is_not_accepted(status), may_succeed_later(status)) == (piece, result)

@@ -167,3 +167,15 @@ def test_loading_adapters_is_opened_at_both_doors(env: dict[str, str]) -> None:
     assert settings.jobs.allow_lora_updates
     assert settings.engine.environment == {"VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1"}
     assert load({"ALLOW_LORA_UPDATES": "0"}).engine.environment == {}
+
+
+@pytest.mark.parametrize(
+    "address", ["http://[::1/x", "http://host:port/x", "https:///x", "http://a..b/x", "ftp://h/x"]
+)
+def test_an_address_that_nothing_can_be_sent_to_is_refused(address: str) -> None:
+    """At the start, in words, by the variable's name."""
+    with pytest.raises(ConfigurationError) as refused:
+        load({**PLATFORM, "RUNPOD_WEBHOOK_GET_JOB": address})
+    assert [(problem.key, problem.value) for problem in refused.value.problems] == [
+        ("RUNPOD_WEBHOOK_GET_JOB", address)
+    ]

@@ -1,7 +1,8 @@
 """Ordered delivery of a job's stream: one POST at a time per job, text merged while it waits.
 
-The protocol numbers nothing, so a piece is sent again only when it was provably not accepted; an unknown outcome
-breaks the stream, since a repeat would double text.
+The protocol numbers nothing, so a piece is sent again only when it was provably not accepted (no connection, 425,
+429, 503), and for minutes, since its job holds a slot and KV memory meanwhile. An unknown outcome (no answer, any
+other 5xx) breaks the stream: a repeat would double text.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from worker_vllm.jobs.output import Output
 from worker_vllm.serverless import wire
 from worker_vllm.serverless.aggregate import Aggregate
 from worker_vllm.serverless.exchange import Answer, NoAnswer, NotSent
-from worker_vllm.serverless.pace import BROKEN, is_refused_for_now, retry_after_s
+from worker_vllm.serverless.pace import BROKEN, is_not_accepted, retry_after_s
 from worker_vllm.serverless.platform import Platform
 from worker_vllm.serverless.turns import Turns
 
@@ -24,6 +25,7 @@ log = logging.getLogger(__name__)
 
 MERGE_LIMIT_BYTES = 512 * 1024  # of SSE text per piece: the platform's limit is 1 MB and JSON escapes grow it
 POST_TIMEOUT_S = 60.0
+PIECE_PATIENCE_S = 180.0  # how long one piece is sent again
 GATHER_TURNS = 3  # of the event loop: the job wakes and asks the socket, the socket is read, the job takes it over
 
 
@@ -43,29 +45,39 @@ class Outbox:
     addresses: wire.Addresses
     turns: Turns
     random: Callable[[], float]
+    patience_s: float = PIECE_PATIENCE_S
 
     async def post_piece(self, job_id: str, value: bytes) -> None:
         """Deliver one piece within the turn that was taken for it. Raises StreamBroken or JobGone."""
         url, body = self.addresses.stream(job_id), wire.stream_body(value)
+        clock = asyncio.get_running_loop().time
+        give_up_at = clock() + self.patience_s
         failures = 0
         while True:
             pause_s = 0.0
             try:
                 answer = await self.platform.post(url, body, POST_TIMEOUT_S)
-                if not is_refused_for_now(answer.status):
+                if not is_not_accepted(answer.status):
                     return _check_accepted(answer)
-                pause_s = retry_after_s(answer)
+                reason, pause_s = f"HTTP {answer.status}", retry_after_s(answer)
             except NoAnswer as error:
                 raise StreamBroken(f"a piece of the stream may have been lost: {error}") from error
-            except NotSent:
-                pass
+            except NotSent as error:
+                reason = str(error)
             failures += 1
-            await asyncio.sleep(max(pause_s, BROKEN.delay_s(failures) * (0.5 + 0.5 * self.random())))
+            pause_s = max(pause_s, BROKEN.delay_s(failures) * (0.5 + 0.5 * self.random()))
+            if clock() + pause_s > give_up_at:
+                raise StreamBroken(
+                    f"the platform did not accept a piece of the stream for {self.patience_s:g} s: {reason}"
+                )
+            await asyncio.sleep(pause_s)
 
 
 def _check_accepted(answer: Answer) -> None:
     if answer.status in (404, 410):
         raise JobGone(f"HTTP {answer.status}")
+    if answer.status >= 500 or answer.status == 303:
+        raise StreamBroken(f"a piece of the stream may have been lost: the platform answered HTTP {answer.status}")
     if answer.status >= 300:
         raise StreamBroken(f"the platform refused a piece of the stream with HTTP {answer.status}")
 

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import re
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 
 from worker_vllm.serverless.exchange import Answer
+
+_SECONDS = re.compile("[0-9]{1,9}([.][0-9]+)?")  # not isdigit: that knows digits which are no numbers
 
 HELD_S = 0.5  # an empty answer after this long came from a platform that holds long polls
 
@@ -28,15 +33,41 @@ BUSY = Curve(first_s=1.0, most_s=15.0)
 BROKEN = Curve(first_s=0.1, most_s=5.0)
 
 
-def is_refused_for_now(status: int) -> bool:
-    """Whether the answer says that nothing was accepted and the same request may succeed later."""
-    return status in (401, 403, 408, 425, 429) or status >= 500  # a key may be renewed while the job lives
+def is_not_accepted(status: int) -> bool:
+    """Whether the answer proves that nothing was accepted and the same request may succeed later.
+
+    500, 502, 504 and 52x prove nothing: whoever answers so may have passed the request on first.
+    """
+    return status in (425, 429, 503)
 
 
-def retry_after_s(answer: Answer, limit_s: float = 60.0) -> float:
-    """The pause that the platform asks for, in seconds; 0 when it names none."""
+def may_succeed_later(status: int) -> bool:
+    """Whether a request that may be repeated without harm is worth repeating after this answer."""
+    # A key may be renewed and a redirect mended while the job lives.
+    return 300 <= status < 400 or status in (401, 403, 408, 425, 429) or status >= 500
+
+
+def retry_after_s(answer: Answer, limit_s: float = 60.0, clock: Callable[[], float] = time.time) -> float:
+    """The pause that the platform asks for, in seconds or as a date; 0 when it names none that can be understood.
+
+    A date counts from the answer's own date; `clock` (seconds since 1970) stands in where it has none.
+    """
     text = answer.header("retry-after") or ""
-    return min(limit_s, float(text)) if text.isdigit() else 0.0
+    if _SECONDS.fullmatch(text):
+        return min(limit_s, float(text))
+    until = _date(text)
+    if until is None:
+        return 0.0
+    now = _date(answer.header("date") or "")
+    return max(0.0, min(limit_s, until - (clock() if now is None else now)))
+
+
+def _date(text: str) -> float | None:
+    """Seconds since 1970 of an HTTP date."""
+    try:
+        return parsedate_to_datetime(text).timestamp()
+    except (ValueError, TypeError, OverflowError, IndexError):
+        return None
 
 
 class PollPace:

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
-import socket
-import ssl
+import re
 import time
 from collections import deque
 from dataclasses import dataclass
 from typing import Protocol
-from urllib.parse import SplitResult, urlsplit
 
 from worker_vllm import __version__
+from worker_vllm.serverless.address import BadAddress, Target, target_of
+from worker_vllm.serverless.dial import Dialler, is_open
 from worker_vllm.serverless.exchange import Answer, Connection, NoAnswer, NotSent
+from worker_vllm.serverless.outage import Outages
 
-CONNECT_TIMEOUT_S = 10.0
+MOST_REDIRECTS = 10  # as the SDK's client
+ANYWHERE = (301, 302, 303, 307, 308)
+# The SDK's client turns a POST into a GET without a body on 301, 302 and 303, which delivers nothing. 301 and 302
+# name the place where a request belongs, so it goes there whole; 303 says that it was processed: for the caller.
+SAME_REQUEST = (301, 302, 307, 308)
+GET_IS_WELL = (200, 204, 400, 429)  # 400 is what a paused worker is told
+FOR_LATER = (401, 403, 408, 425, 429)
+_KIND = re.compile(r"/(job-take|job-stop|job-stream|job-done|ping)\b")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,42 +49,37 @@ class Platform(Protocol):
 
 
 class HttpPlatform:
-    """The platform over HTTP/1.1. `close()` ends every connection, also those in use."""
+    """The platform over HTTP/1.1; redirects are followed, the key stays with the origin that was asked.
 
-    def __init__(self, api_key: str, rest: Rest | None = None) -> None:
+    `close()` ends every connection, also those in use.
+    """
+
+    def __init__(self, api_key: str, rest: Rest | None = None, dialler: Dialler | None = None) -> None:
         self._rest = rest or Rest()
         self._headers = (
-            f"User-Agent: worker-vllm/{__version__}\r\nAccept: application/json\r\n"
-            "Content-Type: application/json\r\n" + (f"Authorization: {_one_line(api_key)}\r\n" if api_key else "")
+            f"User-Agent: worker-vllm/{__version__}\r\nAccept: application/json\r\nAccept-Encoding: identity\r\n"
+            "Content-Type: application/json\r\n"
         )
-        self._idle: dict[tuple[str, str], deque[tuple[Connection, float]]] = {}
+        self._key = f"Authorization: {_one_line(api_key)}\r\n" if api_key else ""
+        self._idle: dict[tuple[str, str, int], deque[tuple[Connection, float]]] = {}
         self._all: set[Connection] = set()
-        self._tls: ssl.SSLContext | None = None
+        self._dialler = dialler or Dialler()
+        self._outages = Outages(_now)
 
     async def get(self, url: str, timeout_s: float) -> Answer:
         """The answer to a GET, tried once more when a kept-alive connection turns out to be dead."""
-        target = urlsplit(url)
-        request = self._head("GET", target) + b"\r\n"
-        connection = self._kept(target)
-        if connection is not None:
-            try:
-                return await self._exchange(connection, target, request, timeout_s)
-            except NoAnswer:
-                if connection.answering or connection.left:
-                    raise
-        return await self._exchange(await self._connect(target), target, request, timeout_s)
+        return await self._told(url, None, timeout_s)
 
     async def post(self, url: str, body: bytes, timeout_s: float) -> Answer:
-        """The answer to a POST, which is sent at most once."""
-        target = urlsplit(url)
-        request = self._head("POST", target) + b"Content-Length: %d\r\n\r\n" % len(body) + body
-        connection = self._kept(target) or await self._connect(target)
-        return await self._exchange(connection, target, request, timeout_s)
+        """The answer to a POST, which is sent at most once to each place that redirects lead to."""
+        return await self._told(url, body, timeout_s)
 
     def leave(self, url: str) -> bool:
         """Close our side of the connection that waits for this address; whether its answer has begun."""
-        target = urlsplit(url)
-        head = f"GET {target.path}{'?' if target.query else ''}{target.query} ".encode()
+        try:
+            head = f"GET {target_of(url).path} ".encode()
+        except BadAddress:
+            return False
         waiting = [connection for connection in self._all if connection.asked.startswith(head)]
         for connection in waiting:
             if not connection.left:
@@ -92,20 +93,63 @@ class HttpPlatform:
         self._all.clear()
         self._idle.clear()
 
-    def _head(self, method: str, target: SplitResult) -> bytes:
-        path = (target.path or "/") + (f"?{target.query}" if target.query else "")
-        return f"{method} {_one_line(path)} HTTP/1.1\r\nHost: {target.netloc}\r\n{self._headers}".encode()
+    async def _told(self, url: str, body: bytes | None, timeout_s: float) -> Answer:
+        """Follow redirects, and let the log know how the platform does."""
+        kind = found[1] if (found := _KIND.search(url)) else "the platform"
+        try:
+            answer = await self._followed(url, body, timeout_s)
+        except (NotSent, NoAnswer) as error:
+            self._outages.failed(kind, str(error))
+            raise
+        if _is_well(answer.status, body is None):
+            self._outages.worked(kind)
+        else:
+            self._outages.failed(kind, f"HTTP {answer.status}")
+        return answer
 
-    async def _exchange(
-        self, connection: Connection, target: SplitResult, request: bytes, timeout_s: float
-    ) -> Answer:
+    async def _followed(self, url: str, body: bytes | None, timeout_s: float) -> Answer:
+        try:
+            first = target = target_of(url)
+        except BadAddress as error:
+            raise NotSent(str(error)) from error
+        for _ in range(MOST_REDIRECTS):
+            answer = await self._asked(target, body, timeout_s, self._key if target.origin == first.origin else "")
+            location = answer.header("location")
+            if location is None or answer.status not in (ANYWHERE if body is None else SAME_REQUEST):
+                break
+            try:
+                target = target.onward(location)
+            except BadAddress:
+                break
+        return answer
+
+    async def _asked(self, target: Target, body: bytes | None, timeout_s: float, key: str) -> Answer:
+        request = self._request(target, body, key)
+        connection = self._kept(target)
+        if connection is not None:
+            try:
+                return await self._exchange(connection, target, request, timeout_s)
+            except NoAnswer:
+                if body is not None or connection.answering or connection.left or not connection.ended:
+                    raise
+        connection = await self._dialler.connect(target)
+        self._all.add(connection)
+        return await self._exchange(connection, target, request, timeout_s)
+
+    def _request(self, target: Target, body: bytes | None, key: str) -> bytes:
+        rest = f"{target.path} HTTP/1.1\r\nHost: {target.place}\r\n{self._headers}{key}"
+        if body is None:
+            return f"GET {rest}\r\n".encode()
+        return f"POST {rest}Content-Length: {len(body)}\r\n\r\n".encode() + body
+
+    async def _exchange(self, connection: Connection, target: Target, request: bytes, timeout_s: float) -> Answer:
         try:
             answer = await connection.exchange(request, timeout_s)
         except BaseException:
             self._all.discard(connection)
             raise
         if connection.reusable:
-            idle = self._idle.setdefault((target.scheme, target.netloc), deque())
+            idle = self._idle.setdefault(target.origin, deque())
             idle.append((connection, now := _now()))
             while now - idle[0][1] > self._rest.limit_s:  # what a burst needed and nobody has used since
                 self._drop(idle.popleft()[0])
@@ -113,13 +157,13 @@ class HttpPlatform:
             self._all.discard(connection)
         return answer
 
-    def _kept(self, target: SplitResult) -> Connection | None:
-        idle = self._idle.get((target.scheme, target.netloc))
+    def _kept(self, target: Target) -> Connection | None:
+        idle = self._idle.get(target.origin)
         while idle:
             connection, since = idle.pop()
             age_s = _now() - since
             fresh = age_s < self._rest.limit_s and connection.reusable
-            if fresh and (age_s < self._rest.check_after_s or _is_open(connection)):
+            if fresh and (age_s < self._rest.check_after_s or is_open(connection)):
                 return connection
             self._drop(connection)
         return None
@@ -128,21 +172,12 @@ class HttpPlatform:
         connection.close()
         self._all.discard(connection)
 
-    async def _connect(self, target: SplitResult) -> Connection:
-        tls = None
-        if target.scheme == "https":
-            tls = self._tls = self._tls or ssl.create_default_context()
-        port = target.port or (443 if tls else 80)
-        try:
-            async with asyncio.timeout(CONNECT_TIMEOUT_S):
-                transport, connection = await asyncio.get_running_loop().create_connection(
-                    Connection, target.hostname or "", port, ssl=tls
-                )
-        except (OSError, TimeoutError) as error:
-            raise NotSent(f"no connection to {target.netloc}: {error or type(error).__name__}") from error
-        _detect_dead_peers(transport)
-        self._all.add(connection)
-        return connection
+
+def _is_well(status: int, is_get: bool) -> bool:
+    """Whether the platform does what it should; a refusal of one job's message is that job's matter."""
+    if is_get:
+        return status in GET_IS_WELL
+    return status < 300 or (status >= 400 and status not in FOR_LATER and status < 500)
 
 
 def _one_line(text: str) -> str:
@@ -152,24 +187,3 @@ def _one_line(text: str) -> str:
 def _now() -> float:
     """Seconds that go on counting while the machine is suspended."""
     return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
-
-
-def _is_open(connection: Connection) -> bool:
-    """Whether the peer has not closed a resting connection: nothing, not even its end, is waiting to be read."""
-    with socket.socket(fileno=os.dup(connection.transport.get_extra_info("socket").fileno())) as peeked:
-        peeked.setblocking(False)
-        try:
-            peeked.recv(1, socket.MSG_PEEK)
-        except BlockingIOError:
-            return True
-        except OSError:
-            return False
-        return False
-
-
-def _detect_dead_peers(transport: asyncio.BaseTransport) -> None:
-    """Let the kernel find a peer that vanished without a word (a thawed process) within about 11 s."""
-    sock = transport.get_extra_info("socket")
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for option, seconds in ((socket.TCP_KEEPIDLE, 5), (socket.TCP_KEEPINTVL, 2), (socket.TCP_KEEPCNT, 3)):
-        sock.setsockopt(socket.IPPROTO_TCP, option, seconds)

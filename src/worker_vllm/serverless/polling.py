@@ -6,13 +6,13 @@ import asyncio
 import logging
 from dataclasses import dataclass
 
+from worker_vllm.serverless.coding import plain_body
 from worker_vllm.serverless.exchange import Answer, NoAnswer, NotSent
 from worker_vllm.serverless.platform import Platform
 
 log = logging.getLogger(__name__)
 
 LONGEST_POLL_S = 90.0
-QUIET = (200, 204, 400, 429)  # 400 is what a paused worker is told
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,27 +21,31 @@ class Polled:
 
     answer: Answer | None
     held_s: float
-
-    @property
-    def body(self) -> bytes:
-        """The body of a 200 answer of type JSON."""
-        if self.answer is None or self.answer.status != 200:
-            return b""
-        kind = self.answer.header("content-type") or "application/json"
-        return self.answer.body if kind.partition(";")[0].strip().lower() == "application/json" else b""
+    body: bytes = b""
 
 
 async def poll(platform: Platform, url: str, what: str) -> Polled:
-    """Wait for an answer from `url`; `what` names the poll in the log. Raises nothing but CancelledError."""
+    """Wait for an answer from `url`; `what` names the poll in the log. Raises nothing but CancelledError.
+
+    That there was no answer, or not the right one, is told by the platform's own log lines.
+    """
     clock = asyncio.get_running_loop().time
     began = clock()
     answer: Answer | None = None
     try:
         answer = await platform.get(url, LONGEST_POLL_S)
-    except NotSent as error:
-        log.warning("%s: %s", what, error)
-    except NoAnswer as error:
-        log.info("%s: %s", what, error)
-    if answer is not None and answer.status not in QUIET:
-        log.warning("%s: HTTP %d", what, answer.status)
-    return Polled(answer, clock() - began)
+    except (NotSent, NoAnswer) as error:
+        log.debug("%s: %s", what, error)
+    return Polled(answer, clock() - began, _json_text(answer, what) if answer is not None else b"")
+
+
+def _json_text(answer: Answer, what: str) -> bytes:
+    """The body of a 200 answer of type JSON, decompressed."""
+    kind = answer.header("content-type") or "application/json"
+    if answer.status != 200 or kind.partition(";")[0].strip().lower() != "application/json":
+        return b""
+    try:
+        return plain_body(answer)
+    except ValueError as error:
+        log.error("%s: whatever this answer brought is lost: %s", what, error)
+        return b""

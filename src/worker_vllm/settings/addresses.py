@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlsplit
+
 from worker_vllm.settings.catalog import catalog
 from worker_vllm.settings.draft import Draft
 from worker_vllm.settings.model import EngineKind, Mode, Secret
@@ -85,10 +87,20 @@ def _address(draft: Draft, name: str, worker_id: str) -> str | None:
     address = draft.env.get(name)
     if address is None:
         return None
-    if not address.startswith(("http://", "https://")):
+    if not _is_address(address):
         draft.refuse(name, "an http:// or https:// address", "copy it from the platform unchanged")
     card = draft.env.get("RUNPOD_GPU_TYPE_ID", "").replace(" ", "+")
     return address.replace("$RUNPOD_POD_ID", worker_id).replace("$RUNPOD_GPU_TYPE_ID", card)
+
+
+def _is_address(text: str) -> bool:
+    """Whether a connection could be made to where this says."""
+    try:
+        parts = urlsplit(text)
+        (parts.hostname or "").encode("idna")
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a broken host or port
+        return False
 
 
 def limit_start(draft: Draft) -> None:
