@@ -92,7 +92,7 @@ async def test_redirects_end(raw: RawPlatform, http: HttpPlatform) -> None:
     """Ten, as with the SDK's client."""
     raw.always["job-done"] = [redirect(308, raw.url + DONE)]
     assert (await http.post(raw.url + DONE, b"{}", 5)).status == 308
-    assert len(raw.requests) == 10
+    assert len(raw.requests) == 11
 
 
 JOBS = json.dumps([{"id": str(n), "input": {"text": "x" * 100}} for n in range(10)]).encode()
@@ -213,7 +213,7 @@ async def test_garbage_in_a_header_harms_nobody(raw: RawPlatform, http: HttpPlat
 async def test_a_space_in_an_address_is_escaped(raw: RawPlatform, http: HttpPlatform) -> None:
     """So is what is not ASCII; what is escaped stays."""
     await http.get(f"{raw.url}/ping/w 1?gpu=NVIDIA H200+%20é\r\nX: y", 5)
-    assert raw.requests[0].target == "/v2/ep/ping/w%201?gpu=NVIDIA%20H200+%20%C3%A9X:%20y"
+    assert raw.requests[0].target == "/v2/ep/ping/w%201?gpu=NVIDIA%20H200+%20%C3%A9%0D%0AX:%20y"
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import lru_cache
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import quote, urljoin, urlsplit
 
-_TO_ESCAPE = re.compile(rb"[^\x21-\x7e]")
+_PARTS = re.compile("([^/?#]*//[^/?#]*|)([^#]*)", re.DOTALL)
+_TO_ESCAPE = re.compile("[^\x21-\x7e]+")
+_PORTS = {"http": 80, "https": 443}
 
 
 class BadAddress(ValueError):
@@ -15,25 +17,22 @@ class BadAddress(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
+class Origin:
+    """Who is asked; connections, and the right to see the key, are kept by it. `place` is host:port in writing."""
+
+    scheme: str
+    host: str
+    port: int
+    place: str
+
+
+@dataclass(frozen=True, slots=True)
 class Target:
     """Where a request goes; `path` holds the query too and is escaped as it goes over the wire."""
 
     url: str
-    scheme: str
-    host: str
-    port: int
+    origin: Origin
     path: str
-
-    @property
-    def origin(self) -> tuple[str, str, int]:
-        """What connections, and the right to see the key, are kept by."""
-        return self.scheme, self.host, self.port
-
-    @property
-    def place(self) -> str:
-        """host:port as it is written in an address; the port only where it is not the scheme's own."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return host if self.port == _PORTS[self.scheme] else f"{host}:{self.port}"
 
     def onward(self, location: str) -> Target:
         """Where a redirect from here leads. Raises BadAddress, also for a way out of TLS."""
@@ -41,31 +40,41 @@ class Target:
             target = target_of(urljoin(self.url, location))
         except ValueError as error:
             raise BadAddress(f"a redirect to {_shown(location)}: {error}") from error
-        if self.scheme == "https" and target.scheme == "http":
-            raise BadAddress(f"a redirect from https to {target.place} without it")
+        if self.origin.scheme == "https" and target.origin.scheme == "http":
+            raise BadAddress(f"a redirect from https to {target.origin.place} without it")
         return target
 
 
-_PORTS = {"http": 80, "https": 443}
-
-
-@lru_cache(maxsize=1024)
 def target_of(url: str) -> Target:
     """The target that an address names. Raises BadAddress."""
+    parts = _PARTS.match(url)
+    assert parts is not None  # it matches everything
+    origin, path = _origin_of(parts[1]), parts[2]
+    if not path.startswith("/"):
+        path = f"/{path}"
+    if _TO_ESCAPE.search(path):
+        path = _TO_ESCAPE.sub(lambda found: quote(found[0], safe="", errors="replace"), path)
+    return Target(url, origin, path)
+
+
+@lru_cache(maxsize=256)
+def _origin_of(start: str) -> Origin:
+    """The origin that an address names before its path."""
     try:
-        parts = urlsplit(url)
+        parts = urlsplit(start)
         port, host = parts.port, parts.hostname or ""
         host.encode("idna")
     except ValueError as error:  # UnicodeError is one
-        raise BadAddress(f"broken address {_shown(url)}: {error}") from error
+        raise BadAddress(f"broken address {_shown(start)}: {error}") from error
     if parts.scheme not in _PORTS or not host:
-        raise BadAddress(f"broken address {_shown(url)}: expected http://host/… or https://host/…")
-    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    escaped = _TO_ESCAPE.sub(lambda found: b"%%%02X" % found[0][0], path.encode("utf-8", "replace")).decode()
-    return Target(url, parts.scheme, host, _PORTS[parts.scheme] if port is None else port, escaped)
+        raise BadAddress(f"broken address {_shown(start)}: expected http://host/… or https://host/…")
+    written = f"[{host}]" if ":" in host else host
+    if port is None or port == _PORTS[parts.scheme]:
+        return Origin(parts.scheme, host, _PORTS[parts.scheme], written)
+    return Origin(parts.scheme, host, port, f"{written}:{port}")
 
 
 def _shown(url: str) -> str:
-    """Enough of an address to recognize it; what stands behind the host may be a secret."""
+    """Enough of an address to recognize it; what stands behind the host, or before it, may be a secret."""
     scheme, _, rest = url.partition("://")
     return repr(f"{scheme}://{rest.partition('/')[0].partition('?')[0].rpartition('@')[2]}"[:200])

@@ -183,7 +183,7 @@ class Delivery:
         except BadAddress:
             return answer
         if there.origin != here.origin:  # the key goes to nobody else, and the platform has said that it is processed
-            log.warning("job=%s delivered, as HTTP 303 to %s says; not sent there", result.job_id, there.place)
+            log.warning("job=%s delivered, as HTTP 303 to %s says; not sent there", result.job_id, there.origin.place)
             return Answer(200)
         answer = await self._platform.post(there.url, result.body, POST_TIMEOUT_S)
         return Answer(200) if answer.status in NO_POST_HERE else answer

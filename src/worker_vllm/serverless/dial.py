@@ -7,20 +7,21 @@ import os
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
 
-import aiohappyeyeballs
+from aiohappyeyeballs import AddrInfoType, start_connection
 
-from worker_vllm.serverless.address import Target
+from worker_vllm.serverless.address import Origin
 from worker_vllm.serverless.exchange import Connection, NotSent
 
 STEP_TIMEOUT_S = 10.0  # for each of: the name, the connection, TLS
 NEXT_ADDRESS_S = 0.25  # an address that has not answered by then gets the next one as a rival (RFC 8305)
 
 
-Resolve = Callable[[str, int], Awaitable[Sequence[aiohappyeyeballs.AddrInfoType]]]
+Resolve = Callable[[str, int], Awaitable[Sequence[AddrInfoType]]]
 
 
-async def resolve(host: str, port: int) -> Sequence[aiohappyeyeballs.AddrInfoType]:
+async def resolve(host: str, port: int) -> Sequence[AddrInfoType]:
     """Every address of a host. Raises OSError."""
     return await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
 
@@ -32,38 +33,42 @@ class Dialler:
         self._resolve = resolve
         self._tls: ssl.SSLContext | None = None
 
-    async def connect(self, target: Target) -> Connection:
+    async def connect(self, origin: Origin) -> Connection:
         """A new connection. Raises NotSent, which names the step that failed."""
         step = "its name is not known"
         try:
             async with asyncio.timeout(STEP_TIMEOUT_S):
-                addresses = await self._resolve(target.host, target.port)
+                addresses = await self._resolve(origin.host, origin.port)
             step = "no connection"
-            async with asyncio.timeout(STEP_TIMEOUT_S):
-                sock = await aiohappyeyeballs.start_connection(
-                    addresses, happy_eyeballs_delay=NEXT_ADDRESS_S, interleave=1
-                )
-            step = "no TLS" if target.scheme == "https" else step
-            connection = await self._speak(target, sock)
+            if len(addresses) == 1:
+                connection = await self._open(origin, host=addresses[0][4][0], port=origin.port)
+            else:
+                async with asyncio.timeout(STEP_TIMEOUT_S):
+                    sock = await start_connection(addresses, happy_eyeballs_delay=NEXT_ADDRESS_S, interleave=1)
+                step = "no TLS" if origin.scheme == "https" else step
+                connection = await self._take_over(origin, sock)
         except TimeoutError as error:
-            raise NotSent(f"no connection to {target.place}: {step} within {STEP_TIMEOUT_S:g} s") from error
+            raise NotSent(f"no connection to {origin.place}: {step} within {STEP_TIMEOUT_S:g} s") from error
         except OSError as error:
-            raise NotSent(f"no connection to {target.place}: {_reason(error)}") from error
-        _detect_dead_peers(sock)
+            raise NotSent(f"no connection to {origin.place}: {_reason(error)}") from error
+        _detect_dead_peers(connection.transport.get_extra_info("socket"))
         return connection
 
-    async def _speak(self, target: Target, sock: socket.socket) -> Connection:
-        loop = asyncio.get_running_loop()
+    async def _open(self, origin: Origin, **where: Any) -> Connection:
+        """Connect, or take over `sock`, and agree on TLS where the address asks for it."""
+        tls = self._trust() if origin.scheme == "https" else None
+        async with asyncio.timeout(STEP_TIMEOUT_S):
+            _, connection = await asyncio.get_running_loop().create_connection(
+                Connection, ssl=tls, server_hostname=origin.host if tls else None, **where
+            )
+        return connection
+
+    async def _take_over(self, origin: Origin, sock: socket.socket) -> Connection:
         try:
-            tls = self._trust() if target.scheme == "https" else None
-            async with asyncio.timeout(STEP_TIMEOUT_S):
-                _, connection = await loop.create_connection(
-                    Connection, sock=sock, ssl=tls, server_hostname=target.host if tls else None
-                )
+            return await self._open(origin, sock=sock)
         except BaseException:
             sock.close()
             raise
-        return connection
 
     def _trust(self) -> ssl.SSLContext:
         """The machine's authorities; read again while none could be read, as without descriptors."""
@@ -94,7 +99,7 @@ def _reason(error: OSError) -> str:
     return os.strerror(error.errno)
 
 
-def _detect_dead_peers(sock: socket.socket) -> None:
+def _detect_dead_peers(sock: Any) -> None:
     """Let the kernel find a peer that vanished without a word (a thawed process) within about 11 s."""
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for option, seconds in ((socket.TCP_KEEPIDLE, 5), (socket.TCP_KEEPINTVL, 2), (socket.TCP_KEEPCNT, 3)):

@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 import time
 from collections import deque
+from collections.abc import Coroutine
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from worker_vllm import __version__
-from worker_vllm.serverless.address import BadAddress, Target, target_of
+from worker_vllm.serverless.address import BadAddress, Origin, Target, target_of
 from worker_vllm.serverless.dial import Dialler, is_open
 from worker_vllm.serverless.exchange import Answer, Connection, NoAnswer, NotSent
 from worker_vllm.serverless.outage import Outages
@@ -61,18 +62,18 @@ class HttpPlatform:
             "Content-Type: application/json\r\n"
         )
         self._key = f"Authorization: {_one_line(api_key)}\r\n" if api_key else ""
-        self._idle: dict[tuple[str, str, int], deque[tuple[Connection, float]]] = {}
+        self._idle: dict[Origin, deque[tuple[Connection, float]]] = {}
         self._all: set[Connection] = set()
         self._dialler = dialler or Dialler()
         self._outages = Outages(_now)
 
-    async def get(self, url: str, timeout_s: float) -> Answer:
+    def get(self, url: str, timeout_s: float) -> Coroutine[Any, Any, Answer]:
         """The answer to a GET, tried once more when a kept-alive connection turns out to be dead."""
-        return await self._told(url, None, timeout_s)
+        return self._told(url, None, timeout_s)
 
-    async def post(self, url: str, body: bytes, timeout_s: float) -> Answer:
+    def post(self, url: str, body: bytes, timeout_s: float) -> Coroutine[Any, Any, Answer]:
         """The answer to a POST, which is sent at most once to each place that redirects lead to."""
-        return await self._told(url, body, timeout_s)
+        return self._told(url, body, timeout_s)
 
     def leave(self, url: str) -> bool:
         """Close our side of the connection that waits for this address; whether its answer has begun."""
@@ -94,26 +95,28 @@ class HttpPlatform:
         self._idle.clear()
 
     async def _told(self, url: str, body: bytes | None, timeout_s: float) -> Answer:
-        """Follow redirects, and let the log know how the platform does."""
+        """Ask, follow redirects, and let the log know how the platform does."""
         kind = found[1] if (found := _KIND.search(url)) else "the platform"
         try:
-            answer = await self._followed(url, body, timeout_s)
+            target = target_of(url)
+            answer = await self._asked(target, body, timeout_s, self._key)
+            if 300 <= answer.status < 400:
+                answer = await self._followed(target, answer, body, timeout_s)
         except (NotSent, NoAnswer) as error:
             self._outages.failed(kind, str(error))
             raise
+        except BadAddress as error:
+            self._outages.failed(kind, str(error))
+            raise NotSent(str(error)) from error
         if _is_well(answer.status, body is None):
             self._outages.worked(kind)
         else:
             self._outages.failed(kind, f"HTTP {answer.status}")
         return answer
 
-    async def _followed(self, url: str, body: bytes | None, timeout_s: float) -> Answer:
-        try:
-            first = target = target_of(url)
-        except BadAddress as error:
-            raise NotSent(str(error)) from error
+    async def _followed(self, target: Target, answer: Answer, body: bytes | None, timeout_s: float) -> Answer:
+        origin = target.origin
         for _ in range(MOST_REDIRECTS):
-            answer = await self._asked(target, body, timeout_s, self._key if target.origin == first.origin else "")
             location = answer.header("location")
             if location is None or answer.status not in (ANYWHERE if body is None else SAME_REQUEST):
                 break
@@ -121,6 +124,7 @@ class HttpPlatform:
                 target = target.onward(location)
             except BadAddress:
                 break
+            answer = await self._asked(target, body, timeout_s, self._key if target.origin == origin else "")
         return answer
 
     async def _asked(self, target: Target, body: bytes | None, timeout_s: float, key: str) -> Answer:
@@ -132,12 +136,12 @@ class HttpPlatform:
             except NoAnswer:
                 if body is not None or connection.answering or connection.left or not connection.ended:
                     raise
-        connection = await self._dialler.connect(target)
+        connection = await self._dialler.connect(target.origin)
         self._all.add(connection)
         return await self._exchange(connection, target, request, timeout_s)
 
     def _request(self, target: Target, body: bytes | None, key: str) -> bytes:
-        rest = f"{target.path} HTTP/1.1\r\nHost: {target.place}\r\n{self._headers}{key}"
+        rest = f"{target.path} HTTP/1.1\r\nHost: {target.origin.place}\r\n{self._headers}{key}"
         if body is None:
             return f"GET {rest}\r\n".encode()
         return f"POST {rest}Content-Length: {len(body)}\r\n\r\n".encode() + body

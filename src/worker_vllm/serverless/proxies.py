@@ -10,15 +10,15 @@ from worker_vllm.serverless.address import BadAddress, target_of
 def ignored_proxy(url: str, environment: Mapping[str, str]) -> str | None:
     """The line for the log where a proxy is named for `url`; its address is not shown, it may hold a password."""
     try:
-        target = target_of(url)
+        origin = target_of(url).origin
     except BadAddress:
         return None
-    names = (f"{target.scheme}_proxy", f"{target.scheme}_proxy".upper(), "all_proxy", "ALL_PROXY")
+    names = (f"{origin.scheme}_proxy", f"{origin.scheme}_proxy".upper(), "all_proxy", "ALL_PROXY")
     name = next((name for name in names if environment.get(name)), None)
-    if name is None or _is_exempt(target.host, environment.get("no_proxy") or environment.get("NO_PROXY") or ""):
+    if name is None or _is_exempt(origin.host, environment.get("no_proxy") or environment.get("NO_PROXY") or ""):
         return None
     return (
-        f"{name} is set and not obeyed: the worker connects to {target.place} directly, as the job loop of the "
+        f"{name} is set and not obeyed: the worker connects to {origin.place} directly, as the job loop of the "
         "official SDK does; where only the proxy leads out, jobs cannot be taken"
     )
 
