@@ -95,7 +95,8 @@ class Guard:
                 if 0 in self._wait(left) and not os.read(0, 1):
                     break
         self._kill()
-        self._remove()
+        remove_shared_memory(self.shared_memory)
+        remove_directory(self.directory)
 
     def take_inventory(self) -> None:
         """Remember the shared memory that the engine's processes made and hold now."""
@@ -138,10 +139,6 @@ class Guard:
             if select.select([self.wakeup], [], [], 0.2)[0]:
                 os.read(self.wakeup, 4096)
 
-    def _remove(self) -> None:
-        remove_shared_memory(self.shared_memory)
-        remove_directory(self.directory)
-
 
 def hold(directory: str) -> None:
     """Lock the directory against being swept up, until this process ends; the engine does not inherit it."""
@@ -177,8 +174,9 @@ def noted(directory: str) -> dict[str, int]:
 
 def remove_shared_memory(known: dict[str, int]) -> None:
     """Remove pieces of shared memory that are still what they were; a name may have gone to somebody else."""
+    there = made_since(0)
     for path, inode in known.items():
-        if os.path.dirname(path) + "/" == SHARED_MEMORY and made_since(0).get(path) == inode:
+        if there.get(path) == inode:
             unlink(path)
 
 
@@ -260,15 +258,18 @@ def mapped_shared_memory(pid: int) -> set[int]:
 
 def made_since(born: float) -> dict[str, int]:
     """Files of shared memory not older than `born` (seconds since the epoch), with their inodes."""
+    try:
+        paths = [SHARED_MEMORY + name for name in os.listdir(SHARED_MEMORY)]
+    except OSError:
+        return {}
     found = {}
-    with os.scandir(SHARED_MEMORY) as entries:
-        for entry in entries:
-            try:
-                status = entry.stat(follow_symlinks=False)
-            except OSError:
-                continue
-            if status.st_ctime >= born:
-                found[entry.path] = status.st_ino
+    for path in paths:
+        try:
+            status = os.lstat(path)
+        except OSError:
+            continue
+        if status.st_ctime >= born:
+            found[path] = status.st_ino
     return found
 
 

@@ -70,6 +70,27 @@ ROWS: tuple[Row, ...] = (
         "the hub cannot be reached",
         "it is tried again; a cached, baked or volume model needs no hub",
     ),
+    # --- adapters
+    settings(
+        "adapter rank",
+        r"LoRA rank (?P<rank>\d+) is greater than max_lora_rank (?P<limit>\d+)",
+        "an adapter has rank {rank}, and adapters up to rank {limit} were asked for",
+        "set MAX_LORA_RANK={rank} or more",
+    ),
+    settings(
+        "adapter not found",
+        r"No adapter found for (?P<path>\S+)",
+        "there is no adapter at {path}",
+        "correct LORA_MODULES, and check that the volume it should lie on is mounted",
+    ),
+    settings(
+        "adapter of another base",
+        r"(?s)LoRAModulePath\(name='(?P<name>[^']+)'(?!.*Loaded new LoRA adapter: name '(?P=name)').*"
+        r"Call to add_lora method failed: (?:Worker failed with error ')?"
+        r"(?P<why>[^\n]*?(?:size of tensor|size mismatch|target modules|shape|dimension)[^\n']*)",
+        "the adapter {name} was made for another model than the one that is served ({why})",
+        "take it out of LORA_MODULES, or set MODEL_NAME to its base model",
+    ),
     # --- the model's files
     settings(
         "configuration damaged",
@@ -96,13 +117,6 @@ ROWS: tuple[Row, ...] = (
         "copy the model there again",
     ),
     settings(
-        "adapter of another base",
-        r"(?s)LoRAModulePath\(name='(?P<name>[^']+)'(?!.*Loaded new LoRA adapter: name '(?P=name)').*"
-        r"Call to add_lora method failed: (?![^\n]*LoRA rank)(?:Worker failed with error ')?(?P<why>[^\n']+)",
-        "the adapter {name} was made for another model than the one that is served ({why})",
-        "take it out of LORA_MODULES, or set MODEL_NAME to its base model",
-    ),
-    settings(
         "weights do not fit the configuration",
         r"(?:start \(\d+\) \+ length \(\d+\) exceeds dimension size|size mismatch for |Attempted to load weight"
         r"|The size of tensor a \(\d+\) must match|There is no module or parameter named)",
@@ -112,7 +126,7 @@ ROWS: tuple[Row, ...] = (
     settings(
         "tokenizer damaged",
         r"(?:json\.decoder\.JSONDecodeError|data did not match any variant of untagged enum|expected value at line)"
-        r"(?P<why>[^\n]*)",
+        r":? ?(?P<why>[^\n]*)",
         "the model's tokenizer.json or another of its JSON files is damaged ({why})",
         "copy the whole repository again",
     ),
@@ -185,19 +199,6 @@ ROWS: tuple[Row, ...] = (
         r"Bfloat16 is only supported on GPUs with compute capability",
         "this GPU has no bfloat16",
         "set DTYPE=half",
-    ),
-    # --- adapters
-    settings(
-        "adapter rank",
-        r"LoRA rank (?P<rank>\d+) is greater than max_lora_rank (?P<limit>\d+)",
-        "an adapter has rank {rank}, and adapters up to rank {limit} were asked for",
-        "set MAX_LORA_RANK={rank} or more",
-    ),
-    settings(
-        "adapter not found",
-        r"No adapter found for (?P<path>\S+)",
-        "there is no adapter at {path}",
-        "correct LORA_MODULES, and check that the volume it should lie on is mounted",
     ),
     # --- processes and places
     settings(
