@@ -41,19 +41,29 @@ class SupervisedResponse:
         return self._inner.headers
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        """The body as it arrives. Raises EngineError, or EngineUnavailable with the diagnosis."""
+        """The body as it arrives. Raises EngineError, or EngineUnavailable with the diagnosis.
+
+        Its reader waits for the engine only between pieces, and for somebody else while it has one.
+        """
+        waits = self._waits
         pieces = self._inner.chunks()
-        while (chunk := await self._next(pieces)) is not None:
-            if ERROR in chunk and self.headers.get("content-type", "").startswith(EVENTS):
-                if not chunk.endswith(EVENT_END):  # cut within an event
-                    chunk += await self._next(pieces) or b""
-                before = before_own_error(chunk)
-                if before is not None:
-                    told = await self._explain(EngineError("the engine says that it failed"))
-                    if isinstance(told, EngineUnavailable):
-                        yield before
-                        raise told
-            yield chunk
+        waits.begin()
+        try:
+            async for piece in pieces:
+                chunk, told = piece, None
+                if ERROR in chunk and self.headers.get("content-type", "").startswith(EVENTS):
+                    chunk, told = await self._without_own_error(chunk, pieces)
+                waits.end()
+                try:
+                    yield chunk
+                finally:
+                    waits.begin()
+                if told is not None:
+                    raise told
+        except EngineError as error:
+            raise await self._explain(error) from error
+        finally:
+            waits.end()
 
     async def read(self) -> bytes:
         """The whole body. Raises as `chunks` does."""
@@ -69,15 +79,17 @@ class SupervisedResponse:
         """Give the response up at once."""
         self._inner.close()
 
-    async def _next(self, pieces: AsyncIterator[bytes]) -> bytes | None:
-        """The next piece, None at the end. Somebody waits for the engine meanwhile, and only meanwhile."""
-        self._waits.begin()
-        try:
-            return await anext(pieces, None)
-        except EngineError as error:
-            raise await self._explain(error) from error
-        finally:
-            self._waits.end()
+    async def _without_own_error(
+        self, chunk: bytes, pieces: AsyncIterator[bytes]
+    ) -> tuple[bytes, EngineUnavailable | None]:
+        """Where the engine tells its own failure and is dead: what came before, and why. Else what came."""
+        if not chunk.endswith(EVENT_END):  # cut within an event
+            chunk += await anext(pieces, b"")
+        before = before_own_error(chunk)
+        if before is None:
+            return chunk, None
+        told = await self._explain(EngineError("the engine says that it failed"))
+        return (before, told) if isinstance(told, EngineUnavailable) else (chunk, None)
 
 
 def before_own_error(events: bytes) -> bytes | None:
