@@ -27,8 +27,8 @@ KV_USE = "vllm:kv_cache_usage_perc"
 
 
 async def answer(run: Supervised, tokens: int, max_tokens: int = 8) -> dict[str, Any]:
-    """The answer to a prompt of so many tokens (the embedded model reads bytes)."""
-    asked = {"model": "parrot", "prompt": "x" * (tokens - 1), "max_tokens": max_tokens}
+    """The answer to a prompt of so many tokens and a few (the embedded model reads bytes)."""
+    asked = {"model": "parrot", "prompt": "x" * tokens, "max_tokens": max_tokens}
     response = await run.post("/v1/completions", json.dumps(asked).encode())
     try:
         return dict(json.loads(await response.read()))
@@ -72,7 +72,7 @@ async def test_a_long_prompt_is_read_and_a_stopped_core_is_seen() -> None:
     async with supervised(small_steps, stall_timeout_s=timeout_s) as run:
         assert await run.supervisor.settled() is State.READY, run.supervisor.diagnosis
         told, still_s = await frozen_counters(run, 20_000)
-        assert told["usage"]["prompt_tokens"] == 20_000
+        assert told["usage"]["prompt_tokens"] >= 20_000
         assert still_s > timeout_s, "the prompt is too short to prove anything here"
         assert run.states == [State.READY]
         await stop_and_ask(run, core, timeout_s)
@@ -107,6 +107,6 @@ async def test_100_000_tokens_are_answered_with_default_settings() -> None:
     async with supervised(REAL) as run:
         assert await run.supervisor.settled() is State.READY, run.supervisor.diagnosis
         told, still_s = await frozen_counters(run, 100_000)
-        assert told["usage"]["prompt_tokens"] == 100_000
+        assert told["usage"]["prompt_tokens"] >= 100_000
         assert still_s > EngineSettings().stall_timeout_s
         assert run.states == [State.READY]

@@ -22,6 +22,8 @@ KEEP_ALIVE_S = 15.0  # the child is started with a longer one, so that the side 
 READ_BUFFER_BYTES = 64 * 1024  # aiohttp pauses the socket at twice this
 CONNECT_TIMEOUT_S = 10.0
 NOBODY_LISTENS = (errno.ECONNREFUSED, errno.ENOENT)  # not EAGAIN: that is a server with a full queue of connections
+# The last is aiohttp's word for a connection that was closed on this side while somebody read.
+BROKE_OFF = (aiohttp.ClientError, OSError, RuntimeError)
 NO_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S)
 
 
@@ -135,7 +137,7 @@ class HttpResponse:
         """The whole body."""
         try:
             return await self._answer.read()
-        except (aiohttp.ClientError, OSError) as broken:
+        except BROKE_OFF as broken:
             raise broke_off(broken) from broken
 
     def close(self) -> None:
@@ -163,7 +165,7 @@ class _Pieces:
         self._set_reading(True)
         try:
             piece = await self._content.readany()
-        except (aiohttp.ClientError, OSError) as broken:
+        except BROKE_OFF as broken:
             raise broke_off(broken) from broken
         if not piece:
             raise StopAsyncIteration
