@@ -68,11 +68,13 @@ async def through(pieces: list[bytes], content_type: str = "text/event-stream; c
         asked.append(error)
         return SAID_DEAD
 
-    came = b""
-    response = SupervisedResponse(Answer(pieces, content_type), Waits(), explain)
+    came, waits = b"", Waits()
+    response = SupervisedResponse(Answer(pieces, content_type), waits, explain)
     with contextlib.suppress(EngineUnavailable):
         async for chunk in response.chunks():
+            assert waits.count == 0  # its reader has what it asked for
             came += chunk
+    assert waits.count == 0
     return came, len(asked)
 
 
@@ -102,6 +104,31 @@ async def test_the_engines_own_error_is_evidence(failure: bytes) -> None:
 async def test_the_text_of_an_answer_is_no_evidence(pieces: list[bytes], content_type: str) -> None:
     """It gets through whole, and the engine is not even asked."""
     assert await through(pieces, content_type) == (b"".join(pieces), 0)
+
+
+async def test_a_stream_that_is_left_waits_for_nothing() -> None:
+    """Given up between two pieces, and while the next one is awaited."""
+
+    async def never(error: WorkerError) -> WorkerError:
+        return error
+
+    class Slow(Answer):
+        async def chunks(self) -> AsyncIterator[bytes]:
+            yield TOKEN
+            await asyncio.Event().wait()
+
+    for waiting in (False, True):
+        waits = Waits()
+        chunks = SupervisedResponse(Slow([], "text/event-stream"), waits, never).chunks()
+        await anext(chunks)
+        if waiting:
+            asking = asyncio.ensure_future(anext(chunks))
+            await asyncio.sleep(0)
+            assert waits.count == 1
+            asking.cancel()
+            await asyncio.wait([asking])
+        await chunks.aclose()  # type: ignore[attr-defined]  # a generator, as far as anyone can tell
+        assert waits.count == 0
 
 
 def body(**echo: Any) -> bytes:

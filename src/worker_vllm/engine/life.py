@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from enum import Enum
-from typing import Protocol
+from typing import Any, Protocol
 
 from worker_vllm.engine.base import Engine, EngineRefused, EngineRequest
 from worker_vllm.engine.diagnosis import Ending
@@ -195,18 +195,28 @@ class Life:
         logger.info("%s", line, extra={"source": "engine"})
 
     async def _watch_for_stall(self) -> None:
+        """A question that a busy server is slow to answer stays open over several looks: any answer is one."""
         timeout_s = self._settings.stall_timeout_s
         interval_s = timeout_s / LOOKS
         clock = StallClock(interval_s)
-        while True:
-            await asyncio.sleep(interval_s)
-            progress = await self._progress(interval_s)
-            stalled_s = clock.see(progress, self.waits.since, time.monotonic())
-            if stalled_s >= timeout_s:
-                self.stalled = True
-                how = "its server does not answer" if progress is None else f"{self.waits.count} requests wait for it"
-                self.end(f"it made no progress for {stalled_s:.0f} s, and {how}")
-                return
+        asking: asyncio.Task[Progress | None] | None = None
+        try:
+            while True:
+                await asyncio.sleep(interval_s)
+                asking = asking or asyncio.create_task(self._progress(timeout_s), name="engine-progress")
+                await asyncio.wait([asking], timeout=interval_s)
+                progress, asking = (asking.result(), None) if asking.done() else (None, asking)
+                stalled_s = clock.see(progress, self.waits.since, time.monotonic())
+                if stalled_s >= timeout_s:
+                    self._end_stalled(stalled_s, silent=progress is None)
+                    return
+        finally:
+            await cancel(asking)
+
+    def _end_stalled(self, stalled_s: float, *, silent: bool) -> None:
+        how = "its server does not answer" if silent else f"{self.waits.count} requests wait for it"
+        self.stalled = True
+        self.end(f"it made no progress for {stalled_s:.0f} s, and {how}")
 
     async def _progress(self, timeout_s: float) -> Progress | None:
         """The engine's progress; None when it does not even say so."""
@@ -221,7 +231,7 @@ class Life:
             return None
 
 
-async def cancel(*tasks: asyncio.Task[None] | None) -> None:
+async def cancel(*tasks: asyncio.Task[Any] | None) -> None:
     """Cancel tasks and wait until they ended."""
     running = [task for task in tasks if task is not None]
     for task in running:
