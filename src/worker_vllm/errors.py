@@ -8,6 +8,7 @@ WorkerError
 │   ├── Overloaded       429 or 503: try again later
 │   └── Timeout          504
 ├── EngineUnavailable    503: the engine is dead or never came up; the message is the diagnosis
+│   └── EngineStalled    424: it hung with this request in flight, which clients must not repeat by themselves
 └── Cancelled            499: the caller went away
 
 A job's error is the JSON text of the OpenAI error object: message, type, param, code (an HTTP status).
@@ -31,6 +32,7 @@ TYPE_BY_STATUS: Mapping[int, str] = {
     409: "ConflictError",
     413: "RequestTooLargeError",
     422: "UnprocessableEntityError",
+    424: "FailedDependencyError",
     429: "RateLimitError",
     499: "CancelledError",
     500: "InternalServerError",
@@ -106,6 +108,13 @@ class EngineUnavailable(WorkerError):
     """The engine is dead or never came up; the message is the diagnosis."""
 
     status = 503
+
+
+class EngineStalled(EngineUnavailable):
+    """The engine hung with this request in flight. OpenAI's and Anthropic's clients repeat 408, 409, 429 and every
+    5xx by themselves, and a request that made an engine hang would do so again: 424 is not repeated."""
+
+    status = 424
 
 
 class Cancelled(WorkerError):

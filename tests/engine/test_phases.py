@@ -1,13 +1,10 @@
-"""The start's timeline, read off the engine's log; and whether a busy engine moves, read off its metrics."""
+"""The start's timeline, read off the engine's log."""
 
 from __future__ import annotations
 
 import itertools
 
-import pytest
-
 from worker_vllm.engine.phases import Timeline
-from worker_vllm.engine.stall import Progress, StallClock, read_progress
 
 CPU_START = (
     "(APIServer pid=1) INFO 11-22 13:53:34 [api_utils.py:286] non-default args: {'model': 'm'}",
@@ -43,35 +40,3 @@ def test_the_phase_it_is_in_is_known() -> None:
     for line in CPU_START[:2]:
         timeline.read(line)
     assert timeline.phase == "processes"
-
-
-def test_progress_is_summed_over_engines() -> None:
-    """Data parallel engines have a label each; other counters do not count."""
-    metrics = """# HELP vllm:num_requests_running x
-vllm:num_requests_running{engine="0",model_name="m"} 2.0
-vllm:num_requests_running{engine="1",model_name="m"} 1.0
-vllm:generation_tokens_total{engine="0",model_name="m"} 1.5e+03
-vllm:generation_tokens_total{engine="1",model_name="m"} 10.0
-vllm:prompt_tokens_total{engine="0",model_name="m"} 7.0
-vllm:iteration_tokens_total_sum{engine="0",model_name="m"} 3.0
-vllm:iteration_tokens_total_bucket{engine="0",le="1.0",model_name="m"} 99.0
-vllm:kv_cache_usage_perc{engine="0"} 0.5
-"""
-    assert read_progress(metrics) == Progress(running=3, done=1520)
-    assert read_progress("") == Progress(0, 0)
-
-
-@pytest.mark.parametrize(
-    ("looks", "stalled_s"),
-    [
-        ([(0, 1, 5), (10, 1, 5), (20, 1, 5)], [0, 10, 20]),
-        ([(0, 1, 5), (10, 1, 6), (20, 1, 6)], [0, 0, 10]),
-        ([(0, 1, 5), (10, 0, 5), (20, 1, 5)], [0, 0, 10]),
-        ([(0, 1, 5), (10, 1, 5), (500, 1, 5), (510, 1, 5)], [0, 10, 0, 10]),
-    ],
-    ids=["busy and still", "a token starts it anew", "idle is no stall", "a frozen machine is no stall"],
-)
-def test_a_stall_is_work_without_progress(looks: list[tuple[float, float, float]], stalled_s: list[float]) -> None:
-    """Each look: time, requests running, work done so far."""
-    clock = StallClock(longest_gap_s=30)
-    assert [clock.see(Progress(running, done), now) for now, running, done in looks] == stalled_s

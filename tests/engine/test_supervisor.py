@@ -17,7 +17,7 @@ from worker_vllm.engine.client import HttpEngine
 from worker_vllm.engine.guard import descendants
 from worker_vllm.engine.process import spawn
 from worker_vllm.engine.rows import Diagnosis, Scope
-from worker_vllm.engine.supervisor import DEAD, State, Supervisor
+from worker_vllm.engine.supervisor import State, Supervisor
 from worker_vllm.errors import EngineError, EngineUnavailable
 
 STREAM = json.dumps({"model": "parrot", "prompt": "hello", "stream": True, "echo": {"gate": "shut"}}).encode()
@@ -159,17 +159,6 @@ async def test_a_cause_that_keeps_coming_back_ends_in_leaving() -> None:
         await run.running
 
 
-async def test_an_engine_that_makes_no_progress_is_ended() -> None:
-    """Requests running and no token for the stall time: its requests are answered, and it is started anew."""
-    hanging = json.dumps({"model": "parrot", "prompt": "hello", "stream": True, "echo": {"hang_after": 2}}).encode()
-    async with supervised(stall_timeout_s=0.4) as run:
-        await run.supervisor.settled()
-        error = await ask(run, hanging)
-        assert isinstance(error, EngineUnavailable)
-        assert "it made no progress for" in error.message
-        assert await run.until(State.READY) is State.READY
-
-
 async def test_an_engine_that_says_it_is_dead_is_ended() -> None:
     """The first 5xx answer is followed by a look at its health; its reader is told the cause."""
     failing = json.dumps({"model": "parrot", "prompt": "hello", "echo": {"status": 500}}).encode()
@@ -182,37 +171,6 @@ async def test_an_engine_that_says_it_is_dead_is_ended() -> None:
         assert "says that it is dead" in told.message
         assert await run.until(State.STARTING) is State.STARTING
         assert "says that it is dead" in run.supervisor.diagnosis
-
-
-async def test_a_stream_that_its_dying_server_ends_is_told_the_cause() -> None:
-    """In place of the server's own event, of which no byte gets through."""
-    words = {"model": "parrot", "prompt": DEAD.decode(), "max_tokens": 99, "stream": True, "echo": {"merge": 99}}
-    came: list[bytes] = []
-    async with supervised() as run:
-        await run.supervisor.settled()
-        await (await run.post("/echo/health", b'{"status": 503}')).read()
-        response = await run.post("/v1/completions", json.dumps(words).encode())
-        with pytest.raises(EngineUnavailable, match="says that it is dead"):
-            await gather(response, came)
-    assert b"".join(came) == b""
-
-
-async def gather(response: EngineResponse, came: list[bytes]) -> None:
-    """A stream to its end, kept piece by piece."""
-    try:
-        async for chunk in response.chunks():
-            came.append(chunk)
-    finally:
-        response.close()
-
-
-async def test_a_model_may_speak_of_a_dead_engine() -> None:
-    """The words by which a server ends its streams, said by a model whose engine is well."""
-    words = "EngineCore encountered an issue."
-    async with supervised() as run:
-        spoken = {"model": "parrot", "prompt": words, "max_tokens": 99}
-        response = await run.post("/v1/completions", json.dumps(spoken).encode())
-        assert json.loads(await read_to_the_end(response))["choices"][0]["text"] == words
 
 
 async def test_a_start_that_takes_too_long_is_given_up() -> None:

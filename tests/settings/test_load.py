@@ -32,6 +32,16 @@ def test_the_platform_addresses_lose_every_placeholder_but_the_job_id() -> None:
     )
 
 
+@pytest.mark.parametrize(("text", "seconds"), [("0", 0.0), ("0.5", 0.5), ("8", 8.0)])
+def test_a_stall_timeout_of_0_is_a_value(text: str, seconds: float) -> None:
+    """It switches the watch off, where 0 elsewhere means that nothing was chosen; less is refused."""
+    settings = load({"ENGINE_STALL_TIMEOUT": text})
+    assert settings.engine.stall_timeout_s == seconds
+    assert not any("ENGINE_STALL_TIMEOUT" in warning for warning in settings.warnings)
+    with pytest.raises(ConfigurationError, match="at least 0"):
+        load({"ENGINE_STALL_TIMEOUT": "-1"})
+
+
 @pytest.mark.parametrize(
     ("env", "mode"),
     [

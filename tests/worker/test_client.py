@@ -107,6 +107,68 @@ async def test_an_answer_cut_short_is_an_error() -> None:
         response.close()
 
 
+BEGUN = HEAD + b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n"
+
+
+@contextlib.asynccontextmanager
+async def silent(begins_with: bytes) -> AsyncIterator[HttpEngine]:
+    """A client of a server that begins its answers with this, and then neither goes on nor hangs up."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n{}")
+        writer.write(begins_with)
+        await over.wait()
+        writer.close()
+
+    over = asyncio.Event()
+    with tempfile.TemporaryDirectory(prefix="socket-") as directory:
+        listening = await asyncio.start_unix_server(serve, str(Path(directory, "engine.sock")))
+        engine = HttpEngine(f"unix:{directory}/engine.sock")
+        try:
+            yield engine
+        finally:
+            over.set()
+            await engine.aclose()
+            listening.close()
+            await listening.wait_closed()
+
+
+async def test_closing_ends_everyone_who_reads() -> None:
+    """Who waits for the next piece or for the whole body, and who asks for the next piece only afterwards."""
+    async with silent(BEGUN) as engine:
+        responses = [await engine.request(ASK) for _ in range(3)]
+        streams = [response.chunks() for response in responses[:2]]
+        assert [await anext(stream) for stream in streams] == [b"{}", b"{}"]
+        waiting = [asyncio.ensure_future(anext(streams[0])), asyncio.create_task(responses[2].read())]
+        await asyncio.sleep(0)  # both have begun to wait
+        await engine.aclose()
+        for reader in (*waiting, anext(streams[1])):
+            with pytest.raises(EngineError, match="broke off"):
+                await reader
+        for response in responses:
+            response.close()
+
+
+async def test_closing_ends_everyone_who_waits_for_an_answer() -> None:
+    """And whoever asks later is told the same, not what a library thinks of it."""
+    async with silent(b"") as engine:
+        asking = asyncio.create_task(engine.request(ASK))
+        for _ in range(20):
+            await asyncio.sleep(0)  # until the request has gone out
+        await engine.aclose()
+        for late in (asking, engine.request(ASK)):
+            with pytest.raises(EngineUnavailable, match="does not answer"):
+                await late
+
+
+async def test_a_whole_answer_outlives_the_connection() -> None:
+    """What had arrived when the client was closed can still be read."""
+    async with scripted([[WHOLE]]) as (_, engine):
+        response = await engine.request(ASK)
+        await engine.aclose()
+        assert await response.read() == b"{}"
+
+
 async def test_bodies_are_never_decoded() -> None:
     async with scripted([[ENCODED]]) as (_, engine):
         assert await body(engine) == b"\x1f\x8b"

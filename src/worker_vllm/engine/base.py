@@ -6,6 +6,8 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from worker_vllm.errors import EngineUnavailable
+
 
 @dataclass(frozen=True, slots=True)
 class EngineRequest:
@@ -15,6 +17,10 @@ class EngineRequest:
     path: str
     body: bytes | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
+
+
+class EngineRefused(EngineUnavailable):
+    """Nobody listens where the engine should: it has ended, or has not begun to serve."""
 
 
 class EngineResponse(Protocol):

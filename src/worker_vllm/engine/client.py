@@ -7,18 +7,23 @@ Knows nothing of what the bodies mean. A response's body is read only as fast as
 from __future__ import annotations
 
 import asyncio
+import errno
 from collections.abc import AsyncIterator, Mapping
 from types import SimpleNamespace
 from typing import cast
+from weakref import WeakSet
 
 import aiohttp
 
-from worker_vllm.engine.base import EngineRequest
+from worker_vllm.engine.base import EngineRefused, EngineRequest
 from worker_vllm.errors import EngineError, EngineUnavailable
 
 KEEP_ALIVE_S = 15.0  # the child is started with a longer one, so that the side which closes first is this one
 READ_BUFFER_BYTES = 64 * 1024  # aiohttp pauses the socket at twice this
 CONNECT_TIMEOUT_S = 10.0
+NOBODY_LISTENS = (errno.ECONNREFUSED, errno.ENOENT)  # not EAGAIN: that is a server with a full queue of connections
+# The last is aiohttp's word for a connection that was closed on this side while somebody read.
+BROKE_OFF = (aiohttp.ClientError, OSError, RuntimeError)
 NO_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S)
 
 
@@ -35,6 +40,8 @@ class HttpEngine:
         self._headers = {"Accept-Encoding": "identity", **(headers or {})}
         self._pooled = self._session(force_close=False)
         self._single = self._session(force_close=True)
+        self._answers: WeakSet[aiohttp.ClientResponse] = WeakSet()
+        self._closed = False
 
     async def request(self, request: EngineRequest) -> HttpResponse:
         """Return once status and headers are here; see `Engine.request`.
@@ -56,7 +63,14 @@ class HttpEngine:
             raise unavailable(self.url, broken) from broken
 
     async def aclose(self) -> None:
-        """Close every connection."""
+        """Close every connection; whoever reads an answer that is not whole yet is told, now or when asking next.
+
+        aiohttp alone would leave him waiting: it forgets the answer with the connection.
+        """
+        self._closed = True
+        for answer in list(self._answers):
+            if not answer.content.is_eof():
+                answer.content.set_exception(aiohttp.ClientConnectionError("the connection to it was closed"))
         await self._pooled.close()
         await self._single.close()
 
@@ -85,6 +99,8 @@ class HttpEngine:
     async def _send(
         self, session: aiohttp.ClientSession, request: EngineRequest, trace: SimpleNamespace
     ) -> HttpResponse:
+        if self._closed:  # a closed session raises RuntimeError
+            raise aiohttp.ClientConnectionError("the connection to it was closed")
         answer = await session.request(
             request.method,
             self._base + request.path,
@@ -93,6 +109,7 @@ class HttpEngine:
             allow_redirects=False,
             trace_request_ctx=trace,
         )
+        self._answers.add(answer)
         return HttpResponse(answer)
 
 
@@ -120,7 +137,7 @@ class HttpResponse:
         """The whole body."""
         try:
             return await self._answer.read()
-        except (aiohttp.ClientError, OSError) as broken:
+        except BROKE_OFF as broken:
             raise broke_off(broken) from broken
 
     def close(self) -> None:
@@ -148,7 +165,7 @@ class _Pieces:
         self._set_reading(True)
         try:
             piece = await self._content.readany()
-        except (aiohttp.ClientError, OSError) as broken:
+        except BROKE_OFF as broken:
             raise broke_off(broken) from broken
         if not piece:
             raise StopAsyncIteration
@@ -175,7 +192,9 @@ async def _mark_reused(
 def unavailable(url: str, broken: Exception) -> EngineUnavailable:
     """The engine gave no answer at all."""
     reason = "timed out" if isinstance(broken, TimeoutError | asyncio.TimeoutError) else str(broken) or repr(broken)
-    return EngineUnavailable(f"the engine at {url} does not answer: {reason}")
+    refused = isinstance(broken, aiohttp.ClientConnectorError) and broken.os_error.errno in NOBODY_LISTENS
+    kind = EngineRefused if refused else EngineUnavailable
+    return kind(f"the engine at {url} does not answer: {reason}")
 
 
 def broke_off(broken: Exception) -> EngineError:

@@ -68,7 +68,7 @@ def unknown(ending: Ending, quote: str) -> Diagnosis:
         sentence = f"the engine {did}: {ending.reason}; {change}{hint}"
         return Diagnosis(TOO_SLOW, Scope.HOST, sentence, quote=quote)
     if "no progress" in ending.reason:
-        sentence = f"the engine {did}: {ending.reason}; the request may be sent again"
+        sentence = f"the engine {did}: {ending.reason}; if it is only slow, raise ENGINE_STALL_TIMEOUT (0: never)"
         return Diagnosis("stalled", Scope.PASSING, sentence, quote=quote)
     if ending.oom_killed:
         sentence = (

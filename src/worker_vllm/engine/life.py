@@ -11,14 +11,15 @@ import logging
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Protocol
+from enum import Enum
+from typing import Any, Protocol
 
-from worker_vllm.engine.base import Engine, EngineRequest
+from worker_vllm.engine.base import Engine, EngineRefused, EngineRequest
 from worker_vllm.engine.diagnosis import Ending
 from worker_vllm.engine.oom import oom_kills
 from worker_vllm.engine.phases import Timeline
 from worker_vllm.engine.process import EngineProcess
-from worker_vllm.engine.stall import Progress, StallClock, read_progress
+from worker_vllm.engine.stall import LOOKS, Progress, StallClock, Waits, read_progress
 from worker_vllm.engine.warmup import warm_up
 from worker_vllm.engine.watch import Watch
 from worker_vllm.errors import WorkerError
@@ -31,6 +32,14 @@ PROBE_TIMEOUT_S = 5.0
 LAST_WORDS_S = 0.2  # what a dying process wrote is read before the cause is named
 HEALTH = EngineRequest("GET", "/health")
 METRICS = EngineRequest("GET", "/metrics")
+
+
+class Health(Enum):
+    """What one look at the engine's health shows."""
+
+    WELL = "well"
+    DEAD = "dead"  # it says so, or nobody listens
+    UNKNOWN = "unknown"  # no answer: a busy server gives none, nor does one that hangs
 
 
 class Connection(Engine, Protocol):
@@ -46,6 +55,8 @@ class Life:
     def __init__(self, settings: EngineSettings, process: EngineProcess, connection: Connection) -> None:
         self.connection = connection
         self.over = asyncio.Event()
+        self.waits = Waits()  # for this engine: requests whose next word it owes
+        self.stalled = False
         self.timeline = Timeline(time.monotonic, process.spawned_at, log_phase)
         self._settings = settings
         self._process = process
@@ -82,7 +93,8 @@ class Life:
                 watch = Watch(self._process.pid, self._on_death)
                 self._process.take_inventory()
                 self._ready_at = time.monotonic()
-                stall = asyncio.create_task(self._watch_for_stall(), name="engine-stall")
+                if self._settings.stall_timeout_s > 0:
+                    stall = asyncio.create_task(self._watch_for_stall(), name="engine-stall")
                 on_ready()
             await self._process.wait()
         finally:
@@ -125,6 +137,7 @@ class Life:
     def doubt(self) -> asyncio.Task[None]:
         """An answer gave reason to doubt the engine: ask for its health, and end it if it says that it is dead.
 
+        Silence is no death, since a request can keep the server busy for long: the watch for stalls judges that.
         The task that asks; waiting for it is up to the caller.
         """
         if self._checking is None or self._checking.done():
@@ -134,7 +147,7 @@ class Life:
     async def _start(self) -> bool:
         try:
             async with asyncio.timeout(self._settings.start_timeout_s):
-                while not await self._healthy():
+                while await self._health() is not Health.WELL:
                     with suppress(TimeoutError):
                         await asyncio.wait_for(self.over.wait(), PROBE_INTERVAL_S)
                     if self.over.is_set():
@@ -146,18 +159,28 @@ class Life:
         self.timeline.end(f"warm-up {route or 'refused'}")
         return not self.over.is_set()
 
-    async def _healthy(self) -> bool:
+    async def _health(self) -> Health:
         try:
             async with asyncio.timeout(PROBE_TIMEOUT_S):
                 response = await self.connection.request(HEALTH)
+        except EngineRefused:
+            return Health.DEAD
         except (WorkerError, TimeoutError):
-            return False
+            return Health.UNKNOWN
         response.close()
-        return response.status == 200
+        if response.status >= 500:
+            return Health.DEAD
+        return Health.WELL if response.status == 200 else Health.UNKNOWN
 
     async def _check(self) -> None:
-        if not await self._healthy() and not self.over.is_set():
-            self.end("it no longer answers, or says that it is dead")
+        """Ask until there is an answer: a connection that breaks off at once may be a server about to end."""
+        give_up = time.monotonic() + PROBE_TIMEOUT_S
+        health = await self._health()
+        while health is Health.UNKNOWN and time.monotonic() < give_up and not self.over.is_set():
+            await asyncio.sleep(PROBE_INTERVAL_S)
+            health = await self._health()
+        if health is Health.DEAD and not self.over.is_set():
+            self.end("it no longer listens, or says that it is dead")
 
     async def _see_exit(self) -> None:
         await self._process.wait()
@@ -172,28 +195,43 @@ class Life:
         logger.info("%s", line, extra={"source": "engine"})
 
     async def _watch_for_stall(self) -> None:
-        interval_s = self._settings.stall_timeout_s / 4
-        clock = StallClock(longest_gap_s=3 * interval_s)
-        progress = Progress(0, 0)
-        while True:
-            await asyncio.sleep(interval_s)
-            progress = await self._progress(interval_s) or progress
-            stalled_s = clock.see(progress, time.monotonic())
-            if stalled_s >= self._settings.stall_timeout_s:
-                self.end(f"it made no progress for {stalled_s:.0f} s with {progress.running:.0f} requests running")
-                return
+        """A question that a busy server is slow to answer stays open over several looks: any answer is one."""
+        timeout_s = self._settings.stall_timeout_s
+        interval_s = timeout_s / LOOKS
+        clock = StallClock(interval_s)
+        asking: asyncio.Task[Progress | None] | None = None
+        try:
+            while True:
+                await asyncio.sleep(interval_s)
+                asking = asking or asyncio.create_task(self._progress(timeout_s), name="engine-progress")
+                await asyncio.wait([asking], timeout=interval_s)
+                progress, asking = (asking.result(), None) if asking.done() else (None, asking)
+                stalled_s = clock.see(progress, self.waits.since, time.monotonic())
+                if stalled_s >= timeout_s:
+                    self._end_stalled(stalled_s, silent=progress is None)
+                    return
+        finally:
+            await cancel(asking)
+
+    def _end_stalled(self, stalled_s: float, *, silent: bool) -> None:
+        how = "its server does not answer" if silent else f"{self.waits.count} requests wait for it"
+        self.stalled = True
+        self.end(f"it made no progress for {stalled_s:.0f} s, and {how}")
 
     async def _progress(self, timeout_s: float) -> Progress | None:
         """The engine's progress; None when it does not even say so."""
         try:
             async with asyncio.timeout(timeout_s):
                 response = await self.connection.request(METRICS)
-                return read_progress((await response.read()).decode(errors="replace"))
+                try:
+                    return read_progress((await response.read()).decode(errors="replace"))
+                finally:
+                    response.close()
         except (WorkerError, TimeoutError):
             return None
 
 
-async def cancel(*tasks: asyncio.Task[None] | None) -> None:
+async def cancel(*tasks: asyncio.Task[Any] | None) -> None:
     """Cancel tasks and wait until they ended."""
     running = [task for task in tasks if task is not None]
     for task in running:

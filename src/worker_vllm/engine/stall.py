@@ -1,55 +1,99 @@
-"""Whether a busy engine still moves: read off its own counters, from what `/metrics` says. Pure."""
+"""Whether the engine still moves: by its own counters in `/metrics`, and by who waits for it. Pure but for the clock.
+
+It stalls when its server answers nothing at all, or when requests of ours wait for it and none of its counters moves.
+What the engine itself says to be running decides nothing: a core that hangs before its first step says 0.
+"""
 
 from __future__ import annotations
 
 import re
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
-# Sums over all engines (data parallel ones have a label each). vLLM 0.32.0, v1/metrics/loggers.py.
-RUNNING = "vllm:num_requests_running"
-# The last counts what each step works on: a prompt that takes minutes to read is progress before its first token.
+# vLLM 0.32.0, v1/metrics/loggers.py: all come from the engine core's steps, none from its server. While a long prompt
+# is read in chunks, the use of the cache alone moves.
 MOVING = (
     "vllm:generation_tokens_total",
     "vllm:prompt_tokens_total",
     "vllm:request_success_total",
     "vllm:iteration_tokens_total_sum",
+    "vllm:kv_cache_usage_perc",
+    "vllm:num_requests_running",
+    "vllm:num_requests_waiting",
 )
 SAMPLE = re.compile(r"^(?P<name>[\w:]+)(?:\{[^}]*\})? (?P<value>[-+.\deE]+)$", re.MULTILINE)
+LOOKS = 8  # in the time after which a stall is believed
+LAG_S = 1.0  # how late this process may look without having been frozen
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How much runs, and a number that grows whenever anything is done."""
+    """The counters, each summed over all engines (data parallel ones have a label each); empty when none is shown."""
 
-    running: float
-    done: float
+    counters: tuple[tuple[str, float], ...]
 
 
 def read_progress(metrics: str) -> Progress:
-    """The engine's progress out of the text of `/metrics`; zeros where it says nothing."""
-    running = done = 0.0
+    """The engine's progress out of the text of `/metrics`."""
+    found: dict[str, float] = {}
     for sample in SAMPLE.finditer(metrics):
-        if sample["name"] == RUNNING:
-            running += float(sample["value"])
-        elif sample["name"] in MOVING:
-            done += float(sample["value"])
-    return Progress(running, done)
+        if sample["name"] in MOVING:
+            found[sample["name"]] = found.get(sample["name"], 0.0) + float(sample["value"])
+    return Progress(tuple(sorted(found.items())))
+
+
+class Waits:
+    """How many requests wait for the engine's next word, and since when there was always one."""
+
+    __slots__ = ("_clock", "_since", "count")
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._since = 0.0
+        self.count = 0
+
+    @property
+    def since(self) -> float | None:
+        """The moment from which on somebody waited without a pause; None when nobody waits."""
+        return self._since if self.count else None
+
+    def begin(self) -> None:
+        """One more waits."""
+        if not self.count:
+            self._since = self._clock()
+        self.count += 1
+
+    def end(self) -> None:
+        """One got its word, or no longer wants it."""
+        self.count -= 1
 
 
 class StallClock:
-    """Tells how long the engine has been busy without doing anything. Times are monotonic seconds."""
+    """Tells for how long the engine has been stalled. Looked at every `interval_s`; times are monotonic seconds."""
 
-    def __init__(self, longest_gap_s: float) -> None:
-        self._longest_gap_s = longest_gap_s
-        self._since: float | None = None
+    def __init__(self, interval_s: float) -> None:
+        self._longest_step_s = 2 * interval_s  # a look's own answer may take an interval
+        self._longest_gap_s = 3 * interval_s + LAG_S
         self._seen_at = 0.0
-        self._done = -1.0
+        self._seen: Progress | None = None
+        self._still_s = 0.0
 
-    def see(self, progress: Progress, now: float) -> float:
-        """Seconds of stall up to `now`. A machine that was frozen itself (a gap between two looks) starts anew."""
-        frozen = now - self._seen_at > self._longest_gap_s
-        moved = progress.done != self._done or progress.running == 0
-        if moved or frozen or self._since is None:
-            self._since = now
-        self._seen_at, self._done = now, progress.done
-        return now - self._since
+    def see(self, progress: Progress | None, waiting_since: float | None, now: float) -> float:
+        """Seconds of stall up to `now`; without `progress` the server did not answer.
+
+        A gap between two looks means that the machine was frozen, this process with it: the stall starts anew. An
+        answer after a silence is progress, and so is any where nobody waits or no counter is shown.
+        """
+        step_s = now - self._seen_at
+        moved = progress is not None and (
+            waiting_since is None or not progress.counters or progress != self._seen or self._seen is None
+        )
+        if moved or step_s > self._longest_gap_s:
+            self._still_s = 0.0
+        else:
+            self._still_s += min(step_s, self._longest_step_s)
+        self._seen_at, self._seen = now, progress
+        if progress is not None and waiting_since is not None:
+            return min(self._still_s, now - waiting_since)
+        return self._still_s

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import Callable
 from enum import StrEnum
 
 from worker_vllm.engine.base import EngineRequest, EngineResponse
@@ -19,14 +19,14 @@ from worker_vllm.engine.policy import Action, Policy
 from worker_vllm.engine.process import spawn
 from worker_vllm.engine.provide import Provide, download, provide
 from worker_vllm.engine.rows import Diagnosis, Scope
-from worker_vllm.errors import EngineError, EngineUnavailable, WorkerError
+from worker_vllm.engine.supervised import SupervisedResponse
+from worker_vllm.errors import EngineStalled, EngineUnavailable, WorkerError
 from worker_vllm.settings.model import EngineSettings
 
 logger = logging.getLogger(__name__)
 
 DEATH_NOTICE_S = 0.8  # how long a broken answer waits for the reason
-# An event of a stream that its server ends itself (0.32.0, v1/engine/exceptions.py), or a model's own words.
-DEAD = b"EngineCore encountered an issue."
+IN_FLIGHT = "this request was in flight then and may be the cause: do not send it again as it is"
 DYING = 500  # how vLLM's server answers, in words of its own, when it notices first that its engine has died
 
 
@@ -137,10 +137,13 @@ class Supervisor:
         if await self.settled() is not State.READY or self._life is None:
             raise EngineUnavailable(self.diagnosis or "the worker is stopping")
         life = self._life
+        life.waits.begin()
         try:
             response = await life.connection.request(request)
         except EngineUnavailable as error:
             raise await self._explain(life, error) from error
+        finally:
+            life.waits.end()
         if response.status >= 500:
             doubted = life.doubt()
             if response.status == DYING:
@@ -148,7 +151,7 @@ class Supervisor:
                 if life.failing:
                     response.close()
                     raise await self._explain(life, EngineUnavailable("the engine is ending"))
-        return SupervisedResponse(response, lambda error: self._explain(life, error))
+        return SupervisedResponse(response, life.waits, lambda error: self._explain(life, error))
 
     async def _prepare(self) -> Life | None:
         """Have downloaded what is not on disk; refuse or leave where that, or the preflight, says so.
@@ -233,50 +236,9 @@ class Supervisor:
             async with asyncio.timeout(DEATH_NOTICE_S):
                 await life.over.wait()
         except TimeoutError:
-            return error
+            if not life.failing:
+                return error
         if self._stopping.is_set():
             return EngineUnavailable("the worker is stopping")
-        return EngineUnavailable(diagnose(life.ending).sentence)
-
-
-class SupervisedResponse:
-    """An answer of the engine that, when it breaks off because the engine died, says why."""
-
-    def __init__(self, inner: EngineResponse, explain: Callable[[WorkerError], Awaitable[WorkerError]]) -> None:
-        self._inner = inner
-        self._explain = explain
-
-    @property
-    def status(self) -> int:
-        """HTTP status."""
-        return self._inner.status
-
-    @property
-    def headers(self) -> Mapping[str, str]:
-        """Response headers, names in lower case."""
-        return self._inner.headers
-
-    async def chunks(self) -> AsyncIterator[bytes]:
-        """The body as it arrives. Raises EngineError, or EngineUnavailable with the diagnosis."""
-        try:
-            async for chunk in self._inner.chunks():
-                if DEAD in chunk:
-                    told = await self._explain(EngineError("the engine says that it is dead"))
-                    if isinstance(told, EngineUnavailable):
-                        before, ended, _ = chunk[: chunk.find(DEAD)].rpartition(b"\n\n")
-                        yield before + ended
-                        raise told
-                yield chunk
-        except EngineError as error:
-            raise await self._explain(error) from error
-
-    async def read(self) -> bytes:
-        """The whole body. Raises as `chunks` does."""
-        try:
-            return await self._inner.read()
-        except EngineError as error:
-            raise await self._explain(error) from error
-
-    def close(self) -> None:
-        """Give the response up at once."""
-        self._inner.close()
+        sentence = diagnose(life.ending).sentence
+        return EngineStalled(f"{sentence}; {IN_FLIGHT}") if life.stalled else EngineUnavailable(sentence)

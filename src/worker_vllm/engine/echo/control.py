@@ -5,6 +5,7 @@ Everything under /echo/ on the engine's own socket; the worker's allow-list neve
 
 from __future__ import annotations
 
+import sys
 import time
 from collections import deque
 from dataclasses import dataclass, field
@@ -88,7 +89,11 @@ class Control:
             self.health = fields.whole(body, "status", 200)
         elif action == "exit":
             self.runner.exit(fields.whole(body, "code", 1))
+        elif action == "freeze":  # the engine core alone: the server goes on to answer what needs no core
+            self.runner.scheduler.freeze(bool(body.get("frozen", True)))
         elif action == "block":  # the whole event loop, as a stuck engine's
-            time.sleep(fields.whole(body, "ms", 0) / 1000)
+            block_ms = fields.whole(body, "ms", 0)
+            sys.stderr.write(f"echo engine: blocked for {block_ms} ms\n")  # which tests wait for
+            time.sleep(block_ms / 1000)
         else:
             raise RequestError(f"echo: no control {action!r}", status=404)

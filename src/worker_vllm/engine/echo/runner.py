@@ -45,10 +45,10 @@ class Runner:
         """The deltas of each engine step, sequences in order. Raises EngineError or BrokenOff where scripted."""
         script = generation.script
         trouble = script.first_trouble
-        async with self.scheduler.request(generation.sequences, generation.prompt_tokens) as request:
+        async with self.scheduler.request(generation.sequences) as request:
             if trouble == 0:
                 await self._fail(script, 0)
-            await asyncio.sleep(script.ttft_ms / 1000)
+            await request.prefill(generation.prompt_tokens, script.ttft_ms / 1000)
             async for step in self._steps(generation):
                 yield step
                 request.count(step)
@@ -66,6 +66,8 @@ class Runner:
                 if scheduler.step_s or not prefilled:
                     await scheduler.next_step(script.tpot_ms / 1000)
                 prefilled = False
+                if scheduler.frozen:
+                    await scheduler.thawed()
                 if gate is not None:
                     await gate.acquire()
                 made = [next(deltas) for deltas in live]

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from worker_vllm.engine.echo.generation import Delta
 from worker_vllm.errors import Overloaded
 
+CHUNK_S = 0.05  # how long one chunk of a long prompt takes
 FULL = (
     "The engine is currently busy and cannot accept new requests. Please try again later or on a different instance."
 )
@@ -23,6 +24,19 @@ class Running:
     scheduler: Scheduler
     made: int = 0
     ended: int = 0
+    read: int = 0
+
+    async def prefill(self, prompt_tokens: int, seconds: float) -> None:
+        """Read the prompt in chunks. As in vLLM 0.32, only the use of the cache moves before it is read whole."""
+        scheduler = self.scheduler
+        chunks = int(seconds / CHUNK_S) + 1
+        for chunk in range(1, chunks + 1):
+            await asyncio.sleep(seconds / chunks)
+            await scheduler.thawed()
+            added = prompt_tokens * chunk // chunks - self.read
+            self.read += added
+            scheduler.held_tokens += added
+        scheduler.prompt_tokens += prompt_tokens
 
     def count(self, step: Sequence[Delta]) -> None:
         """Count one engine step."""
@@ -48,6 +62,7 @@ class Scheduler:
     held_tokens: int = 0
     prompt_tokens: int = 0
     generation_tokens: int = 0
+    frozen: bool = False  # as a stopped engine core: the server answers, no request moves or is counted
     finished: Counter[str] = field(default_factory=Counter)
     _line: deque[tuple[int, asyncio.Future[None]]] = field(default_factory=deque)
     _stepping: list[asyncio.Future[None]] = field(default_factory=list)
@@ -70,17 +85,16 @@ class Scheduler:
             raise Overloaded(FULL)
 
     @asynccontextmanager
-    async def request(self, sequences: int, prompt_tokens: int) -> AsyncIterator[Running]:
+    async def request(self, sequences: int) -> AsyncIterator[Running]:
         """Hold the slots of one request; leaving, however it happens, frees them and its cache at once."""
         wanted = min(sequences, self.max_num_seqs)
+        await self.thawed()
         await self._acquire(wanted)
         running = Running(self)
-        self.prompt_tokens += prompt_tokens
-        self.held_tokens += prompt_tokens
         try:
             yield running
         finally:
-            self.held_tokens -= prompt_tokens + running.made
+            self.held_tokens -= running.read + running.made
             self.finished["abort"] += sequences - running.ended
             self.running -= wanted
             self._grant()
@@ -128,6 +142,16 @@ class Scheduler:
         for future in due:
             if not future.done():  # its request was aborted meanwhile
                 future.set_result(None)
+
+    def freeze(self, frozen: bool) -> None:
+        """Stop every request where it is, or let them go on."""
+        self.frozen = frozen
+        self._grant()
+
+    async def thawed(self) -> None:
+        """Return at once unless the scheduler is frozen; then once it no longer is."""
+        while self.frozen:
+            await self._changed.wait()
 
     async def until(self, condition: Callable[[Scheduler], bool]) -> None:
         """Return once the condition on this scheduler's running and waiting counts holds."""
