@@ -138,7 +138,7 @@ class QueueLoop:
         try:
             outcome = await execution.outcome()
             self._free_slot(job_id)
-            body = outcome.body(stop_pod=self._recycling and len(self._tasks) == 1)
+            body = outcome.body(execution.job, stop_pod=self._recycling and len(self._tasks) == 1)
             result = Result(job_id, self._addresses.done(job_id), body, wanted_until)
             await self.delivery.deliver(result)
         except JobGone as gone:
