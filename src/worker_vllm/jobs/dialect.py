@@ -31,7 +31,7 @@ def error_events(error: WorkerError, job: Mapping[str, Any]) -> bytes:
     """The last events of a stream that failed, as the route's own clients understand them."""
     if _is_anthropic(job):
         return b"event: error\n" + sse.event(_anthropic(error))
-    return sse.event({"error": error.error}) + sse.DONE
+    return b"data: " + error.to_body().encode() + b"\n\n" + sse.DONE
 
 
 def told_in_band(error: WorkerError, job: Mapping[str, Any], *, raw: bool) -> Output:

@@ -103,7 +103,7 @@ def _choose_job_rules(draft: Draft) -> None:
 
 
 def _refuse_kept_responses(draft: Draft) -> None:
-    """No job can ask for a response that an earlier one left: that route is closed, and another worker may be asked."""
+    """No job can ask for what an earlier one left: the route is closed, and the job may reach another worker."""
     name = "VLLM_ENABLE_RESPONSES_API_STORE"
     if draft.env.get(name, "0").strip("0") and draft.fields["mode"].value is not Mode.HTTP:
         draft.refuse(
