@@ -8,8 +8,8 @@ from typing import Any
 
 Make = Callable[[int], tuple[str, dict[str, Any]]]
 CHAT, COMPLETIONS = "/v1/chat/completions", "/v1/completions"
-COUNTS = (100, 300, 1000, 3000, 10_000)
-DEPTHS = (8, 12, 16, 24, 32, 128)
+COUNTS = (100, 300, 1000, 2000, 3000)
+DEPTHS = (8, 16, 24, 32, 128)
 REPEATS = (100, 1000, 10_000, 100_000, 1_000_000)
 _series = itertools.count()
 
