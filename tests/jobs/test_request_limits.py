@@ -194,3 +194,11 @@ def test_the_walk_ends_at_the_limit() -> None:
 )
 def test_the_alternatives_of_a_pattern(text: str, count: int) -> None:
     assert pattern_alternatives(text) == count
+
+
+@pytest.mark.parametrize(("count", "alternatives"), [(10, 10), (100, 110), (1000, 2000)])
+def test_an_object_of_many_properties_counts_more_than_it_has(count: int, alternatives: int) -> None:
+    """The engine's grammar of optional properties grows with more than their number."""
+    size = GrammarSize()
+    measure("json", {"properties": {f"a{number}": {} for number in range(count)}}, size, NONE)
+    assert size.alternatives == alternatives

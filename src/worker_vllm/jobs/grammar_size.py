@@ -21,6 +21,7 @@ JSON_KEYS = frozenset({"json", "guided_json", "structural_tag", "schema", "json_
 # What counts in such a text: groups, bars, rules, repetitions; what is escaped, quoted or in a class does not.
 PATTERN = re.compile(r"\\.|\[(?:\\.|[^\]\\])*\]|\{\s*(\d*)\s*(?:,\s*(\d*)\s*)?\}|::=|[()|]", re.DOTALL)
 MOST_REPEATS = 10**9
+MANY_MEMBERS = 1000  # an object of so many properties counts twice: their grammar grows faster than their number
 BRACKETS = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
 # Objects whose members are alternatives of their own, and the one list whose items are not.
 MEMBERS = frozenset({"properties", "patternProperties", "$defs", "definitions", "dependentSchemas"})
@@ -71,7 +72,7 @@ def _add(key: str, value: Any, size: GrammarSize, limits: RequestLimits) -> Iter
         return _parsed(key, value, size, limits) if key in JSON_KEYS else None
     if isinstance(value, Mapping):
         size.bytes += 2 + sum(_length(str(name)) + 4 for name in value)
-        size.alternatives += len(value) if key in MEMBERS else 0
+        size.alternatives += len(value) + len(value) ** 2 // MANY_MEMBERS if key in MEMBERS else 0
         return iter([(str(name), item) for name, item in value.items()])
     if isinstance(value, list):
         size.bytes += 2 + len(value)

@@ -94,7 +94,7 @@ class RequestLimits:
 
     schema_bytes: int = 262_144  # of everything that becomes a grammar, tools included
     schema_depth: int = 64
-    schema_alternatives: int = 1000
+    schema_alternatives: int = 2000
     n: int = 128  # sequences of a prompt
     prompts: int = 256
     sequences: int = 1024  # of all prompts of a request together
