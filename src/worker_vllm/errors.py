@@ -59,12 +59,19 @@ def anthropic_type(status: int) -> str:
 
 
 def status_of_type(name: object) -> int | None:
-    """The status that an error's type stands for: Anthropic's word or ours; None for any other word.
+    """The status that an error's type stands for: Anthropic's word, ours, or HTTP's own; None for any other word.
 
     Anthropic's form holds no code, so this is how the status of such an error is found again.
     """
-    words = {word: status for words in (TYPE_BY_STATUS, ANTHROPIC_TYPE_BY_STATUS) for status, word in words.items()}
-    return words.get(name) if isinstance(name, str) else None
+    known = {
+        _bare(word): status for words in (TYPE_BY_STATUS, ANTHROPIC_TYPE_BY_STATUS) for status, word in words.items()
+    }
+    return known.get(_bare(name)) if isinstance(name, str) else None
+
+
+def _bare(word: str) -> str:
+    """`Bad Request` and `BadRequestError` are the same word."""
+    return word.replace(" ", "").removesuffix("Error")
 
 
 class WorkerError(Exception):

@@ -65,6 +65,12 @@ def test_what_the_engine_said_in_openais_form_is_told_in_anthropics_with_its_own
     assert json.loads(error_text(error, job(MESSAGES))) == expected
 
 
+def test_a_word_of_the_engines_that_tells_no_status_gives_way_to_one_that_does() -> None:
+    error = EngineAnswer(422, {"message": "no", "type": "odd", "param": None, "code": 422})
+    expected = {"type": "error", "error": {"type": "invalid_request_error", "message": "no"}}
+    assert json.loads(error_text(error, job(MESSAGES))) == expected
+
+
 def test_another_message_keeps_the_form() -> None:
     error = error_of(404, json.dumps(SAID).encode())
     assert isinstance(error, EngineAnswer)
@@ -78,7 +84,7 @@ def test_a_type_tells_the_status_again(status: int) -> None:
     for route in (MESSAGES, CHAT):
         error = json.loads(error_text(WorkerError("x", status=status), job(route)))
         assert status_of_type(error.get("error", error)["type"]) == status
-    assert status_of_type("nonsense") is None
+    assert [status_of_type(word) for word in ("Bad Request", "Internal Server Error", "nonsense")] == [400, 500, None]
 
 
 def test_a_lone_surrogate_of_the_callers_is_replaced() -> None:

@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from worker_vllm.errors import EngineAnswer, WorkerError, anthropic_type
+from worker_vllm.errors import EngineAnswer, WorkerError, anthropic_type, status_of_type
 from worker_vllm.jobs import sse
 from worker_vllm.jobs.jsontext import dump
 from worker_vllm.jobs.output import Output
@@ -45,8 +45,9 @@ def _anthropic(error: WorkerError) -> Mapping[str, Any]:
     if isinstance(error, EngineAnswer):
         if error.anthropic is not None:
             return error.anthropic
-        said = error.error
-        return {"type": "error", "error": {"type": said.get("type"), "message": error.message}}
+        kind = error.error.get("type")
+        if status_of_type(kind) == error.status:
+            return {"type": "error", "error": {"type": kind, "message": error.message}}
     return {"type": "error", "error": {"type": anthropic_type(error.status), "message": error.message}}
 
 
