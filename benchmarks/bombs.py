@@ -77,7 +77,10 @@ KINDS: Mapping[str, tuple[Sequence[int], Make]] = {
     "description": (REPEATS, lambda size: _json({"type": "string", "description": _words(1)[0] + "x" * size})),
     "minItems": (REPEATS, lambda size: _json({"type": "array", "items": {"const": _words(1)[0]}, "minItems": size})),
     "maxLength": (REPEATS, lambda size: _json({"type": "string", "maxLength": size, "title": _words(1)[0]})),
-    "pattern": (REPEATS, lambda size: _json({"type": "string", "pattern": f"^({_words(1)[0]}){{1,{size}}}$"})),
+    "pattern": (
+        (100, 200, 400, 700, 1000),
+        lambda size: _json({"type": "string", "pattern": f"^({_words(1)[0]}){{1,{size}}}$"}),
+    ),
     "choice": (COUNTS, lambda size: _completion(structured_outputs={"choice": _words(size)})),
     "regex": (COUNTS, lambda size: _completion(structured_outputs={"regex": _alternation(size)})),
     "regex repeat": (

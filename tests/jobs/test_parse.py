@@ -99,6 +99,16 @@ def test_openai_streams_have_exact_sizes_where_somebody_asked(
             400,
             "sampling_params.presense_penalty: not a sampling parameter; did you mean presence_penalty?",
         ),
+        (
+            {"prompt": "x", "topp": 1},
+            400,
+            'topp: not a field of a native job; did you mean top_p in "sampling_params"?',
+        ),
+        (
+            {"prompt": "x", "presense_penalty": 1},
+            400,
+            'presense_penalty: not a field of a native job; did you mean presence_penalty in "sampling_params"?',
+        ),
         ({"prompt": "x", "zzz": 1}, 400, "zzz: not a field of a native job"),
         (
             {"openai_route": "/tokenizer_info"},

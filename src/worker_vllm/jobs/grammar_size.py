@@ -21,6 +21,7 @@ JSON_KEYS = frozenset({"json", "guided_json", "structural_tag", "schema", "json_
 # What counts in such a text: groups, bars, rules, repetitions; what is escaped, quoted or in a class does not.
 PATTERN = re.compile(r"\\.|\[(?:\\.|[^\]\\])*\]|\{\s*(\d*)\s*(?:,\s*(\d*)\s*)?\}|::=|[()|]", re.DOTALL)
 MOST_REPEATS = 10**9
+CHARACTERS_A_TIME = 4
 MANY_MEMBERS = 1000  # an object of so many properties counts twice: their grammar grows faster than their number
 BRACKETS = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
 # Objects whose members are alternatives of their own, and the one list whose items are not.
@@ -104,22 +105,28 @@ def text_depth(text: str) -> int:
 
 
 def pattern_alternatives(text: str) -> int:
-    """The alternatives and rules of a regular expression or a grammar, what is repeated as often as it may be."""
-    open_groups, last = [0], 0  # alternatives so far of each open group; those of what a repetition would repeat
+    """The alternatives and rules of a regular expression or a grammar, what is repeated as often as it may be.
+
+    Each time counts once, or as often as the repeated group has alternatives or four characters.
+    """
+    counts, starts = [0], [0]  # of each open group: alternatives so far, and where it began
+    inner = size = closed = 0  # of the group that was closed last: alternatives, characters, and where it ended
     for found in PATTERN.finditer(text):
         sign = found[0]
         if sign == "(":
-            open_groups.append(0)
-        elif sign == ")" and len(open_groups) > 1:
-            last = open_groups.pop()
-            open_groups[-1] += last
+            counts.append(0)
+            starts.append(found.end())
+        elif sign == ")" and len(counts) > 1:
+            inner, size, closed = counts.pop(), found.start() - starts.pop(), found.end()
+            counts[-1] += inner
         elif sign in ("|", "::="):
-            open_groups[-1] += 1
+            counts[-1] += 1
         elif found[1] is not None and sign[0] == "{":
             times = min(int((found[2] or found[1] or "1")[:10]), MOST_REPEATS)
-            inner = last if text[found.start() - 1 : found.start()] == ")" else 0
-            open_groups[-1] += times * (1 + inner) - inner
-    return 1 + min(sum(open_groups), MOST_REPEATS)
+            if found.start() == closed:
+                times = times * max(1 + inner, size // CHARACTERS_A_TIME) - inner
+            counts[-1] += times
+    return 1 + min(sum(counts), MOST_REPEATS)
 
 
 def _length(text: str) -> int:
