@@ -14,11 +14,11 @@ from worker_vllm.jobs.request_limits import excess
 from worker_vllm.settings.model import RequestLimits
 
 LIMITS = RequestLimits(
-    schema_bytes=5000, schema_depth=20, schema_alternatives=100, n=8, prompts=10, sequences=20, stop=4, inputs=30
+    schema_bytes=20_000, schema_depth=20, schema_alternatives=100, n=8, prompts=10, sequences=20, stop=4, inputs=30
 )
 NONE = RequestLimits(0, 0, 0, 0, 0, 0, 0, 0)
 WORDS = [f"word {number}" for number in range(101)]
-LONG = {"const": "x" * 5000}
+LONG = {"description": "x" * 20_000}
 
 
 def nested(depth: int) -> Any:
@@ -60,6 +60,7 @@ BOMBS: dict[str, tuple[Any, str]] = {
     "a pattern": ({"pattern": "|".join("a" * 101)}, "MAX_SCHEMA_ALTERNATIVES"),
     "repetition": ({"pattern": "(ab){1,1000}"}, "MAX_SCHEMA_ALTERNATIVES"),
     "bytes": (LONG, "MAX_SCHEMA_BYTES"),
+    "a long constant": ({"const": "x" * 5100}, "MAX_SCHEMA_ALTERNATIVES"),
     "depth": (nested(20), "MAX_SCHEMA_DEPTH"),
 }
 
@@ -85,7 +86,8 @@ def test_a_schema_is_bounded_on_every_way_in(way: str, bomb: str) -> None:
         ({"structured_outputs": {"regex": "((a{1,9}){1,9}){1,9}"}}, "structured_outputs", "MAX_SCHEMA_ALTERNATIVES"),
         ({"guided_grammar": "root ::= " + '"a" | ' * 101}, "guided_grammar", "MAX_SCHEMA_ALTERNATIVES"),
         ({"guided_grammar": "a ::= b\n" * 101}, "guided_grammar", "MAX_SCHEMA_ALTERNATIVES"),
-        ({"guided_regex": "x" * 5001}, "guided_regex", "MAX_SCHEMA_BYTES"),
+        ({"guided_regex": "x" * 5100}, "guided_regex", "MAX_SCHEMA_ALTERNATIVES"),
+        ({"guided_json": "x" * 20_001}, "guided_json", "MAX_SCHEMA_BYTES"),
         ({"tools": [tool({})] * 101}, "tools", "MAX_SCHEMA_ALTERNATIVES"),
         (
             {"tools": [tool({"enum": WORDS[:60]})], "guided_choice": WORDS[:60]},
@@ -198,7 +200,7 @@ def test_the_alternatives_of_a_pattern(text: str, count: int) -> None:
     assert pattern_alternatives(text) == count
 
 
-@pytest.mark.parametrize(("count", "alternatives"), [(10, 10), (100, 110), (1000, 2000)])
+@pytest.mark.parametrize(("count", "alternatives"), [(10, 11), (100, 123), (1000, 2157)])
 def test_an_object_of_many_properties_counts_more_than_it_has(count: int, alternatives: int) -> None:
     """The engine's grammar of optional properties grows with more than their number."""
     size = GrammarSize()

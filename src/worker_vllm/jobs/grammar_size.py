@@ -22,10 +22,12 @@ JSON_KEYS = frozenset({"json", "guided_json", "structural_tag", "schema", "json_
 PATTERN = re.compile(r"\\.|\[(?:\\.|[^\]\\])*\]|\{\s*(\d*)\s*(?:,\s*(\d*)\s*)?\}|::=|[()|]", re.DOTALL)
 MOST_REPEATS = 10**9
 CHARACTERS_A_TIME = 4
+LONG_TEXT = 50  # so many characters of a constant, a name or a pattern count as one more alternative
 MANY_MEMBERS = 1000  # an object of so many properties counts twice: their grammar grows faster than their number
 BRACKETS = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
 # Objects whose members are alternatives of their own, and the one list whose items are not.
 MEMBERS = frozenset({"properties", "patternProperties", "$defs", "definitions", "dependentSchemas"})
+PROSE_KEYS = frozenset({"description", "title", "$comment", *JSON_KEYS})
 NAMES_ONLY = frozenset({"required", "examples"})
 
 
@@ -68,12 +70,15 @@ def _add(key: str, value: Any, size: GrammarSize, limits: RequestLimits) -> Iter
     """Count one value; what is inside it, if anything."""
     if isinstance(value, str):
         size.bytes += _length(value) + 3
+        size.alternatives += 0 if key in PROSE_KEYS else len(value) // LONG_TEXT
         if key in PATTERN_KEYS:
             size.alternatives += pattern_alternatives(value)
         return _parsed(key, value, size, limits) if key in JSON_KEYS else None
     if isinstance(value, Mapping):
-        size.bytes += 2 + sum(_length(str(name)) + 4 for name in value)
-        size.alternatives += len(value) + len(value) ** 2 // MANY_MEMBERS if key in MEMBERS else 0
+        names = sum(_length(str(name)) + 4 for name in value)
+        size.bytes += 2 + names
+        if key in MEMBERS:
+            size.alternatives += len(value) + len(value) ** 2 // MANY_MEMBERS + names // LONG_TEXT
         return iter([(str(name), item) for name, item in value.items()])
     if isinstance(value, list):
         size.bytes += 2 + len(value)
