@@ -18,6 +18,7 @@ from worker_vllm.jobs.dialect import error_body, told_in_band
 from worker_vllm.jobs.flag_names import with_variables
 from worker_vllm.jobs.limits import ResultMeter
 from worker_vllm.jobs.native import NativeJob
+from worker_vllm.jobs.native_ask import generation_route
 from worker_vllm.jobs.output import Output
 from worker_vllm.jobs.parse import RouteJob, asked_for, parse_job
 from worker_vllm.jobs.request_limits import excess
@@ -25,6 +26,8 @@ from worker_vllm.jobs.routes import unable
 from worker_vllm.settings.model import Settings
 
 log = logging.getLogger(__name__)
+
+NO_SUCH_ROUTE = '{"detail":"Not Found"}'  # what the engine says of a route that its model cannot serve
 
 
 class Worker:
@@ -84,8 +87,8 @@ class Worker:
             log.error("a job failed for a reason that is our own", exc_info=error)
             return WorkerError(f"internal error of the worker: {type(error).__name__}: {error}")
         if job is not None and error.status == 404:
-            if isinstance(error, EngineError) and isinstance(job, RouteJob):
-                return unable(job.route)
+            if isinstance(error, EngineError) and error.message.endswith(NO_SUCH_ROUTE):
+                return unable(job.route if isinstance(job, RouteJob) else generation_route(job))
             if isinstance(error, EngineAnswer):
                 error = await self._models.explain(error, _model_of(job))
         if isinstance(error, EngineAnswer) and (message := with_variables(error.message)) != error.message:

@@ -156,6 +156,16 @@ async def test_a_route_that_the_model_cannot_serve_says_so(route: str, words: st
     assert failed.failure["message"].startswith(f"{route}: the model served here {words}: ")
 
 
+async def test_a_native_job_for_a_model_that_cannot_generate_is_told_so() -> None:
+    failed = await core(Scripted([b'{"detail":"Not Found"}'], status=404)).run({"prompt": "x"})
+    assert failed.failure["message"].startswith("/v1/completions: the model served here cannot generate text: ")
+
+
+async def test_another_servers_page_is_quoted() -> None:
+    failed = await core(Scripted([b"<html>"], status=404)).openai(CHAT, ASK)
+    assert failed.failure["message"] == "the engine answered 404: <html>"
+
+
 @pytest.mark.parametrize("body", [None, {}, {"model": "x"}, "--boundary\r\nContent-Disposition: form-data"])
 async def test_audio_without_base64_says_to_send_it(body: Any) -> None:
     """A multipart form cannot come through the platform: its job holds nothing of it, or the raw text."""
