@@ -19,6 +19,7 @@ DEATH_WORDS = (
     "Connection closed. HTTP/1.1 503 Service Unavailable",
 )
 WORDS = [f"word-{number}" for number in range(100_000)]
+MANY = WORDS[:20_000]
 
 
 def _nested(depth: int) -> dict[str, Any]:
@@ -35,18 +36,18 @@ def _tool(schema: Any, name: str = "f") -> dict[str, Any]:
 # Each would hold the engine, and everybody with it, for seconds.
 BOMBS: tuple[dict[str, Any], ...] = (
     {"structured_outputs": {"json": {"enum": WORDS}}},
-    {"guided_json": json.dumps({"anyOf": [{"const": word} for word in WORDS[:50_000]]})},
-    {"response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": {"enum": WORDS}}}},
-    {"structured_outputs": {"json": {"properties": {word: {} for word in WORDS[:20_000]}}}},
+    {"guided_json": json.dumps({"anyOf": [{"const": word} for word in MANY]})},
+    {"response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": {"enum": MANY}}}},
+    {"structured_outputs": {"json": {"properties": {word: {} for word in MANY}}}},
     {"structured_outputs": {"json": _nested(200)}},
     {"structured_outputs": {"json": {"type": "string", "pattern": "((a{1,100}){1,100}){1,100}"}}},
-    {"structured_outputs": {"choice": WORDS}},
-    {"structured_outputs": {"regex": "|".join(WORDS)}},
-    {"structured_outputs": {"grammar": "root ::= " + " | ".join(f'"{word}"' for word in WORDS)}},
-    {"tools": [_tool({"enum": WORDS})], "tool_choice": "required"},
-    {"tools": [_tool({}, word) for word in WORDS[:20_000]]},
+    {"structured_outputs": {"choice": MANY}},
+    {"structured_outputs": {"regex": "|".join(MANY)}},
+    {"structured_outputs": {"grammar": "root ::= " + " | ".join(f'"{word}"' for word in MANY)}},
+    {"tools": [_tool({"enum": MANY})], "tool_choice": "required"},
+    {"tools": [_tool({}, word) for word in MANY[:5000]]},
     {"n": 16_384},
-    {"stop": WORDS},
+    {"stop": MANY},
     {"logprobs": True, "top_logprobs": 100_000},
 )
 
