@@ -42,6 +42,41 @@ TYPE_BY_STATUS: Mapping[int, str] = {
 }
 
 
+# Anthropic's words for the same, which its clients know the kind of an error by.
+ANTHROPIC_TYPE_BY_STATUS: Mapping[int, str] = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    500: "api_error",
+    503: "overloaded_error",
+    504: "timeout_error",
+}
+
+
+def anthropic_type(status: int) -> str:
+    """Anthropic's word for an error of this status."""
+    return ANTHROPIC_TYPE_BY_STATUS.get(status, "api_error" if status >= 500 else "invalid_request_error")
+
+
+def status_of_type(name: object) -> int | None:
+    """The status that an error's type stands for: Anthropic's word, ours, or HTTP's own; None for any other word.
+
+    Anthropic's form holds no code, so this is how the status of such an error is found again.
+    """
+    known = {
+        _bare(word): status for words in (TYPE_BY_STATUS, ANTHROPIC_TYPE_BY_STATUS) for status, word in words.items()
+    }
+    return known.get(_bare(name)) if isinstance(name, str) else None
+
+
+def _bare(word: str) -> str:
+    """`Bad Request` and `BadRequestError` are the same word."""
+    return word.replace(" ", "").removesuffix("Error")
+
+
 class WorkerError(Exception):
     """Anything a caller may be told; `status` is the HTTP status, `error` the OpenAI error object."""
 
@@ -124,16 +159,27 @@ class Cancelled(WorkerError):
 
 
 class EngineAnswer(WorkerError):
-    """An error that the engine itself worded: its OpenAI error object passes through unchanged."""
+    """An error that the engine itself worded: its OpenAI error object passes through unchanged.
 
-    def __init__(self, status: int, error: Mapping[str, Any]) -> None:
+    `anthropic` is the whole of what it said where that had Anthropic's form, for callers who speak it too.
+    """
+
+    def __init__(self, status: int, error: Mapping[str, Any], *, anthropic: Mapping[str, Any] | None = None) -> None:
         super().__init__(str(error.get("message", "")), status=status)
         self._error = dict(error)
+        self.anthropic = anthropic
 
     @property
     def error(self) -> dict[str, Any]:
         """The engine's own error object, unchanged."""
         return self._error
+
+    def reworded(self, message: str) -> EngineAnswer:
+        """The same error with another message, in both forms."""
+        said = self.anthropic
+        if said is not None:
+            said = {**said, "error": {**said["error"], "message": message}}
+        return type(self)(self.status, {**self._error, "message": message}, anthropic=said)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,15 +13,21 @@ from worker_vllm.core.native import native_outputs
 from worker_vllm.core.routed import RouteRunner
 from worker_vllm.core.told import ToldError
 from worker_vllm.engine.base import Engine
-from worker_vllm.errors import EngineAnswer, WorkerError
+from worker_vllm.errors import EngineAnswer, EngineError, RequestError, WorkerError
+from worker_vllm.jobs.dialect import error_body, told_in_band
+from worker_vllm.jobs.flag_names import with_variables
 from worker_vllm.jobs.limits import ResultMeter
 from worker_vllm.jobs.native import NativeJob
+from worker_vllm.jobs.native_ask import generation_route
 from worker_vllm.jobs.output import Output
-from worker_vllm.jobs.parse import RouteJob, parse_job
-from worker_vllm.jobs.told import told_in_band
+from worker_vllm.jobs.parse import RouteJob, asked_for, parse_job
+from worker_vllm.jobs.request_limits import excess
+from worker_vllm.jobs.routes import unable
 from worker_vllm.settings.model import Settings
 
 log = logging.getLogger(__name__)
+
+NO_SUCH_ROUTE = '{"detail":"Not Found"}'  # what the engine says of a route that its model cannot serve
 
 
 class Worker:
@@ -29,6 +35,7 @@ class Worker:
 
     def __init__(self, engine: Engine, settings: Settings) -> None:
         self._settings = settings.jobs
+        self._limits = settings.limits
         self._exchange = Exchange(engine)
         self._models = ServedModels(self._exchange)
         self._routes = RouteRunner(self._exchange, self._models, settings.jobs)
@@ -43,6 +50,7 @@ class Worker:
         meter = ResultMeter()
         try:
             parsed = parse_job(job, self._settings)
+            self._refuse_excess(parsed)
             async with aclosing(self._outputs(parsed)) as outputs:
                 async for output in outputs:
                     meter.add(output)
@@ -53,11 +61,16 @@ class Worker:
         except Exception as failure:
             error = await self._explained(failure, parsed)
             if isinstance(parsed, RouteJob) and parsed.stream:
-                yield told_in_band(error, parsed, raw=self._settings.raw_openai_output)
+                yield told_in_band(error, job, raw=self._settings.raw_openai_output)
         if not self._settings.inline_errors or not isinstance(parsed, RouteJob):
             raise error
         if not parsed.stream:
-            yield Output(error.to_body().encode(), streamed=False)
+            yield Output(error_body(error, job), streamed=False)
+
+    def _refuse_excess(self, job: NativeJob | RouteJob) -> None:
+        """Raise RequestError for a job that asks for more than one job may."""
+        if found := excess(asked_for(job), self._limits, self._settings.max_logprobs):
+            raise RequestError(str(found), param=found.param)
 
     def _outputs(self, job: NativeJob | RouteJob) -> AsyncGenerator[Output, None]:
         if isinstance(job, NativeJob):
@@ -66,11 +79,24 @@ class Worker:
 
     async def _explained(self, error: Exception, job: NativeJob | RouteJob | None) -> WorkerError:
         """What the caller is told: a 404 for a model's name lists the right ones, a fault of our own is a 500."""
+        if isinstance(error, RecursionError):
+            return RequestError(
+                "the request is nested too deeply to be passed on: expected a few hundred levels at most"
+            )
         if not isinstance(error, WorkerError):
             log.error("a job failed for a reason that is our own", exc_info=error)
             return WorkerError(f"internal error of the worker: {type(error).__name__}: {error}")
-        if job is None or not isinstance(error, EngineAnswer) or error.status != 404:
-            return error
-        if isinstance(job, NativeJob):
-            return await self._models.explain(error, job.model)
-        return await self._models.explain(error, job.body.get("model") if isinstance(job.body, Mapping) else None)
+        if job is not None and error.status == 404:
+            if isinstance(error, EngineError) and error.message.endswith(NO_SUCH_ROUTE):
+                return unable(job.route if isinstance(job, RouteJob) else generation_route(job))
+            if isinstance(error, EngineAnswer):
+                error = await self._models.explain(error, _model_of(job))
+        if isinstance(error, EngineAnswer) and (message := with_variables(error.message)) != error.message:
+            return error.reworded(message)
+        return error
+
+
+def _model_of(job: NativeJob | RouteJob) -> object:
+    if isinstance(job, NativeJob):
+        return job.model
+    return job.body.get("model") if isinstance(job.body, Mapping) else None

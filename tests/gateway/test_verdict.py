@@ -6,11 +6,12 @@ import json
 
 import pytest
 
-from worker_vllm.gateway.verdict import of_error_event, says_its_end
+from worker_vllm.gateway.verdict import error_event, of_error_event, of_failure, says_its_end
 
 ERROR = {"message": "no", "type": "NotFoundError", "param": None, "code": 404}
 OPENAI = f"data: {json.dumps({'error': ERROR})}\n\n"
-ANTHROPIC = f"event: error\ndata: {json.dumps({'type': 'error', 'error': ERROR})}\n\n"
+ANTHROPIC_ERROR = {"type": "error", "error": {"type": "not_found_error", "message": "no"}}
+ANTHROPIC = f"event: error\ndata: {json.dumps(ANTHROPIC_ERROR)}\n\n"
 
 
 @pytest.mark.parametrize(
@@ -32,7 +33,17 @@ def test_a_first_event_that_is_an_error_is_the_answer(piece: object, status: int
     found = of_error_event(piece)
     assert (found and found.status) == status
     if found:
-        assert json.loads(found.body) == {"error": ERROR}
+        expected: dict[str, object] = {"error": ERROR}
+        assert json.loads(found.body) == (ANTHROPIC_ERROR if piece == ANTHROPIC else expected)
+
+
+def test_an_error_of_anthropics_form_keeps_it_and_its_type_tells_the_status() -> None:
+    text = json.dumps(ANTHROPIC_ERROR)
+    failure = of_failure(text)
+    assert (failure.status, json.loads(failure.body)) == (404, ANTHROPIC_ERROR)
+    assert error_event(text) == b"event: error\ndata: " + text.encode() + b"\n\n"
+    unknown = {"type": "error", "error": {"type": "other", "message": "no"}}
+    assert of_failure(json.dumps(unknown)).status == 500
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,11 @@ WORDS = {"message": "no", "type": "BadRequestError", "param": "n", "code": 400}
     ("kind", "body", "value"),
     [
         ("application/json", b'{"a": 1.0}', b'{"a": 1.0}'),
-        ("application/json; charset=utf-8", "\u00e9".encode(), "é".encode()),
+        ("application/json; charset=utf-8", '"é"'.encode(), '"é"'.encode()),
+        ("application/problem+json", b"[1]", b"[1]"),
+        ("application/json", b'\xef\xbb\xbf{"a": 1}', b'{"a": 1}'),
+        ("", b'\xef\xbb\xbf{"a": 1}', b'{"a": 1}'),
+        ("", b"\xff", '"\ufffd"'.encode()),
         ("application/json", b"", b"null"),
         ("text/plain; charset=utf-8", b"Success: \xc3\xa9", '"Success: é"'.encode()),
         ("audio/mpeg", b"\x00\xff", b'{"content_type":"audio/mpeg","base64":"AP8="}'),
@@ -29,6 +33,34 @@ WORDS = {"message": "no", "type": "BadRequestError", "param": "n", "code": 400}
 )
 def test_an_answer_is_one_json_value(kind: str, body: bytes, value: bytes) -> None:
     assert value_of(kind, body) == value
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"a": 1',
+        b"<html>",
+        b'{"a": "\xff"}',
+        '{"a": 1}'.encode("utf-16"),
+        b'{"a": NaN}',
+        b"  ",
+        b"[" * 100_000 + b"]" * 100_000,
+    ],
+    ids=["cut off", "html", "not utf-8", "utf-16", "no number", "blank", "too deep"],
+)
+def test_an_answer_that_says_json_and_is_none_is_an_error(body: bytes) -> None:
+    """Spliced into a result it would make the whole of it unreadable, and the job would be lost."""
+    with pytest.raises(EngineError) as failed:
+        value_of("application/json", body)
+    assert failed.value.status == 500
+    assert "says application/json and cannot be read as that" in failed.value.message
+    assert "expected JSON in UTF-8, got b" in failed.value.message
+    assert len(failed.value.message) < 600
+
+
+def test_metadata_that_is_no_json_is_an_error() -> None:
+    with pytest.raises(EngineError):
+        value_of("application/octet-stream", b"", "{")
 
 
 def test_what_vllm_says_about_binary_vectors_comes_along() -> None:

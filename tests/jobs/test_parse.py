@@ -8,6 +8,7 @@ import pytest
 
 from worker_vllm.errors import RequestError, WorkerError
 from worker_vllm.jobs.batching import BatchPolicy
+from worker_vllm.jobs.native import NativeJob
 from worker_vllm.jobs.parse import RouteJob, parse_job
 from worker_vllm.jobs.routes import DATA_ROUTES, find_route
 from worker_vllm.settings.model import JobSettings
@@ -64,7 +65,12 @@ def test_openai_streams_have_exact_sizes_where_somebody_asked(
         ("hi", 400, "input: expected an object, got str"),
         ({}, 400, 'input: expected "prompt" (a text) or "messages" (a list of messages), got neither'),
         ({"prompt": None}, 400, 'input: expected "prompt" (a text) or "messages" (a list of messages), got neither'),
-        ({"prompt": ["a", "b"]}, 400, "prompt: expected a text or a list of messages, got ['a', 'b']"),
+        (
+            {"prompt": ["a", "b"]},
+            400,
+            "prompt: expected a text, a list of token ids or a list of messages, got ['a', 'b']",
+        ),
+        ({"prompt": 5}, 400, "prompt: expected a text, a list of token ids or a list of messages, got 5"),
         ({"messages": []}, 400, "messages: expected a text or a list of messages, got []"),
         ({"messages": 7, "prompt": "x"}, 400, "messages: expected a text or a list of messages, got 7"),
         ({"prompt": "x", "temperature": 1}, 400, 'temperature: belongs into "sampling_params"'),
@@ -72,6 +78,42 @@ def test_openai_streams_have_exact_sizes_where_somebody_asked(
             {"prompt": "x", "sampling_param": {}},
             400,
             "sampling_param: not a field of a native job; did you mean sampling_params?",
+        ),
+        (
+            {"prompt": "x", "temprature": 1},
+            400,
+            'temprature: not a field of a native job; did you mean temperature in "sampling_params"?',
+        ),
+        (
+            {"prompt": "x", "max_token": 1},
+            400,
+            'max_token: not a field of a native job; did you mean max_tokens in "sampling_params"?',
+        ),
+        (
+            {"prompt": "x", "sampling_params": {"topp": 1}},
+            400,
+            "sampling_params.topp: not a sampling parameter; did you mean top_p?",
+        ),
+        (
+            {"prompt": "x", "sampling_params": {"presense_penalty": 1}},
+            400,
+            "sampling_params.presense_penalty: not a sampling parameter; did you mean presence_penalty?",
+        ),
+        (
+            {"prompt": "x", "topp": 1},
+            400,
+            'topp: not a field of a native job; did you mean top_p in "sampling_params"?',
+        ),
+        (
+            {"prompt": "x", "presense_penalty": 1},
+            400,
+            'presense_penalty: not a field of a native job; did you mean presence_penalty in "sampling_params"?',
+        ),
+        ({"prompt": "x", "zzz": 1}, 400, "zzz: not a field of a native job"),
+        (
+            {"openai_route": "/tokenizer_info"},
+            404,
+            "/tokenizer_info is closed on this endpoint; ENABLE_TOKENIZER_INFO_ENDPOINT=1 opens it",
         ),
         (
             {"prompt": "x", "max_batch_size": "many"},
@@ -113,6 +155,20 @@ def test_a_wrong_job_is_told_what_to_change(given: Any, status: int, message: st
         parsed(given)
     assert isinstance(refused.value, RequestError)
     assert (refused.value.status, refused.value.message) == (status, message)
+
+
+@pytest.mark.parametrize("empty", [None, ""])
+@pytest.mark.parametrize("key", ["openai_route", "route", "openai_input", "body", "method"])
+def test_an_empty_field_of_another_form_is_absent(key: str, empty: str | None) -> None:
+    """Clients that fill in every field of a form leave those of the others empty."""
+    job = parsed({"prompt": "x", key: empty})
+    assert isinstance(job, NativeJob)
+    assert job.prompt == "x"
+
+
+def test_the_tokenizers_route_is_open_where_its_flag_is_set() -> None:
+    job = parsed({"openai_route": "/tokenizer_info"}, tokenizer_info=True)
+    assert (job.route.method, job.route.path, job.body) == ("GET", "/tokenizer_info", None)
 
 
 def test_every_open_route_is_found_by_its_own_spelling_alone() -> None:

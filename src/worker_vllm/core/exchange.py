@@ -10,9 +10,12 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from worker_vllm.engine.base import Engine, EngineRequest, EngineResponse
-from worker_vllm.errors import EngineError
+from worker_vllm.errors import EngineError, RequestError
 from worker_vllm.jobs.answers import error_of
 from worker_vllm.jobs.ask import Ask
+from worker_vllm.jobs.limits import RESULT_BYTES
+
+ERROR_BYTES = 1_000_000
 
 
 class Exchange:
@@ -30,13 +33,13 @@ class Exchange:
         finally:
             response.close()
 
-    async def value(self, ask: Ask) -> dict[str, Any]:
-        """The engine's good answer as a JSON object."""
+    async def value(self, ask: Ask, limit: int = RESULT_BYTES) -> dict[str, Any]:
+        """The engine's good answer as a JSON object. Raises RequestError (413) when it is larger than `limit`."""
         async with self.open(ask) as response:
-            body = await response.read()
+            body = await read_whole(response, limit)
         try:
             value = json.loads(body)
-        except ValueError:
+        except (ValueError, RecursionError):
             value = None
         if not isinstance(value, dict):
             raise EngineError(f"{ask.path}: expected a JSON object from the engine, got {body[:80]!r}")
@@ -48,6 +51,30 @@ class Exchange:
         if response.status < 400:
             return response
         try:
-            raise error_of(response.status, await response.read())
+            raise error_of(response.status, await read_start(response, ERROR_BYTES))
         finally:
             response.close()
+
+
+async def read_whole(response: EngineResponse, limit: int = RESULT_BYTES) -> bytes:
+    """The whole body. Raises RequestError (413) as soon as it has more than `limit` bytes; the rest is not read."""
+    said = response.headers.get("content-length", "")
+    body = b"" if said.isdigit() and int(said) > limit else await read_start(response, limit)
+    if len(body) > limit or (said.isdigit() and int(said) > limit):
+        raise RequestError(
+            f"the engine's answer is larger than {limit} bytes, what the platform takes as a job's result: ask for "
+            "fewer tokens, sequences, inputs or log-probabilities, split the request, or stream it",
+            status=413,
+        )
+    return body
+
+
+async def read_start(response: EngineResponse, limit: int) -> bytes:
+    """The body as far as the piece that takes it beyond `limit` bytes; the rest is not read."""
+    pieces, size = [], 0
+    async for piece in response.chunks():
+        pieces.append(piece)
+        size += len(piece)
+        if size > limit:
+            break
+    return b"".join(pieces)

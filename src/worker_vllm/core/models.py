@@ -38,4 +38,4 @@ class ServedModels:
         if not missing:
             return error
         message = f"{error.message.rstrip()} Served here: {', '.join(names)}."
-        return EngineAnswer(error.status, {**error.error, "message": message})
+        return error.reworded(message)

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from worker_vllm.core.exchange import Exchange
+from worker_vllm.core.exchange import Exchange, read_whole
 from worker_vllm.core.models import ServedModels
 from worker_vllm.core.ranked import ranked_answer
 from worker_vllm.core.told import ToldError
@@ -45,7 +45,7 @@ class RouteRunner:
             headers = response.headers
             kind = headers.get("content-type", "")
             if not kind.startswith("text/event-stream"):
-                yield Output(value_of(kind, await response.read(), headers.get("metadata")), streamed=False)
+                yield Output(value_of(kind, await read_whole(response), headers.get("metadata")), streamed=False)
                 return
             # One generator from the socket to the job's reader: every further one would cost each token its share.
             relay, shape = EventRelay(job.route), self._shape(job)

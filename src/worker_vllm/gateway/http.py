@@ -13,6 +13,9 @@ from worker_vllm.errors import RequestError, WorkerError
 from worker_vllm.gateway.jsontext import dump
 
 JSON_TYPE = b"application/json"
+MULTIPART = (
+    'a multipart form cannot travel inside a job: send JSON with the file as base64, {"file": "<base64>", "model": …}'
+)
 JSON_UTF8_TYPE = b"application/json; charset=utf-8"
 EVENT_STREAM_TYPE = b"text/event-stream; charset=utf-8"
 
@@ -122,6 +125,8 @@ class Request:
         try:
             return json.loads(self.body(limit).decode())
         except (ValueError, RecursionError) as error:  # the second: thousands of brackets
+            if self.header(b"content-type").startswith("multipart/"):
+                raise RequestError(MULTIPART) from None
             raise RequestError(f"the body is not JSON: {error}") from None
 
     def answer(self, status: int, body: bytes = b"", content_type: bytes = JSON_UTF8_TYPE) -> None:

@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from worker_vllm.errors import status_of_type
 from worker_vllm.gateway.job import ABSENT, Job, Status
 from worker_vllm.gateway.jsontext import dump
 
@@ -23,8 +24,9 @@ class Verdict:
 
 
 def of_failure(error: str) -> Verdict:
-    """A failed job's answer: an OpenAI error object keeps its code as the status, any other text is a 500."""
-    return _of_openai_error(error) or Verdict(500, dump({"error": error}))
+    """A failed job's answer: an error of OpenAI's or Anthropic's form has its own status, any other text is a 500."""
+    found = _parsed(error)
+    return _anthropic(found) or _openai(found) or Verdict(500, dump({"error": error}))
 
 
 def of_error_event(piece: Any) -> Verdict | None:
@@ -32,12 +34,8 @@ def of_error_event(piece: Any) -> Verdict | None:
     if not isinstance(piece, str) or not piece.startswith(ERROR_EVENTS):
         return None
     data = piece.removeprefix(ERROR_EVENTS[1]).partition("\n")[0].removeprefix("data: ")
-    try:
-        found = json.loads(data)["error"]
-    except (ValueError, KeyError, TypeError):
-        return None
-    status = _status_of(found)
-    return None if status is None else Verdict(status, dump({"error": found}))
+    found = _parsed(data)
+    return _anthropic(found) or (_openai(found.get("error")) if isinstance(found, dict) else None)
 
 
 def says_its_end(written: bytes) -> bool:
@@ -69,18 +67,31 @@ def of_expired_wait(job: Job, status: int, *, sort_keys: bool) -> Verdict:
 
 
 def error_event(error: str) -> bytes:
-    """The last words of a stream that was already under way: always an OpenAI error object; clients can show that."""
-    failure = _of_openai_error(error) or _error(500, "InternalServerError", error)
+    """The last words of a stream that was already under way, in the error's own form; OpenAI's for any other text."""
+    found = _parsed(error)
+    if said := _anthropic(found):
+        return b"event: error\ndata: %s\n\n" % said.body
+    failure = _openai(found) or _error(500, "InternalServerError", error)
     return b"data: %s\n\ndata: [DONE]\n\n" % failure.body
 
 
-def _of_openai_error(text: str) -> Verdict | None:
+def _parsed(text: str) -> Any:
     try:
-        found = json.loads(text)
+        return json.loads(text)
     except ValueError:
         return None
-    status = _status_of(found)
-    return None if status is None else Verdict(status, dump({"error": found}))
+
+
+def _openai(error: Any) -> Verdict | None:
+    status = _status_of(error)
+    return None if status is None else Verdict(status, dump({"error": error}))
+
+
+def _anthropic(found: Any) -> Verdict | None:
+    """An error of Anthropic's form as it is; its type is all that tells the status."""
+    if not isinstance(found, dict) or found.get("type") != "error" or not isinstance(found.get("error"), dict):
+        return None
+    return Verdict(status_of_type(found["error"].get("type")) or 500, dump(found))
 
 
 def _timeout(message: str) -> Verdict:

@@ -22,7 +22,13 @@ def multipart_ask(path: str, body: Any) -> Ask:
     Raises RequestError when there is no such file in it.
     """
     if not isinstance(body, Mapping) or not isinstance(body.get(FILE), str):
-        raise RequestError("file: expected the audio as base64 text or as a data URL", param=FILE)
+        given = body.get(FILE) if isinstance(body, Mapping) else body
+        kind = "nothing" if given in (None, {}) else type(given).__name__
+        raise RequestError(
+            f"file: expected the audio as base64 text or as a data URL in a JSON body, got {kind}; a multipart form "
+            'cannot travel inside a job: send {"file": "<base64>", "model": …}',
+            param=FILE,
+        )
     content, kind = _decoded(body[FILE])
     name = body.get("filename") or f"audio.{EXTENSIONS.get(kind, kind)}"
     boundary = hashlib.sha256(content).hexdigest()

@@ -12,7 +12,7 @@ from typing import Any
 
 from worker_vllm.errors import RequestError
 from worker_vllm.jobs.batching import BatchPolicy
-from worker_vllm.jobs.names import nearest
+from worker_vllm.jobs.names import nearest_name
 from worker_vllm.jobs.policy import BATCH_KEYS, parse_policy
 from worker_vllm.jobs.sampling import SAMPLING_KEYS, Sampling, parse_sampling
 from worker_vllm.settings.model import JobSettings
@@ -103,7 +103,8 @@ def _text(asked: Mapping[str, Any]) -> tuple[str | list[int] | None, Messages | 
             return None, value
         if key == "prompt" and all(isinstance(item, int) and not isinstance(item, bool) for item in value):
             return value, None
-    raise RequestError(f"{key}: expected a text or a list of messages, got {value!r:.80}", param=key)
+    tokens = ", a list of token ids" if key == "prompt" else ""
+    raise RequestError(f"{key}: expected a text{tokens} or a list of messages, got {value!r:.80}", param=key)
 
 
 def _include(value: object) -> tuple[str, ...]:
@@ -125,4 +126,8 @@ def _has_media(message: Mapping[str, Any]) -> bool:
 def _unknown(key: str) -> RequestError:
     if key in SAMPLING_KEYS:
         return RequestError(f'{key}: belongs into "sampling_params"', param=key)
-    return RequestError(f"{key}: not a field of a native job{nearest(key, INPUT_KEYS)}", param=key)
+    meant = nearest_name(key, (*INPUT_KEYS, *SAMPLING_KEYS))
+    hint = f"; did you mean {meant}" if meant else ""
+    if meant in SAMPLING_KEYS:
+        hint += ' in "sampling_params"'
+    return RequestError(f"{key}: not a field of a native job{hint}{'?' if meant else ''}", param=key)

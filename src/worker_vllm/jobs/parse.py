@@ -16,6 +16,8 @@ from worker_vllm.jobs.policy import asks_for_batches, parse_policy
 from worker_vllm.jobs.routes import Route, find_route
 from worker_vllm.settings.model import JobSettings
 
+FORM_KEYS = ("openai_route", "openai_input", "route", "body", "method")
+
 
 @dataclass(frozen=True, slots=True)
 class RouteJob:
@@ -42,11 +44,26 @@ def parse_job(job: Mapping[str, Any], settings: JobSettings) -> NativeJob | Rout
         return _route_job(given, settings, ("openai_route", "openai_input"))
     if given.get("route"):
         return _route_job(given, settings, ("route", "body"))
-    return parse_native(given, settings)
+    absent = [key for key in FORM_KEYS if given.get(key, 0) in (None, "")]  # forms that a client leaves empty
+    return parse_native({key: value for key, value in given.items() if key not in absent}, settings)
+
+
+def asked_for(job: NativeJob | RouteJob) -> Mapping[str, Any]:
+    """What the job asks of the engine, in the fields of the engine's own routes."""
+    if isinstance(job, RouteJob):
+        return job.body if isinstance(job.body, Mapping) else {}
+    ranking = job.sampling.ranking
+    width = {"n": ranking.width} if ranking else {}
+    return {**job.sampling.fields, **job.tools, **width}
 
 
 def _route_job(given: Mapping[str, Any], settings: JobSettings, keys: tuple[str, str]) -> RouteJob:
-    route = find_route(given[keys[0]], given.get("method"), lora_updates=settings.allow_lora_updates)
+    route = find_route(
+        given[keys[0]],
+        given.get("method"),
+        lora_updates=settings.allow_lora_updates,
+        tokenizer_info=settings.tokenizer_info,
+    )
     body = given.get(keys[1])
     if route.method == "GET":
         body = None

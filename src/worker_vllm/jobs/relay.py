@@ -8,7 +8,7 @@ from __future__ import annotations
 from worker_vllm.errors import EngineError, WorkerError
 from worker_vllm.jobs import sse
 from worker_vllm.jobs.answers import reported
-from worker_vllm.jobs.routes import Family, Route
+from worker_vllm.jobs.routes import Family, Route, speaks_anthropic
 
 
 class EventRelay:
@@ -18,12 +18,13 @@ class EventRelay:
     Events that only open a chat (its roles) wait for the first content. Comments, as keep-alives are, are dropped.
     """
 
-    __slots__ = ("_ends_with_done", "_framer", "_last", "_opened", "_opening", "failure")
+    __slots__ = ("_anthropic", "_ends_with_done", "_framer", "_last", "_opened", "_opening", "failure")
 
     def __init__(self, route: Route) -> None:
         self._framer = sse.Framer()
         self._opening = b""
         self._opened = route.family is not Family.CHAT
+        self._anthropic = speaks_anthropic(route.path)
         self._ends_with_done = route.ends_with_done
         self._last = b""
         self.failure: WorkerError | None = None
@@ -34,7 +35,7 @@ class EventRelay:
         if sse.has_comment(run):
             run = sse.without_comments(run)
         if sse.may_hold_error(run) and (cut := sse.cut_at_error(run)):
-            self.failure = reported(cut[1])
+            self.failure = reported(cut[1], anthropic={"type": "error", "error": cut[1]} if self._anthropic else None)
             return self._opening + cut[0] + (sse.DONE if self._ends_with_done else b"")
         if not self._opened and run:
             self._opening += run

@@ -63,6 +63,9 @@ DATA_ROUTES = (
     Route("/v1/audio/speech"),
 )
 LORA_ROUTES = (Route("/v1/load_lora_adapter"), Route("/v1/unload_lora_adapter"))
+TOKENIZER_INFO = Route("/tokenizer_info", "GET")
+ANTHROPIC_PATHS = ("/v1/messages", "/v1/messages/count_tokens")
+ROUTE_KEYS = ("openai_route", "route")  # where a job's input names its route
 
 COMPLETIONS = "/v1/completions"
 CHAT = "/v1/chat/completions"
@@ -70,13 +73,17 @@ TOKENIZE = "/tokenize"
 MODELS = "/v1/models"
 
 
-def find_route(path: object, method: object = None, *, lora_updates: bool = False) -> Route:
+def find_route(
+    path: object, method: object = None, *, lora_updates: bool = False, tokenizer_info: bool = False
+) -> Route:
     """The open route with exactly this path. Raises NotFound, or RequestError for another method than its own."""
-    table = _BY_PATH | _LORA_BY_PATH if lora_updates else _BY_PATH
+    table = _BY_PATH | (_LORA_BY_PATH if lora_updates else {})
+    if tokenizer_info:
+        table[TOKENIZER_INFO.path] = TOKENIZER_INFO
     route = table.get(path) if isinstance(path, str) else None
     if route is None:
-        if isinstance(path, str) and path in _LORA_BY_PATH:
-            raise NotFound(f"{path} is closed on this endpoint; VLLM_ALLOW_RUNTIME_LORA_UPDATING=1 opens it")
+        if isinstance(path, str) and path in _OPENED_BY:
+            raise NotFound(f"{path} is closed on this endpoint; {_OPENED_BY[path]}=1 opens it")
         raise NotFound(f"the route {str(path)[:200]!r} is not open to jobs; open are: {', '.join(table)}")
     if method is not None and (not isinstance(method, str) or method.upper() != route.method):
         raise RequestError(f"{route.path} takes {route.method}, got {str(method)[:20]!r}", param="method")
@@ -85,3 +92,39 @@ def find_route(path: object, method: object = None, *, lora_updates: bool = Fals
 
 _BY_PATH = {route.path: route for route in DATA_ROUTES}
 _LORA_BY_PATH = {route.path: route for route in LORA_ROUTES}
+_OPENED_BY = {
+    **dict.fromkeys(_LORA_BY_PATH, "VLLM_ALLOW_RUNTIME_LORA_UPDATING"),
+    TOKENIZER_INFO.path: "ENABLE_TOKENIZER_INFO_ENDPOINT",
+}
+
+
+def unable(route: Route) -> NotFound:
+    """What a caller is told whose route is open here and unknown to the engine: it has those its model can serve."""
+    does = next((words for part, words in _DOES.items() if part in route.path), "that")
+    return NotFound(
+        f"{route.path}: the model served here cannot {does}: the engine offers this route only for models that can; "
+        "ask an endpoint whose model is made for it",
+        param="model",
+    )
+
+
+_DOES = {
+    "embed": "make embeddings",
+    "speech": "speak",
+    "transcriptions": "transcribe audio",
+    "translations": "translate audio",
+    "rerank": "rank documents",
+    "score": "score texts",
+    "scoring": "score texts",
+    "classify": "classify",
+    "pooling": "pool",
+    "chat": "chat",
+    "completions": "generate text",
+    "messages": "chat",
+    "responses": "generate text",
+}
+
+
+def speaks_anthropic(path: object) -> bool:
+    """Whether this is a route of Anthropic's, whose clients expect errors in a form of their own."""
+    return path in ANTHROPIC_PATHS

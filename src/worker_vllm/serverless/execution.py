@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from worker_vllm.errors import Timeout, WorkerError
+from worker_vllm.jobs.dialect import error_events, error_text
 from worker_vllm.jobs.output import Output
 from worker_vllm.serverless import wire
 from worker_vllm.serverless.limits import JobLimits
@@ -29,10 +30,10 @@ class Outcome:
     values: Sequence[bytes] = ()
     error: WorkerError | None = None
 
-    def body(self, *, stop_pod: bool) -> bytes:
-        """The final result as it is posted; `stop_pod` asks the platform to replace this worker."""
+    def body(self, job: wire.Job, *, stop_pod: bool) -> bytes:
+        """The job's final result as it is posted; `stop_pod` asks the platform to replace this worker."""
         if self.error is not None:
-            return wire.failed_body(self.error.to_json(), stop_pod=stop_pod)
+            return wire.failed_body(error_text(self.error, job), stop_pod=stop_pod)
         return wire.done_body(self.values, stop_pod=stop_pod)
 
 
@@ -51,9 +52,9 @@ class Execution:
     """
 
     def __init__(self, job: wire.Job, handler: Handler, outbox: Outbox, last_words_s: float) -> None:
+        self.job = job
         self.job_id: str = job["id"]
         self.limits = JobLimits.of(job)
-        self._job = job
         self._handler = handler
         self._stream = JobStream(self.job_id, outbox)
         self._last_words_s = last_words_s
@@ -91,7 +92,7 @@ class Execution:
         clock = self._clock = asyncio.timeout(0 if self._end is not None else most_s)
         try:
             async with clock:
-                async with aclosing(self._handler(self._job)) as outputs:
+                async with aclosing(self._handler(self.job)) as outputs:
                     async for output in outputs:
                         await stream.put(output)
                 await stream.finish()
@@ -119,7 +120,7 @@ class Execution:
         return error
 
     async def _fail_in_band(self, error: WorkerError) -> WorkerError:
-        await self._briefly(self._stream.break_off(error.to_json()))
+        await self._briefly(self._stream.break_off(error_events(error, self.job)))
         return error
 
     async def _briefly(self, last_words: Coroutine[Any, Any, None]) -> None:

@@ -157,7 +157,7 @@ class QueueLoop:
         try:
             outcome = await held.execution.outcome()
             self._free_slot(job_id)
-            body = outcome.body(stop_pod=self._recycling and len(self._tasks) == 1)
+            body = outcome.body(held.execution.job, stop_pod=self._recycling and len(self._tasks) == 1)
             held.result = self._result(held, body)
             await self._deliver(held.result)
         except JobGone as gone:
@@ -193,7 +193,9 @@ class QueueLoop:
         elif held.cancelled:
             self.delivery.forget(job_id)
         else:
-            self.delivery.keep(held.result or self._result(held, Outcome(error=stopped()).body(stop_pod=False)))
+            self.delivery.keep(
+                held.result or self._result(held, Outcome(error=stopped()).body(held.execution.job, stop_pod=False))
+            )
 
     def _free_slot(self, job_id: str) -> None:
         self._working.pop(job_id, None)

@@ -130,14 +130,14 @@ class JobStream:
         if self._sender is not None:
             await self._sender
 
-    async def break_off(self, error: str) -> None:
-        """End a stream of server-sent events with `error`, the JSON text of an error object; others just end.
+    async def break_off(self, last_words: bytes) -> None:
+        """End a stream of server-sent events with these, which tell its error; others just end.
 
         Raises StreamBroken or JobGone.
         """
         if not self._is_sse or self._sender is None:
             return
-        last = Output(wire.error_event(error), sse=True, mergeable=True)
+        last = Output(last_words, sse=True, mergeable=True)
         if self._sender.done():
             await self._outbox.post_piece(self._job_id, _value([last]))
         else:

@@ -170,8 +170,3 @@ def failed_body(error: str, *, stop_pod: bool = False) -> bytes:
 
 def _tail(stop_pod: bool) -> bytes:
     return b',"stopPod":true}' if stop_pod else b"}"
-
-
-def error_event(error: str) -> bytes:
-    """The server-sent events that end a broken stream in-band: the error body, then `[DONE]`."""
-    return b'data: {"error": ' + error.encode() + b"}\n\ndata: [DONE]\n\n"

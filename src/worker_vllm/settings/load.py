@@ -14,10 +14,17 @@ from worker_vllm.settings.environment import meaningful, read_environment
 from worker_vllm.settings.extra_args import read_config_file, read_extra_args
 from worker_vllm.settings.facts import Facts
 from worker_vllm.settings.flags import flag_table
-from worker_vllm.settings.model import Secret, Settings
+from worker_vllm.settings.model import Mode, Secret, Settings
 from worker_vllm.settings.origins import field_default, origins
 
 LEVELS = {"TRACE": "DEBUG", "WARN": "WARNING", "FATAL": "CRITICAL", "NOTSET": "DEBUG"}
+
+# Limits that the engine has too: it is told, so that raising ours is enough.
+ENGINES_OWN_LIMITS = {
+    "limits.n": "VLLM_MAX_N_SEQUENCES",
+    "limits.prompts": "VLLM_MAX_COMPLETION_PROMPTS",
+    "limits.stop": "VLLM_MAX_STOP_STRINGS",
+}
 
 
 def load(env: Mapping[str, str], facts: Facts | None = None) -> Settings:
@@ -83,10 +90,28 @@ def _choose_job_rules(draft: Draft) -> None:
     if draft.parsed(settings["ALLOW_LORA_UPDATES"]):
         # The engine has a lock of its own on these routes.
         draft.environment["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] = "1"
+    if draft.flag_value("ENABLE_TOKENIZER_INFO_ENDPOINT"):
+        draft.set_field("jobs.tokenizer_info", True, draft.engine["ENABLE_TOKENIZER_INFO_ENDPOINT"].key)
+    _refuse_kept_responses(draft)
+    for place, variable in ENGINES_OWN_LIMITS.items():
+        if place in draft.fields and (most := draft.fields[place].value):
+            draft.environment[variable] = str(most)
     sizes = ("jobs.batch_size", "jobs.min_batch_size", "jobs.batch_size_growth_factor")
     said = [draft.fields[place] for place in sizes if place in draft.fields]
     if any(draft.fields[place].value != field_default(place) for place in sizes if place in draft.fields):
         draft.set_field("jobs.batch_sizes_set", True, said[0].key)
+
+
+def _refuse_kept_responses(draft: Draft) -> None:
+    """No job can ask for what an earlier one left: the route is closed, and the job may reach another worker."""
+    name = "VLLM_ENABLE_RESPONSES_API_STORE"
+    if draft.env.get(name, "0").strip("0") and draft.fields["mode"].value is not Mode.HTTP:
+        draft.refuse(
+            name,
+            "0 where jobs are taken: each job may reach another worker, and a stored response stays in the memory of "
+            "the one that made it, for ever",
+            f"remove it, serve in http mode, or set IGNORE_ENV={name} to hand it to the engine all the same",
+        )
 
 
 def _choose_log_level(draft: Draft) -> None:

@@ -85,6 +85,21 @@ class JobSettings:
     inline_errors: bool = False  # OPENAI_ERRORS=inline
     max_logprobs: int = 20
     allow_lora_updates: bool = False
+    tokenizer_info: bool = False  # ENABLE_TOKENIZER_INFO_ENDPOINT opens the engine's route of that name
+
+
+@dataclass(frozen=True, slots=True)
+class RequestLimits:
+    """What one request may ask of the engine at most; 0 is no limit. benchmarks/README.md has what they come from."""
+
+    schema_bytes: int = 262_144  # of everything that becomes a grammar, tools included
+    schema_depth: int = 64
+    schema_alternatives: int = 2000
+    n: int = 128  # sequences of a prompt
+    prompts: int = 256
+    sequences: int = 1024  # of all prompts of a request together
+    stop: int = 256
+    inputs: int = 2048  # of an embedding, a score, a ranking
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +144,7 @@ class Settings:
     mode: Mode = Mode.QUEUE
     engine: EngineSettings = field(default_factory=EngineSettings)
     jobs: JobSettings = field(default_factory=JobSettings)
+    limits: RequestLimits = field(default_factory=RequestLimits)
     queue: QueueSettings = field(default_factory=QueueSettings)
     http: HttpSettings = field(default_factory=HttpSettings)
     log_format: str = "auto"  # json, text, or auto: json where the platform runs us
