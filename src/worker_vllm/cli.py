@@ -8,6 +8,8 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Protocol, cast
 
+from worker_vllm.observe.crash import install
+
 
 class Command(Protocol):
     """A verb's module: declares its arguments, then runs; returns the exit status."""
@@ -41,6 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     verb = arguments[0] if arguments else ""
     if verb in VERBS:
+        install()
         command = load_command(verb)
         parser = argparse.ArgumentParser(prog=f"worker-vllm {verb}", description=VERBS[verb])
         command.add_arguments(parser)

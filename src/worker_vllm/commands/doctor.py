@@ -12,7 +12,7 @@ import platform
 import shutil
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from worker_vllm import __version__
@@ -21,6 +21,7 @@ from worker_vllm.engine.installed import engine_version
 from worker_vllm.engine.nvml import driver
 from worker_vllm.engine.preflight import Preflight, preflight
 from worker_vllm.errors import ConfigurationError
+from worker_vllm.settings.environment import redactor
 from worker_vllm.settings.load import load
 from worker_vllm.settings.model import EngineKind, Settings
 from worker_vllm.surroundings import look
@@ -39,18 +40,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """0 when the engine answered, or nothing speaks against a start; 1 when not; 78 for settings that cannot work."""
     environment = dict(os.environ)
+    redact = redactor(environment)
     section("machine", machine())
     try:
         settings = load(environment, look(environment))
     except ConfigurationError as error:
-        section("settings", [("problem", str(problem)) for problem in error.problems])
+        section("settings", [("problem", str(problem)) for problem in error.problems], redact)
         return EXIT_CONFIGURATION
-    section("settings", [*told(settings), *(("note", warning) for warning in settings.warnings)])
+    section("settings", [*told(settings), *(("note", warning) for warning in settings.warnings)], redact)
     if settings.engine.kind is EngineKind.ATTACH:
-        section("engine", [("attached to", str(settings.engine.url))])
+        section("engine", [("attached to", str(settings.engine.url))], redact)
         return 0
     checked = preflight(settings.engine, environment)
-    section("preflight", findings(checked))
+    section("preflight", findings(checked), redact)
     if checked.refusal is not None:
         return EXIT_UNFIT
     if args.no_start:
@@ -60,11 +62,11 @@ def run(args: argparse.Namespace) -> int:
     return asyncio.run(start(checked, environment))
 
 
-def section(title: str, lines: list[tuple[str, str]]) -> None:
-    """Print one part of the report."""
+def section(title: str, lines: list[tuple[str, str]], redact: Callable[[str], str] = str) -> None:
+    """Print one part of the report, without secrets."""
     print(title)
     for name, text in lines or [("", "nothing to tell")]:
-        print(f"  {name:<14} {text}")
+        print(f"  {name:<14} {redact(text)}")
 
 
 def machine() -> list[tuple[str, str]]:
@@ -122,6 +124,7 @@ async def start(checked: Preflight, environment: Mapping[str, str]) -> int:
     downloads = checked.found if checked.found is not None and checked.found.downloads else None
     settings = checked.given if downloads else checked.settings
     supervisor = Supervisor(Beginning(settings, environment, found=downloads), HttpEngine)
+    redact = redactor(environment)
     print("start", flush=True)
     began = time.monotonic()
     running = asyncio.create_task(supervisor.run())
@@ -134,7 +137,7 @@ async def start(checked: Preflight, environment: Mapping[str, str]) -> int:
             lines.append(("diagnosis", supervisor.diagnosis))
         lines += [("it said", line) for line in supervisor.last_lines[-12:]] if state is not State.READY else []
         for name, text in lines:
-            print(f"  {name:<14} {text}")
+            print(f"  {name:<14} {redact(text)}")
         return 0 if state is State.READY else EXIT_UNFIT
     finally:
         stopping = time.monotonic()

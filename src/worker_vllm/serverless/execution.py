@@ -20,7 +20,14 @@ log = logging.getLogger(__name__)
 
 Handler = Callable[[Mapping[str, Any]], AsyncGenerator[Output, None]]
 
+Redact = Callable[[object], object]
+
 LAST_WORDS_S = 5.0  # how long a failing stream may take to say so in-band
+
+
+def as_it_is(value: object) -> object:
+    """No redaction: for a worker that knows no secret."""
+    return value
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +47,12 @@ class Outcome:
 class Execution:
     """Runs the handler on one job. Cancelling the task that runs it posts nothing more."""
 
-    def __init__(self, job: wire.Job, handler: Handler, outbox: Outbox) -> None:
+    def __init__(self, job: wire.Job, handler: Handler, outbox: Outbox, redact: Redact = as_it_is) -> None:
         self.job_id: str = job["id"]
         self.limits = JobLimits.of(job)
         self._job = job
         self._handler = handler
+        self._redact = redact
         self._stream = JobStream(self.job_id, outbox)
         self._clock: asyncio.Timeout = asyncio.timeout(min(self.limits.execution_s or math.inf, self.limits.life_s))
         self._end: WorkerError | None = None
@@ -93,10 +101,12 @@ class Execution:
 
     async def _after_last_words(self, error: WorkerError) -> WorkerError:
         """Wait until what the handler said before it raised `error` is delivered."""
+        error.redact(self._redact)
         await self._briefly(self._stream.finish())
         return error
 
     async def _fail_in_band(self, error: WorkerError) -> WorkerError:
+        error.redact(self._redact)
         await self._briefly(self._stream.break_off(error.to_json()))
         return error
 

@@ -18,7 +18,7 @@ from worker_vllm.errors import EngineUnavailable
 from worker_vllm.serverless import wire
 from worker_vllm.serverless.admission import Admission
 from worker_vllm.serverless.delivery import Delivery
-from worker_vllm.serverless.execution import Execution, Handler
+from worker_vllm.serverless.execution import Execution, Handler, Redact, as_it_is
 from worker_vllm.serverless.heartbeat import beat
 from worker_vllm.serverless.intake import Crew, Intake, LoadReport, tells_nothing
 from worker_vllm.serverless.outbox import JobGone, Outbox
@@ -43,6 +43,7 @@ class Surroundings:
     admission: Admission | None = None
     load: LoadReport = tells_nothing
     random: Callable[[], float] = random.random
+    redact: Redact = as_it_is  # takes secrets out of what a failed job is told
 
 
 class QueueLoop:
@@ -56,6 +57,7 @@ class QueueLoop:
         self._settings = settings
         self._platform = platform
         self._random = around.random
+        self._redact = around.redact
         self._addresses = wire.Addresses.of(settings)
         self.admission = around.admission or Admission(settings.max_concurrency)
         self._intake = Intake(platform, self._addresses, self.admission, around.load)
@@ -121,7 +123,7 @@ class QueueLoop:
         if job_id in self._tasks:
             log.warning("job=%s was handed out twice, the first run goes on", job_id)
             return
-        execution = Execution(job, self._handler, self.outbox)
+        execution = Execution(job, self._handler, self.outbox, self._redact)
         self._working[job_id] = execution
         self.admission.held = len(self._working)
         task = asyncio.create_task(self._execute(execution), name=f"job {job_id}")
