@@ -57,6 +57,7 @@ class Worker:
             return
         except ToldError as told:
             error = told.error
+            error.redact(self._redact)
         except Exception as failure:
             error = await self._explained(failure, parsed)
             error.redact(self._redact)

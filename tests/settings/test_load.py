@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 
 from worker_vllm.errors import ConfigurationError
-from worker_vllm.settings.load import load
+from worker_vllm.settings.facts import Facts
+from worker_vllm.settings.load import drafted, load, settled
 from worker_vllm.settings.model import EngineKind, HttpSettings, Mode, QueueSettings, Secret, Settings
+from worker_vllm.settings.origins import field_default
 
 PLATFORM = {
     "RUNPOD_POD_ID": "w1",
@@ -167,3 +169,31 @@ def test_loading_adapters_is_opened_at_both_doors(env: dict[str, str]) -> None:
     assert settings.jobs.allow_lora_updates
     assert settings.engine.environment == {"VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1"}
     assert load({"ALLOW_LORA_UPDATES": "0"}).engine.environment == {}
+
+
+@pytest.mark.parametrize(
+    ("place", "missing"),
+    [
+        (
+            "jobs.no_such",
+            'JobSettings has no field "no_such": add it with its default to JobSettings in settings/model.py',
+        ),
+        ("no_such", 'Settings has no field "no_such"'),
+        ("nobody.size", 'Settings has no group "nobody"'),
+        ("mode.size", 'Settings has no group "mode"'),
+    ],
+)
+def test_a_catalogue_row_with_a_field_that_is_none_says_what_is_missing(place: str, missing: str) -> None:
+    """Whoever adds a setting reads where to go on."""
+    with pytest.raises(LookupError) as caught:
+        field_default(place)
+    assert missing in str(caught.value)
+    assert f'"{place}"' in str(caught.value)
+
+
+def test_a_draft_with_a_field_that_is_none_says_it_too() -> None:
+    """Not a TypeError of the dataclass."""
+    draft = drafted({}, Facts())
+    draft.set_field("jobs.no_such", 1, "NO_SUCH")
+    with pytest.raises(LookupError, match="JobSettings has no field"):
+        settled(draft)
