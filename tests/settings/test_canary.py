@@ -18,6 +18,7 @@ from worker_vllm.settings.env_file import read_env_file
 from worker_vllm.settings.facts import Facts
 from worker_vllm.settings.flags import flag_table
 from worker_vllm.settings.load import drafted, settled
+from worker_vllm.settings.render.form_check import check_form
 
 CANARY = "canary-7f3a9c"
 TOKEN = "hf_canaryAbCdEfGhIjKlMnOpQrStUv"  # no name tells what it is, its shape does
@@ -196,3 +197,11 @@ def test_a_config_file_that_is_no_yaml_is_told_without_its_text(
     told = json.loads(capsys.readouterr().out)
     assert CANARY not in json.dumps(told)
     assert "line 3" in told["problems"][0]["expected"]
+
+
+def test_a_form_with_a_secret_in_it_is_told_without_it() -> None:
+    """Whoever checks a form may have saved it with the token filled in."""
+    field = {"env_var_name": "HF_TOKEN", "title": "t", "description": "d", "required": False, "type": "number"}
+    fields = {name: {**field, "env_var_name": name, "value": CANARY} for name in ("HF_TOKEN", "HF_TOKENS")}
+    problems = check_form({"schema": fields, "versions": {}})
+    assert problems == [f"schema.{name}.value: got '***', expected a number or an empty text" for name in fields]
