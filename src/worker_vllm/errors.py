@@ -134,6 +134,7 @@ class EngineAnswer(WorkerError):
 
 
 ANY_CHOICE = "choose one of them"
+LISTS = ("one of", "keys among")  # words before a list of choices
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +149,7 @@ class Problem:
     def __str__(self) -> str:
         # A list of choices may be long: a change that names one of them comes before it.
         parts = [f"expected {self.expected}", self.change]
-        if self.expected.startswith("one of ") and self.change != ANY_CHOICE:
+        if any(word in self.expected for word in LISTS) and self.change != ANY_CHOICE:
             parts.reverse()
         return f'{self.key}="{self.value}": {"; ".join(parts)}'
 

@@ -98,6 +98,11 @@ def test_the_mark_is_a_word_where_the_terminal_cannot_show_it(encoding: str | No
     [
         ("DTYPE=bfloat1", 'DTYPE="bfloat1": did you mean bfloat16?; expected one of auto, '),
         ("TOOL_CALL_PARSER=hermess", 'TOOL_CALL_PARSER="hermess": write hermes; expected one of apertus, '),
+        (
+            'COMPILATION_CONFIG={"modee": 3}',
+            'COMPILATION_CONFIG="{"modee": 3}": rename or remove \'modee\'; '
+            "did you mean 'mode'?; expected an object with keys among",
+        ),
         ("ENGINE=ecco", 'ENGINE="ecco": did you mean echo?; expected one of vllm, echo'),
         (
             "GPU_MEMORY_UTILIZATION=92",
