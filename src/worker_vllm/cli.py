@@ -52,6 +52,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if verb in VERBS:
         import argparse
 
+        from worker_vllm.observe.crash import install
+
+        install()
         command = load_command(verb)
         parser = argparse.ArgumentParser(prog=f"worker-vllm {verb}", description=VERBS[verb])
         command.add_arguments(parser)

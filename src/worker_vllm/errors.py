@@ -18,7 +18,7 @@ Standard library only: the light start imports this before anything else.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -98,6 +98,13 @@ class WorkerError(Exception):
             "param": self.param,
             "code": self.status,
         }
+
+    def redact(self, redact: Callable[[object], object]) -> None:
+        """Take secrets out of everything that a caller may be told."""
+        for name, value in vars(self).items():
+            if isinstance(value, str | Mapping):
+                setattr(self, name, redact(value))
+        self.args = (self.message,)
 
     def to_json(self) -> str:
         """JSON text of the OpenAI error object: what a failed job carries as its `error` string."""
@@ -182,6 +189,10 @@ class EngineAnswer(WorkerError):
         return type(self)(self.status, {**self._error, "message": message}, anthropic=said)
 
 
+ANY_CHOICE = "choose one of them"
+LISTS = ("one of", "keys among")  # words before a list of choices
+
+
 @dataclass(frozen=True, slots=True)
 class Problem:
     """One thing that is wrong with the settings: what, got, expected, what to do."""
@@ -192,7 +203,11 @@ class Problem:
     change: str
 
     def __str__(self) -> str:
-        return f'{self.key}="{self.value}": expected {self.expected}; {self.change}'
+        # A list of choices may be long: a change that names one of them comes before it.
+        parts = [f"expected {self.expected}", self.change]
+        if any(word in self.expected for word in LISTS) and self.change != ANY_CHOICE:
+            parts.reverse()
+        return f'{self.key}="{self.value}": {"; ".join(parts)}'
 
 
 class ConfigurationError(WorkerError):

@@ -30,6 +30,7 @@ from worker_vllm.serverless.platform import HttpPlatform
 from worker_vllm.serverless.proxies import ignored_proxy
 from worker_vllm.serverless.watchdog import Patience, Watchdog
 from worker_vllm.settings.model import QueueSettings, Settings
+from worker_vllm.settings.secrecy import Redactor
 from worker_vllm.worker import Worker
 
 log = logging.getLogger(__name__)
@@ -70,7 +71,8 @@ async def serve_jobs(engine: Engine, settings: Settings, stop: asyncio.Event, fo
     platform = HttpPlatform(settings.queue.api_key.reveal())
     admission = Admission(settings.queue.max_concurrency, known_capacity(settings.engine.arguments))
     worker = Worker(PatientEngine(engine, admission.refused, random.random), settings)
-    around = Surroundings(admission, lambda: engine_load(engine))
+    redact = Redactor(settings.secrets).value
+    around = Surroundings(admission, lambda: engine_load(engine), redact=redact)
     queue = QueueLoop(worker.handle, with_spool(settings.queue), platform, around)
     running = asyncio.create_task(queue.run(), name="queue")
     following = asyncio.create_task(follow(engine, queue, stop), name="engine-state")

@@ -37,7 +37,8 @@ def look(env: Mapping[str, str]) -> Facts:
     )
     if cleaned(env.get("ENGINE_URL", "")):
         return first
-    return first.with_model(_model_config(env, first))
+    model = Path(find(settled(drafted(env, first)).engine, env).model)
+    return first.with_model(_json(model / "config.json"), on_disk=model.is_dir())
 
 
 def count_gpus(env: Mapping[str, str], devices: Path) -> int:
@@ -48,12 +49,6 @@ def count_gpus(env: Mapping[str, str], devices: Path) -> int:
         return present
     named = [item.strip() for item in visible.split(",")]
     return min(present, len([item for item in named if item and not item.startswith("-")]))
-
-
-def _model_config(env: Mapping[str, str], facts: Facts) -> Mapping[str, Any] | None:
-    engine = settled(drafted(env, facts)).engine
-    found = find(engine, env)
-    return _json(Path(found.model) / "config.json")
 
 
 def _config_file(env: Mapping[str, str]) -> tuple[Mapping[str, Any] | None, str | None]:
@@ -69,10 +64,18 @@ def _config_file(env: Mapping[str, str]) -> tuple[Mapping[str, Any] | None, str 
     except (OSError, UnicodeDecodeError) as error:
         return None, f"a file that can be read ({error})"
     except yaml.YAMLError as error:
-        return None, f"YAML ({' '.join(str(error).split())})"
+        return None, f"YAML ({_reason(error)})"
     if document is None or isinstance(document, dict):
         return document, None
     return None, "a YAML mapping of flag: value"
+
+
+def _reason(error: Exception) -> str:
+    """What is wrong with a YAML text and where, without quoting it: it may hold a secret."""
+    mark = getattr(error, "problem_mark", None)
+    said = str(getattr(error, "problem", None) or "it cannot be read").split(" but found")[0]
+    where = f" in line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+    return f"{said}{where}"
 
 
 def _json(path: Path) -> Mapping[str, Any] | None:

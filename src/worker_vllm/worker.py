@@ -8,6 +8,7 @@ from contextlib import aclosing
 from typing import Any
 
 from worker_vllm.core.exchange import Exchange
+from worker_vllm.core.model_cards import without_paths
 from worker_vllm.core.models import ServedModels
 from worker_vllm.core.native import native_outputs
 from worker_vllm.core.routed import RouteRunner
@@ -22,8 +23,9 @@ from worker_vllm.jobs.native_ask import generation_route
 from worker_vllm.jobs.output import Output
 from worker_vllm.jobs.parse import RouteJob, asked_for, parse_job
 from worker_vllm.jobs.request_limits import excess
-from worker_vllm.jobs.routes import unable
-from worker_vllm.settings.model import Settings
+from worker_vllm.jobs.routes import MODELS, unable
+from worker_vllm.settings.model import EngineKind, Settings
+from worker_vllm.settings.secrecy import Redactor
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +38,10 @@ class Worker:
     def __init__(self, engine: Engine, settings: Settings) -> None:
         self._settings = settings.jobs
         self._limits = settings.limits
+        # The repository id comes last, behind the names chosen for it; an attached engine's model is its own affair.
+        attached = settings.engine.kind is EngineKind.ATTACH
+        self._served = None if attached else settings.engine.served_names[-1]
+        self._redact = Redactor(settings.secrets).value
         self._exchange = Exchange(engine)
         self._models = ServedModels(self._exchange)
         self._routes = RouteRunner(self._exchange, self._models, settings.jobs)
@@ -58,8 +64,10 @@ class Worker:
             return
         except ToldError as told:
             error = told.error
+            error.redact(self._redact)
         except Exception as failure:
             error = await self._explained(failure, parsed)
+            error.redact(self._redact)
             if isinstance(parsed, RouteJob) and parsed.stream:
                 yield told_in_band(error, job, raw=self._settings.raw_openai_output)
         if not self._settings.inline_errors or not isinstance(parsed, RouteJob):
@@ -75,7 +83,8 @@ class Worker:
     def _outputs(self, job: NativeJob | RouteJob) -> AsyncGenerator[Output, None]:
         if isinstance(job, NativeJob):
             return native_outputs(self._exchange, job)
-        return self._routes.outputs(job)
+        outputs = self._routes.outputs(job)
+        return without_paths(outputs, self._served) if job.route.path == MODELS else outputs
 
     async def _explained(self, error: Exception, job: NativeJob | RouteJob | None) -> WorkerError:
         """What the caller is told: a 404 for a model's name lists the right ones, a fault of our own is a 500."""

@@ -28,7 +28,9 @@ from worker_vllm.engine.guard import descendants, standing
 from worker_vllm.engine.supervisor import State, Supervisor
 from worker_vllm.engine.waiting import IMPORTED
 from worker_vllm.local.plan import Plan, worker_environment
+from worker_vllm.settings.load import load
 from worker_vllm.settings.model import EngineSettings
+from worker_vllm.surroundings import look
 
 PARROT = Path(__file__).resolve().parents[2] / "models" / "parrot"
 NAMES = ("config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")
@@ -68,6 +70,45 @@ async def test_the_engine_imports_while_the_model_is_fetched(held: Hub, tmp_path
         assert await run.supervisor.settled() is State.READY, run.supervisor.diagnosis
         snapshot = tmp_path / "huggingface-cache/hub/models--org--parrot/snapshots" / COMMIT
         await run.line(f"offline: 1 argv: vllm serve {snapshot} --uds ")
+
+
+@QUICK
+@pytest.mark.parametrize(
+    ("variables", "config", "said"),
+    [
+        (
+            {"ROPE_THETA": "7"},
+            {"rope_theta": 1.0},
+            '--hf-overrides {"rope_parameters":{"rope_type":"default","rope_theta":7.0}}',
+        ),
+        (
+            {"ROPE_SCALING": '{"type": "yarn", "factor": 4}'},
+            {"rope_theta": 5.0},
+            '--hf-overrides {"rope_parameters":{"factor":4,"rope_type":"yarn","rope_theta":5.0}}',
+        ),
+        ({"ROPE_SCALING": '{"type": "yarn", "factor": 4}'}, {}, None),
+    ],
+    ids=["theta", "scaling", "incomplete"],
+)
+async def test_rope_settings_are_merged_with_the_config_that_was_fetched(
+    tmp_path: Path, variables: dict[str, str], config: dict[str, float], said: str | None
+) -> None:
+    """One of the two is enough; a config.json that cannot complete it is told, and nothing is served."""
+    files = {**MODEL, "config.json": json.dumps({"model_type": "llama", **config}).encode()}
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
+    with serving(org__parrot=Repository(files)) as hub:
+        env = with_fake_vllm(
+            tmp_path / "fake", inherited | environment(hub, tmp_path, MODEL_NAME="org/parrot", **variables)
+        )
+        beginning = begin(load(env, look(env)).engine, env)
+        async with followed(Supervisor(beginning, HttpEngine)) as run:
+            state = await run.supervisor.settled()
+            if said is None:
+                assert state is State.REFUSING
+                assert "expected ROPE_THETA beside it" in run.supervisor.diagnosis
+            else:
+                assert state is State.READY, run.supervisor.diagnosis
+                await run.line(said)
 
 
 @contextmanager

@@ -11,7 +11,13 @@ from typing import Any
 import pytest
 
 from worker_vllm.cli import main
+from worker_vllm.commands.config import printable
+from worker_vllm.settings.catalog import catalog
+from worker_vllm.settings.flags import flag_table, marks
+from worker_vllm.settings.load import load
+from worker_vllm.settings.model import Mode
 
+PARROT = Path(__file__).parents[2] / "models" / "parrot"
 CANARY = "canary-7f3a9c"
 MISTAKES = "MAX_MODEL_LEN=8k tokens\nGPU_MEM_UTIL=0.5\nexport ENFORCE_EAGER='maybe'\n# a comment\n\nSEED=1\n"
 
@@ -39,7 +45,9 @@ def test_check_tells_every_problem_and_exits_78(config: Any) -> None:
         "rename it to GPU_MEMORY_UTILIZATION, or set IGNORE_ENV=GPU_MEM_UTIL when it is somebody else's",
         'MAX_MODEL_LEN="8k tokens": expected a whole number, or 8k, 8K, auto; write for example 8192 or 8k',
         "warning: MODEL_NAME is not set: the documented default facebook/opt-125m is served",
+        "✗ these settings cannot be served: 3 problems",
     ]
+    assert out.startswith("✗")
 
 
 def test_check_for_machines(config: Any) -> None:
@@ -48,12 +56,72 @@ def test_check_for_machines(config: Any) -> None:
     assert status == 78
     choices = "auto, bfloat16, float, float16, float32, half"
     problem = {"key": "DTYPE", "value": "fp7", "expected": f"one of {choices}", "change": "choose one of them"}
-    assert json.loads(out) == {"ok": False, "problems": [problem], "warnings": []}
+    assert json.loads(out) == {"ok": False, "problems": [problem], "warnings": [], "serves": None}
 
 
-def test_check_of_good_settings(config: Any) -> None:
-    """ok, and 0."""
-    assert config("check", "MODEL_NAME=org/m\n") == (0, "ok\n")
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("MODEL_NAME=org/m", "✓ org/m as org/m; no tools; context: the model's own"),
+        ("MODEL_NAME=org/m\nMAX_MODEL_LEN=8k", "✓ org/m as org/m; no tools; context: 8000"),
+        ("MODEL_NAME=org/m\nMAX_MODEL_LEN=auto", "✓ org/m as org/m; no tools; context: what fits the GPU"),
+        (
+            "MODEL_NAME=org/m\nENABLE_AUTO_TOOL_CHOICE=1\nTOOL_CALL_PARSER=hermes\nSERVED_MODEL_NAME=a",
+            "✓ org/m as a, org/m; tools: hermes; context: the model's own",
+        ),
+        (f"MODEL_NAME={PARROT}", f"✓ {PARROT} as parrot; no tools; context: 131072"),
+        ("MODEL_NAME=org/m\nENGINE=echo", "✓ org/m (echo engine) as org/m; no tools; context: the model's own"),
+        ("ENGINE_URL=http://u:secret7@h:80", "✓ attaches to http://u:***@h:80"),
+    ],
+)
+def test_check_of_good_settings_says_what_will_be_served(config: Any, text: str, line: str) -> None:
+    """One line: a mark, the model, its names, tools, context; and 0."""
+    assert config("check", text) == (0, f"{line}\n")
+
+
+def test_check_tells_machines_what_will_be_served(config: Any) -> None:
+    """The same as an object."""
+    _, out = config("check", "MODEL_NAME=org/m\n", "--json")
+    served = {"engine": "vllm", "model": "org/m", "names": ["org/m"], "tools": None, "context": "the model's own"}
+    assert json.loads(out)["serves"] == served
+
+
+@pytest.mark.parametrize(("encoding", "mark"), [("utf-8", "✓"), ("ascii", "ok:"), ("latin-1", "ok:"), (None, "✓")])
+def test_the_mark_is_a_word_where_the_terminal_cannot_show_it(encoding: str | None, mark: str) -> None:
+    """And no text ends the command with an encoding error."""
+    assert printable("✓ a", encoding) == f"{mark} a"
+    assert printable("é→", "ascii") == "??"
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("DTYPE=bfloat1", 'DTYPE="bfloat1": did you mean bfloat16?; expected one of auto, '),
+        ("TOOL_CALL_PARSER=hermess", 'TOOL_CALL_PARSER="hermess": write hermes; expected one of apertus, '),
+        (
+            'COMPILATION_CONFIG={"modee": 3}',
+            'COMPILATION_CONFIG="{"modee": 3}": rename or remove \'modee\'; '
+            "did you mean 'mode'?; expected an object with keys among",
+        ),
+        ("ENGINE=ecco", 'ENGINE="ecco": did you mean echo?; expected one of vllm, echo'),
+        (
+            "GPU_MEMORY_UTILIZATION=92",
+            'GPU_MEMORY_UTILIZATION="92": expected a number, above 0, at most 1; did you mean 0.92?',
+        ),
+        (
+            "GPU_MEMORY_UTILIZATION=92%",
+            'GPU_MEMORY_UTILIZATION="92%": expected a number, above 0, at most 1; did you mean 0.92?',
+        ),
+        (
+            "GPU_MEMORY_UTILIZATION=920",
+            'GPU_MEMORY_UTILIZATION="920": expected a number, above 0, at most 1; choose a value in that range',
+        ),
+    ],
+)
+def test_the_change_to_make_comes_before_a_list_of_choices(config: Any, text: str, line: str) -> None:
+    """A list of sixty parsers would bury it."""
+    _, out = config("check", f"MODEL_NAME=org/m\n{text}\n")
+    assert out.splitlines()[1].startswith(line)
 
 
 def test_a_file_that_is_no_env_file_is_told_line_by_line(config: Any) -> None:
@@ -73,19 +141,52 @@ def test_show_tells_values_origins_and_the_engine_command(config: Any) -> None:
         "MODEL_NAME org/m (environment)",
         "MAX_MODEL_LEN 8000 (environment)",
         "SEED 3 (VLLM_EXTRA_ARGS)",
-        "DTYPE auto (vLLM's default)",
-        "MAX_CONCURRENCY 300 (default)",
         "TOKENIZER_MODE hf (environment)",
         "HOST laptop (left alone)",
         "mode: local",
+        "✓ org/m as org/m; no tools; context: 8000",
         "warning: TOKENIZER_MODE=slow became hf: vLLM has no slow tokenizers any more",
     ):
         assert line in lines
+    assert lines[0] == "MODEL_NAME org/m (environment)"
+    assert [line for line in lines if "default)" in line] == []
     command = next(line for line in lines if line.startswith("engine: "))
     expected = (
         "vllm serve org/m --uds SOCKET --served-model-name org/m --max-model-len 8000 --seed 3 --tokenizer-mode hf"
     )
     assert expected in command
+
+
+def test_show_all_tells_every_name_that_exists_once_what_was_set_first(config: Any) -> None:
+    """The catalogue's and every flag's; a mode that nobody set is a default."""
+    _, out = config("show", "MODEL_NAME=org/m\nTENSOR_PARALLEL_SIZE=1\n", "--all")
+    rows = out.split("\n\n")[0].splitlines()
+    names = [row.split()[0] for row in rows]
+    targets = {setting.target for setting in catalog().values()}
+    assert sorted(names) == sorted({*catalog(), *(set(flag_table().flags) - set(marks().owned) - targets)})
+    assert [row.split() for row in rows[:2]] == [
+        ["MODEL_NAME", "org/m", "(environment)"],
+        ["TENSOR_PARALLEL_SIZE", "1", "(environment)"],
+    ]
+    shown = {row.split()[0]: " ".join(row.split()[1:]) for row in rows}
+    assert shown["WORKER_MODE"] == "local (default)"
+    assert shown["DTYPE"] == "auto (vLLM's default)"
+    assert shown["MAX_CONCURRENCY"] == "300 (default)"
+    assert shown["BLOCK_SIZE"] == "(not set)"
+
+
+@pytest.mark.parametrize(
+    ("env", "row"),
+    [
+        ({}, (Mode.LOCAL, "default")),
+        ({"WORKER_MODE": "local"}, (Mode.LOCAL, "environment")),
+        ({"PORT": "80"}, (Mode.HTTP, "environment (PORT)")),
+    ],
+)
+def test_the_mode_is_told_with_the_variable_that_chose_it(env: dict[str, str], row: tuple[Mode, str]) -> None:
+    """WORKER_MODE only where somebody set it."""
+    found = {origin.name: (origin.value, origin.source) for origin in load(env).origins}
+    assert found["WORKER_MODE"] == row
 
 
 def test_no_secret_is_ever_shown(config: Any) -> None:

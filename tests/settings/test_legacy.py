@@ -9,7 +9,9 @@ import pytest
 
 from worker_vllm.errors import ConfigurationError
 from worker_vllm.settings.facts import Facts
+from worker_vllm.settings.legacy.rope import completed
 from worker_vllm.settings.load import load
+from worker_vllm.settings.model import RopeChange
 
 LLAMA3 = {
     "rope_theta": 500000.0,
@@ -21,14 +23,14 @@ BY_LAYER = {"rope_parameters": {"full_attention": {"rope_type": "default"}, "sli
 
 def argument(env: dict[str, str], flag: str, config: dict[str, Any] | None = None) -> Any:
     """The JSON value of a flag, or None when it is not passed."""
-    arguments = load(env, Facts(model_config=config)).engine.arguments
+    arguments = load(env, Facts(model_config=config, model_on_disk=True)).engine.arguments
     return json.loads(arguments[arguments.index(flag) + 1]) if flag in arguments else None
 
 
 def refused(env: dict[str, str], config: dict[str, Any] | None = None) -> list[str]:
     """The variables that problems name."""
     with pytest.raises(ConfigurationError) as caught:
-        load(env, Facts(model_config=config))
+        load(env, Facts(model_config=config, model_on_disk=True))
     return [problem.key for problem in caught.value.problems]
 
 
@@ -85,6 +87,60 @@ def test_rope_of_a_multimodal_model_goes_into_its_text_config() -> None:
 def test_rope_that_cannot_be_completed_is_refused(env: dict[str, str], config: dict[str, Any], key: str) -> None:
     """Half an object would start, and answer wrongly."""
     assert refused(env, config) == [key]
+
+
+@pytest.mark.parametrize(
+    ("env", "change"),
+    [
+        ({"ROPE_THETA": "7"}, RopeChange("ROPE_THETA", None, 7.0)),
+        ({"ROPE_SCALING": YARN}, RopeChange("ROPE_SCALING", {"type": "yarn", "factor": 4.0}, None)),
+        ({"VLLM_ROPE_THETA": "7"}, RopeChange("ROPE_THETA", None, 7.0)),
+    ],
+)
+def test_rope_of_a_model_that_is_still_to_be_downloaded_waits_for_it(env: dict[str, str], change: RopeChange) -> None:
+    """Its config.json tells what is missing; until then nothing is passed, and a line says so."""
+    settings = load({"MODEL_NAME": "org/m", **env})
+    assert (settings.engine.arguments, settings.engine.rope) == ((), change)
+    assert settings.warnings[-1].endswith("is merged with the model's config.json at the start, once that is on disk")
+
+
+@pytest.mark.parametrize("env", [{"ROPE_SCALING": '{"factor": 4.0}'}, {"ROPE_SCALING": "[]"}])
+def test_rope_that_no_model_could_complete_is_refused_before_the_download(env: dict[str, str]) -> None:
+    """It costs nothing to see it at once."""
+    with pytest.raises(ConfigurationError) as caught:
+        load({"MODEL_NAME": "org/m", **env})
+    assert [problem.key for problem in caught.value.problems] == ["ROPE_SCALING"]
+
+
+def test_rope_of_a_model_in_an_object_store_has_to_be_complete() -> None:
+    """vLLM fetches it by itself, so no config.json is ever there to look into."""
+    with pytest.raises(ConfigurationError, match="ROPE_SCALING beside it"):
+        load({"MODEL_NAME": "s3://bucket/m", "ROPE_THETA": "7"})
+    settings = load({"MODEL_NAME": "s3://bucket/m", "ROPE_THETA": "7", "ROPE_SCALING": YARN})
+    assert settings.engine.arguments[0] == "--hf-overrides"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "config", "expected"),
+    [
+        ((), LLAMA3, {"rope_parameters": {**LLAMA3["rope_scaling"], "rope_theta": 7.0}}),  # type: ignore[dict-item]
+        (
+            ("--hf-overrides", '{"a": 1}', "--seed", "3"),
+            {"text_config": {"rope_theta": 1.0}},
+            {"a": 1, "text_config": {"rope_parameters": {"rope_type": "default", "rope_theta": 7.0}}},
+        ),
+        (("--hf-overrides", '{"rope_parameters": {}}'), LLAMA3, {"rope_parameters": {}}),
+    ],
+)
+def test_rope_is_merged_into_the_arguments_once_the_model_is_there(
+    arguments: tuple[str, ...], config: dict[str, Any], expected: dict[str, Any]
+) -> None:
+    """Beside what was overridden already, which wins."""
+    found = completed(arguments, RopeChange("ROPE_THETA", None, 7.0), config)
+    assert json.loads(found[found.index("--hf-overrides") + 1]) == expected
+    assert [word for word in found if word in ("--seed", "3")] == [
+        word for word in arguments if word in ("--seed", "3")
+    ]
 
 
 SPELLINGS = [

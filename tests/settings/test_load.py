@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 
 from worker_vllm.errors import ConfigurationError
-from worker_vllm.settings.load import load
+from worker_vllm.settings.facts import Facts
+from worker_vllm.settings.load import drafted, load, settled
 from worker_vllm.settings.model import EngineKind, HttpSettings, Mode, QueueSettings, Secret, Settings
+from worker_vllm.settings.origins import field_default
 
 PLATFORM = {
     "RUNPOD_POD_ID": "w1",
@@ -189,3 +191,31 @@ def test_an_address_that_nothing_can_be_sent_to_is_refused(address: str) -> None
     assert [(problem.key, problem.value) for problem in refused.value.problems] == [
         ("RUNPOD_WEBHOOK_GET_JOB", address)
     ]
+
+
+@pytest.mark.parametrize(
+    ("place", "missing"),
+    [
+        (
+            "jobs.no_such",
+            'JobSettings has no field "no_such": add it with its default to JobSettings in settings/model.py',
+        ),
+        ("no_such", 'Settings has no field "no_such"'),
+        ("nobody.size", 'Settings has no group "nobody"'),
+        ("mode.size", 'Settings has no group "mode"'),
+    ],
+)
+def test_a_catalogue_row_with_a_field_that_is_none_says_what_is_missing(place: str, missing: str) -> None:
+    """Whoever adds a setting reads where to go on."""
+    with pytest.raises(LookupError) as caught:
+        field_default(place)
+    assert missing in str(caught.value)
+    assert f'"{place}"' in str(caught.value)
+
+
+def test_a_draft_with_a_field_that_is_none_says_it_too() -> None:
+    """Not a TypeError of the dataclass."""
+    draft = drafted({}, Facts())
+    draft.set_field("jobs.no_such", 1, "NO_SUCH")
+    with pytest.raises(LookupError, match="JobSettings has no field"):
+        settled(draft)

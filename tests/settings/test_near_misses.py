@@ -66,6 +66,7 @@ def test_no_alarm_in_environments_of_others(path: Path, version: str) -> None:
         ("MODEL_ID", "MODEL_NAME"),
         ("VLLM_LOGGING_LEVL", "VLLM_LOGGING_LEVEL"),
         ("DEFAULT_BATCHSIZE", "DEFAULT_BATCH_SIZE"),
+        ("BATCH_SIZE", "DEFAULT_BATCH_SIZE"),
     ],
 )
 def test_a_slip_is_told_with_the_name_that_was_meant(name: str, meant: str) -> None:

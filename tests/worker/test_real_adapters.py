@@ -60,6 +60,7 @@ async def test_each_name_answers_with_its_own_weights(core: Core, native: bool) 
 async def test_adapters_are_listed_and_a_wrong_name_is_told_all_of_them(core: Core) -> None:
     models = (await core.openai("/v1/models")).value["data"]
     assert [(model["id"], model["parent"]) for model in models] == [("parrot", None), ("upper", "parrot")]
+    assert [model["id"] for model in models if model["root"].startswith("/")] == []
     for failure in (
         (await core.openai(CHAT, {"messages": "x", "model": "lower"})).failure,
         (await core.run({"messages": "x", "model": "lower"})).failure,

@@ -18,20 +18,25 @@ from worker_vllm.settings.draft import Draft
 from worker_vllm.settings.env_file import read_env_file
 from worker_vllm.settings.load import drafted, settled
 from worker_vllm.settings.model import EngineKind, Settings
+from worker_vllm.settings.origins import NOT_SET, UNCHOSEN
+from worker_vllm.settings.secrecy import Redactor
+from worker_vllm.settings.summary import served, summary
 from worker_vllm.surroundings import look
 
 EXIT_CONFIGURATION = 78
+MARKS = {"✓": "ok:", "✗": "no:"}  # with words for terminals that cannot show them
 SOCKET = "SOCKET"  # stands for the fresh path that every launch gets
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """show | check | form | render, each with its own options."""
     verbs = parser.add_subparsers(dest="what", required=True)
-    show = verbs.add_parser("show", help="every effective value, where it came from, and the engine's command")
+    show = verbs.add_parser("show", help="what was set, where it came from, and the engine's command")
     check = verbs.add_parser("check", help="exit 0 when the settings can work, 78 with every problem when not")
     for verb in (show, check):
         verb.add_argument("--env-file", type=Path, help="NAME=value lines to read instead of this environment")
         verb.add_argument("--json", action="store_true", help="for machines")
+    show.add_argument("--all", action="store_true", help="every name that exists, not only what was set")
     form = verbs.add_parser("form", help="check a worker-config.json, ours or anybody's")
     form.add_argument("--check", type=Path, required=True, metavar="FILE", help="the file to check")
     form.add_argument("--json", action="store_true", help="for machines")
@@ -62,24 +67,29 @@ def _settings(args: argparse.Namespace) -> int:
     draft = drafted(env, look(env))
     told: dict[str, Any] = {"ok": not draft.problems, "problems": [asdict(problem) for problem in draft.problems]}
     told["warnings"] = draft.warnings
-    if args.what == "show":
-        told |= _shown(settled(draft), env)
-    return _tell(args, told, _lines(args.what, draft, told))
+    if args.what == "check":
+        told["serves"] = None if draft.problems else draft.redact.value(served(draft))
+        return _tell(args, told, _checked(draft))
+    settings = settled(draft)
+    told |= shown(settings, env, everything=args.all)
+    return _tell(args, told, _lines(draft, told, len(settings.origins)))
 
 
-def _shown(settings: Settings, env: dict[str, str]) -> dict[str, Any]:
-    """Everything effective; secrets are told as ***."""
+def shown(settings: Settings, env: dict[str, str], *, everything: bool) -> dict[str, Any]:
+    """What was set, or every name that exists, and the engine's command; secrets are shown as ***."""
     engine = settings.engine
     if engine.kind is EngineKind.VLLM:
         engine = find(engine, env).onto(engine)
     command = [] if engine.kind is EngineKind.ATTACH else ["vllm", *engine_argv(engine, SOCKET)[3:]]
-    rows = [{"name": row.name, "value": plain(row.value), "source": row.source} for row in settings.origins]
-    return {
-        "mode": settings.mode,
-        "settings": rows,
+    rows = [row for row in settings.origins if everything or row.source not in UNCHOSEN]
+    told = {
+        "mode": str(settings.mode),
+        "settings": [{"name": row.name, "value": plain(row.value), "source": row.source} for row in rows],
         "engine_command": command,
         "engine_environment": dict(engine.environment),
     }
+    redact = Redactor(settings.secrets)
+    return {key: redact.value(value) for key, value in told.items()}
 
 
 def plain(value: object) -> object:
@@ -89,22 +99,29 @@ def plain(value: object) -> object:
     return [plain(item) for item in value] if isinstance(value, list | tuple) else str(value).strip("'")
 
 
-def _lines(what: str, draft: Draft, told: dict[str, Any]) -> list[str]:
-    lines = []
-    if what == "show":
-        width = max(len(row["name"]) for row in told["settings"])
-        for row in told["settings"]:
-            lines.append(f"{row['name']:<{width}}  {_words(row['value'])}  ({row['source']})")
-        variables = " ".join(f"{name}={shlex.quote(text)}" for name, text in told["engine_environment"].items())
-        lines += ["", f"mode: {told['mode']}", f"engine: {variables} {shlex.join(told['engine_command'])}", ""]
-    lines += [f"warning: {warning}" for warning in draft.warnings]
-    return [*lines, *map(str, draft.problems)] or ["ok"]
+def _checked(draft: Draft) -> list[str]:
+    return [summary(draft), *(f"warning: {warning}" for warning in draft.warnings), *map(str, draft.problems)]
 
 
-def _words(value: object) -> str:
+def _lines(draft: Draft, told: dict[str, Any], count: int) -> list[str]:
+    rows = told["settings"]
+    width = max((len(row["name"]) for row in rows), default=0)
+    lines = [f"{row['name']:<{width}}  {_words(row)}" for row in rows]
+    if rest := count - len(rows):
+        lines.append(f"… and {rest} that nobody set: --all shows them with their defaults")
+    variables = " ".join(f"{name}={shlex.quote(text)}" for name, text in told["engine_environment"].items())
+    lines += ["", f"mode: {told['mode']}", f"engine: {variables} {shlex.join(told['engine_command'])}", ""]
+    return [*lines, *_checked(draft)]
+
+
+def _words(row: dict[str, Any]) -> str:
+    value = row["value"]
+    if row["source"] == NOT_SET:
+        return f"({NOT_SET})"
     if value is None or value == "":
-        return "not set"
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        return f"not set  ({row['source']})"
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return f"{text}  ({row['source']})"
 
 
 def _tell(args: argparse.Namespace, told: dict[str, Any], lines: list[str]) -> int:
@@ -112,8 +129,23 @@ def _tell(args: argparse.Namespace, told: dict[str, Any], lines: list[str]) -> i
     if args.json:
         print(json.dumps(told, ensure_ascii=False, indent=2))
     else:
-        print("\n".join(lines or map(str, problems)))
+        print(printable("\n".join(lines or map(str, problems)), sys.stdout.encoding))
     return EXIT_CONFIGURATION if problems else 0
+
+
+def printable(text: str, encoding: str | None) -> str:
+    """The text with whatever a terminal of this encoding cannot show replaced."""
+    for mark, word in MARKS.items():
+        text = text if _encodes(mark, encoding) else text.replace(mark, word)
+    return text.encode(encoding or "utf-8", "replace").decode(encoding or "utf-8")
+
+
+def _encodes(mark: str, encoding: str | None) -> bool:
+    try:
+        mark.encode(encoding or "utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _form(args: argparse.Namespace) -> int:

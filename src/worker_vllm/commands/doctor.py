@@ -13,7 +13,7 @@ import platform
 import shutil
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from worker_vllm.engine.preflight import Preflight, preflight
 from worker_vllm.errors import ConfigurationError, WorkerError
 from worker_vllm.models.ask import refusal
 from worker_vllm.settings.env_file import read_env_file
+from worker_vllm.settings.environment import redactor
 from worker_vllm.settings.load import load
 from worker_vllm.settings.model import EngineKind, Settings
 from worker_vllm.surroundings import look
@@ -55,8 +56,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """0 when the engine answered, or nothing speaks against a start; 1 when not; 78 for settings that cannot work."""
+    redact = redactor(os.environ)
     try:
         environment = environment_of(args.env_file, os.environ)
+        redact = redactor(environment)
         section("machine", machine())
         settings = load(environment, look(environment))
     except OSError as error:
@@ -66,17 +69,23 @@ def run(args: argparse.Namespace) -> int:
         print(f"worker-vllm doctor: --env-file {args.env_file}: expected lines of text", file=sys.stderr)
         return EXIT_USAGE
     except ConfigurationError as error:
-        section("settings", [("problem", str(problem)) for problem in error.problems])
+        section("settings", [("problem", str(problem)) for problem in error.problems], redact)
         return EXIT_CONFIGURATION
-    section("settings", [*told(settings), *(("note", warning) for warning in settings.warnings)])
+    section("settings", [*told(settings), *(("note", warning) for warning in settings.warnings)], redact)
+    return try_engine(args, settings, environment)
+
+
+def try_engine(args: argparse.Namespace, settings: Settings, environment: Mapping[str, str]) -> int:
+    """Look at what the engine needs, then start it unless `--no-start`; the exit status."""
+    redact = redactor(environment)
     if settings.engine.kind is EngineKind.ATTACH:
-        return asyncio.run(attached(str(settings.engine.url)))
+        return asyncio.run(attached(str(settings.engine.url), redact))
     if settings.engine.kind is EngineKind.VLLM and engine_version(sys.path) is None:
         section("engine", [("problem", f"vLLM is not installed for {sys.executable}: nothing can be served")])
         return EXIT_UNFIT
     checked = preflight(settings.engine, environment)
     refused = on_the_hub(checked, environment)
-    section("preflight", [*findings(checked), *refused])
+    section("preflight", [*findings(checked), *refused], redact)
     if checked.refusal is not None or any(name == "problem" for name, _ in refused):
         return EXIT_UNFIT
     if args.no_start:
@@ -116,7 +125,7 @@ def on_the_hub(checked: Preflight, environment: Mapping[str, str]) -> list[tuple
     return lines
 
 
-async def attached(url: str) -> int:
+async def attached(url: str, redact: Callable[[str], str]) -> int:
     """Whether anything answers at ENGINE_URL."""
     from worker_vllm.engine.base import EngineRequest
     from worker_vllm.engine.client import HttpEngine
@@ -127,23 +136,23 @@ async def attached(url: str) -> int:
             answer = await engine.request(EngineRequest("GET", "/health"))
             answer.close()
     except TimeoutError:
-        section("engine", [("problem", f"the engine at {url} does not answer within {ATTACHED_S:.0f} s")])
+        section("engine", [("problem", f"the engine at {url} does not answer within {ATTACHED_S:.0f} s")], redact)
     except WorkerError as error:
-        section("engine", [("problem", error.message)])
+        section("engine", [("problem", error.message)], redact)
     else:
         fit = answer.status == 200
-        section("engine", [("attached to" if fit else "problem", f"{url}: HTTP {answer.status} on /health")])
+        section("engine", [("attached to" if fit else "problem", f"{url}: HTTP {answer.status} on /health")], redact)
         return 0 if fit else EXIT_UNFIT
     finally:
         await engine.aclose()
     return EXIT_UNFIT
 
 
-def section(title: str, lines: list[tuple[str, str]]) -> None:
-    """Print one part of the report."""
+def section(title: str, lines: list[tuple[str, str]], redact: Callable[[str], str] = str) -> None:
+    """Print one part of the report, without secrets."""
     print(title)
     for name, text in lines or [("", "nothing to tell")]:
-        print(f"  {name:<14} {text}")
+        print(f"  {name:<14} {redact(text)}")
 
 
 def machine() -> list[tuple[str, str]]:
@@ -201,6 +210,7 @@ async def start(checked: Preflight, environment: Mapping[str, str]) -> int:
     downloads = checked.found if checked.found is not None and checked.found.downloads else None
     settings = checked.given if downloads else checked.settings
     supervisor = Supervisor(Beginning(settings, environment, found=downloads), HttpEngine)
+    redact = redactor(environment)
     print("start", flush=True)
     began = time.monotonic()
     running = asyncio.create_task(supervisor.run())
@@ -213,7 +223,7 @@ async def start(checked: Preflight, environment: Mapping[str, str]) -> int:
             lines.append(("diagnosis", supervisor.diagnosis))
         lines += [("it said", line) for line in supervisor.last_lines[-12:]] if state is not State.READY else []
         for name, text in lines:
-            print(f"  {name:<14} {text}")
+            print(f"  {name:<14} {redact(text)}")
         return 0 if state is State.READY else EXIT_UNFIT
     finally:
         stopping = time.monotonic()

@@ -80,7 +80,8 @@ def child_environment(settings: EngineSettings, environment: Mapping[str, str], 
         "VLLM_MAX_STOP_STRINGS": str(MAX_STOP_STRINGS),
         "PYTHONUNBUFFERED": "1",
     }
-    inherited = {name: value for name, value in environment.items() if name not in WITHHELD}
+    withheld = {*WITHHELD, *settings.withheld}
+    inherited = {name: value for name, value in environment.items() if name not in withheld}
     # What the engine puts into temporary places goes when the engine goes.
     places = {"VLLM_RPC_BASE_PATH": directory, "TMPDIR": directory}
     return {**defaults, **inherited, **settings.environment, **places}

@@ -6,16 +6,19 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from worker_vllm.engine.beginning import Beginning
 from worker_vllm.engine.caches import ROOT
 from worker_vllm.engine.policy import Action, Policy
-from worker_vllm.engine.preflight import bring_notes, with_found
+from worker_vllm.engine.preflight import bring_notes, read_config, with_found
 from worker_vllm.engine.rows import Diagnosis, Scope
-from worker_vllm.errors import ConfigurationError
+from worker_vllm.errors import ConfigurationError, Problem
 from worker_vllm.models.find import FoundModel
+from worker_vllm.settings.legacy.rope import completed
 from worker_vllm.settings.model import EngineSettings
+from worker_vllm.settings.values import BadValue
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +42,19 @@ async def provide(
     if whole.problems:
         return Diagnosis("model damaged", Scope.SETTINGS, "; ".join(map(str, whole.problems)))
     bring_notes(whole, environment, {**environment, **settings.environment}.get(ROOT))
-    return with_found(settings, whole)
+    return with_rope(with_found(settings, whole))
+
+
+def with_rope(settings: EngineSettings) -> EngineSettings | Diagnosis:
+    """The settings with RoPE parameters merged that had to wait for the model's config.json."""
+    if settings.rope is None:
+        return settings
+    try:
+        arguments = completed(settings.arguments, settings.rope, read_config(settings.model))
+    except BadValue as bad:
+        problem = Problem(settings.rope.key, "as set", bad.expected, bad.change)
+        return Diagnosis("RoPE settings", Scope.SETTINGS, str(problem))
+    return replace(settings, arguments=arguments, rope=None)
 
 
 async def download(

@@ -14,26 +14,12 @@ from contextvars import ContextVar
 from typing import TextIO
 
 from worker_vllm.settings.model import Secret
+from worker_vllm.settings.secrecy import Redactor
 
 # Set by whoever starts a job; every line logged below it carries the id.
 current_job: ContextVar[str | None] = ContextVar("current_job", default=None)
 
-SHORTEST_SECRET = 6  # replacing shorter texts would garble ordinary words
 ON_PLATFORM = ("RUNPOD_ENDPOINT_ID", "RUNPOD_POD_ID")
-
-
-class Redactor:
-    """Replaces every known secret in a text by `***`."""
-
-    def __init__(self, secrets: Iterable[Secret]) -> None:
-        texts = {secret.reveal() for secret in secrets}
-        # Longest first: a secret may contain another one.
-        self._texts = sorted((text for text in texts if len(text) >= SHORTEST_SECRET), key=len, reverse=True)
-
-    def __call__(self, text: str) -> str:
-        for secret in self._texts:
-            text = text.replace(secret, "***")
-        return text
 
 
 class JsonFormatter(logging.Formatter):

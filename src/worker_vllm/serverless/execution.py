@@ -22,6 +22,13 @@ log = logging.getLogger(__name__)
 
 Handler = Callable[[Mapping[str, Any]], AsyncGenerator[Output, None]]
 
+Redact = Callable[[object], object]
+
+
+def as_it_is(value: object) -> object:
+    """No redaction: for a worker that knows no secret."""
+    return value
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
@@ -51,11 +58,14 @@ class Execution:
     A stream that fails may take `last_words_s` to say so in-band.
     """
 
-    def __init__(self, job: wire.Job, handler: Handler, outbox: Outbox, last_words_s: float) -> None:
+    def __init__(
+        self, job: wire.Job, handler: Handler, outbox: Outbox, last_words_s: float, redact: Redact = as_it_is
+    ) -> None:
         self.job = job
         self.job_id: str = job["id"]
         self.limits = JobLimits.of(job)
         self._handler = handler
+        self._redact = redact
         self._stream = JobStream(self.job_id, outbox)
         self._last_words_s = last_words_s
         self._phase = Phase.RUNNING
@@ -116,10 +126,12 @@ class Execution:
 
     async def _after_last_words(self, error: WorkerError) -> WorkerError:
         """Wait until what the handler said before it raised `error` is delivered."""
+        error.redact(self._redact)
         await self._briefly(self._stream.finish())
         return error
 
     async def _fail_in_band(self, error: WorkerError) -> WorkerError:
+        error.redact(self._redact)
         await self._briefly(self._stream.break_off(error_events(error, self.job)))
         return error
 

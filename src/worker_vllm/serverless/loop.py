@@ -18,7 +18,7 @@ from worker_vllm.serverless import wire
 from worker_vllm.serverless.admission import Admission
 from worker_vllm.serverless.delivery import Delivery
 from worker_vllm.serverless.ending import Ending, Impatience, end_all, stopped
-from worker_vllm.serverless.execution import Execution, Handler, Outcome
+from worker_vllm.serverless.execution import Execution, Handler, Outcome, Redact, as_it_is
 from worker_vllm.serverless.heartbeat import beat
 from worker_vllm.serverless.intake import Crew, Intake, LoadReport, tells_nothing
 from worker_vllm.serverless.outbox import JobGone, Outbox
@@ -43,6 +43,7 @@ class Surroundings:
     load: LoadReport = tells_nothing
     random: Callable[[], float] = random.random
     ending: Ending = field(default_factory=Ending)
+    redact: Redact = as_it_is  # takes secrets out of what a failed job is told
 
 
 @dataclass(slots=True)
@@ -66,6 +67,7 @@ class QueueLoop:
         self._settings = settings
         self._platform = platform
         self._random = around.random
+        self._redact = around.redact
         self._addresses = wire.Addresses.of(settings)
         self.admission = around.admission or Admission(settings.max_concurrency)
         self._intake = Intake(platform, self._addresses, self.admission, around.load)
@@ -139,7 +141,7 @@ class QueueLoop:
         if job_id in self._tasks:
             log.warning("job=%s was handed out twice, the first run goes on", job_id)
             return
-        execution = Execution(job, self._handler, self.outbox, self._ending.last_words_s)
+        execution = Execution(job, self._handler, self.outbox, self._ending.last_words_s, self._redact)
         held = self._held[job_id] = _Held(execution, time.time() + execution.limits.life_s)
         self._working[job_id] = execution
         self.admission.held = len(self._working)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from urllib.parse import urlsplit
 
 from worker_vllm.settings.catalog import catalog
-from worker_vllm.settings.draft import Draft
+from worker_vllm.settings.draft import DEFAULT, ENVIRONMENT, Draft
 from worker_vllm.settings.model import EngineKind, Mode, Secret
 
 TAKE, DONE, STREAM, PING = (f"RUNPOD_WEBHOOK_{name}" for name in ("GET_JOB", "POST_OUTPUT", "POST_STREAM", "PING"))
@@ -16,10 +16,11 @@ def choose_mode(draft: Draft) -> None:
     """Queue where the platform gives jobs, http where it gives a port, else local; WORKER_MODE overrides."""
     asked = draft.parsed(catalog()["WORKER_MODE"])
     key = draft.first("WORKER_MODE", TAKE, "PORT", "PORT_HEALTH") or "WORKER_MODE"
+    source = ENVIRONMENT if key in draft.env else DEFAULT
     if asked is None:
         ported = draft.first("PORT", "PORT_HEALTH") is not None
         asked = Mode.QUEUE if TAKE in draft.env else Mode.HTTP if ported else Mode.LOCAL
-    draft.set_field("mode", Mode(asked), key)
+    draft.set_field("mode", Mode(asked), key, source)
 
 
 def choose_engine_kind(draft: Draft) -> None:

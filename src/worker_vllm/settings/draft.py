@@ -10,8 +10,10 @@ from worker_vllm.errors import Problem
 from worker_vllm.settings.catalog import Kind, Setting
 from worker_vllm.settings.facts import Facts
 from worker_vllm.settings.flags import Flag, FlagTable
+from worker_vllm.settings.secrecy import HIDDEN, Redactor, is_token, looks_secret, quotable
 from worker_vllm.settings.values import (
     BadValue,
+    not_among,
     parse_bool,
     parse_float,
     parse_int,
@@ -22,6 +24,7 @@ from worker_vllm.settings.values import (
 
 LONGEST_QUOTE = 200
 BAKED, CONFIG_FILE, ENVIRONMENT, EXTRA_ARGS = "baked model", "config file", "environment", "VLLM_EXTRA_ARGS"
+DEFAULT = "default"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,16 +48,26 @@ class Draft:
     environment: dict[str, str] = field(default_factory=dict)  # extra variables of the child
     problems: list[Problem] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    secret_names: frozenset[str] = frozenset()  # variables whose value is never quoted
+    typed: dict[str, str] = field(default_factory=dict)  # name that counts → name as the operator wrote it
+    redact: Redactor = field(default_factory=lambda: Redactor(()))
 
     def refuse(self, key: str, expected: str, change: str, value: object = None) -> None:
-        """Note a problem; `value` where it is not simply what the environment says."""
+        """Note a problem; `value` where it is not simply what the environment says. Secrets are not quoted."""
+        shown = self._shown(key, value)
+        shown = shown if len(shown) <= LONGEST_QUOTE else f"{shown[:LONGEST_QUOTE]}…"
+        key = self.typed.get(key, key)
+        self.problems.append(Problem(key, shown, self.redact(expected), self.redact(change)))
+
+    def _shown(self, key: str, value: object) -> str:
         text = str(self.env.get(key, "") if value is None else value)
-        shown = text if len(text) <= LONGEST_QUOTE else f"{text[:LONGEST_QUOTE]}…"
-        self.problems.append(Problem(key=key, value=shown, expected=expected, change=change))
+        if key in self.secret_names or looks_secret(key) or is_token(text):
+            return HIDDEN
+        return self.redact(quotable(text) if key == EXTRA_ARGS else text)
 
     def warn(self, line: str) -> None:
         """Note something that the operator should know once."""
-        self.warnings.append(line)
+        self.warnings.append(self.redact(line))
 
     def set_flag(self, name: str, value: Any, source: str, key: str) -> None:
         """The value of a flag; a later call wins."""
@@ -82,8 +95,7 @@ class Draft:
         try:
             value = typed(setting, self.env[name])
         except BadValue as bad:
-            shown = "***" if setting.kind is Kind.SECRET else None
-            self.refuse(name, bad.expected, bad.change, shown)
+            self.refuse(name, bad.expected, bad.change)
             return None
         if setting.zero_unset and value == 0:
             self.note_zero(setting, name)
@@ -147,4 +159,4 @@ def _choice(options: Iterable[str], text: str) -> str:
     for option in options:
         if option.lower() == text.lower():
             return option
-    raise BadValue(f"one of {', '.join(options)}", "choose one of them")
+    raise not_among(text, options)

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 
 from worker_vllm.errors import ConfigurationError, Problem
+from worker_vllm.settings.secrecy import HIDDEN
 
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 
@@ -14,7 +15,7 @@ def read_env_file(text: str, outer: Mapping[str, str]) -> dict[str, str]:
     """The variables of a file's text; a name alone takes its value from `outer`.
 
     Comments and empty lines count for nothing, `export` and quotes around a whole value are taken off.
-    Raises ConfigurationError naming every line that is neither.
+    Raises ConfigurationError naming every line that is neither; a line is never quoted, since it may hold a secret.
     """
     found: dict[str, str] = {}
     problems = []
@@ -24,7 +25,9 @@ def read_env_file(text: str, outer: Mapping[str, str]) -> dict[str, str]:
             continue
         name, equals, value = line.partition("=")
         if not NAME.fullmatch(name.strip()):
-            problems.append(Problem(f"line {number}", line, "NAME=value, or # before a comment", "correct the line"))
+            problems.append(
+                Problem(f"line {number}", HIDDEN, "NAME=value, or # before a comment", "correct the line")
+            )
         elif equals:
             found[name.strip()] = _unquoted(value.strip())
         elif name.strip() in outer:

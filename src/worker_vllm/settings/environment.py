@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 
 from worker_vllm.settings import catalog, near
 from worker_vllm.settings.catalog import Fate, Setting
 from worker_vllm.settings.draft import ENVIRONMENT, Draft
-from worker_vllm.settings.flags import Flag, FlagTable, flag_table, marks
+from worker_vllm.settings.flags import SHIPPED, Flag, FlagTable, flag_table, marks
+from worker_vllm.settings.secrecy import Redactor, looks_secret, secrets_of
 from worker_vllm.settings.values import BadValue, cleaned
 
 OURS = frozenset({"VLLM_EXTRA_ARGS", "VLLM_CONFIG_FILE"})
+PREFIX = "VLLM_"
+SHORTEST_BEHIND_PREFIX = 8  # vLLM has hundreds of variables, and plugins have more
 
 
 def meaningful(env: Mapping[str, str], table: FlagTable) -> dict[str, str]:
@@ -30,6 +33,19 @@ def meaningful(env: Mapping[str, str], table: FlagTable) -> dict[str, str]:
         if (value := cleaned(text, free_text=keep_none)) is not None:
             found[name] = value
     return found
+
+
+def secret_names(env: Iterable[str], version: str) -> frozenset[str]:
+    """The variables that hold a secret by their own name, or by one that they were meant to have."""
+    targets, known = watched(version), catalog.names()
+    found = {name for name in env if looks_secret(name)}
+    others = (name for name in env if name not in known and name not in found)
+    return frozenset(found | {name for name in others if any(map(looks_secret, targets.candidates(name)))})
+
+
+def redactor(env: Mapping[str, str], version: str = SHIPPED) -> Redactor:
+    """A redactor of every secret in an environment."""
+    return Redactor(secrets_of(env, secret_names(env, version)))
 
 
 def read_environment(draft: Draft) -> None:
@@ -112,12 +128,19 @@ def watched(version: str) -> near.Names:
 def _find_slips(draft: Draft) -> None:
     known = frozenset(catalog.names()) | frozenset(draft.table.flags) | OURS | draft.table.variables
     targets = watched(draft.table.version)
+    told = {problem.key for problem in draft.problems}
     for name in draft.env:
-        if name in known or name in marks().ambient:
+        if name in known or name in told or name in marks().ambient:
             continue
-        if meant := targets.meant(name):
+        if meant := targets.meant(name) or _behind_prefix(name, targets):
             draft.refuse(
                 name,
                 f"a variable that the worker knows; {meant} is one",
                 f"rename it to {meant}, or set IGNORE_ENV={name} when it is somebody else's",
             )
+
+
+def _behind_prefix(name: str, targets: near.Names) -> str | None:
+    """What VLLM_ and a mistyped name of ours were meant to be."""
+    rest = name.removeprefix(PREFIX)
+    return targets.meant(rest) if rest != name and len(rest) >= SHORTEST_BEHIND_PREFIX else None

@@ -12,6 +12,7 @@ from typing import Any
 from worker_vllm.settings.draft import CONFIG_FILE, EXTRA_ARGS, Draft
 from worker_vllm.settings.flags import Flag, marks
 from worker_vllm.settings.near import nearest
+from worker_vllm.settings.secrecy import HIDDEN, looks_secret
 from worker_vllm.settings.values import BadValue
 
 NUMBER = re.compile(r"-\d+|-\d*\.\d+")
@@ -45,7 +46,8 @@ def read_config_file(draft: Draft) -> None:
             try:
                 draft.set_flag(found[0].name, found[0].accept(value), CONFIG_FILE, "VLLM_CONFIG_FILE")
             except BadValue as bad:
-                draft.refuse("VLLM_CONFIG_FILE", bad.expected, bad.change, f"{key}: {value}")
+                shown = HIDDEN if looks_secret(str(key)) else value
+                draft.refuse("VLLM_CONFIG_FILE", bad.expected, bad.change, f"{key}: {shown}")
 
 
 def read_extra_args(draft: Draft) -> None:
@@ -53,7 +55,8 @@ def read_extra_args(draft: Draft) -> None:
     try:
         words = shlex.split(draft.env.get("VLLM_EXTRA_ARGS", ""))
     except ValueError as error:
-        draft.refuse(EXTRA_ARGS, f"words as a shell would read them ({error})", "close the quotes")
+        reason = f"words as a shell would read them ({error})"
+        draft.refuse(EXTRA_ARGS, reason, "close the quotes", "…")
         return
     for said in options(words):
         if not said.option:
@@ -112,7 +115,7 @@ def _value(draft: Draft, flag: Flag, said: Said) -> Any:
 def _with_key(before: Any, said: Said) -> dict[str, Any]:
     """An object with one key changed, the way `--flag.outer.inner value` says it; `key+` appends to a list."""
     if len(said.values) != 1:
-        raise BadValue(f"one value after {said.option}.{said.dotted}", "write one")
+        raise BadValue(f"one value after {said.option}.KEY", "write one")
     text, *path = said.values[0], *said.dotted.rstrip("+").split(".")
     value: Any = text.split(",") if said.dotted.endswith("+") else _json_or_text(text)
     changed = json.loads(json.dumps(before)) if isinstance(before, Mapping) else {}

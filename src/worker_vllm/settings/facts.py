@@ -22,9 +22,10 @@ class Facts:
     config_file: Mapping[str, Any] | None = None  # what VLLM_CONFIG_FILE holds: flag → value
     config_file_problem: str | None = None  # what should have been there instead
     model_config: Mapping[str, Any] | None = None  # the model's config.json, where it is on disk
+    model_on_disk: bool = False  # whether the model's files are here, with or without a config.json
     gpus: int | None = None  # GPUs that the engine may use
     exists: Callable[[str], bool] = _anything  # whether a path is there
 
-    def with_model(self, config: Mapping[str, Any] | None) -> Facts:
+    def with_model(self, config: Mapping[str, Any] | None, *, on_disk: bool = False) -> Facts:
         """The same facts, with the model's config.json."""
-        return replace(self, model_config=config)
+        return replace(self, model_config=config, model_on_disk=on_disk)

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from worker_vllm.settings import release
+from worker_vllm.settings.near import nearest
 from worker_vllm.settings.values import (
     FALSE,
     TRUE,
@@ -33,6 +34,7 @@ from worker_vllm.settings.values import (
 DATA = Path(__file__).with_name("flags")
 SHIPPED = release.VLLM
 NEGATIVE = re.compile(r"-\d+")
+PLAIN = re.compile(r"[A-Za-z]+(?:[_-][A-Za-z]+\d?)*")
 # The letters by which the data says what a config object's field takes; tools/introspect_vllm.py finds them.
 KINDS_OF_JSON = {
     "n": "null",
@@ -97,7 +99,7 @@ class Flag:
 
     def _item(self, text: str) -> Any:
         if text.startswith("-") and not NEGATIVE.fullmatch(text):
-            raise BadValue("items that do not begin with a dash, which vLLM would take for flags", f"remove {text!r}")
+            raise BadValue("items that do not begin with a dash, which vLLM would take for flags", "remove the dash")
         return self._one(text)
 
     def _one(self, text: str) -> Any:
@@ -107,7 +109,7 @@ class Flag:
             case "int":
                 value: Any = parse_int(text)
             case "float":
-                value = parse_float(text)
+                value = parse_float(text.removesuffix("%")) if self.most == 1 else parse_float(text)
             case "size":
                 value = parse_size(text, auto=self.auto)
             case "json":
@@ -124,7 +126,7 @@ class Flag:
     def _known_fields(self, value: dict[str, Any]) -> dict[str, Any]:
         for key, inner in value.items():
             if key not in self.fields:
-                raise BadValue(f"an object with keys among {', '.join(self.fields)}", f"rename or remove {key!r}")
+                raise BadValue(f"an object with keys among {', '.join(self.fields)}", _known_key(key, self.fields))
             kinds, *words = self.fields[key]
             if (kinds or words) and kind_of_json(inner) not in kinds and f"={inner}" not in words:
                 allowed = [*(KINDS_OF_JSON[kind] for kind in kinds), *(word.removeprefix("=") for word in words)]
@@ -138,8 +140,14 @@ class Flag:
             if value not in self.choices:
                 raise BadValue(f"one of {', '.join(map(str, self.choices))}", "choose one of them")
         if isinstance(value, int | float) and not isinstance(value, bool) and not self._in_range(value):
-            raise BadValue(self.expectation, "choose a value in that range")
+            raise BadValue(self.expectation, self._nearby(value))
         return value
+
+    def _nearby(self, value: float) -> str:
+        """What to write instead of a number out of range: the share that a percentage was meant to be."""
+        if self.kind == "float" and self.most == 1 and value > 1 and self._in_range(value / 100):
+            return f"did you mean {value / 100:g}?"
+        return "choose a value in that range"
 
     def _in_range(self, value: float) -> bool:
         return (
@@ -168,6 +176,13 @@ class Flag:
             return [self.flag, *(argument(one) for one in value)] if value else []
         text = compact_json(value) if self.kind == "json" else argument(value)
         return [f"{self.flag}={text}"] if text.startswith("-") else [self.flag, text]
+
+
+def _known_key(key: str, known: Iterable[str]) -> str:
+    """What to do about an object's unknown key; the key is quoted where it is a plain word."""
+    meant = nearest(key, known)
+    quoted = f"rename or remove {key!r}" if PLAIN.fullmatch(key) else "rename or remove the other keys"
+    return f"{quoted}; did you mean {meant!r}?" if meant else quoted
 
 
 def kind_of_json(value: Any) -> str:

@@ -8,14 +8,17 @@ from typing import Any
 
 from worker_vllm.errors import ConfigurationError
 from worker_vllm.settings import addresses, checks, legacy, model_names
-from worker_vllm.settings.catalog import Kind, catalog
+from worker_vllm.settings.catalog import catalog
 from worker_vllm.settings.draft import Draft
-from worker_vllm.settings.environment import meaningful, read_environment
+from worker_vllm.settings.environment import meaningful, read_environment, secret_names
 from worker_vllm.settings.extra_args import read_config_file, read_extra_args
 from worker_vllm.settings.facts import Facts
 from worker_vllm.settings.flags import flag_table
+from worker_vllm.settings.misplaced import refuse_tokens, take_prefixed
 from worker_vllm.settings.model import Mode, Secret, Settings
 from worker_vllm.settings.origins import field_default, origins
+from worker_vllm.settings.secrecy import Redactor, embedded, secrets_of
+from worker_vllm.settings.values import compact_json
 
 LEVELS = {"TRACE": "DEBUG", "WARN": "WARNING", "FATAL": "CRITICAL", "NOTSET": "DEBUG"}
 
@@ -46,7 +49,9 @@ def salvage(env: Mapping[str, str], facts: Facts) -> Settings:
 def drafted(env: Mapping[str, str], facts: Facts) -> Draft:
     """Everything worked out, problems included."""
     table = flag_table(facts.vllm)
-    draft = Draft(env=meaningful(env, table), facts=facts, table=table)
+    hidden = secret_names(env, table.version)
+    redact = Redactor(secrets_of(env, hidden))
+    draft = Draft(env=meaningful(env, table), facts=facts, table=table, secret_names=hidden, redact=redact)
     for step in STEPS:
         step(draft)
     return draft
@@ -56,6 +61,7 @@ def settled(draft: Draft) -> Settings:
     """The frozen settings of a draft without problems."""
     values: dict[str, dict[str, Any]] = {}
     for place, chosen in draft.fields.items():
+        field_default(place)  # tells which field is missing where the catalogue names one that is none
         group, _, name = place.rpartition(".")
         values.setdefault(group, {})[name] = chosen.value
     engine = values.setdefault("engine", {})
@@ -77,8 +83,11 @@ def settled(draft: Draft) -> Settings:
 
 
 def _secrets(draft: Draft) -> tuple[Secret, ...]:
-    names = [setting.name for setting in catalog().values() if setting.kind is Kind.SECRET]
-    return tuple(Secret(draft.env[name]) for name in names if name in draft.env)
+    """The environment's, and those inside objects that a config file or an argument gave the engine."""
+    objects = (chosen.value for chosen in draft.engine.values() if isinstance(chosen.value, dict | list))
+    inner = {text for value in objects for text in embedded(compact_json(value))}
+    known = {secret.reveal() for secret in draft.redact.secrets}
+    return (*draft.redact.secrets, *(Secret(text) for text in sorted(inner - known)))
 
 
 def _choose_job_rules(draft: Draft) -> None:
@@ -129,6 +138,8 @@ def _choose_log_level(draft: Draft) -> None:
 
 # In this order: weak layers first, then what needs all of them.
 STEPS = (
+    refuse_tokens,
+    take_prefixed,
     addresses.choose_mode,
     addresses.choose_engine_kind,
     read_config_file,

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 
 class Mode(StrEnum):
@@ -54,6 +55,15 @@ class Secret:
 
 
 @dataclass(frozen=True, slots=True)
+class RopeChange:
+    """RoPE settings that need the model's config.json to become complete; `key` is the variable they came from."""
+
+    key: str
+    scaling: Mapping[str, Any] | None = None
+    theta: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class EngineSettings:
     """The child: what is started, with which arguments, and how long it may take."""
 
@@ -64,6 +74,8 @@ class EngineSettings:
     lora_names: tuple[str, ...] = ()
     arguments: tuple[str, ...] = ()  # `vllm serve` argv after the model; neither socket nor model path in it
     environment: Mapping[str, str] = field(default_factory=dict)  # extra variables for the child only
+    withheld: tuple[str, ...] = ()  # variables that the child does not get: VLLM_ names that the worker has read
+    rope: RopeChange | None = None  # to be merged with the model's config.json once that is on disk
     start_timeout_s: float = 400.0
     stall_timeout_s: float = 120.0
     fast_start: bool = False

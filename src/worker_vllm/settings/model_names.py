@@ -5,17 +5,25 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import unquote
 
 from worker_vllm.settings.draft import BAKED, ENVIRONMENT, Draft
+from worker_vllm.settings.misplaced import refuse_model_names
 from worker_vllm.settings.values import BadValue, parse_list
 
 DEFAULT_MODEL = "facebook/opt-125m"
+# huggingface.co/org/name, with or without the scheme, and the page of a revision or a file below it.
+HUB = re.compile(
+    r"(?:https?://)?(?:www\.)?(?:huggingface\.co|hf\.co)/(?!(?:datasets|spaces|models|docs|collections|papers)/)"
+    r"(?P<name>[\w.-]+/[\w.-]+)(?:/(?:tree|blob|resolve|commit)/(?P<revision>[^/?#]+)[^?#]*)?/?(?:[?#].*)?"
+)
+TAGGED = re.compile(r"(?P<name>\w[\w.-]*(?:/[\w.-]+)?)[:@](?P<revision>\w[\w./-]*)")
 CACHED = re.compile(r"models--([^/]+?)--([^/]+)/snapshots/")
 
 
 def choose_model(draft: Draft) -> None:
     """The model to serve, with the baked image as the one thing that an environment does not override."""
-    asked = draft.env.get("MODEL_NAME")
+    asked = _asked(draft)
     baked = baked_model(draft.facts.manifest)
     if baked:
         name = str(baked["repo_id"])
@@ -29,8 +37,37 @@ def choose_model(draft: Draft) -> None:
             )
     elif asked:
         draft.set_field("engine.model", asked, "MODEL_NAME")
-    elif "ENGINE_URL" not in draft.env:
+    elif "ENGINE_URL" not in draft.env and "engine.model" not in draft.fields and not refuse_model_names(draft):
         draft.warn(f"MODEL_NAME is not set: the documented default {DEFAULT_MODEL} is served")
+
+
+def _asked(draft: Draft) -> str | None:
+    """MODEL_NAME, an address on the hub read as the repository and the revision that it names."""
+    asked = draft.env.get("MODEL_NAME")
+    if asked is None:
+        return None
+    address = HUB.fullmatch(asked)
+    if address is None:
+        _refuse_name(draft, asked)
+        return asked
+    name, revision = address["name"], address["revision"]
+    draft.warn(f"MODEL_NAME={asked} is read as {name}" + (f", revision {revision}" if revision else ""))
+    if revision and "REVISION" not in draft.engine:
+        draft.set_flag("REVISION", unquote(revision), ENVIRONMENT, "MODEL_NAME")
+    return name
+
+
+def _refuse_name(draft: Draft, asked: str) -> None:
+    """Refuse what can be neither a repository id, nor a path, nor an object store's address."""
+    if asked.startswith(("http://", "https://")):
+        change = "write it as org/name, as the model's page on the hub shows it"
+        draft.refuse("MODEL_NAME", "a repository id (org/name) or a path, not an address", change)
+    elif tagged := TAGGED.fullmatch(asked):
+        draft.refuse(
+            "MODEL_NAME",
+            "a repository id without a revision behind it",
+            f"write MODEL_NAME={tagged['name']} and MODEL_REVISION={tagged['revision']}",
+        )
 
 
 def baked_model(manifest: Mapping[str, Any] | None) -> Mapping[str, Any] | None:

@@ -44,6 +44,7 @@ SYNONYMS = {
     "MAX_CONCURRENT_REQUESTS": "MAX_CONCURRENCY",
     "MAX_CONCURRENT_JOBS": "MAX_CONCURRENCY",
     "CHAT_TEMPLATE_PATH": "CUSTOM_CHAT_TEMPLATE",
+    "BATCH_SIZE": "DEFAULT_BATCH_SIZE",
 }
 
 
@@ -64,13 +65,17 @@ class Names:
 
     def meant(self, name: str) -> str | None:
         """The known name that this one was probably meant to be."""
-        synonym = SYNONYMS.get(name)
-        if synonym in self._known:
-            return synonym
+        return next(iter(self.candidates(name)), None)
+
+    def candidates(self, name: str) -> list[str]:
+        """Every known name that this one may have been meant to be, the most probable first."""
+        found = []
+        if (synonym := SYNONYMS.get(name)) in self._known and synonym:
+            found.append(synonym)
         if (same := self._spelled.get(spelling(name))) and len(name) >= SHORTEST and "_" in same:
-            return same
-        candidates = {known for end in ends(name) for known in self._ends.get(end, ())}
-        return min((known for known in candidates if single_edit(name, known)), default=None)
+            found.append(same)
+        alike = {known for end in ends(name) for known in self._ends.get(end, ())}
+        return found + sorted(known for known in alike if single_edit(name, known))
 
 
 def ends(name: str) -> tuple[str, str]:

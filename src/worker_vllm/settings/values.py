@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
+
+from worker_vllm.errors import ANY_CHOICE
+from worker_vllm.settings.near import nearest
 
 TRUE = frozenset({"1", "true", "yes", "on"})
 FALSE = frozenset({"0", "false", "no", "off"})
@@ -133,4 +136,11 @@ def one_of(text: str, choices: Sequence[str]) -> str:
     for choice in choices:
         if text.lower() == choice.lower():
             return choice
-    raise BadValue(f"one of {', '.join(choices)}", "choose one of them")
+    raise not_among(text, choices)
+
+
+def not_among(text: str, choices: Iterable[str]) -> BadValue:
+    """What to say of a text that is none of the choices; the one that it is most like, if any."""
+    known = list(choices)
+    meant = nearest(text, known)
+    return BadValue(f"one of {', '.join(known)}", f"did you mean {meant}?" if meant else ANY_CHOICE)

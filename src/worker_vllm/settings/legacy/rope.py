@@ -6,14 +6,17 @@ alone loses the model's theta. So what the operator says is merged with what the
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from worker_vllm.settings.catalog import catalog
-from worker_vllm.settings.draft import ENVIRONMENT, Draft
+from worker_vllm.settings.draft import DEFAULT, ENVIRONMENT, Draft
+from worker_vllm.settings.model import RopeChange
 from worker_vllm.settings.parallel import text_part
+from worker_vllm.settings.values import BadValue, compact_json, parse_json
 
 OLD_TYPES = {"su": "longrope"}
+OVERRIDES = "--hf-overrides"
 KEPT = ("partial_rotary_factor",)  # a trait of the model, not of the scaling
 
 
@@ -30,45 +33,83 @@ def translate(draft: Draft) -> None:
     if not isinstance(overrides, dict) or "rope_parameters" in str(overrides):
         draft.warn(f"{key} gives way to the RoPE parameters in HF_OVERRIDES")
         return
-    parameters = _complete(draft, scaling, theta, key)
-    if parameters is not None:
-        config = draft.facts.model_config or {}
-        nested = text_part(config) is not config
-        said = overrides.get("text_config")
-        inner = {**(said if isinstance(said, dict) else {}), "rope_parameters": parameters}
-        change = {"text_config": inner} if nested else {"rope_parameters": parameters}
-        draft.set_flag("HF_OVERRIDES", {**overrides, **change}, ENVIRONMENT, key)
-
-
-def _complete(
-    draft: Draft, scaling: Mapping[str, Any] | None, theta: float | None, key: str
-) -> dict[str, Any] | None:
-    """The whole object; None after a problem was noted."""
+    change = RopeChange(key, scaling, theta)
     config = draft.facts.model_config
-    if config is None and (scaling is None or theta is None):
-        missing = "ROPE_THETA" if theta is None else "ROPE_SCALING"
-        draft.refuse(
-            key,
-            f"{missing} beside it, because the model's config.json is not on this machine to take it from",
-            f"set {missing} to what the model's config.json says"
-            + ("" if theta is None else ', or to {"rope_type": "default"} where it has none'),
-        )
-        return None
-    own = model_rope(config or {})
+    try:
+        if config is not None:
+            draft.set_flag("HF_OVERRIDES", merged(overrides, change, config), ENVIRONMENT, key)
+            return
+        if scaling is not None:
+            _typed(_renamed(scaling))
+    except BadValue as bad:
+        draft.refuse(key, bad.expected, bad.change)
+        return
+    stored = "://" in draft.env.get("MODEL_NAME", "") and not draft.env["MODEL_NAME"].startswith("http")
+    if stored or draft.facts.model_on_disk:
+        _without_config(draft, overrides, change)
+    elif "ENGINE_URL" not in draft.env:
+        draft.set_field("engine.rope", change, key, DEFAULT)
+        draft.warn(f"{key} is merged with the model's config.json at the start, once that is on disk")
+
+
+def _without_config(draft: Draft, overrides: Mapping[str, Any], change: RopeChange) -> None:
+    """A model without a config.json to read: it lies in an object store, or in a directory that has none."""
+    if change.scaling is not None and change.theta is not None:
+        draft.set_flag("HF_OVERRIDES", merged(overrides, change, {}), ENVIRONMENT, change.key)
+        return
+    missing = "ROPE_THETA" if change.theta is None else "ROPE_SCALING"
+    draft.refuse(
+        change.key,
+        f"{missing} beside it, because the model's config.json is not here to take it from",
+        f"set {missing} to what the model's config.json says"
+        + ("" if change.theta is None else ', or to {"rope_type": "default"} where it has none'),
+    )
+
+
+def completed(arguments: Sequence[str], change: RopeChange, config: Mapping[str, Any]) -> tuple[str, ...]:
+    """An engine's arguments with the change merged into --hf-overrides. Raises BadValue.
+
+    Called once the model's config.json is on disk, where it was not when the settings were read.
+    """
+    kept, said = list(arguments), "{}"
+    if OVERRIDES in kept[:-1]:
+        position = kept.index(OVERRIDES)
+        said = kept[position + 1]
+        del kept[position : position + 2]
+    overrides = parse_json(said)
+    if not isinstance(overrides, dict) or "rope_parameters" in said:
+        return tuple(arguments)
+    return (*kept, OVERRIDES, compact_json(merged(overrides, change, config)))
+
+
+def merged(overrides: Mapping[str, Any], change: RopeChange, config: Mapping[str, Any]) -> dict[str, Any]:
+    """The overrides with the model's own RoPE parameters, changed, as one complete object. Raises BadValue."""
+    parameters = _complete(change, config)
+    if text_part(config) is config:
+        return {**overrides, "rope_parameters": parameters}
+    said = overrides.get("text_config")
+    return {**overrides, "text_config": {**(said if isinstance(said, dict) else {}), "rope_parameters": parameters}}
+
+
+def _complete(change: RopeChange, config: Mapping[str, Any]) -> dict[str, Any]:
+    own = model_rope(config)
     if any(isinstance(value, Mapping) for value in own.values()):
-        draft.refuse(key, "a model with one set of RoPE parameters; this one has a set per layer type", _by_hand())
-        return None
-    kept = {name: own[name] for name in KEPT if name in own}
-    parameters = dict(own) if scaling is None else {**kept, **_renamed(scaling)}
-    parameters.setdefault("rope_type", own.get("rope_type", "default") if scaling is None else "")
-    if not parameters["rope_type"]:
-        draft.refuse(key, "an object with rope_type", 'add "rope_type", for example "yarn", "linear" or "dynamic"')
-        return None
-    known = theta if theta is not None else parameters.get("rope_theta", own.get("rope_theta"))
+        raise BadValue("a model with one set of RoPE parameters; this one has a set per layer type", _by_hand())
+    if change.scaling is None:
+        parameters = {"rope_type": "default", **own}
+    else:
+        kept = {name: own[name] for name in KEPT if name in own}
+        parameters = _typed({**kept, **_renamed(change.scaling)})
+    known = change.theta if change.theta is not None else parameters.get("rope_theta", own.get("rope_theta"))
     if known is None:
-        draft.refuse(key, "ROPE_THETA beside it, because the model's config.json names none", "set ROPE_THETA")
-        return None
+        raise BadValue("ROPE_THETA beside it, because the model's config.json names none", "set ROPE_THETA")
     return {**parameters, "rope_theta": known}
+
+
+def _typed(parameters: dict[str, Any]) -> dict[str, Any]:
+    if not parameters.get("rope_type"):
+        raise BadValue("an object with rope_type", 'add "rope_type", for example "yarn", "linear" or "dynamic"')
+    return parameters
 
 
 def model_rope(config: Mapping[str, Any]) -> dict[str, Any]:

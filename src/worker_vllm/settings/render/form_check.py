@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from worker_vllm.settings.secrecy import Redactor, looks_secret, secrets_of
+
 FIELD = {
     "env_var_name": str,
     "value": (str, int, float, bool),
@@ -18,7 +20,19 @@ VERSION = {"imageName": str, "minimumCudaVersion": str, "categories": list}
 
 
 def check_form(document: Any) -> list[str]:
-    """What is wrong with a form; empty when nothing is."""
+    """What is wrong with a form; empty when nothing is. A secret's default is not quoted."""
+    redact = _redactor(document)
+    return [redact(problem) for problem in _problems(document)]
+
+
+def _redactor(document: Any) -> Redactor:
+    schema = document.get("schema") if isinstance(document, Mapping) else None
+    fields = schema.items() if isinstance(schema, Mapping) else ()
+    values = {str(key): str(field.get("value")) for key, field in fields if isinstance(field, Mapping)}
+    return Redactor(secrets_of(values, filter(looks_secret, values)))
+
+
+def _problems(document: Any) -> list[str]:
     if not isinstance(document, Mapping):
         return ["the file: expected an object with schema and versions"]
     problems = [
