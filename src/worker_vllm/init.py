@@ -46,9 +46,17 @@ def fork_below() -> None:
     if child:
         os._exit(serve(child))
     os.setpgid(0, 0)  # a Ctrl-C at the container's terminal comes once, not once from it and once passed on
-    if sys.stdin is not None and sys.stdin.isatty():
-        os.tcsetpgrp(sys.stdin.fileno(), os.getpid())
+    take_terminal()
     signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def take_terminal() -> None:
+    """Make this process's group the one that the container's terminal talks to, where it has one."""
+    try:
+        if sys.stdin is not None and sys.stdin.isatty():
+            os.tcsetpgrp(sys.stdin.fileno(), os.getpid())
+    except OSError:  # a terminal that belongs to others
+        return
 
 
 def serve(child: int) -> int:

@@ -123,8 +123,7 @@ LIMITS = (
     Fault("small_shm", "shared memory too small", container="mount -t tmpfs -o size=64m tmpfs /dev/shm"),
     Fault("half_shm", "shared memory too small", container="mount -t tmpfs -o size=200m tmpfs /dev/shm"),
     Fault("address_space_1g", "address space limited", container="ulimit -v 1000000"),
-    Fault("address_space_2g", "address space limited", container="ulimit -v 2000000"),
-    Fault("address_space_3g", "address space limited", container="ulimit -v 3000000"),
+    Fault("address_space_2500m", "address space limited", container="ulimit -v 2500000"),
     Fault("files_64", "too few open files", container="ulimit -n 64"),
     Fault("files_32", "too few open files", container="ulimit -n 32"),
 )
