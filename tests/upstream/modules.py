@@ -6,9 +6,10 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from upstream.stand_ins import ADAPTERS, MODEL
+from upstream.stand_ins import ADAPTER, MODEL
 
 FOLDER = "tests/entrypoints"
+ADAPTER_NAMES = ("qwen3-lora", "zephyr-lora", "opt125m-lora")
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +20,7 @@ class Engine:
     arguments: tuple[str, ...]
     modules: tuple[str, ...]
     environment: Mapping[str, str] = field(default_factory=dict)
+    worker: Mapping[str, str] = field(default_factory=dict)  # what the worker in front of it is set to
 
 
 COMMON = ("--max-num-seqs", "128", "--enforce-eager", "--seed", "0")
@@ -26,12 +28,13 @@ GENERATE = Engine(
     "generate",
     (
         *COMMON,
-        *("--max-model-len", "8192", "--max-logprobs", "-1", "--enable-prompt-embeds"),
+        *("--max-model-len", "8192", "--enable-prompt-embeds"),
+        # The stand-in seldom ends an answer that nobody bounded.
+        *("--override-generation-config", json.dumps({"max_new_tokens": 64})),
         *("--enable-auto-tool-choice", "--tool-call-parser", "hermes", "--enable-prompt-tokens-details"),
         *("--enable-tokenizer-info-endpoint", "--enable-scale-out"),
-        *("--served-model-name", MODEL, "claude-3-7-sonnet-latest"),
         *("--enable-lora", "--max-lora-rank", "64", "--max-cpu-loras", "2", "--lora-modules"),
-        json.dumps({"name": "qwen3-lora", "path": ADAPTERS[0], "base_model_name": MODEL}),
+        *(json.dumps({"name": name, "path": ADAPTER, "base_model_name": MODEL}) for name in ADAPTER_NAMES),
     ),
     (
         "anthropic/test_messages.py",
@@ -66,11 +69,12 @@ GENERATE = Engine(
         "serve/lora/test_lora_adapters.py",
         "serve/tokenize/test_tokenization.py",
     ),
-    {"VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1", "VLLM_ENABLE_RESPONSES_API_STORE": "1"},
+    environment={"VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1", "VLLM_ENABLE_RESPONSES_API_STORE": "1"},
+    worker={"VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1"},
 )
 EMBED = Engine(
     "embed",
-    (*COMMON, "--max-model-len", "512", "--runner", "pooling", "--convert", "embed"),
+    (*COMMON, "--max-model-len", "2048", "--runner", "pooling", "--convert", "embed"),
     (
         "pooling/basic/test_truncation.py",
         "pooling/embed/test_cohere_online.py",
@@ -85,7 +89,7 @@ EMBED = Engine(
 )
 CLASSIFY = Engine(
     "classify",
-    (*COMMON, "--max-model-len", "512", "--runner", "pooling", "--convert", "classify"),
+    (*COMMON, "--max-model-len", "2048", "--runner", "pooling", "--convert", "classify"),
     (
         "pooling/classify/test_online.py",
         "pooling/reward/test_token_reward_online.py",

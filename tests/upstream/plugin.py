@@ -114,7 +114,12 @@ class Recorder:
 
     def note(self, report: pytest.TestReport | pytest.CollectReport, outcome: str) -> None:
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr or "")
-        self._seen[report.nodeid] = {"outcome": outcome, "reason": reason}
+        self._seen[report.nodeid] = {
+            "outcome": outcome,
+            "reason": reason,
+            "seconds": f"{getattr(report, 'duration', 0):.1f}",
+        }
+        self.write()  # a run that is ended early has told what it saw
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if hasattr(report, "wasxfail"):
@@ -126,7 +131,7 @@ class Recorder:
         if report.outcome != "passed":
             self.note(report, f"collection {report.outcome}")
 
-    def pytest_sessionfinish(self) -> None:
+    def write(self) -> None:
         OUTCOMES.write_text(json.dumps(self._seen, indent=1))
 
 

@@ -21,8 +21,8 @@ from upstream.compare import Outcomes, Pair, problems, summary
 from upstream.differences import INTENDED
 from upstream.modules import ENGINES, FOLDER, Engine
 from upstream.servers import bare, through
-from upstream.source import fetched
-from upstream.stand_ins import lay_out
+from upstream.source import CACHE, fetched
+from upstream.stand_ins import HUB, lay_out
 
 from worker_vllm.settings.release import VLLM
 
@@ -30,34 +30,29 @@ TESTS = Path(__file__).resolve().parents[1]
 # A test of upstream's that waits for something that never comes is a failure, not the end of the run.
 TEST_LIMIT_S = 30
 RUN_LIMIT_S = 900
+RAN = (0, 1, 2)  # pytest's codes for all passed, some failed, some modules not importable
 
 
-def outcomes(source: Path, folder: Path, engine: Engine, url: str) -> Outcomes:
+def outcomes(source: Path, folder: Path, engine: Engine, url: str, log: Path) -> Outcomes:
     """Each test's outcome with the server at `url`, by the test's own name. Raises when pytest itself failed."""
     recorded = folder / "outcomes.json"
     recorded.unlink(missing_ok=True)
-    options = ["-q", "--tb=short", "--assert=plain", f"--timeout={TEST_LIMIT_S}", "-p", "no:cacheprovider"]
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "upstream.plugin", *options]
-        + ["-c", str(source / "pyproject.toml"), "--rootdir", str(source)]
-        + [str(source / FOLDER / module) for module in engine.modules],
-        cwd=folder,
-        env={
-            **os.environ,
-            "PYTHONPATH": os.pathsep.join([str(source), str(TESTS)]),
-            "HF_HOME": str(folder / "hub-home"),
-            "HF_HUB_OFFLINE": "1",
-            "UPSTREAM_SERVER_URL": url,
-            "UPSTREAM_OUTCOMES": str(recorded),
-        },
-        capture_output=True,
-        text=True,
-        timeout=RUN_LIMIT_S,
-        check=False,
-    )
-    if not recorded.exists():
-        said = done.stdout + done.stderr
-        raise RuntimeError(f"pytest ended with {done.returncode} before it ran upstream's tests:\n{said}")
+    options = ["-v", "--tb=short", "--assert=plain", f"--timeout={TEST_LIMIT_S}", "-p", "no:cacheprovider"]
+    places = ["-c", str(source / "pyproject.toml"), "--rootdir", str(source)]
+    modules = [str(source / FOLDER / module) for module in engine.modules]
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(source), str(TESTS)]),
+        "HF_HOME": str(folder / HUB),
+        "HF_HUB_OFFLINE": "1",
+        "UPSTREAM_SERVER_URL": url,
+        "UPSTREAM_OUTCOMES": str(recorded),
+    }
+    command = [sys.executable, "-m", "pytest", "-p", "upstream.plugin", *options, *places, *modules]
+    with log.open("w") as said:
+        code = subprocess.call(command, cwd=folder, env=environment, stdout=said, stderr=said, timeout=RUN_LIMIT_S)
+    if code not in RAN:
+        raise RuntimeError(f"pytest ended with {code} before it ran all of upstream's tests; see {log}")
     found: Outcomes = json.loads(recorded.read_text())
     return found
 
@@ -69,10 +64,10 @@ def compared(source: Path, engine: Engine) -> Pair:
         hub = lay_out(folder)
         started = time.monotonic()
         with bare(engine, folder, hub) as url:
-            direct = outcomes(source, folder, engine, url)
+            direct = outcomes(source, folder, engine, url, CACHE / f"{engine.name}-bare.log")
             middle = time.monotonic()
             with through(url, engine) as ours:
-                seen = outcomes(source, folder, engine, ours)
+                seen = outcomes(source, folder, engine, ours, CACHE / f"{engine.name}-through.log")
         seconds = (middle - started, time.monotonic() - middle)
         return Pair(engine.name, direct, seen, seconds)
 

@@ -21,6 +21,7 @@ NAMES = frozenset(
         "Qwen/Qwen3-0.6B",
         "Qwen/Qwen3-1.7B",
         "Qwen/Qwen3-8B",
+        "claude-3-7-sonnet-latest",
         "answerdotai/answerai-colbert-small-v1",
         "facebook/opt-125m",
         "internlm/internlm2-1_8b-reward",
@@ -30,19 +31,32 @@ NAMES = frozenset(
     }
 )
 # Adapters that fixtures download: repositories of a throw-away hub cache, each holding our own adapter.
-ADAPTERS = ("charent/self_cognition_Alice", "peft-internal-testing/opt-125m-dummy-lora")
+ADAPTERS = (
+    "charent/self_cognition_Alice",
+    "peft-internal-testing/opt-125m-dummy-lora",
+    "typeof/zephyr-7b-beta-lora",
+)
 REVISION = "0" * 40
+HUB = "hub-home"  # in the folder of links; HF_HOME
+
+
+def snapshot(name: str) -> str:
+    """Where a repository's files lie, below the folder of links."""
+    return f"{HUB}/hub/models--{name.replace('/', '--')}/snapshots/{REVISION}"
+
+
+ADAPTER = snapshot(ADAPTERS[0])
 
 
 def lay_out(folder: Path) -> Path:
     """The links and the hub cache in `folder`; the address of the cache, for HF_HOME."""
     (folder / MODEL).symlink_to(MODELS / "parrot")
     for name in ADAPTERS:
-        repository = folder / "hub-home" / "hub" / f"models--{name.replace('/', '--')}"
-        (repository / "refs").mkdir(parents=True)
-        (repository / "refs" / "main").write_text(REVISION)
-        snapshot = repository / "snapshots" / REVISION
-        snapshot.mkdir(parents=True)
+        files = folder / snapshot(name)
+        files.mkdir(parents=True)
         for file in (MODELS / "parrot-upper").iterdir():
-            (snapshot / file.name).symlink_to(file)
-    return folder / "hub-home"
+            (files / file.name).symlink_to(file)
+        refs = files.parents[1] / "refs"
+        refs.mkdir()
+        (refs / "main").write_text(REVISION)
+    return folder / HUB
