@@ -20,6 +20,7 @@ if __name__ == "__main__":
 from upstream.compare import Outcomes, Pair, problems, summary
 from upstream.differences import INTENDED
 from upstream.modules import ENGINES, FOLDER, Engine
+from upstream.omitted import unaccounted
 from upstream.servers import bare, through
 from upstream.source import CACHE, fetched
 from upstream.stand_ins import HUB, lay_out
@@ -83,7 +84,7 @@ def main(arguments: list[str] | None = None) -> int:
     if chosen.report:
         chosen.report.write_text(json.dumps([pair.as_json() for pair in pairs], indent=1))
     print(summary(pairs, INTENDED))
-    found = problems(pairs, INTENDED)
+    found = problems(pairs, INTENDED) + [f"neither run nor omitted: {module}" for module in unaccounted(source)]
     print("\n".join(found) or "no difference but the listed ones")
     return 1 if found else 0
 
