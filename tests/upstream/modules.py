@@ -33,7 +33,7 @@ GENERATE = Engine(
         *("--override-generation-config", json.dumps({"max_new_tokens": 64})),
         *("--enable-auto-tool-choice", "--tool-call-parser", "hermes", "--enable-prompt-tokens-details"),
         *("--enable-tokenizer-info-endpoint", "--enable-scale-out"),
-        *("--enable-lora", "--max-lora-rank", "64", "--max-cpu-loras", "2", "--lora-modules"),
+        *("--enable-lora", "--max-lora-rank", "64", "--lora-modules"),
         *(json.dumps({"name": name, "path": ADAPTER, "base_model_name": MODEL}) for name in ADAPTER_NAMES),
     ),
     (
