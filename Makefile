@@ -4,10 +4,10 @@ PYTHON_BIN := .venv/bin/python
 export VLLM_CPU_KVCACHE_SPACE ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-sdk run test test-all test-gpu lint format render bench wheel clean
+.PHONY: help setup setup-sdk run test test-all test-gpu test-upstream lint format render bench wheel clean
 
 help: ## list the verbs
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
 
 setup: ## .venv with pinned, locked dependencies and the real engine for CPU
 	@scripts/setup.sh engine
@@ -19,13 +19,16 @@ run: setup ## gateway + worker + vLLM with the embedded model, on this machine (
 	@exec .venv/bin/worker-vllm local $(ARGS)
 
 test: setup setup-sdk ## everything but the long matrices: unit, gateway, real SDK clients, real engine
-	@$(PYTHON_BIN) -m pytest -q -m "not matrix and not gpu" $(ARGS)
+	@$(PYTHON_BIN) -m pytest -q -m "not matrix and not gpu and not upstream" $(ARGS)
 
 test-all: setup setup-sdk ## the long matrices too
-	@$(PYTHON_BIN) -m pytest -q -m "not gpu" $(ARGS)
+	@$(PYTHON_BIN) -m pytest -q -m "not gpu and not upstream" $(ARGS)
 
 test-gpu: setup ## what needs an NVIDIA GPU; says 'not run' where there is none
 	@$(PYTHON_BIN) -m pytest -q -m gpu $(ARGS)
+
+test-upstream: setup ## vLLM's own server tests, against vLLM and through gateway and worker (ARGS="embed": one engine)
+	@$(PYTHON_BIN) tests/upstream/run.py $(ARGS)
 
 lint: setup ## ruff (format and check), mypy strict
 	@.venv/bin/ruff format --check . && .venv/bin/ruff check . && .venv/bin/mypy
