@@ -68,7 +68,7 @@ SILENT = None
         ([(0, at(5), 0), (10, SILENT, 0), (20, at(5), 0), (30, at(5), 0)], [0, 10, 0, 10]),
         ([(0, NONE_SHOWN, 0), (10, NONE_SHOWN, 0), (20, SILENT, 0)], [0, 0, 10]),
         ([(0, at(5), 0), (10, at(5), 0), (500, at(5), 0), (510, at(5), 0)], [0, 10, 0, 10]),
-        ([(0, at(5), 0), (10, at(5), 0), (38, at(5), 0)], [0, 10, 30]),
+        ([(0, at(5), 0), (10, at(5), 0), (38, at(5), 0)], [0, 10, 35]),
     ],
     ids=[
         "busy and still",
@@ -80,7 +80,7 @@ SILENT = None
         "an answer after a silence is progress",
         "without counters only silence is one",
         "a frozen machine is no stall",
-        "a short freeze counts for two looks at most",
+        "a short freeze counts for two looks and a half at most",
     ],
 )
 def test_a_stall_is_silence_or_waiting_without_progress(

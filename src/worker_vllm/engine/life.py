@@ -202,8 +202,9 @@ class Life:
         asking: asyncio.Task[Progress | None] | None = None
         try:
             while True:
-                await asyncio.sleep(interval_s)
-                asking = asking or asyncio.create_task(self._progress(timeout_s), name="engine-progress")
+                if asking is None:
+                    await asyncio.sleep(interval_s)
+                    asking = asyncio.create_task(self._progress(timeout_s), name="engine-progress")
                 await asyncio.wait([asking], timeout=interval_s)
                 progress, asking = (asking.result(), None) if asking.done() else (None, asking)
                 stalled_s = clock.see(progress, self.waits.since, time.monotonic())

@@ -73,7 +73,7 @@ class StallClock:
     """Tells for how long the engine has been stalled. Looked at every `interval_s`; times are monotonic seconds."""
 
     def __init__(self, interval_s: float) -> None:
-        self._longest_step_s = 2 * interval_s  # a look's own answer may take an interval
+        self._longest_step_s = 2.5 * interval_s  # a look's own answer may take an interval, and timers are not exact
         self._longest_gap_s = 3 * interval_s + LAG_S
         self._seen_at = 0.0
         self._seen: Progress | None = None
