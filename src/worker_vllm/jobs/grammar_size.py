@@ -21,7 +21,6 @@ JSON_KEYS = frozenset({"json", "guided_json", "structural_tag", "schema", "json_
 # What counts in such a text: groups, bars, rules, repetitions; what is escaped, quoted or in a class does not.
 PATTERN = re.compile(r"\\.|\[(?:\\.|[^\]\\])*\]|\{\s*(\d*)\s*(?:,\s*(\d*)\s*)?\}|::=|[()|]", re.DOTALL)
 MOST_REPEATS = 10**9
-CHARACTERS_A_TIME = 4
 LONG_TEXT = 50  # so many characters of a constant, a name or a pattern count as one more alternative
 MANY_MEMBERS = 1000  # an object of so many properties counts twice: their grammar grows faster than their number
 BRACKETS = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
@@ -112,7 +111,7 @@ def text_depth(text: str) -> int:
 def pattern_alternatives(text: str) -> int:
     """The alternatives and rules of a regular expression or a grammar, what is repeated as often as it may be.
 
-    Each time counts once, or as often as the repeated group has alternatives or four characters.
+    Each time counts once, or as often as the repeated group has alternatives or characters.
     """
     counts, starts = [0], [0]  # of each open group: alternatives so far, and where it began
     inner = size = closed = 0  # of the group that was closed last: alternatives, characters, and where it ended
@@ -129,7 +128,7 @@ def pattern_alternatives(text: str) -> int:
         elif found[1] is not None and sign[0] == "{":
             times = min(int((found[2] or found[1] or "1")[:10]), MOST_REPEATS)
             if found.start() == closed:
-                times = times * max(1 + inner, size // CHARACTERS_A_TIME) - inner
+                times = times * max(1 + inner, size) - inner
             counts[-1] += times
     return 1 + min(sum(counts), MOST_REPEATS)
 
