@@ -14,7 +14,7 @@ from typing import cast
 
 from worker_vllm.serverless.answer import Answer, AnswerParser
 
-__all__ = ["Answer", "Connection", "NoAnswer", "NotSent"]
+__all__ = ["Answer", "Connection", "Left", "NoAnswer", "NotSent"]
 
 SECOND_LOOK_S = 1.0  # a time limit is believed only after as long without a byte
 LATE_S = 0.5  # a timer that fires later than this was not waited for: the process was frozen or blocked
@@ -27,6 +27,10 @@ class NotSent(Exception):
 
 class NoAnswer(Exception):
     """The request went out and no whole answer came back: whether it was accepted is unknown."""
+
+
+class Left(NoAnswer):
+    """This side had closed the connection: that no answer came says nothing about the platform."""
 
 
 class Connection(asyncio.Protocol):
@@ -141,4 +145,4 @@ class Connection(asyncio.Protocol):
 
     def _fail(self, reason: str) -> None:
         if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_exception(NoAnswer(reason))
+            self._waiter.set_exception((Left if self.left else NoAnswer)(reason))

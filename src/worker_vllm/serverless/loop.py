@@ -195,9 +195,7 @@ class QueueLoop:
         elif held.cancelled:
             self.delivery.forget(job_id)
         else:
-            self.delivery.keep(
-                held.result or self._result(held, Outcome(error=stopped()).body(held.execution.job, stop_pod=False))
-            )
+            self.delivery.keep(held.result or self._result(held, _cut_off(held)))
 
     def _free_slot(self, job_id: str) -> None:
         self._working.pop(job_id, None)
@@ -242,6 +240,10 @@ class QueueLoop:
         await self._impatience.wait(self._settled.wait(), self._ending.last_results_s)
         if self._impatience.forced and self._tasks:
             await asyncio.wait(self._tasks.values(), timeout=self._ending.forced_s)
+
+
+def _cut_off(held: _Held) -> bytes:
+    return Outcome(error=stopped()).body(held.execution.job, stop_pod=False)
 
 
 async def _until(stopped: asyncio.Future[Any], tasks: list[asyncio.Task[None]]) -> None:

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from worker_vllm import __version__
 from worker_vllm.serverless.address import BadAddress, Origin, Target, target_of
 from worker_vllm.serverless.dial import Dialler, is_open
-from worker_vllm.serverless.exchange import Answer, Connection, NoAnswer, NotSent
+from worker_vllm.serverless.exchange import Answer, Connection, Left, NoAnswer, NotSent
 from worker_vllm.serverless.outage import Outages
 
 MOST_REDIRECTS = 10  # as the SDK's client
@@ -102,6 +102,8 @@ class HttpPlatform:
             answer = await self._asked(target, body, timeout_s, self._key)
             if 300 <= answer.status < 400:
                 answer = await self._followed(target, answer, body, timeout_s)
+        except Left:
+            raise
         except (NotSent, NoAnswer) as error:
             self._outages.failed(kind, str(error))
             raise
