@@ -31,7 +31,7 @@ def obstacles(plan: Plan, env: Mapping[str, str], paths: Sequence[str]) -> tuple
 
     `paths` are where Python finds packages.
     """
-    environment = worker_environment(plan, env, "http://127.0.0.1:0", "worker-1")
+    environment = worker_environment(plan, env, "http://127.0.0.1:8000", "worker-1")
     try:
         settings = load(environment, look(environment))
     except ConfigurationError as error:
