@@ -37,7 +37,7 @@ format: setup ## let ruff format and mend
 	@.venv/bin/ruff format . && .venv/bin/ruff check --fix .
 
 render: setup ## write the generated documentation and forms
-	@.venv/bin/worker-vllm config render
+	@$(PYTHON_BIN) -m tools.render
 
 bench: setup ## a benchmark (ARGS="dispatch"); without ARGS the list of them
 	@$(PYTHON_BIN) -m benchmarks $(ARGS)

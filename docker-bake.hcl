@@ -2,7 +2,7 @@
 # CHANNEL=stable docker buildx bake --push
 # docker buildx bake gpu --set gpu.args.MODEL_NAME=org/name --set gpu.secrets=id=HF_TOKEN    with a model inside
 #
-# The three versions are written by scripts/bump and checked against src/worker_vllm/settings/release.py by a test.
+# The three versions are written by tools/bump and checked against src/worker_vllm/settings/versions.py by a test.
 
 variable "WORKER_VERSION" {
   default = "3.0.0"

@@ -6,10 +6,9 @@ import argparse
 import asyncio
 import time
 
-from support.http import Http, metric
-from support.stack import serve_echo
-
 from benchmarks.measure import figures, table
+from tests.support.http import Http, metric
+from tests.support.stack import serve_echo
 
 JOB = {"input": {"prompt": "x", "stream": True, "sampling_params": {"max_tokens": 100_000, "ignore_eos": True}}}
 

@@ -20,18 +20,25 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 
-from support.attached import START, gateway_process, worker_environment
-from support.http import Http
-from support.processes import INHERITED
-
-from worker_vllm.engine.base import EngineRequest
-from worker_vllm.engine.client import HttpEngine
-from worker_vllm.engine.guard import PR_SET_CHILD_SUBREAPER, descendants, prctl
-from worker_vllm.engine.phases import Timeline
+from tests.support.attached import START, gateway_process, worker_environment
+from tests.support.http import Http
+from tests.support.processes import INHERITED
+from worker_vllm.engine.client.http import HttpEngine
+from worker_vllm.engine.interface import EngineRequest
+from worker_vllm.engine.process.guard import PR_SET_CHILD_SUBREAPER, descendants, prctl
+from worker_vllm.engine.supervision.startup_phases import Timeline
 from worker_vllm.errors import WorkerError
 
 PARROT = Path(__file__).resolve().parents[1] / "models" / "parrot"
-SERVE = (sys.executable, "-m", "worker_vllm.engine.launch", "serve", str(PARROT), "--served-model-name", "parrot")
+SERVE = (
+    sys.executable,
+    "-m",
+    "worker_vllm.engine.child.launch",
+    "serve",
+    str(PARROT),
+    "--served-model-name",
+    "parrot",
+)
 ASK = {"prompt": "hello", "max_tokens": 2}
 JOB = {"input": {"prompt": "hello", "sampling_params": {"max_tokens": 2}}}
 REQUEST = EngineRequest(

@@ -18,11 +18,11 @@ from pathlib import Path
 from statistics import median
 
 import uvloop
-from support.processes import running
-from support.stack import serve
 
 from benchmarks.cpu import cpu_s, worker_pid
 from benchmarks.stamped_streams import Load, percentile, read_streams
+from tests.support.processes import running
+from tests.support.stack import serve
 
 
 @dataclass(frozen=True, slots=True)

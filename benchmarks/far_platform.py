@@ -17,9 +17,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from conformance.pair import SDK_PYTHON
-from support.attached import gateway_process, worker_environment, worker_process
-from support.processes import running
+from tests.conformance.pair import SDK_PYTHON
+from tests.support.attached import gateway_process, worker_environment, worker_process
+from tests.support.processes import running
 
 SDK_WORKER = Path(__file__).resolve().parents[1] / "tests" / "conformance" / "sdk_worker.py"
 

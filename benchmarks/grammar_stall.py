@@ -1,7 +1,7 @@
 """What a request's content costs its neighbours: a stream on the real engine, its longest pause beside a bomb.
 
 Each kind grows step by step until the stream pauses for longer than `--until-ms`. Every bomb has new words, so that
-no cache of compiled grammars hides it. The limits of `jobs/request_limits.py` come from these figures.
+no cache of compiled grammars hides it. The limits of `jobs/request/request_limits.py` come from these figures.
 """
 
 from __future__ import annotations
@@ -15,11 +15,10 @@ import time
 from collections.abc import AsyncIterator
 from typing import Any
 
-from support.real import real_engine_process
-
 from benchmarks.bombs import KINDS
-from worker_vllm.engine.base import EngineRequest
-from worker_vllm.engine.client import HttpEngine
+from tests.support.real import real_engine_process
+from worker_vllm.engine.client.http import HttpEngine
+from worker_vllm.engine.interface import EngineRequest
 
 PATIENCE_S = 60.0
 QUIET_S = 1.5

@@ -11,10 +11,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from support.attached import worker_environment
-from support.processes import running
-
 from benchmarks.fan_out import cpu_s
+from tests.support.attached import worker_environment
+from tests.support.processes import running
 
 PLAYER = Path(__file__).resolve().parents[1] / "tests" / "conformance" / "own_worker.py"
 NOTHING = b"HTTP/1.1 204 No Content\r\n\r\n"

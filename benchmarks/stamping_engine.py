@@ -11,12 +11,12 @@ import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 
-from worker_vllm.engine.echo.__main__ import arguments
-from worker_vllm.engine.echo.app import EchoApp, Options
-from worker_vllm.engine.echo.control import Control
-from worker_vllm.engine.echo.generation import Delta, Generation
-from worker_vllm.engine.echo.runner import Runner
-from worker_vllm.engine.echo.server import EchoServer
+from worker_vllm.echo.__main__ import arguments
+from worker_vllm.echo.app import EchoApp, Options
+from worker_vllm.echo.control import Control
+from worker_vllm.echo.generation import Delta, Generation
+from worker_vllm.echo.runner import Runner
+from worker_vllm.echo.server import EchoServer
 
 
 class StampingRunner(Runner):

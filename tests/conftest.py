@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from support.fixtures import echo_stack, pooling_engine, pooling_stack, real_engine, real_stack
+
+from tests.support.fixtures import echo_stack, pooling_engine, pooling_stack, real_engine, real_stack
 
 __all__ = ["echo_stack", "pooling_engine", "pooling_stack", "real_engine", "real_stack"]
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 
-from worker_vllm import init
+from worker_vllm import container_init
 
 TYPE_CHECKING = False  # as type checkers read it; `typing` alone costs more than all of this module
 if TYPE_CHECKING:
@@ -30,17 +30,14 @@ VERBS = {
     "bake": "put a model into an image",
     "doctor": "check this machine and these settings, with a short real start",
     "health": "the container's health check",
-    "hub-tests": "run the cases of .runpod/tests.json against a gateway and check the answers' shape",
 }
-
-MODULES = {"hub-tests": "hub_tests"}
 
 
 def load_command(verb: str) -> Command:
     """The module behind a verb."""
     import importlib
 
-    command: Command = importlib.import_module(f"worker_vllm.commands.{MODULES.get(verb, verb)}")
+    command: Command = importlib.import_module(f"worker_vllm.commands.{verb}")
     return command
 
 
@@ -48,11 +45,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb; the exit status is 0, 2 for wrong usage, 78 for settings that cannot work, else 1."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     verb = arguments[0] if arguments else ""
-    init.begin(serves=verb == "start")
+    container_init.begin(serves=verb == "start")
     if verb in VERBS:
         import argparse
 
-        from worker_vllm.observe.crash import install
+        from worker_vllm.observability.crash import install
 
         install()
         command = load_command(verb)

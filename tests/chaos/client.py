@@ -7,7 +7,8 @@ import json
 from typing import Any
 
 import aiohttp
-from chaos.plan import Ask, Told, Way, read_events, text_of
+
+from tests.chaos.plan import Ask, Told, Way, read_events, text_of
 
 FINAL = ("COMPLETED", "FAILED", "CANCELLED", "TIMED_OUT")
 

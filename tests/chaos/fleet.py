@@ -9,8 +9,8 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
-from support.attached import START, worker_environment
-from support.processes import Process
+from tests.support.attached import START, worker_environment
+from tests.support.processes import Process
 
 ENGINE = {"ENGINE": "echo", "ECHO_TPOT_MS": "3", "ECHO_TTFT_MS": "5", "ECHO_MAX_NUM_SEQS": "16"}
 
@@ -48,7 +48,7 @@ class Fleet:
     async def kill_engine(self) -> None:
         """kill -9 for the engine of the oldest worker, which starts another."""
         for pid in descendants(self.workers[0].pid):
-            if b"worker_vllm.engine.echo" in command_of(pid) and b"guard.py" not in command_of(pid):
+            if b"worker_vllm.echo" in command_of(pid) and b"guard.py" not in command_of(pid):
                 os.kill(pid, signal.SIGKILL)
 
     def stop(self) -> None:

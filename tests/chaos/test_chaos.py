@@ -13,10 +13,11 @@ from dataclasses import dataclass
 
 import aiohttp
 import pytest
-from chaos.client import Client
-from chaos.fleet import Fleet, fleet
-from chaos.plan import Ask, Told, fault_in, plan
-from support.attached import gateway_process
+
+from tests.chaos.client import Client
+from tests.chaos.fleet import Fleet, fleet
+from tests.chaos.plan import Ask, Told, fault_in, plan
+from tests.support.attached import gateway_process
 
 CLIENTS = 48
 FAULTS = {

@@ -10,9 +10,10 @@ from collections.abc import Callable
 
 import openai
 import pytest
-from chaos.client_sync import Endpoint
-from chaos.fleet import command_of, descendants
-from support.attached import gateway_process, worker_environment, worker_process
+
+from tests.chaos.client_sync import Endpoint
+from tests.chaos.fleet import command_of, descendants
+from tests.support.attached import gateway_process, worker_environment, worker_process
 
 JOBS = 50
 ENGINE = {"ENGINE": "echo", "MODEL_NAME": "echo", "ECHO_TPOT_MS": "20"}

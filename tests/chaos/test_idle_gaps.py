@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 
 import pytest
-from chaos.client_sync import Endpoint
-from support.stack import Stack
+
+from tests.chaos.client_sync import Endpoint
+from tests.support.stack import Stack
 
 JOBS = 200
 LONGEST_GAP_S = 6.0  # past the engine's and the platform's usual keep-alive of 5 s

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 
 import pytest
-from chaos.client_sync import FINAL, Endpoint
-from support.attached import gateway_process, worker_environment, worker_process
+
+from tests.chaos.client_sync import FINAL, Endpoint
+from tests.support.attached import gateway_process, worker_environment, worker_process
 
 TOKENS = 60_000  # of about 370 bytes an event, for its log-probabilities
 

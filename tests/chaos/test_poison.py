@@ -6,8 +6,9 @@ import json
 import signal
 
 import pytest
-from support.attached import worker_environment, worker_process
-from support.scripted_platform import scripted_platform
+
+from tests.support.attached import worker_environment, worker_process
+from tests.support.scripted_platform import scripted_platform
 
 ECHO = {"ENGINE": "echo", "MODEL_NAME": "echo", "ECHO_TPOT_MS": "300"}  # two seconds a job: held over a ping
 SECRET = "a word of somebody's prompt"

@@ -12,11 +12,12 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from chaos.client_sync import Endpoint
-from chaos.fleet import command_of, descendants
-from support.attached import gateway_process, worker_environment, worker_process
-from support.processes import running
-from support.recorder import recording
+
+from tests.chaos.client_sync import Endpoint
+from tests.chaos.fleet import command_of, descendants
+from tests.support.attached import gateway_process, worker_environment, worker_process
+from tests.support.processes import running
+from tests.support.recorder import recording
 
 ECHO = {"ENGINE": "echo", "MODEL_NAME": "echo", "ECHO_TPOT_MS": "10"}
 PLAYER = Path(__file__).resolve().parents[1] / "conformance" / "own_worker.py"

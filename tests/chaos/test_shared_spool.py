@@ -9,10 +9,10 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from support.processes import running
-from support.raw_platform import Request, Script, answer, raw_platform, worker_variables
 
-from worker_vllm.serverless.spool import Result, Spool
+from tests.support.processes import running
+from tests.support.raw_platform import Request, Script, answer, raw_platform, worker_variables
+from worker_vllm.serverless.delivery.result_spool import Result, Spool
 
 PLAYER = Path(__file__).resolve().parents[1] / "conformance" / "own_worker.py"
 JOBS = [f"job-{n}" for n in range(12)]

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.attached import worker_environment, worker_process
-from support.scripted_platform import Handed, Posted, ScriptedPlatform, scripted_platform
+
+from tests.support.attached import worker_environment, worker_process
+from tests.support.scripted_platform import Handed, Posted, ScriptedPlatform, scripted_platform
 
 ECHO = {"ENGINE": "echo", "MODEL_NAME": "echo", "ECHO_TPOT_MS": "50"}
 LONG = '[[echo {"hang_after": 0}]]'

@@ -8,8 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.processes import running
-from support.raw_platform import answer, raw_platform, worker_variables
+
+from tests.support.processes import running
+from tests.support.raw_platform import answer, raw_platform, worker_variables
 
 PLAYER = Path(__file__).resolve().parents[1] / "conformance" / "own_worker.py"
 WORKING, HANDED_OUT = 6, 24  # of the player's 16 slots 10 are free for what comes during the freeze

@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator, Iterator
 
 import openai
 import pytest
-from support.stack import Stack
+
+from tests.support.stack import Stack
 
 
 @pytest.fixture(params=["echo", pytest.param("real", marks=pytest.mark.vllm)])

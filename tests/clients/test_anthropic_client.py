@@ -7,7 +7,8 @@ from typing import Any
 
 import anthropic
 import pytest
-from support.stack import Stack
+
+from tests.support.stack import Stack
 
 GREEDY = {"temperature": 0}  # the client has no such argument any more
 HELLO: list[Any] = [{"role": "user", "content": "Hello, parrot!"}]

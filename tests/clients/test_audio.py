@@ -12,10 +12,11 @@ from typing import Any
 
 import httpx2
 import pytest
-from support.http import Http, parse_events
-from support.real import real_engine_process
-from support.stack import Stack, serve
-from support.whisper import whisper_settings
+
+from tests.support.http import Http, parse_events
+from tests.support.real import real_engine_process
+from tests.support.stack import Stack, serve
+from tests.support.whisper import whisper_settings
 
 pytestmark = [pytest.mark.vllm, pytest.mark.matrix]
 

@@ -8,8 +8,9 @@ from typing import Any
 
 import openai
 import pytest
-from support.http import Http, metric
-from support.stack import Stack
+
+from tests.support.http import Http, metric
+from tests.support.stack import Stack
 
 RUNNING = "vllm:num_requests_running"
 WORDS = ("ant", "bee", "cat", "dog", "eel", "fox", "gnu", "hen", "ibis", "jay", "kiwi", "lark", "newt", "owl")

@@ -8,8 +8,9 @@ import subprocess
 from typing import Any
 
 import pytest
-from support.http import parse_events
-from support.stack import Stack
+
+from tests.support.http import parse_events
+from tests.support.stack import Stack
 
 pytestmark = pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not on this machine")
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from parity.compare import Seen, same
-from support.http import Http
-from support.stack import Stack
+
+from tests.parity.compare import Seen, same
+from tests.support.http import Http
+from tests.support.stack import Stack
 
 pytestmark = pytest.mark.vllm
 

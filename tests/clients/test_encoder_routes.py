@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from support.http import Http
-from support.real import real_engine_process
-from support.stack import Stack, serve
+
+from tests.support.http import Http
+from tests.support.real import real_engine_process
+from tests.support.stack import Stack, serve
 
 pytestmark = pytest.mark.vllm
 

@@ -9,9 +9,10 @@ from typing import Any
 
 import openai
 import pytest
-from support.http import Http
-from support.jobs import finished
-from support.stack import Stack
+
+from tests.support.http import Http
+from tests.support.jobs import finished
+from tests.support.stack import Stack
 
 MINUTE_MS = 61_000
 

@@ -6,9 +6,10 @@ import json
 import random
 
 import pytest
-from support.http import Http
-from support.stack import serve_echo
-from worker.test_hostile import OPEN, job
+
+from tests.jobs.run.test_hostile import OPEN, job
+from tests.support.http import Http
+from tests.support.stack import serve_echo
 
 JOBS = 500
 FINISHED = ("COMPLETED", "FAILED")

@@ -6,7 +6,8 @@ from typing import Any
 
 import openai
 import pytest
-from support.stack import Stack
+
+from tests.support.stack import Stack
 
 TEXTS = ["Hello, parrot!", "héé €100 🦜🦜", '{"a": [1, 2]}', "def f(x):\n    return x"]
 

@@ -6,8 +6,9 @@ from typing import Any
 
 import openai
 import pytest
-from support.http import Http
-from support.stack import Stack
+
+from tests.support.http import Http
+from tests.support.stack import Stack
 
 HELLO: list[Any] = [{"role": "user", "content": "hello"}]
 RETRY: list[Any] = [{"role": "user", "content": "retry me"}]

@@ -7,9 +7,10 @@ from typing import Any
 
 import openai
 import pytest
-from support.http import Http
-from support.real import real_engine_process
-from support.stack import Stack, serve
+
+from tests.support.http import Http
+from tests.support.real import real_engine_process
+from tests.support.stack import Stack, serve
 
 pytestmark = [pytest.mark.vllm, pytest.mark.matrix]
 

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import aiohttp
 import pytest
-from hub.repositories import MODEL
-from hub.server import Repository, serving
-from support.stack import echo_process
 
 import worker_vllm
+from tests.hub.repositories import MODEL
+from tests.hub.server import Repository, serving
+from tests.support.stack import echo_process
 
 COMMAND = [
     sys.executable,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from engine.broken_models import PARROT
+from tests.support.broken_models import PARROT
 
 PROBE = """
 import sys
@@ -13,8 +13,8 @@ before = set(sys.modules)
 from worker_vllm.commands import start
 hook = "http://x/$ID?"
 environment = {"MODEL_NAME": sys.argv[1], "RUNPOD_WEBHOOK_GET_JOB": hook, "RUNPOD_WEBHOOK_POST_OUTPUT": hook}
-settings = start.load(environment, start.look(environment))
-from worker_vllm.engine.preflight import preflight
+settings = start.load(environment, start.inspect_host(environment))
+from worker_vllm.engine.preflight.preflight import preflight
 assert preflight(settings.engine, environment).refusal is None
 print(*sorted({name.split(".")[0] for name in set(sys.modules) - before}))
 """

@@ -8,8 +8,9 @@ from urllib.request import urlopen
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from support.attached import gateway_process, worker_environment, worker_process
-from support.http import Http
+
+from tests.support.attached import gateway_process, worker_environment, worker_process
+from tests.support.http import Http
 
 pytestmark = pytest.mark.timeout(30)
 

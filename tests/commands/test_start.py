@@ -13,11 +13,11 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager
 
 import pytest
-from support.http import Http
-from support.processes import Process, running
 
-from worker_vllm.engine.guard import descendants, standing
-from worker_vllm.local.plan import Plan, worker_environment
+from tests.support.http import Http
+from tests.support.processes import Process, running
+from worker_vllm.engine.process.guard import descendants, standing
+from worker_vllm.local.launch_config import Plan, worker_environment
 
 PROGRAM = (sys.executable, "-m", "worker_vllm")
 DISK_FULL = "OSError: [Errno 28] No space left on device"

@@ -12,12 +12,12 @@ from typing import Any
 
 import uvloop
 
-from worker_vllm.jobs.output import Output
-from worker_vllm.queue_mode import with_signals
-from worker_vllm.serverless.admission import Admission
-from worker_vllm.serverless.loop import QueueLoop, Surroundings
-from worker_vllm.serverless.platform import HttpPlatform
-from worker_vllm.serverless.watchdog import Patience, Watchdog
+from worker_vllm.jobs.output.output import Output
+from worker_vllm.modes.queue import with_signals
+from worker_vllm.serverless.http.client import HttpPlatform
+from worker_vllm.serverless.intake.admission import Admission
+from worker_vllm.serverless.loop_watchdog import Patience, Watchdog
+from worker_vllm.serverless.queue_worker import QueueLoop, Surroundings
 from worker_vllm.settings.load import load
 
 

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from support.attached import gateway_process, worker_environment
-from support.processes import Process, running
-from support.recorder import Recorder, recording
+from tests.support.attached import gateway_process, worker_environment
+from tests.support.processes import Process, running
+from tests.support.recorder import Recorder, recording
 
 HERE = Path(__file__).resolve().parent
 SDK_PYTHON = HERE.parents[1] / ".venv-sdk" / "bin" / "python"

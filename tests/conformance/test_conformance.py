@@ -13,7 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from conformance.pair import SDK_PYTHON, Pair, Side, attached_pair
+
+from tests.conformance.pair import SDK_PYTHON, Pair, Side, attached_pair
 
 pytestmark = [
     pytest.mark.sdk,

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 import uvloop
-from gateway.player import Player
-from support.http import Http
 
-from worker_vllm.gateway.app import Gateway
+from tests.gateway.player import Player
+from tests.support.http import Http
+from worker_vllm.gateway.api.router import Gateway
 from worker_vllm.gateway.options import GatewayOptions
-from worker_vllm.gateway.server import GatewayServer, listen
+from worker_vllm.gateway.server.server import GatewayServer, listen
 
 Open = Callable[..., Awaitable[Http]]
 

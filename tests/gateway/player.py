@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from support.http import Answer, Http
+from tests.support.http import Answer, Http
 
 FORM = {"Content-Type": "application/x-www-form-urlencoded", "charset": "utf-8"}  # what the SDK says of its JSON
 

@@ -8,11 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from gateway.player import Player
-from support.http import Http
-from support.processes import running
 
-from worker_vllm.gateway.server import CannotListen, listen
+from tests.gateway.player import Player
+from tests.support.http import Http
+from tests.support.processes import running
+from worker_vllm.gateway.server.server import CannotListen, listen
 
 COMMAND = [sys.executable, "-m", "worker_vllm", "gateway", "--port", "0"]
 

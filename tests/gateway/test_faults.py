@@ -8,10 +8,10 @@ from typing import Any
 
 import aiohttp
 import pytest
-from gateway.conftest import Open
-from gateway.player import Player
-from support.http import Http
 
+from tests.gateway.conftest import Open
+from tests.gateway.player import Player
+from tests.support.http import Http
 from worker_vllm.errors import RequestError
 from worker_vllm.gateway.faults import Fault, read_plan
 from worker_vllm.gateway.options import GatewayOptions
@@ -130,7 +130,7 @@ def test_a_plan_that_makes_no_sense_is_refused(payload: Any) -> None:
 
 def test_the_signals_are_the_ones_of_a_bad_day() -> None:
     """kill -9, SIGTERM, freeze and thaw."""
-    from worker_vllm.gateway.fault_api import SIGNALS
+    from worker_vllm.gateway.api.fault_api import SIGNALS
 
     expected = {"KILL": signal.SIGKILL, "TERM": signal.SIGTERM, "STOP": signal.SIGSTOP, "CONT": signal.SIGCONT}
     assert expected == SIGNALS

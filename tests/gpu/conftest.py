@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from worker_vllm.engine.nvml import driver
+from worker_vllm.engine.preflight.nvidia import driver
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -7,13 +7,12 @@ import json
 import sys
 from pathlib import Path
 
-from gpu.models import llama
-from support.supervised import Supervised, supervised
-
-from worker_vllm.engine.nvml import driver
-from worker_vllm.engine.supervisor import State
+from tests.gpu.models import llama
+from tests.support.supervised import Supervised, supervised
+from worker_vllm.engine.preflight.nvidia import driver
+from worker_vllm.engine.supervision.supervisor import State
 from worker_vllm.errors import EngineError, EngineUnavailable
-from worker_vllm.settings.model import EngineSettings
+from worker_vllm.settings.types import EngineSettings
 
 DUMMY = ("--load-format", "dummy", "--max-model-len", "4096")
 

@@ -10,14 +10,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from gpu.models import llama
-from support.supervised import supervised
 
-from worker_vllm.engine.client import HttpEngine
-from worker_vllm.engine.life import HEALTH
-from worker_vllm.engine.supervisor import State
+from tests.gpu.models import llama
+from tests.support.supervised import supervised
+from worker_vllm.engine.client.http import HttpEngine
+from worker_vllm.engine.supervision.engine_run import HEALTH
+from worker_vllm.engine.supervision.supervisor import State
 from worker_vllm.errors import WorkerError
-from worker_vllm.settings.model import EngineSettings
+from worker_vllm.settings.types import EngineSettings
 
 NEVER_SLOWER_THAN_S = 0.3
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from worker_vllm.engine.waiting import IMPORTED
+from worker_vllm.engine.child.deferred_arguments import IMPORTED
 
 PROBE = """
-from worker_vllm.engine import waiting
+from worker_vllm.engine.child import deferred_arguments as waiting
 waiting.load()
 import torch
 print(torch.cuda.is_initialized())

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from hub.repositories import COMMIT, Files
+from tests.hub.repositories import COMMIT, Files
 
 GATE_LIMIT_S = 300  # an engine may import behind it
 _API = re.compile(r"/api/models/(?P<repo>[^/]+/[^/?]+)(/(?P<kind>revision|tree)/(?P<revision>[^/?]+))?")

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from images.dockerfile import Dockerfile, Stage, Step, assignments, expand
+from tests.images.dockerfile import Dockerfile, Stage, Step, assignments, expand
 
 
 @dataclass(frozen=True)

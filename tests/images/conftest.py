@@ -6,8 +6,9 @@ import re
 from collections.abc import Iterator
 
 import pytest
-from images.container import WORKER
-from support.processes import running
+
+from tests.images.container import WORKER
+from tests.support.processes import running
 
 
 @pytest.fixture

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from hub.server import Repository, serving
 
-from worker_vllm.settings.release import CUDA
+from tests.hub.server import Repository, serving
+from worker_vllm.settings.versions import CUDA
 
 ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).parent

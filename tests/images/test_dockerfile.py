@@ -9,11 +9,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from images.dockerfile import Dockerfile, assignments
 
+from tests.images.dockerfile import Dockerfile, assignments
 from worker_vllm import __version__
-from worker_vllm.models.places import MANIFEST, VOLUME
-from worker_vllm.settings import release
+from worker_vllm.models.directories import MANIFEST, VOLUME
+from worker_vllm.settings import versions
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = {"GPU": ROOT / "Dockerfile", "CPU": ROOT / "docker" / "cpu.Dockerfile"}
@@ -143,21 +143,21 @@ def test_the_build_context_is_slim() -> None:
 
 def test_every_version_is_the_release_s_own() -> None:
     """Recipes, bake file and package name one worker, one vLLM and one CUDA."""
-    assert GPU.arguments["BASE_IMAGE"] == release.BASE_IMAGE
-    assert arguments(GPU)["WORKER_CUDA_VERSION"] == release.CUDA
+    assert GPU.arguments["BASE_IMAGE"] == versions.BASE_IMAGE
+    assert arguments(GPU)["WORKER_CUDA_VERSION"] == versions.CUDA
     for path in FILES.values():
         assert arguments(Dockerfile.read(path))["WORKER_VERSION"] == __version__
     bake = dict(re.findall(r'variable "(\w+)" \{\s*default = "([^"]*)"', (ROOT / "docker-bake.hcl").read_text()))
     assert bake["WORKER_VERSION"] == __version__
-    assert bake["VLLM_VERSION"] == release.VLLM
-    assert bake["CUDA_VERSION"] == release.CUDA
-    assert bake["REPOSITORY"] == release.REPOSITORY
+    assert bake["VLLM_VERSION"] == versions.VLLM
+    assert bake["CUDA_VERSION"] == versions.CUDA
+    assert bake["REPOSITORY"] == versions.REPOSITORY
 
 
 @pytest.mark.parametrize("channel", ["stable", "dev"])
 def test_the_tag_is_the_original_s_with_the_real_cuda(channel: str) -> None:
     """v<version>{stable,dev}-cuda<version>, the same from the bake file as from the forms."""
-    tag = f"{release.REPOSITORY}:v{__version__}{channel}-cuda{release.CUDA}"
-    assert release.image_name(__version__, channel) == tag
+    tag = f"{versions.REPOSITORY}:v{__version__}{channel}-cuda{versions.CUDA}"
+    assert versions.image_name(__version__, channel) == tag
     text = (ROOT / "docker-bake.hcl").read_text()
     assert "${REPOSITORY}:v${WORKER_VERSION}${CHANNEL}-cuda${CUDA_VERSION}" in text

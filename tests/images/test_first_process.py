@@ -9,10 +9,10 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from images.container import CONTAINER, WORKER, ask
-from support.processes import Process
 
-from worker_vllm.local.plan import Plan, worker_environment
+from tests.images.container import CONTAINER, WORKER, ask
+from tests.support.processes import Process
+from worker_vllm.local.launch_config import Plan, worker_environment
 
 RUN = Path("/proc")
 

@@ -11,11 +11,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from images.container import CONTAINER
-from images.dockerfile import Dockerfile
-from support.processes import Process
 
-from worker_vllm.local.plan import Plan, worker_environment
+from tests.images.container import CONTAINER
+from tests.images.dockerfile import Dockerfile
+from tests.support.processes import Process
+from worker_vllm.local.launch_config import Plan, worker_environment
 
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent

@@ -8,11 +8,11 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from engine.broken_models import PARROT
-from images.container import CONTAINER, WORKER, ask
-from support.processes import running
 
-from worker_vllm.local.plan import Plan, worker_environment
+from tests.images.container import CONTAINER, WORKER, ask
+from tests.support.broken_models import PARROT
+from tests.support.processes import running
+from worker_vllm.local.launch_config import Plan, worker_environment
 
 pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="needs root: namespaces stand in for a container"),

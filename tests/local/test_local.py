@@ -15,9 +15,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.http import Http
-from support.processes import Process, running
-from support.stack import LOCAL
+
+from tests.support.http import Http
+from tests.support.processes import Process, running
+from tests.support.stack import LOCAL
 
 ECHO = [*LOCAL, "--engine", "echo"]
 QUESTION = {"model": "echo", "messages": [{"role": "user", "content": "Hello, parrot!"}]}

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.http import Http
-from support.stack import Stack
+
+from tests.support.http import Http
+from tests.support.stack import Stack
 
 README = (Path(__file__).resolve().parents[2] / "README.md").read_text()
 SAMPLE = re.compile(r"On the embedded model.*?/runsync\n +(\{.*?\})\n\n +→ (\{.*?), …\}\n", re.DOTALL)

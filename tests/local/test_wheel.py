@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 
-from worker_vllm.local.plan import CHECKOUT_PARROT, PACKAGED_PARROT
+from worker_vllm.local.launch_config import CHECKOUT_PARROT, PACKAGED_PARROT
 
 SERVED = {"config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"}
 

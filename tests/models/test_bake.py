@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from hub.repositories import ADAPTER, COMMIT, MODEL, TOKENIZER, lay_cached, safetensors, sharded, text
-from hub.server import Hub, Repository, serving
 
-from worker_vllm.models.find import FoundModel, Source, find
-from worker_vllm.settings.model import EngineSettings
+from tests.hub.repositories import ADAPTER, COMMIT, MODEL, TOKENIZER, lay_cached, safetensors, sharded, text
+from tests.hub.server import Hub, Repository, serving
+from worker_vllm.models.locate import FoundModel, Source, find
+from worker_vllm.settings.types import EngineSettings
 
 NAME = "org/Model"
 WHOLE = {**sharded(), "modeling_x.py": b"", "chat_template.jinja": b"{{ messages }}"}

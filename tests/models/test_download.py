@@ -10,14 +10,14 @@ from pathlib import Path
 from threading import Event as Gate
 
 import pytest
-from hub.repositories import ADAPTER, COMMIT, MODEL, lay_cached, safetensors, sharded
-from hub.server import Hub, Repository, serving
 
+from tests.hub.repositories import ADAPTER, COMMIT, MODEL, lay_cached, safetensors, sharded
+from tests.hub.server import Hub, Repository, serving
 from worker_vllm.errors import ConfigurationError
-from worker_vllm.models.fetch import FetchFailed, fetch
-from worker_vllm.models.find import FoundModel, Source, find
-from worker_vllm.models.hub import Cause
-from worker_vllm.settings.model import EngineSettings
+from worker_vllm.models.download_process import FetchFailed, fetch
+from worker_vllm.models.hub_client import Cause
+from worker_vllm.models.locate import FoundModel, Source, find
+from worker_vllm.settings.types import EngineSettings
 
 NAME = "org/model"
 BIG = safetensors(300_000)

@@ -16,21 +16,21 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from hub.repositories import COMMIT, MODEL
-from hub.server import Hub, Repository, serving
-from support.fake_vllm import with_fake_vllm
-from support.processes import Process, running
-from support.supervised import followed
 
-from worker_vllm.engine.beginning import begin
-from worker_vllm.engine.client import HttpEngine
-from worker_vllm.engine.guard import descendants, standing
-from worker_vllm.engine.supervisor import State, Supervisor
-from worker_vllm.engine.waiting import IMPORTED
-from worker_vllm.local.plan import Plan, worker_environment
+from tests.hub.repositories import COMMIT, MODEL
+from tests.hub.server import Hub, Repository, serving
+from tests.support.fake_vllm import with_fake_vllm
+from tests.support.processes import Process, running
+from tests.support.supervised import followed
+from worker_vllm.engine.child.deferred_arguments import IMPORTED
+from worker_vllm.engine.client.http import HttpEngine
+from worker_vllm.engine.process.guard import descendants, standing
+from worker_vllm.engine.supervision.startup import begin
+from worker_vllm.engine.supervision.supervisor import State, Supervisor
+from worker_vllm.host_inspection import look
+from worker_vllm.local.launch_config import Plan, worker_environment
 from worker_vllm.settings.load import load
-from worker_vllm.settings.model import EngineSettings
-from worker_vllm.surroundings import look
+from worker_vllm.settings.types import EngineSettings
 
 PARROT = Path(__file__).resolve().parents[2] / "models" / "parrot"
 NAMES = ("config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")

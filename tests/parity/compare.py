@@ -9,7 +9,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from support.http import Answer, parse_events
+from tests.support.http import Answer, parse_events
 
 VOLATILE = frozenset(
     {"id", "item_id", "created", "created_at", "completed_at", "request_id", "sequence_number", "system_fingerprint"}

@@ -8,12 +8,12 @@ from typing import Any
 
 import aiohttp
 import pytest
-from support.http import Http
-from support.stack import Stack
 
-from parity.compare import Seen, same
-from parity.differences import TELLINGS, TRANSLATIONS, Translation, explained
-from parity.generate import Case, cases
+from tests.parity.compare import Seen, same
+from tests.parity.differences import TELLINGS, TRANSLATIONS, Translation, explained
+from tests.parity.generate import Case, cases
+from tests.support.http import Http
+from tests.support.stack import Stack
 
 OPENAI = "/v2/local/openai"
 SAMPLE, FULL = 100, 1000

@@ -8,11 +8,11 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from serverless.memory_platform import SETTINGS, MemoryPlatform
 
-from worker_vllm.serverless.ending import Ending
-from worker_vllm.serverless.execution import Handler
-from worker_vllm.serverless.loop import QueueLoop, Surroundings
+from tests.serverless.memory_platform import SETTINGS, MemoryPlatform
+from worker_vllm.serverless.delivery.job_run import Handler
+from worker_vllm.serverless.drain_phases import Ending
+from worker_vllm.serverless.queue_worker import QueueLoop, Surroundings
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from worker_vllm.serverless.exchange import Answer, NotSent
-from worker_vllm.settings.model import QueueSettings
+from worker_vllm.serverless.http.connection import Answer, NotSent
+from worker_vllm.settings.types import QueueSettings
 
 BASE = "http://platform/v2/ep"
 SETTINGS = QueueSettings(

@@ -8,10 +8,10 @@ from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
 import pytest
-from serverless.conftest import Serve
-from serverless.memory_platform import MemoryPlatform
 
-from worker_vllm.jobs.output import Output
+from tests.serverless.conftest import Serve
+from tests.serverless.memory_platform import MemoryPlatform
+from worker_vllm.jobs.output.output import Output
 
 LATE = "the job ran longer than its executionTimeout of 0.05 s"
 

@@ -8,13 +8,13 @@ from collections.abc import AsyncGenerator, Callable, Mapping
 from typing import Any
 
 import pytest
-from serverless.memory_platform import SETTINGS, MemoryPlatform
 
+from tests.serverless.memory_platform import SETTINGS, MemoryPlatform
 from worker_vllm.errors import EngineUnavailable
-from worker_vllm.jobs.output import Output
-from worker_vllm.serverless.loop import QueueLoop, Surroundings
-from worker_vllm.settings.model import Secret
-from worker_vllm.settings.secrecy import Redactor
+from worker_vllm.jobs.output.output import Output
+from worker_vllm.serverless.queue_worker import QueueLoop, Surroundings
+from worker_vllm.settings.redaction import Redactor
+from worker_vllm.settings.types import Secret
 
 CANARY = "canary-7f3a9c"
 

@@ -7,11 +7,10 @@ import json
 from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
-from serverless.conftest import Serve
-from serverless.memory_platform import OK, MemoryPlatform
-
-from worker_vllm.jobs.output import Output
-from worker_vllm.serverless.exchange import Answer
+from tests.serverless.conftest import Serve
+from tests.serverless.memory_platform import OK, MemoryPlatform
+from worker_vllm.jobs.output.output import Output
+from worker_vllm.serverless.http.connection import Answer
 
 Job = Mapping[str, Any]
 

@@ -12,10 +12,10 @@ import pytest
 
 from worker_vllm.cli import main
 from worker_vllm.commands.config import printable
-from worker_vllm.settings.catalog import catalog
-from worker_vllm.settings.flags import flag_table, marks
+from worker_vllm.settings.catalog.catalog import catalog
+from worker_vllm.settings.flags.flag_table import flag_table, marks
 from worker_vllm.settings.load import load
-from worker_vllm.settings.model import Mode
+from worker_vllm.settings.types import Mode
 
 PARROT = Path(__file__).parents[2] / "models" / "parrot"
 CANARY = "canary-7f3a9c"
@@ -191,7 +191,7 @@ def test_the_mode_is_told_with_the_variable_that_chose_it(env: dict[str, str], r
 
 def test_no_secret_is_ever_shown(config: Any) -> None:
     """A canary in every secret-typed variable: not in show, not in check, not in a problem about it."""
-    from worker_vllm.settings.catalog import Kind, catalog
+    from worker_vllm.settings.catalog.catalog import Kind, catalog
 
     secrets = [setting.name for setting in catalog().values() if setting.kind is Kind.SECRET]
     text = "".join(f"{name}={CANARY}\n" for name in secrets) + "MAX_MODEL_LEN=wrong\n"

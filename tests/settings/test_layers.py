@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from worker_vllm.errors import ConfigurationError
-from worker_vllm.settings.facts import Facts
+from worker_vllm.settings.host_facts import Facts
 from worker_vllm.settings.load import load
 
 MANIFEST = {"models": [{"role": "model", "repo_id": "org/baked", "commit": "c0ffee", "revision": "main"}]}

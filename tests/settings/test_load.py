@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from worker_vllm.errors import ConfigurationError
-from worker_vllm.settings.facts import Facts
+from worker_vllm.settings.host_facts import Facts
 from worker_vllm.settings.load import drafted, load, settled
-from worker_vllm.settings.model import EngineKind, HttpSettings, Mode, QueueSettings, Secret, Settings
-from worker_vllm.settings.origins import field_default
+from worker_vllm.settings.provenance import field_default
+from worker_vllm.settings.types import EngineKind, HttpSettings, Mode, QueueSettings, Secret, Settings
 
 PLATFORM = {
     "RUNPOD_POD_ID": "w1",
@@ -198,7 +198,7 @@ def test_an_address_that_nothing_can_be_sent_to_is_refused(address: str) -> None
     [
         (
             "jobs.no_such",
-            'JobSettings has no field "no_such": add it with its default to JobSettings in settings/model.py',
+            'JobSettings has no field "no_such": add it with its default to JobSettings in settings/types.py',
         ),
         ("no_such", 'Settings has no field "no_such"'),
         ("nobody.size", 'Settings has no group "nobody"'),

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from worker_vllm.errors import ConfigurationError
-from worker_vllm.settings.catalog import catalog
-from worker_vllm.settings.facts import Facts
+from worker_vllm.settings.catalog.catalog import catalog
+from worker_vllm.settings.host_facts import Facts
 from worker_vllm.settings.load import load
-from worker_vllm.settings.model import Settings
+from worker_vllm.settings.types import Settings
 
 YEAR = {"VLLM_LOG_STATS_INTERVAL": "31536000"}
 LLAMA = {"architectures": ["LlamaForCausalLM"], "rope_parameters": {"rope_type": "default", "rope_theta": 500000.0}}

@@ -6,7 +6,7 @@ import contextlib
 import sys
 from collections.abc import Iterator, Mapping
 
-from support.processes import Process, running
+from tests.support.processes import Process, running
 
 GATEWAY = (sys.executable, "-m", "worker_vllm", "gateway", "--port", "0")
 START = (sys.executable, "-m", "worker_vllm", "start")

@@ -8,12 +8,12 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from support.http import parse_events
-from worker_vllm.engine.client import HttpEngine
+from tests.support.http import parse_events
+from worker_vllm.engine.client.http import HttpEngine
 from worker_vllm.errors import WorkerError
-from worker_vllm.jobs.output import Output
-from worker_vllm.settings.model import JobSettings, Settings
-from worker_vllm.worker import Worker
+from worker_vllm.jobs.handler import Worker
+from worker_vllm.jobs.output.output import Output
+from worker_vllm.settings.types import JobSettings, Settings
 
 
 @dataclass

@@ -9,9 +9,9 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
-from support.http import Answer, Http, metric
-from worker_vllm.engine.echo import EchoApp, Options
-from worker_vllm.engine.echo.server import Address, EchoServer
+from tests.support.http import Answer, Http, metric
+from worker_vllm.echo import EchoApp, Options
+from worker_vllm.echo.server import Address, EchoServer
 
 
 class _Server(EchoServer):

@@ -15,7 +15,7 @@ import os, sys
 
 def main():
     print("fake vllm, offline:", os.environ.get("HF_HUB_OFFLINE"), "argv:", *sys.argv, flush=True)
-    os.execv(sys.executable, [sys.executable, "-m", "worker_vllm.engine.echo", *sys.argv[3:]])
+    os.execv(sys.executable, [sys.executable, "-m", "worker_vllm.echo", *sys.argv[3:]])
 """
 SERVE = """
 import os

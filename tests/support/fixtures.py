@@ -10,8 +10,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from support.real import real_engine_process
-from support.stack import Stack, serve, serve_echo
+from tests.support.real import real_engine_process
+from tests.support.stack import Stack, serve, serve_echo
 
 
 @pytest.fixture(scope="session")

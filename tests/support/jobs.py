@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from support.http import Http
+from tests.support.http import Http
 
 UNFINISHED = ("IN_QUEUE", "IN_PROGRESS")
 

@@ -11,9 +11,9 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from support.processes import running
-from worker_vllm.engine.command import child_environment, engine_argv
-from worker_vllm.engine.process import GRACE_S, GUARD
+from tests.support.processes import running
+from worker_vllm.engine.process.child_process import GRACE_S, GUARD
+from worker_vllm.engine.process.command import child_environment, engine_argv
 from worker_vllm.settings.load import load
 
 PARROT = Path(__file__).resolve().parents[2] / "models" / "parrot"

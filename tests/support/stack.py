@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from support.processes import Process, running
-from worker_vllm.engine.command import MAX_STOP_STRINGS
+from tests.support.processes import Process, running
+from worker_vllm.engine.process.command import MAX_STOP_STRINGS
 
 LOCAL = (sys.executable, "-m", "worker_vllm", "local", "--port", "0")
-ECHO = (sys.executable, "-m", "worker_vllm.engine.echo")
+ECHO = (sys.executable, "-m", "worker_vllm.echo")
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,15 +13,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from engine.broken_models import PARROT
-
-from worker_vllm.engine.base import EngineRequest, EngineResponse
-from worker_vllm.engine.beginning import Beginning
-from worker_vllm.engine.client import HttpEngine
-from worker_vllm.engine.guard import made_since, mapped_shared_memory
-from worker_vllm.engine.supervisor import State, Supervisor
-from worker_vllm.engine.watch import command_line
-from worker_vllm.settings.model import EngineKind, EngineSettings
+from tests.support.broken_models import PARROT
+from worker_vllm.engine.client.http import HttpEngine
+from worker_vllm.engine.interface import EngineRequest, EngineResponse
+from worker_vllm.engine.process.guard import made_since, mapped_shared_memory
+from worker_vllm.engine.supervision.process_watcher import command_line
+from worker_vllm.engine.supervision.startup import Beginning
+from worker_vllm.engine.supervision.supervisor import State, Supervisor
+from worker_vllm.settings.types import EngineKind, EngineSettings
 
 ECHO = EngineSettings(kind=EngineKind.ECHO, model="parrot", served_names=("parrot",))
 REAL = EngineSettings(model=str(PARROT), served_names=("parrot",), environment={"HF_HUB_OFFLINE": "1"})
@@ -31,7 +30,7 @@ TWO_PARTS = replace(
     arguments=("--tensor-parallel-size", "2"),
     environment={"HF_HUB_OFFLINE": "1", "VLLM_CPU_OMP_THREADS_BIND": "0|1"},
 )
-ENGINE_LOG = logging.getLogger("worker_vllm.engine.life")
+ENGINE_LOG = logging.getLogger("worker_vllm.engine.supervision.engine_run")
 OURS = ("psm_", "sem.mp-")
 
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from upstream.stand_ins import ADAPTER, MODEL
+from tests.upstream.stand_ins import ADAPTER, MODEL
 
 FOLDER = "tests/entrypoints"
 ADAPTER_NAMES = ("qwen3-lora", "zephyr-lora", "opt125m-lora")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from upstream.modules import ENGINES, FOLDER
+from tests.upstream.modules import ENGINES, FOLDER
 
 SEES = "needs a model that sees or hears, and pictures or recordings from the network"
 GPT_OSS = "needs gpt-oss, whose format of answers no other model has"

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from upstream.stand_ins import MODEL, NAMES
+
+from tests.upstream.stand_ins import MODEL, NAMES
 
 URL = os.environ["UPSTREAM_SERVER_URL"]
 OUTCOMES = Path(os.environ["UPSTREAM_OUTCOMES"])

@@ -17,15 +17,14 @@ from pathlib import Path
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from upstream.compare import Outcomes, Pair, problems, summary
-from upstream.differences import INTENDED
-from upstream.modules import ENGINES, FOLDER, Engine
-from upstream.omitted import unaccounted
-from upstream.servers import bare, through
-from upstream.source import CACHE, fetched
-from upstream.stand_ins import HUB, lay_out
-
-from worker_vllm.settings.release import VLLM
+from tests.upstream.compare import Outcomes, Pair, problems, summary
+from tests.upstream.differences import INTENDED
+from tests.upstream.modules import ENGINES, FOLDER, Engine
+from tests.upstream.omitted import unaccounted
+from tests.upstream.servers import bare, through
+from tests.upstream.source import CACHE, fetched
+from tests.upstream.stand_ins import HUB, lay_out
+from worker_vllm.settings.versions import VLLM
 
 TESTS = Path(__file__).resolve().parents[1]
 # A test of upstream's that waits for something that never comes is a failure, not the end of the run.

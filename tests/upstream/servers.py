@@ -9,17 +9,16 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from support.processes import running
-from support.stack import serve
-from upstream.modules import Engine
-from upstream.stand_ins import ADAPTER, MODEL
-
-from worker_vllm.engine.command import KEEP_ALIVE_S
+from tests.support.processes import running
+from tests.support.stack import serve
+from tests.upstream.modules import Engine
+from tests.upstream.stand_ins import ADAPTER, MODEL
+from worker_vllm.engine.process.command import KEEP_ALIVE_S
 
 READY = "Application startup complete"
 START_LIMIT_S = 300.0
 # `vllm serve`; the module answers for vLLM's build for CPU, whose distribution has another name.
-VLLM = (sys.executable, "-m", "worker_vllm.engine.launch", "serve", MODEL)
+VLLM = (sys.executable, "-m", "worker_vllm.engine.child.launch", "serve", MODEL)
 
 
 def free_port() -> int:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from upstream.compare import Outcomes, Pair, problems, summary
-from upstream.differences import INTENDED
-from upstream.modules import ENGINES
+
+from tests.upstream.compare import Outcomes, Pair, problems, summary
+from tests.upstream.differences import INTENDED
+from tests.upstream.modules import ENGINES
 
 TEST = "tests/test_a.py::test_b[x]"
 REASON = "the route is closed"

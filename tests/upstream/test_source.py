@@ -7,7 +7,8 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from upstream.source import fetched, unpack
+
+from tests.upstream.source import fetched, unpack
 
 
 def archive(folder: Path, *names: str) -> Path:

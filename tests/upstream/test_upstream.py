@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import pytest
-from upstream.compare import problems, summary
-from upstream.differences import INTENDED
-from upstream.modules import ENGINES, Engine
-from upstream.omitted import unaccounted
-from upstream.run import compared
-from upstream.source import fetched
 
-from worker_vllm.settings.release import VLLM
+from tests.upstream.compare import problems, summary
+from tests.upstream.differences import INTENDED
+from tests.upstream.modules import ENGINES, Engine
+from tests.upstream.omitted import unaccounted
+from tests.upstream.run import compared
+from tests.upstream.source import fetched
+from worker_vllm.settings.versions import VLLM
 
 LIMIT_S = 1200
 

@@ -14,8 +14,8 @@ from tempfile import TemporaryDirectory
 
 from worker_vllm.errors import ConfigurationError
 from worker_vllm.models.bake import BakeError, Recipe, bake
-from worker_vllm.models.hub import HubError
-from worker_vllm.models.places import MANIFEST
+from worker_vllm.models.directories import MANIFEST
+from worker_vllm.models.hub_client import HubError
 from worker_vllm.models.references import Reference, Role, references, value
 from worker_vllm.settings.load import load
 

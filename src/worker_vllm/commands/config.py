@@ -11,17 +11,17 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from worker_vllm.engine.command import engine_argv
+from worker_vllm.engine.process.command import engine_argv
 from worker_vllm.errors import ConfigurationError, Problem
-from worker_vllm.models.find import find
-from worker_vllm.settings.draft import Draft
+from worker_vllm.host_inspection import look
+from worker_vllm.models.locate import find
+from worker_vllm.settings.builder import Draft
 from worker_vllm.settings.env_file import read_env_file
 from worker_vllm.settings.load import drafted, settled
-from worker_vllm.settings.model import EngineKind, Settings
-from worker_vllm.settings.origins import NOT_SET, UNCHOSEN
-from worker_vllm.settings.secrecy import Redactor
+from worker_vllm.settings.provenance import NOT_SET, UNCHOSEN
+from worker_vllm.settings.redaction import Redactor
 from worker_vllm.settings.summary import served, summary
-from worker_vllm.surroundings import look
+from worker_vllm.settings.types import EngineKind, Settings
 
 EXIT_CONFIGURATION = 78
 MARKS = {"✓": "ok:", "✗": "no:"}  # with words for terminals that cannot show them
@@ -149,7 +149,7 @@ def _encodes(mark: str, encoding: str | None) -> bool:
 
 
 def _form(args: argparse.Namespace) -> int:
-    from worker_vllm.settings.render.form_check import check_form
+    from worker_vllm.forms.check import check_form
 
     try:
         document = json.loads(args.check.read_text(encoding="utf-8"))
@@ -165,7 +165,7 @@ def _form(args: argparse.Namespace) -> int:
 
 
 def _render(args: argparse.Namespace) -> int:
-    from worker_vllm.settings.render.files import rendered
+    from tools.render.files import rendered
 
     stale = []
     for name, text in rendered().items():

@@ -18,17 +18,17 @@ from dataclasses import replace
 from pathlib import Path
 
 from worker_vllm import __version__
-from worker_vllm.engine.beginning import Beginning
-from worker_vllm.engine.installed import engine_version
-from worker_vllm.engine.nvml import driver
-from worker_vllm.engine.preflight import Preflight, preflight
+from worker_vllm.engine.preflight.nvidia import driver
+from worker_vllm.engine.preflight.preflight import Preflight, preflight
+from worker_vllm.engine.preflight.vllm_version import engine_version
+from worker_vllm.engine.supervision.startup import Beginning
 from worker_vllm.errors import ConfigurationError, WorkerError
-from worker_vllm.models.ask import refusal
+from worker_vllm.host_inspection import look
+from worker_vllm.models.hub_access import refusal
 from worker_vllm.settings.env_file import read_env_file
-from worker_vllm.settings.environment import redactor
 from worker_vllm.settings.load import load
-from worker_vllm.settings.model import EngineKind, Settings
-from worker_vllm.surroundings import look
+from worker_vllm.settings.sources.environment import redactor
+from worker_vllm.settings.types import EngineKind, Settings
 
 GIB = 1 << 30
 EXIT_UNFIT = 1
@@ -127,8 +127,8 @@ def on_the_hub(checked: Preflight, environment: Mapping[str, str]) -> list[tuple
 
 async def attached(url: str, redact: Callable[[str], str]) -> int:
     """Whether anything answers at ENGINE_URL."""
-    from worker_vllm.engine.base import EngineRequest
-    from worker_vllm.engine.client import HttpEngine
+    from worker_vllm.engine.client.http import HttpEngine
+    from worker_vllm.engine.interface import EngineRequest
 
     engine = HttpEngine(url)
     try:
@@ -204,8 +204,8 @@ def findings(checked: Preflight) -> list[tuple[str, str]]:
 
 async def start(checked: Preflight, environment: Mapping[str, str]) -> int:
     """Start the engine, have it answer once, stop it; each with its time."""
-    from worker_vllm.engine.client import HttpEngine
-    from worker_vllm.engine.supervisor import State, Supervisor
+    from worker_vllm.engine.client.http import HttpEngine
+    from worker_vllm.engine.supervision.supervisor import State, Supervisor
 
     downloads = checked.found if checked.found is not None and checked.found.downloads else None
     settings = checked.given if downloads else checked.settings

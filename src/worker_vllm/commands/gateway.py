@@ -16,7 +16,7 @@ from worker_vllm.errors import WorkerError
 
 if TYPE_CHECKING:
     from worker_vllm.gateway.options import GatewayOptions
-    from worker_vllm.gateway.server import Front
+    from worker_vllm.gateway.server.server import Front
 
 
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -51,8 +51,8 @@ def run(args: argparse.Namespace) -> int:
     print(f"gateway on {front.url}/v2/local", flush=True)
     import uvloop
 
-    from worker_vllm.gateway.app import Gateway
-    from worker_vllm.gateway.server import GatewayServer
+    from worker_vllm.gateway.api.router import Gateway
+    from worker_vllm.gateway.server.server import GatewayServer
 
     async def serve() -> None:
         server = GatewayServer(Gateway(front.options, key=front.key), front.listener)
@@ -67,8 +67,8 @@ def run(args: argparse.Namespace) -> int:
 
 def open_front(args: argparse.Namespace, environ: Mapping[str, str], defaults: GatewayOptions) -> Front:
     """The listening socket and the options; a keyless gateway that others reach is said aloud. Raises WorkerError."""
-    from worker_vllm.gateway.server import Front, listen
-    from worker_vllm.gateway.switches import set_switches
+    from worker_vllm.gateway.option_flags import set_switches
+    from worker_vllm.gateway.server.server import Front, listen
 
     key = read_key(args.api_key_file, environ)
     if not key and args.host not in LOOPBACK:

@@ -14,9 +14,9 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from worker_vllm.settings.facts import Facts
+from worker_vllm.settings.host_facts import Facts
 from worker_vllm.settings.load import salvage
-from worker_vllm.settings.model import Mode
+from worker_vllm.settings.types import Mode
 
 DEFAULT_PORT = 80
 HEALTHY = (200, 204)

@@ -25,8 +25,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Serve until Ctrl-C; 0 after it, 1 when the model cannot be served."""
-    from worker_vllm.local.check import obstacles
-    from worker_vllm.local.plan import PLATFORM, Plan
+    from worker_vllm.local.launch_config import PLATFORM, Plan
+    from worker_vllm.local.start_checks import obstacles
 
     try:
         front = gateway.open_front(args, os.environ, PLATFORM)
@@ -36,8 +36,8 @@ def run(args: argparse.Namespace) -> int:
             return 1
         import uvloop
 
+        from worker_vllm.local.console import open_screen
         from worker_vllm.local.run import LocalRun
-        from worker_vllm.local.screen import open_screen
 
         async def serve() -> None:
             await LocalRun(plan, front, open_screen()).run()

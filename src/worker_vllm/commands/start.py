@@ -11,14 +11,14 @@ import logging
 import os
 import sys
 
-from worker_vllm.engine.beginning import Beginning, begin
-from worker_vllm.engine.limits import raise_open_files
-from worker_vllm.engine.rows import Diagnosis, Scope
+from worker_vllm.engine.diagnosis.types import Diagnosis, Scope
+from worker_vllm.engine.preflight.container_limits import raise_open_files
+from worker_vllm.engine.supervision.startup import Beginning, begin
 from worker_vllm.errors import ConfigurationError
-from worker_vllm.observe.logging import configure
+from worker_vllm.host_inspection import look
+from worker_vllm.observability.logging import configure
 from worker_vllm.settings.load import load, salvage
-from worker_vllm.settings.model import EngineKind, Mode, Settings
-from worker_vllm.surroundings import look
+from worker_vllm.settings.types import EngineKind, Mode, Settings
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +64,6 @@ def _refuse(error: ConfigurationError, settings: Settings, environment: dict[str
 
 
 def _serve(settings: Settings, beginning: Beginning | None) -> int:
-    from worker_vllm.queue_mode import serve_queue
+    from worker_vllm.modes.queue import serve_queue
 
     return serve_queue(settings, beginning)

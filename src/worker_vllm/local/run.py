@@ -10,16 +10,16 @@ import uuid
 from collections import deque
 
 from worker_vllm.errors import WorkerError
-from worker_vllm.gateway.app import Gateway
-from worker_vllm.gateway.job import Job, Status
-from worker_vllm.gateway.live import LiveEndpoint
+from worker_vllm.gateway.api.router import Gateway
+from worker_vllm.gateway.api.submission import read_openai
 from worker_vllm.gateway.options import JobPolicy
-from worker_vllm.gateway.server import Front, GatewayServer
-from worker_vllm.gateway.submit import read_openai
-from worker_vllm.local.phases import read_line
-from worker_vllm.local.plan import ENDPOINT, Plan, worker_environment
-from worker_vllm.local.screen import Screen, snippets
-from worker_vllm.local.workers import End, Hooks, WorkersFailed, WorkerSlot
+from worker_vllm.gateway.runtime import LiveEndpoint
+from worker_vllm.gateway.server.server import Front, GatewayServer
+from worker_vllm.gateway.state.job import Job, Status
+from worker_vllm.local.console import Screen, snippets
+from worker_vllm.local.launch_config import ENDPOINT, Plan, worker_environment
+from worker_vllm.local.start_progress import read_line
+from worker_vllm.local.worker_processes import End, Hooks, WorkersFailed, WorkerSlot
 
 MOST_HELD = 20
 

@@ -13,15 +13,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from worker_vllm.models import complete, hub
-from worker_vllm.models.find import missing
+from worker_vllm.models import completeness, hub_client
+from worker_vllm.models.locate import missing
 from worker_vllm.models.manifest import Baked, write
 from worker_vllm.models.progress import every, told_size
 from worker_vllm.models.references import Reference, Role, is_path
 
 PROGRESS_S = 5.0
-EVERYTHING = complete.Need(code=True)
-WITHOUT_TOKENIZER = complete.Need(tokenizer=False, code=True)
+EVERYTHING = completeness.Need(code=True)
+WITHOUT_TOKENIZER = completeness.Need(tokenizer=False, code=True)
 
 
 class BakeError(Exception):
@@ -59,25 +59,25 @@ def _bake_one(reference: Reference, recipe: Recipe, token: str | None, say: Call
     if is_path(reference.name) or "://" in reference.name:
         raise BakeError(f"{reference.name} is no repository on the hub: COPY it into the image and name that path")
     with TemporaryDirectory() as scratch:
-        plan = hub.plan(reference, recipe.load_format, Path(scratch), token)
+        plan = hub_client.plan(reference, recipe.load_format, Path(scratch), token)
     _check_listing(reference, plan)
     relative = f"{reference.role}/{reference.name.replace('/', '--')}"
     directory = recipe.manifest.parent / relative
     say(f"{reference.name} at {plan.commit}: {len(plan.files)} files, {told_size(plan.size)}, into {directory}")
     with every(PROGRESS_S, lambda: say(f"{reference.name}: {told_size(_size(directory))} on disk")):
-        hub.into_directory(plan, directory)
+        hub_client.into_directory(plan, directory)
     _verify(reference, plan, directory, recipe)
     _remove_strangers(directory, plan)
     return Baked(reference.role, reference.name, plan.commit, relative, dict(plan.files), reference.revision)
 
 
-def _check_listing(reference: Reference, plan: hub.Plan) -> None:
+def _check_listing(reference: Reference, plan: hub_client.Plan) -> None:
     """Refuse early what the listing alone shows to be no model."""
     if not plan.files:
         raise BakeError(f"{reference.name} at {plan.commit} holds no file that this use needs ({reference.role})")
 
 
-def _remove_strangers(directory: Path, plan: hub.Plan) -> None:
+def _remove_strangers(directory: Path, plan: hub_client.Plan) -> None:
     """Neither the client's notes nor files of an earlier bake of another revision stay in the image."""
     shutil.rmtree(directory / ".cache", ignore_errors=True)
     for path in directory.rglob("*"):
@@ -85,7 +85,7 @@ def _remove_strangers(directory: Path, plan: hub.Plan) -> None:
             path.unlink()
 
 
-def _verify(reference: Reference, plan: hub.Plan, directory: Path, recipe: Recipe) -> None:
+def _verify(reference: Reference, plan: hub_client.Plan, directory: Path, recipe: Recipe) -> None:
     found = [
         f"{name} has {actual} bytes instead of {size}"
         for name, size in plan.files.items()
@@ -97,13 +97,13 @@ def _verify(reference: Reference, plan: hub.Plan, directory: Path, recipe: Recip
     needed = WITHOUT_TOKENIZER if elsewhere or reference.role is not Role.MODEL else EVERYTHING
     found += missing(directory, reference, needed)
     if reference.role is Role.MODEL:
-        foreign = complete.foreign_code(directory)
+        foreign = completeness.foreign_code(directory)
         found += [f"its code lies in another repository ({name}), which offline cannot be read" for name in foreign]
     if found:
         raise BakeError(f"{reference.name} at {plan.commit} is not complete: {'; '.join(found)}")
 
 
-def _changed(plan: hub.Plan, directory: Path) -> list[str]:
+def _changed(plan: hub_client.Plan, directory: Path) -> list[str]:
     changed = []
     for name, expected in plan.sha256.items():
         with (directory / name).open("rb") as file:

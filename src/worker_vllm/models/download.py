@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from worker_vllm.models import cached, complete, hub
-from worker_vllm.models.find import missing
+from worker_vllm.models import completeness, hub_cache, hub_client
+from worker_vllm.models.locate import missing
 from worker_vllm.models.lock import DownloadLock, Pace
 from worker_vllm.models.progress import every, told_size
 from worker_vllm.models.references import Reference, Role
@@ -38,7 +38,7 @@ class Request:
     """What to fetch, and the hub cache it goes to; `spare`, another one, where the first cannot be written to."""
 
     reference: Reference
-    need: complete.Need
+    need: completeness.Need
     load_format: str
     target: Path
     spare: Path
@@ -63,7 +63,7 @@ class Request:
         role, name, revision = told["reference"]
         return cls(
             reference=Reference(Role(role), name, revision),
-            need=complete.Need(*told["need"]),
+            need=completeness.Need(*told["need"]),
             load_format=told["load_format"],
             target=Path(told["target"]),
             spare=Path(told["spare"]),
@@ -73,7 +73,7 @@ class Request:
 def fetch(request: Request, token: str | None, say: Say, pace: Pace) -> Path:
     """Download, or wait for another worker that does; the snapshot's directory. Raises hub.HubError."""
     target = _writable(request, say)
-    folder = cached.folder_name(request.reference.name)
+    folder = hub_cache.folder_name(request.reference.name)
 
     def waiting(holder: object) -> None:
         say({"event": "waiting", "holder": str(holder), "bytes": _bytes_below(target / folder)})
@@ -83,7 +83,7 @@ def fetch(request: Request, token: str | None, say: Say, pace: Pace) -> Path:
         if ready is not None:
             return ready
         _remove_leftovers(target / folder)
-        plan = hub.plan(request.reference, request.load_format, target, token)
+        plan = hub_client.plan(request.reference, request.load_format, target, token)
         if token and plan.token is False:
             say({"event": "note", "text": "the hub refuses HF_TOKEN; not needed here, so it was left out"})
         _check_room(plan, target)
@@ -93,7 +93,7 @@ def fetch(request: Request, token: str | None, say: Say, pace: Pace) -> Path:
             say({"event": "progress", "bytes": _bytes_below(target / folder) - before, "total": plan.size})
 
         with every(PROGRESS_S, progress):
-            return hub.into_cache(plan, target)
+            return hub_client.into_cache(plan, target)
 
 
 def _writable(request: Request, say: Say) -> Path:
@@ -109,21 +109,23 @@ def _writable(request: Request, say: Say) -> Path:
         else:
             return cache
     places = f"{request.target} and {request.spare}"
-    raise hub.HubError(hub.Cause.DISK, f"no place for {request.reference.name}: {places} cannot be written to")
+    raise hub_client.HubError(
+        hub_client.Cause.DISK, f"no place for {request.reference.name}: {places} cannot be written to"
+    )
 
 
 def _already_there(request: Request, target: Path) -> Path | None:
     """The snapshot that another worker completed while this one waited."""
-    for repository in cached.repositories(target, request.reference.name):
-        snapshot = cached.snapshot(repository, request.reference.revision)
+    for repository in hub_cache.repositories(target, request.reference.name):
+        snapshot = hub_cache.snapshot(repository, request.reference.revision)
         if snapshot is not None and not missing(snapshot.path, request.reference, request.need):
             return snapshot.path
     return None
 
 
-def _check_room(plan: hub.Plan, target: Path) -> None:
+def _check_room(plan: hub_client.Plan, target: Path) -> None:
     """Raise HubError when what is still to be fetched does not fit."""
-    repository = target / cached.folder_name(plan.reference.name)
+    repository = target / hub_cache.folder_name(plan.reference.name)
     there = sum(
         size
         for name, size in plan.files.items()
@@ -133,7 +135,7 @@ def _check_room(plan: hub.Plan, target: Path) -> None:
     if needed + SPARE_BYTES > free:
         room = f"{plan.reference.name} needs {told_size(needed)} more, {target} has {told_size(free)} free"
         change = "make the container disk or the volume larger, or point BASE_PATH or DOWNLOAD_DIR at a larger one"
-        raise hub.HubError(hub.Cause.DISK, f"{room}: {change}")
+        raise hub_client.HubError(hub_client.Cause.DISK, f"{room}: {change}")
 
 
 def _remove_leftovers(repository: Path) -> None:
@@ -168,7 +170,7 @@ def main() -> int:
     request = Request.from_json(sys.argv[1])
     try:
         path = fetch(request, os.environ.get("HF_TOKEN") or None, say, Pace())
-    except hub.HubError as error:
+    except hub_client.HubError as error:
         say({"event": "failed", "cause": error.cause, "message": str(error)})
         return 1
     say({"event": "found", "path": str(path)})

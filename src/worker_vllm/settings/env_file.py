@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 
 from worker_vllm.errors import ConfigurationError, Problem
-from worker_vllm.settings.secrecy import HIDDEN
+from worker_vllm.settings.redaction import HIDDEN
 
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 

@@ -7,18 +7,20 @@ from dataclasses import fields, replace
 from typing import Any
 
 from worker_vllm.errors import ConfigurationError
-from worker_vllm.settings import addresses, checks, legacy, model_names
-from worker_vllm.settings.catalog import catalog
-from worker_vllm.settings.draft import Draft
-from worker_vllm.settings.environment import meaningful, read_environment, secret_names
-from worker_vllm.settings.extra_args import read_config_file, read_extra_args
-from worker_vllm.settings.facts import Facts
-from worker_vllm.settings.flags import flag_table
-from worker_vllm.settings.misplaced import refuse_tokens, take_prefixed
-from worker_vllm.settings.model import Mode, Secret, Settings
-from worker_vllm.settings.origins import field_default, origins
-from worker_vllm.settings.secrecy import Redactor, embedded, secrets_of
-from worker_vllm.settings.values import compact_json
+from worker_vllm.settings import legacy
+from worker_vllm.settings.builder import Draft
+from worker_vllm.settings.catalog.catalog import catalog
+from worker_vllm.settings.flags.flag_table import flag_table
+from worker_vllm.settings.host_facts import Facts
+from worker_vllm.settings.parsers import compact_json
+from worker_vllm.settings.provenance import field_default, origins
+from worker_vllm.settings.redaction import Redactor, embedded, secrets_of
+from worker_vllm.settings.rules import deployment, validation
+from worker_vllm.settings.rules.misplaced import refuse_tokens, take_prefixed
+from worker_vllm.settings.sources import served_model
+from worker_vllm.settings.sources.environment import meaningful, read_environment, secret_names
+from worker_vllm.settings.sources.extra_args import read_config_file, read_extra_args
+from worker_vllm.settings.types import Mode, Secret, Settings
 
 LEVELS = {"TRACE": "DEBUG", "WARN": "WARNING", "FATAL": "CRITICAL", "NOTSET": "DEBUG"}
 
@@ -140,22 +142,22 @@ def _choose_log_level(draft: Draft) -> None:
 STEPS = (
     refuse_tokens,
     take_prefixed,
-    addresses.choose_mode,
-    addresses.choose_engine_kind,
+    deployment.choose_mode,
+    deployment.choose_engine_kind,
     read_config_file,
     read_environment,
-    checks.choose_parallel_size,
+    validation.choose_parallel_size,
     legacy.translate,
-    model_names.choose_model,
+    served_model.choose_model,
     read_extra_args,
-    checks.default_parallel_size,
+    validation.default_parallel_size,
     legacy.silence_statistics,
-    model_names.choose_names,
-    checks.check,
-    addresses.fill_queue,
-    addresses.fill_metrics,
-    addresses.fill_http,
-    addresses.limit_start,
+    served_model.choose_names,
+    validation.check,
+    deployment.fill_queue,
+    deployment.fill_metrics,
+    deployment.fill_http,
+    deployment.limit_start,
     _choose_job_rules,
     _choose_log_level,
 )

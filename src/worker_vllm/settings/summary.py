@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from worker_vllm.settings.draft import Draft
-from worker_vllm.settings.model import EngineKind
-from worker_vllm.settings.model_names import DEFAULT_MODEL
-from worker_vllm.settings.parallel import text_part
+from worker_vllm.settings.builder import Draft
+from worker_vllm.settings.rules.tensor_parallel import text_part
+from worker_vllm.settings.sources.served_model import DEFAULT_MODEL
+from worker_vllm.settings.types import EngineKind
 
 
 def served(draft: Draft) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from worker_vllm.settings.draft import Draft
+from worker_vllm.settings.builder import Draft
 from worker_vllm.settings.legacy import adapters, logs, multimodal, names, rope, speculative
 from worker_vllm.settings.legacy.logs import silence_statistics
 

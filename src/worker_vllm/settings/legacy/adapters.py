@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from worker_vllm.settings.catalog import catalog
-from worker_vllm.settings.draft import ENVIRONMENT, Draft
-from worker_vllm.settings.values import BadValue, compact_json, parse_json
+from worker_vllm.settings.builder import ENVIRONMENT, Draft
+from worker_vllm.settings.catalog.catalog import catalog
+from worker_vllm.settings.parsers import BadValue, compact_json, parse_json
 
 KEYS = ("name", "path", "base_model_name", "is_3d_lora_weight")
 FORMS = 'an object, an array of objects {"name": …, "path": …}, or name=path'

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from worker_vllm.settings.draft import ENVIRONMENT, Draft
-from worker_vllm.settings.values import BadValue, parse_int, parse_object
+from worker_vllm.settings.builder import ENVIRONMENT, Draft
+from worker_vllm.settings.parsers import BadValue, parse_int, parse_object
 
 NAME = "LIMIT_MM_PER_PROMPT"
 

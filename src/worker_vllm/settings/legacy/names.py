@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from worker_vllm.settings.catalog import catalog
-from worker_vllm.settings.draft import ENVIRONMENT, Draft
+from worker_vllm.settings.builder import ENVIRONMENT, Draft
+from worker_vllm.settings.catalog.catalog import catalog
 
 OLD_BLOCK_SIZE = 16
 

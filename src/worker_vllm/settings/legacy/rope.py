@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from worker_vllm.settings.catalog import catalog
-from worker_vllm.settings.draft import DEFAULT, ENVIRONMENT, Draft
-from worker_vllm.settings.model import RopeChange
-from worker_vllm.settings.parallel import text_part
-from worker_vllm.settings.values import BadValue, compact_json, parse_json
+from worker_vllm.settings.builder import DEFAULT, ENVIRONMENT, Draft
+from worker_vllm.settings.catalog.catalog import catalog
+from worker_vllm.settings.parsers import BadValue, compact_json, parse_json
+from worker_vllm.settings.rules.tensor_parallel import text_part
+from worker_vllm.settings.types import RopeChange
 
 OLD_TYPES = {"su": "longrope"}
 OVERRIDES = "--hf-overrides"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from worker_vllm.settings.catalog import catalog
-from worker_vllm.settings.draft import ENVIRONMENT, Draft
+from worker_vllm.settings.builder import ENVIRONMENT, Draft
+from worker_vllm.settings.catalog.catalog import catalog
 
 KEYS = {
     "SPECULATIVE_METHOD": "method",

@@ -1,0 +1,49 @@
+"""The echo engine's HTTP server: uvicorn, which says when it listens."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import uvicorn
+
+from worker_vllm.echo.app import EchoApp
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where to listen: a Unix socket, or a host and a port."""
+
+    uds: str | None = None
+    host: str = "127.0.0.1"
+    port: int = 8000
+
+    def __str__(self) -> str:
+        return f"unix:{self.uds}" if self.uds else f"http://{self.host}:{self.port}"
+
+
+class EchoServer(uvicorn.Server):
+    """Serves one echo engine; `on_listening` is called once connections are accepted. A stop aborts what runs."""
+
+    def __init__(
+        self, app: EchoApp, address: Address, on_listening: Callable[[], object], *, keep_alive_s: int = 5
+    ) -> None:
+        config = uvicorn.Config(
+            app,
+            uds=address.uds,
+            host=address.host,
+            port=address.port,
+            log_level="critical",  # a scripted disconnect is no error worth a traceback
+            access_log=False,
+            lifespan="off",
+            timeout_keep_alive=keep_alive_s,
+            timeout_graceful_shutdown=0,
+        )
+        super().__init__(config)
+        self._on_listening = on_listening
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen, then say so."""
+        await super().startup(sockets)
+        self._on_listening()

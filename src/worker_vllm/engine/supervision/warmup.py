@@ -1,0 +1,36 @@
+"""The first request of an engine's life is ours: it pays for what only a first request pays for."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+from worker_vllm.engine.interface import Engine, EngineRequest
+from worker_vllm.errors import WorkerError
+
+TIMEOUT_S = 120.0
+JSON = {"content-type": "application/json"}
+# A generating model answers the first, an embedding or classifying one the second or third.
+ROUTES: tuple[tuple[str, dict[str, object]], ...] = (
+    ("/v1/completions", {"prompt": "Hello", "max_tokens": 2, "temperature": 0}),
+    ("/v1/embeddings", {"input": "Hello"}),
+    ("/pooling", {"input": "Hello"}),
+)
+
+
+async def warm_up(engine: Engine, model: str) -> str:
+    """Have the engine answer one small request; returns the route that worked, or "" when none did.
+
+    Raises nothing: an engine that dies here is seen dying, one that refuses may still serve what its users ask.
+    """
+    for path, body in ROUTES:
+        request = EngineRequest("POST", path, json.dumps({"model": model, **body}).encode(), JSON)
+        try:
+            async with asyncio.timeout(TIMEOUT_S):
+                response = await engine.request(request)
+                await response.read()
+        except (WorkerError, TimeoutError):
+            return ""
+        if response.status == 200:
+            return path
+    return ""

@@ -1,0 +1,156 @@
+"""worker-config.json: the form of the specification, made of the catalogue; and a check for anybody's form.
+
+A field is empty where setting the specification's old default would change what the engine is started with, so that
+an untouched form and an empty environment are the same worker.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+from worker_vllm.forms.image import CUDA, IMAGE, VLLM
+from worker_vllm.settings.builder import Draft
+from worker_vllm.settings.catalog.catalog import Fate, Kind, Setting, catalog
+from worker_vllm.settings.flags.flag_table import flag_table
+from worker_vllm.settings.host_facts import Facts
+from worker_vllm.settings.load import drafted
+
+TYPES = {Kind.BOOL: "toggle", Kind.INT: "number", Kind.FLOAT: "number"}
+CONSOLE_ASKS = ("MODEL_NAME", "HF_TOKEN")  # the console has fields of its own for these
+UNFIT = ("Worker", "Platform", "Model places", "No longer in vLLM")  # groups that an operator does not set in a form
+OFFERED = (
+    "BASE_PATH",
+    "DEFAULT_MAX_TOKENS",
+    "FAST_START",
+    "NATIVE_SAMPLING_DEFAULTS",
+    "OPENAI_ERRORS",
+    "DRAIN_TIMEOUT",
+)
+TWICE = {"System Settings": (), "Serverless Settings": ("DISABLE_LOG_STATS",)}
+ENGINES_CHOICE = {"value": "", "label": "engine's choice"}
+
+
+def worker_config() -> dict[str, Any]:
+    """The whole document."""
+    settings = offered()
+    groups: dict[str, list[str]] = {}
+    for setting in settings:
+        groups.setdefault(setting.group, []).append(setting.name)
+    for group, names in TWICE.items():
+        groups[group] += names
+    categories = [{"title": group, "settings": names} for group, names in groups.items()]
+    return {
+        "versions": {VLLM: {"imageName": IMAGE, "minimumCudaVersion": CUDA, "categories": categories}},
+        "schema": {setting.name: entry(setting) for setting in settings},
+    }
+
+
+def offered() -> list[Setting]:
+    """The settings of the form: all that have an effect and that an operator may want to choose."""
+    return [
+        setting
+        for setting in catalog().values()
+        if setting.fate is not Fate.GONE
+        and setting.name not in CONSOLE_ASKS
+        and (setting.group not in UNFIT or setting.name in OFFERED)
+    ]
+
+
+def entry(setting: Setting) -> dict[str, Any]:
+    """One field of the form."""
+    value = form_value(setting)
+    kind, options = TYPES.get(setting.kind, "text"), choices(setting)
+    if setting.kind is Kind.BOOL and value == "":
+        kind, options = "select", ["true", "false"]
+    elif options:
+        kind = "select"
+    described = setting.help
+    if setting.default and value == "":
+        described += f" (The old default was {setting.default}.)"
+    field: dict[str, Any] = {
+        "env_var_name": setting.name,
+        "value": value,
+        "title": title(setting.name),
+        "description": described,
+        "required": False,
+        "type": kind,
+    }
+    if kind == "select":
+        empty = [ENGINES_CHOICE] if value == "" else []
+        field["options"] = empty + [{"value": option, "label": option} for option in options]
+    return field
+
+
+def choices(setting: Setting) -> list[str]:
+    """What may be chosen: vLLM's own list where it has one, else the catalogue's."""
+    flag = flag_table().flags.get(setting.target)
+    if setting.fate in (Fate.ENGINE, Fate.TRANSLATED) and flag is not None and setting.kind is not Kind.BOOL:
+        allowed = [str(choice) for choice in flag.choices or flag.known]
+        if allowed and setting.kind in (Kind.TEXT, Kind.CHOICE):
+            return allowed
+    return list(setting.options)
+
+
+@cache
+def form_value(setting: Setting) -> str | float | bool:
+    """The field's value: the documented default where saying it changes nothing, else empty."""
+    if not setting.default:
+        return ""
+    if started({setting.name: setting.default}) != untold():
+        return ""
+    match setting.kind:
+        case Kind.BOOL:
+            return setting.default == "1"
+        case Kind.INT | Kind.FLOAT:
+            number = float(setting.default)
+            return int(number) if number.is_integer() else number
+        case _:
+            return setting.default
+
+
+def started(env: dict[str, str]) -> tuple[Any, ...]:
+    """What an environment comes to, as far as it changes what the worker does."""
+    draft: Draft = drafted(env, Facts(gpus=2))
+    fields = {place: chosen.value for place, chosen in draft.fields.items()}
+    return draft.argv(), draft.environment, {**default_fields(), **fields}, draft.problems, draft.warnings
+
+
+@cache
+def untold() -> tuple[Any, ...]:
+    """What an empty environment comes to."""
+    return started({})
+
+
+@cache
+def default_fields() -> dict[str, Any]:
+    """The values that places in Settings have when nobody sets them."""
+    from worker_vllm.settings.provenance import field_default
+
+    return {setting.field: field_default(setting.field) for setting in catalog().values() if setting.field}
+
+
+def title(name: str) -> str:
+    """A variable's name as a form shows it."""
+    keep = {"GPU", "KV", "HF", "LLM", "CPU", "GB", "RAY", "MM", "OTLP", "NCCL"}
+    special = {
+        "LORA": "LoRA",
+        "LORAS": "LoRAs",
+        "OPENAI": "OpenAI",
+        "ROPE": "RoPE",
+        "DTYPE": "Data Type",
+        "VLLM": "vLLM",
+    }
+    words = [special.get(word) or (word if word in keep else word.capitalize()) for word in name.split("_")]
+    return " ".join(words)
+
+
+def untouched(document: dict[str, Any]) -> dict[str, str]:
+    """The environment that a form sends when nobody changed a field."""
+    fields = document["schema"].values()
+    return {
+        field["env_var_name"]: str(field["value"]).lower()
+        if isinstance(field["value"], bool)
+        else str(field["value"])
+        for field in fields
+    }

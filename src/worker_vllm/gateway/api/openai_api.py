@@ -1,0 +1,136 @@
+"""`/v2/{endpoint}/openai/…`: an HTTP request becomes a job, and the job's answer becomes the HTTP answer."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from worker_vllm.gateway.api import openai_response
+from worker_vllm.gateway.api.submission import read_openai
+from worker_vllm.gateway.options import GatewayOptions, GetBody
+from worker_vllm.gateway.runtime import LiveEndpoint
+from worker_vllm.gateway.server.request import EVENT_STREAM_TYPE, JSON_UTF8_TYPE, ClientGone, Request
+from worker_vllm.gateway.state.job import Job, Status
+from worker_vllm.gateway.waits import Hold
+
+GET_BODIES = {GetBody.ABSENT: None, GetBody.NULL: b"null", GetBody.EMPTY: b"{}"}
+
+# The job protocol has no place for a method, so the gateway itself must know it. What is not here is forwarded.
+METHODS: Mapping[str, str] = {
+    **dict.fromkeys(("/v1/models", "/health", "/version", "/load", "/metrics"), "GET"),
+    **dict.fromkeys(
+        (
+            *("/v1/chat/completions", "/v1/chat/completions/batch", "/v1/completions", "/v1/responses"),
+            *("/v1/messages", "/v1/messages/count_tokens", "/v1/embeddings", "/v2/embed", "/pooling", "/classify"),
+            *("/score", "/v1/score", "/rerank", "/v1/rerank", "/v2/rerank", "/generative_scoring"),
+            *("/tokenize", "/detokenize", "/v1/load_lora_adapter", "/v1/unload_lora_adapter"),
+            *("/v1/audio/transcriptions", "/v1/audio/translations", "/v1/audio/speech"),
+        ),
+        "POST",
+    ),
+}
+LONGEST_REQUEST_ID = 256
+VISIBLE = frozenset(range(0x21, 0x7F))
+
+
+class OpenAIApi:
+    """Any route under /openai is forwarded; which ones exist is the worker's business."""
+
+    def __init__(self, options: GatewayOptions, new_id: Callable[[], str]) -> None:
+        self._options = options
+        self._new_id = new_id
+
+    async def forward(self, request: Request, endpoint: LiveEndpoint, route: str) -> None:
+        """Run the request as a job and answer as the worker did: body, status, stream."""
+        own_id = _request_id(request)
+        if own_id:
+            request.extra_headers.append((b"x-request-id", own_id))
+        request.expect_method(METHODS.get(route, "GET POST"))
+        body, stream = self._read(request)
+        job_id = f"sync-{self._new_id()}-u1"
+        submission = read_openai(route, body, self._options.jobs)
+        endpoint.perform(endpoint.state.store.submit(job_id, submission, endpoint.clock()))
+        job = endpoint.state.store.get(job_id)
+        names = (b"x-job-id",) if own_id else (b"x-job-id", b"x-request-id")
+        request.extra_headers += [(name, job_id.encode()) for name in names]
+        try:
+            await (self._stream if stream else self._whole)(request, endpoint, job)
+        except ClientGone:
+            if self._options.cancel_on_disconnect and endpoint.state.store.find(job_id) is job:
+                endpoint.perform(endpoint.state.store.cancel(job_id, endpoint.clock()))
+            raise
+
+    def _read(self, request: Request) -> tuple[bytes | None, bool]:
+        if request.method == "GET":
+            return GET_BODIES[self._options.get_body], False
+        payload = request.json(self._options.limits.runsync_bytes)
+        return request.body(self._options.limits.runsync_bytes), isinstance(payload, dict) and bool(
+            payload.get("stream")
+        )
+
+    async def _whole(self, request: Request, endpoint: LiveEndpoint, job: Job) -> None:
+        with Hold(request, endpoint.signals, job.id, self._options.waits.openai_s) as hold:
+            await hold.until(lambda: job.terminal or _over(endpoint, job))
+        self._answer(request, self._ended(job))
+
+    async def _stream(self, request: Request, endpoint: LiveEndpoint, job: Job) -> None:
+        """Headers are held until the first piece, so that a stream that fails at once gets its true status."""
+        job.followed = True
+        try:
+            with Hold(request, endpoint.signals, job.id, self._options.waits.openai_stream_s) as hold:
+                await hold.until(lambda: bool(job.pieces) or job.terminal or _over(endpoint, job))
+                early = openai_response.of_error_event(job.pieces[0].output) if job.pieces else self._ended(job)
+                if early is None:
+                    await _follow(request, endpoint, job, hold)
+                else:
+                    endpoint.state.store.read_pieces(job)
+                    self._answer(request, early)
+        finally:
+            job.followed = False
+            endpoint.signals.wake(f"room {job.id}")
+
+    def _ended(self, job: Job) -> openai_response.Verdict:
+        if not job.terminal:
+            return openai_response.of_expired_wait(
+                job, self._options.wait_expiry_status, sort_keys=self._options.sort_keys
+            )
+        return openai_response.of_ended(job, sort_keys=self._options.sort_keys)
+
+    def _answer(self, request: Request, answer: openai_response.Verdict) -> None:
+        request.answer(answer.status, answer.body, EVENT_STREAM_TYPE if answer.events else JSON_UTF8_TYPE)
+
+
+async def _follow(request: Request, endpoint: LiveEndpoint, job: Job, hold: Hold) -> None:
+    request.start_stream(EVENT_STREAM_TYPE)
+    written = b""
+    while await hold.until(lambda: bool(job.pieces) or job.terminal or _over(endpoint, job)):
+        if not job.pieces:
+            break
+        written = "".join(map(_text, endpoint.state.store.read_pieces(job))).encode(errors="replace")
+        endpoint.signals.wake(f"room {job.id}")
+        await request.write(written)
+    await request.write(_last_words(job, written), more=False)
+
+
+def _text(output: Any) -> str:
+    return output if isinstance(output, str) else json.dumps(output, ensure_ascii=False)
+
+
+def _request_id(request: Request) -> bytes:
+    """The client's own name for its request; empty where it gave none, or none that a header can hold."""
+    given = request.headers.get(b"x-request-id", b"")
+    return given if len(given) <= LONGEST_REQUEST_ID and VISIBLE.issuperset(given) else b""
+
+
+def _over(endpoint: LiveEndpoint, job: Job) -> bool:
+    return endpoint.closing or endpoint.state.store.find(job.id) is not job
+
+
+def _last_words(job: Job, written: bytes) -> bytes:
+    """A stream that the worker did not end itself must not look complete."""
+    if job.status is Status.COMPLETED or openai_response.says_its_end(written):
+        return b""
+    return openai_response.error_event(
+        job.error or f'job "{job.id}" is {job.status}: the gateway no longer waits for it'
+    )

@@ -1,0 +1,111 @@
+"""What an OpenAI client is told about a job: HTTP status and body, by what the job says. Pure."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from worker_vllm.errors import status_of_type
+from worker_vllm.gateway.json_bytes_old import dump
+from worker_vllm.gateway.state.job import ABSENT, Job, Status
+
+ERROR_EVENTS = ('data: {"error"', "event: error\n")  # OpenAI's, Anthropic's
+ERROR_KEYS = frozenset({"message", "type", "param", "code"})
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A whole answer; with `events` the body is server-sent events instead of JSON."""
+
+    status: int
+    body: bytes
+    events: bool = False
+
+
+def of_failure(error: str) -> Verdict:
+    """A failed job's answer: an error of OpenAI's or Anthropic's form has its own status, any other text is a 500."""
+    found = _parsed(error)
+    return _anthropic(found) or _openai(found) or Verdict(500, dump({"error": error}))
+
+
+def of_error_event(piece: Any) -> Verdict | None:
+    """The answer of a stream whose very first event is an error, None for any other piece."""
+    if not isinstance(piece, str) or not piece.startswith(ERROR_EVENTS):
+        return None
+    data = piece.removeprefix(ERROR_EVENTS[1]).partition("\n")[0].removeprefix("data: ")
+    found = _parsed(data)
+    return _anthropic(found) or (_openai(found.get("error")) if isinstance(found, dict) else None)
+
+
+def says_its_end(written: bytes) -> bool:
+    """Whether the last event of a stream is `[DONE]` or an error of Anthropic's form, which stands alone."""
+    last = written.rstrip().rpartition(b"\n\n")[2]
+    return last.startswith((b"data: [DONE]", b"event: error\n"))
+
+
+def of_ended(job: Job, *, sort_keys: bool) -> Verdict:
+    """A job that has ended, nothing of it sent yet. A list (a generator's outputs) answers with its first item."""
+    if job.status in (Status.FAILED, Status.TIMED_OUT) and job.error is not None:
+        return of_failure(job.error) if job.status is Status.FAILED else _timeout(job.error)
+    if job.status is Status.CANCELLED:
+        return _error(499, "CancelledError", f'job "{job.id}" was cancelled')
+    output = job.output
+    if isinstance(output, list) and output and all(isinstance(item, str) for item in output):
+        text = "".join(output) if output[0].startswith(("data:", "event:", ":")) else output[0]
+        return Verdict(200, text.encode(errors="replace"), events=output[0].startswith(("data:", "event:", ":")))
+    if isinstance(output, list) and output:
+        output = output[0]
+    if isinstance(output, str):
+        return Verdict(200, output.encode(errors="replace"))
+    return Verdict(200, b"" if output is ABSENT else dump(output, sort_keys=sort_keys))
+
+
+def of_expired_wait(job: Job, status: int, *, sort_keys: bool) -> Verdict:
+    """The wait is over and the job is not: its status object."""
+    return Verdict(status, dump(job.to_client(), sort_keys=sort_keys))
+
+
+def error_event(error: str) -> bytes:
+    """The last words of a stream that was already under way, in the error's own form; OpenAI's for any other text."""
+    found = _parsed(error)
+    if said := _anthropic(found):
+        return b"event: error\ndata: %s\n\n" % said.body
+    failure = _openai(found) or _error(500, "InternalServerError", error)
+    return b"data: %s\n\ndata: [DONE]\n\n" % failure.body
+
+
+def _parsed(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return None
+
+
+def _openai(error: Any) -> Verdict | None:
+    status = _status_of(error)
+    return None if status is None else Verdict(status, dump({"error": error}))
+
+
+def _anthropic(found: Any) -> Verdict | None:
+    """An error of Anthropic's form as it is; its type is all that tells the status."""
+    if not isinstance(found, dict) or found.get("type") != "error" or not isinstance(found.get("error"), dict):
+        return None
+    return Verdict(status_of_type(found["error"].get("type")) or 500, dump(found))
+
+
+def _timeout(message: str) -> Verdict:
+    return _error(504, "TimeoutError", message)
+
+
+def _error(status: int, kind: str, message: str) -> Verdict:
+    error = {"message": message, "type": kind, "param": None, "code": status}
+    return Verdict(status, dump({"error": error}))
+
+
+def _status_of(error: Any) -> int | None:
+    if isinstance(error, dict) and error.keys() >= ERROR_KEYS:
+        code = error["code"]
+        if isinstance(code, int) and 400 <= code <= 599:
+            return code
+    return None

@@ -1,0 +1,126 @@
+"""An endpoint with a clock: performs the effects that the pure state asks for, and wakes whoever waits."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from worker_vllm.gateway.options import GatewayOptions
+from worker_vllm.gateway.state.effects import CallWebhook, Effect, JobChanged, StopJob, WorkQueued
+from worker_vllm.gateway.state.endpoint import Endpoint
+from worker_vllm.gateway.state.job import Job
+from worker_vllm.gateway.waits import Signals
+from worker_vllm.gateway.webhooks import Webhooks
+
+
+@dataclass(eq=False, slots=True)
+class Taker:
+    """A worker's held request for jobs; `jobs` stays None until it is answered."""
+
+    worker_id: str
+    count: int
+    jobs: list[Job] | None = None
+
+    @property
+    def signal(self) -> str:
+        """The name under which the answer is signalled."""
+        return f"take {self.worker_id}"
+
+
+class LiveEndpoint:
+    """Everything that happens to one endpoint happens in this object's event loop."""
+
+    def __init__(self, options: GatewayOptions, clock: Callable[[], float], webhooks: Webhooks) -> None:
+        self.state = Endpoint(options)
+        self.signals = Signals()
+        self.clock = clock
+        self.closing = False
+        self._webhooks = webhooks
+        self._takers: dict[Taker, None] = {}  # in the order of their arrival
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_due = 0.0
+
+    def perform(self, effects: Iterable[Effect]) -> None:
+        """Do what a state change demands, and note when time alone will demand the next."""
+        for effect in effects:
+            match effect:
+                case JobChanged(job_id):
+                    self.signals.wake(job_id)
+                case WorkQueued():
+                    self._serve_takers()
+                case StopJob(worker_id, job_id):
+                    self.state.fleet.stop(worker_id, job_id)
+                    self.signals.wake(f"stop {worker_id}")
+                case CallWebhook(url, payload):
+                    self._webhooks.send(url, payload)
+        self._set_timer()
+
+    def take(self, taker: Taker) -> None:
+        """A worker asks for jobs: the taker's `jobs` are there now, or as soon as there are any."""
+        self._takers[taker] = None
+        self.state.fleet.hear(taker.worker_id, self.clock())
+        self._serve_takers()
+        self._set_timer()
+        self.signals.wake("workers")
+
+    def leave(self, taker: Taker) -> None:
+        """The worker no longer waits."""
+        self._takers.pop(taker, None)
+
+    def put_back(self, taker: Taker) -> None:
+        """The worker hung up: what it was given in this very moment never reached it."""
+        self.leave(taker)
+        for job in reversed(taker.jobs or []):
+            self.perform(self.state.store.put_back(job))
+
+    def lose(self, worker_id: str) -> None:
+        """This worker's process is known to be gone."""
+        self._dismiss(worker_id)
+        self.perform(self.state.lose(worker_id, self.clock()))
+
+    def close(self) -> None:
+        """Release every held request; nothing is dispatched any more."""
+        self.closing = True
+        if self._timer is not None:
+            self._timer.cancel()
+        for taker in list(self._takers):
+            self._resolve(taker, [])
+        self.signals.wake_all()
+
+    def _serve_takers(self) -> None:
+        for taker in list(self._takers):
+            if not self.state.store.queued:
+                return
+            jobs = self.state.take(taker.worker_id, taker.count, self.clock())
+            if jobs:
+                self._resolve(taker, jobs)
+
+    def _resolve(self, taker: Taker, jobs: list[Job]) -> None:
+        del self._takers[taker]
+        taker.jobs = jobs
+        self.signals.wake(taker.signal)
+
+    def _dismiss(self, worker_id: str) -> None:
+        for taker in [taker for taker in self._takers if taker.worker_id == worker_id]:
+            self._resolve(taker, [])
+
+    def _set_timer(self) -> None:
+        due = self.state.next_deadline()
+        if due is None or self.closing:
+            return
+        if self._timer is not None:
+            if self._timer_due <= due:
+                return
+            self._timer.cancel()
+        self._timer_due = due
+        self._timer = asyncio.get_running_loop().call_later(max(0.0, due - self.clock()), self._tick)
+
+    def _tick(self) -> None:
+        self._timer = None
+        known = {worker.id for worker in self.state.fleet.workers()}
+        effects = self.state.tick(self.clock())
+        for worker_id in known - {worker.id for worker in self.state.fleet.workers()}:
+            self._dismiss(worker_id)
+        self.perform(effects)
+        self.signals.wake("workers")

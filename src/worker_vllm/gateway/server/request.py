@@ -1,0 +1,207 @@
+"""One HTTP request and the way to answer it; what the routes know of HTTP, whoever serves them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, Protocol, TypeAlias
+from urllib.parse import parse_qs, unquote
+
+from worker_vllm.errors import RequestError, WorkerError
+from worker_vllm.gateway.json_bytes_old import dump
+
+JSON_TYPE = b"application/json"
+MULTIPART = (
+    'a multipart form cannot travel inside a job: send JSON with the file as base64, {"file": "<base64>", "model": …}'
+)
+JSON_UTF8_TYPE = b"application/json; charset=utf-8"
+EVENT_STREAM_TYPE = b"text/event-stream; charset=utf-8"
+
+STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
+
+Header = tuple[bytes, bytes]
+
+# A route's handler has answered when it returns None; else what it returns will answer.
+Waiting: TypeAlias = Coroutine[Any, Any, None] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What one request may cost before it is looked at: bytes of its body, seconds for its head and for its body."""
+
+    largest_body: int
+    head_s: float
+    body_s: float
+
+
+class ClientGone(Exception):
+    """The other side closed its connection before it had its answer."""
+
+
+class Wire(Protocol):
+    """The connection that a request came by."""
+
+    closed: bool
+
+    def write(self, data: bytes) -> None:
+        """Send bytes of the answer."""
+
+    def finish(self) -> None:
+        """The answer is complete."""
+
+    def abort(self) -> None:
+        """Cut the connection at once."""
+
+    def on_close(self, notify: Callable[[], None] | None) -> None:
+        """Have `notify` called when the other side hangs up; None takes it back."""
+
+    async def drain(self) -> None:
+        """Return when the other side has read enough for more to be sent."""
+
+
+class Request:
+    """A whole request; answered once, by `answer` or by `start_stream` and `write`."""
+
+    __slots__ = (
+        "_body",
+        "_chunked",
+        "_head",
+        "_wire",
+        "extra_headers",
+        "headers",
+        "method",
+        "path",
+        "query_string",
+        "refusal",
+    )
+
+    def __init__(self, wire: Wire, target: bytes, method: str, headers: Mapping[bytes, bytes]) -> None:
+        path, _, query = target.partition(b"?")
+        self.method = method
+        self.path = unquote(path.decode("latin-1")) if b"%" in path else path.decode("latin-1")
+        self.query_string = query.decode("latin-1")
+        self.headers = headers  # names in lower case
+        self.extra_headers: list[Header] = []
+        self.refusal: WorkerError | None = None  # known from the head alone
+        self._wire = wire
+        self._body: bytes | None = b""
+        self._head = b""
+        self._chunked = True
+
+    def receive(self, body: bytes | None, *, chunked: bool) -> None:
+        """The body, None when it was larger than anything is allowed to be; whether its client knows chunks."""
+        self._body = body
+        self._chunked = chunked
+
+    @property
+    def gone(self) -> bool:
+        """Whether the other side has hung up."""
+        return self._wire.closed
+
+    def header(self, name: bytes) -> str:
+        """A request header's value, empty when it is not there; `name` in lower case."""
+        return self.headers.get(name, b"").decode("latin-1")
+
+    def expect_method(self, methods: str) -> None:
+        """Raises RequestError 405, with the header that names the methods, when this one is not among them."""
+        if self.method not in methods.split():
+            self.extra_headers.append((b"allow", methods.replace(" ", ", ").encode()))
+            raise RequestError(f"{self.method} {self.path}: expected {methods.replace(' ', ' or ')}", status=405)
+
+    def query(self) -> Mapping[str, str]:
+        """The query string; of repeated names the last value."""
+        return {name: values[-1] for name, values in parse_qs(self.query_string, keep_blank_values=True).items()}
+
+    def body(self, limit: int) -> bytes:
+        """The body. Raises RequestError 400 when it is larger than `limit` bytes."""
+        if self._body is None or len(self._body) > limit:
+            raise RequestError(f"the body is larger than {limit} bytes: send less, or a reference to it")
+        return self._body
+
+    def json(self, limit: int) -> Any:
+        """The body as JSON, whatever its content type says. Raises RequestError 400."""
+        try:
+            return json.loads(self.body(limit).decode())
+        except (ValueError, RecursionError) as error:  # the second: thousands of brackets
+            if self.header(b"content-type").startswith("multipart/"):
+                raise RequestError(MULTIPART) from None
+            raise RequestError(f"the body is not JSON: {error}") from None
+
+    def answer(self, status: int, body: bytes = b"", content_type: bytes = JSON_UTF8_TYPE) -> None:
+        """The whole answer at once."""
+        headers = [(b"content-length", b"%d" % len(body)), *self.extra_headers]
+        if body:
+            headers.append((b"content-type", content_type))
+        self._wire.write(_head(status, headers) + (b"" if self.method == "HEAD" else body))
+        self._wire.finish()
+
+    def start_stream(self, content_type: bytes) -> None:
+        """Status 200 and headers, sent with the first piece."""
+        headers = [(b"content-type", content_type), (b"cache-control", b"no-cache"), *self.extra_headers]
+        headers.append((b"transfer-encoding", b"chunked") if self._chunked else (b"connection", b"close"))
+        self._head = _head(200, headers)
+
+    async def write(self, piece: bytes, *, more: bool = True) -> None:
+        """One piece, on the wire when this returns; waits while the other side does not read."""
+        if self._chunked:
+            end = b"" if more else b"0\r\n\r\n"
+            piece = b"%x\r\n%b\r\n%b" % (len(piece), piece, end) if piece else end
+        self._wire.write(self._head + piece)
+        self._head = b""
+        if more:
+            await self._wire.drain()
+        else:
+            self._wire.finish()
+
+    def on_gone(self, notify: Callable[[], None] | None) -> None:
+        """Have `notify` called when the other side hangs up; None takes it back."""
+        self._wire.on_close(notify)
+
+    def mute(self) -> None:
+        """From now on nothing of the answer reaches the other side."""
+        self._wire = _Silence(self._wire)
+
+    def abort(self) -> None:
+        """Cut the connection without an answer, or in the middle of one."""
+        self._wire.abort()
+
+
+class App(Protocol):
+    """What is served."""
+
+    def admit(self, request: Request) -> bool:
+        """Whether the body may be read, decided by the head; when not, `handle` answers without it."""
+
+    def handle(self, request: Request) -> Waiting:
+        """Answer a request, or return what will answer it."""
+
+
+class _Silence:
+    """A connection whose other side hears nothing any more."""
+
+    def __init__(self, wire: Wire) -> None:
+        self.closed = False
+        self.abort = wire.abort
+        self.on_close = wire.on_close
+
+    def write(self, data: bytes) -> None:
+        """Say nothing."""
+
+    def finish(self) -> None:
+        """Say nothing."""
+
+    async def drain(self) -> None:
+        """There is nothing to wait for."""
+
+
+def answer_error(request: Request, error: WorkerError, *, openai: bool = False) -> None:
+    """The error as the platform words it, one sentence under `error`; as OpenAI clients expect it on their routes."""
+    body = error.to_body().encode() if openai else dump({"error": error.message})
+    request.answer(error.status, body)
+
+
+def _head(status: int, headers: list[Header]) -> bytes:
+    lines = b"".join([b"%b: %b\r\n" % header for header in headers])
+    return STATUS_LINES.get(status, b"HTTP/1.1 %d Error\r\n" % status) + lines + b"\r\n"

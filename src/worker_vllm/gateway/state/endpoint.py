@@ -1,0 +1,97 @@
+"""One endpoint's jobs and workers together: what one side's news means for the other. Pure, like both."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+from worker_vllm.gateway.options import GatewayOptions
+from worker_vllm.gateway.state.effects import Effect, StopJob
+from worker_vllm.gateway.state.job import Job, Result, Status
+from worker_vllm.gateway.state.job_store import Store
+from worker_vllm.gateway.state.workers import Fleet
+
+
+@dataclass(frozen=True, slots=True)
+class Ping:
+    """A worker's heartbeat: the jobs it says it has, and whether it is fit to work."""
+
+    worker_id: str
+    job_ids: Collection[str]
+    healthy: bool = True
+
+
+class Endpoint:
+    """The worker's side of the job states; clients' operations are the store's own."""
+
+    def __init__(self, options: GatewayOptions) -> None:
+        self._unlisted_pings = options.fleet.unlisted_pings
+        self.store = Store(options.jobs, options.limits)
+        self.fleet = Fleet(options.fleet)
+
+    def next_deadline(self) -> float | None:
+        """When `tick` has something to do next."""
+        times = [t for t in (self.store.deadlines.next(), self.fleet.deadlines.next()) if t is not None]
+        return min(times, default=None)
+
+    def tick(self, now: float) -> list[Effect]:
+        """Do what time alone demands: timeouts, expiries, lost workers."""
+        effects = self.store.expire(now)
+        for worker_id in self.fleet.lost(now):
+            effects += self.lose(worker_id, now)
+        return effects
+
+    def take(self, worker_id: str, count: int, now: float) -> list[Job]:
+        """Give jobs to a worker; none while it is unhealthy or retired."""
+        worker = self.fleet.hear(worker_id, now)
+        if not worker.may_take:
+            return []
+        jobs = self.store.start(worker_id, count, now)
+        worker.stops.difference_update(job.id for job in jobs)
+        return jobs
+
+    def ping(self, ping: Ping, now: float) -> list[Effect]:
+        """Requeue what the worker no longer names, and stop again what it still runs in vain."""
+        self.fleet.ping(ping.worker_id, ping.healthy, now)
+        listed = set(ping.job_ids)
+        effects: list[Effect] = []
+        for job in self.store.held_by(ping.worker_id):
+            job.unlisted = 0 if job.id in listed else job.unlisted + 1
+            listed.discard(job.id)
+            if job.unlisted >= self._unlisted_pings:
+                effects += self.store.requeue(job, now)
+        return effects + [StopJob(ping.worker_id, job_id) for job_id in sorted(listed) if self._in_vain(job_id)]
+
+    def finish(self, worker_id: str, job_id: str, result: Result, now: float) -> list[Effect]:
+        """A worker reported a job's end."""
+        self.fleet.hear(worker_id, now)
+        return self.store.finish(job_id, worker_id, result, now)
+
+    def retire(self, worker_id: str, now: float) -> None:
+        """This worker asked to be replaced: it gets no more jobs."""
+        self.fleet.hear(worker_id, now).retired = True
+
+    def lose(self, worker_id: str, now: float) -> list[Effect]:
+        """This worker is gone: its jobs wait for another."""
+        self.fleet.forget(worker_id)
+        effects: list[Effect] = []
+        for job in self.store.held_by(worker_id):
+            effects += self.store.requeue(job, now)
+        return effects
+
+    def health(self) -> dict[str, Any]:
+        """RunPod's /health payload."""
+        store = self.store
+        jobs = {
+            "completed": store.completed,
+            "failed": store.failed,
+            "inProgress": store.running,
+            "inQueue": store.queued,
+            "retried": store.retried,
+        }
+        return {"jobs": jobs, "workers": self.fleet.counts(store.busy())}
+
+    def _in_vain(self, job_id: str) -> bool:
+        job = self.store.find(job_id)
+        return job is None or job.status is not Status.COMPLETED

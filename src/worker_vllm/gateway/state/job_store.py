@@ -1,0 +1,297 @@
+"""The jobs of one endpoint and every change of their state; no clock, no ids, no I/O of its own.
+
+A method changes the state and returns the effects that the change demands. Times are seconds of the caller's clock.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import replace
+from typing import Any
+
+from worker_vllm.errors import NotFound, RequestError
+from worker_vllm.gateway.options import JobPolicy, Limits
+from worker_vllm.gateway.state.deadlines import Deadlines
+from worker_vllm.gateway.state.effects import CallWebhook, Effect, JobChanged, StopJob, WorkQueued
+from worker_vllm.gateway.state.job import ABSENT, RETRYABLE, Job, Piece, Result, Status, Submission
+
+
+class Store:
+    """IN_QUEUE → IN_PROGRESS → one terminal state, with requeues and retries as the only ways back."""
+
+    def __init__(self, policy: JobPolicy, limits: Limits) -> None:
+        self._policy = policy
+        self._limits = limits
+        self._jobs: dict[str, Job] = {}
+        self._queue: OrderedDict[str, None] = OrderedDict()
+        self._ended: OrderedDict[str, None] = OrderedDict()
+        self._running: dict[str, dict[str, Job]] = {}  # by worker
+        self.deadlines = Deadlines()
+        self.held_bytes = 0
+        self.completed = 0
+        self.failed = 0
+        self.retried = 0
+
+    def __repr__(self) -> str:
+        running = sum(map(len, self._running.values()))
+        return f"<Store queued={len(self._queue)} running={running} ended={len(self._ended)}>"
+
+    @property
+    def queued(self) -> int:
+        """How many jobs wait for a worker."""
+        return len(self._queue)
+
+    @property
+    def running(self) -> int:
+        """How many jobs a worker holds."""
+        return sum(map(len, self._running.values()))
+
+    def get(self, job_id: str) -> Job:
+        """The job. Raises NotFound when there never was one, or its time is over."""
+        job = self._jobs.get(job_id)
+        if job is None:
+            raise NotFound(f'job "{job_id}": not known here; it never existed or its result has expired')
+        return job
+
+    def find(self, job_id: str) -> Job | None:
+        """The job, None when it is not known."""
+        return self._jobs.get(job_id)
+
+    def held_by(self, worker_id: str) -> list[Job]:
+        """The jobs that this worker was given and has not finished."""
+        return list(self._running.get(worker_id, {}).values())
+
+    def busy(self) -> set[str]:
+        """The workers that hold jobs."""
+        return set(self._running)
+
+    def submit(self, job_id: str, submission: Submission, now: float) -> list[Effect]:
+        """A new job waits. Raises RequestError 429 when the queue or the memory is full."""
+        if len(self._queue) >= self._limits.queued_jobs:
+            raise RequestError(f"the queue is full: {len(self._queue)} jobs wait; try again later", status=429)
+        self._make_room(submission.size)
+        job = Job(id=job_id, submission=submission, created=now)
+        self._jobs[job_id] = job
+        self._queue[job_id] = None
+        self.held_bytes += job.held_bytes
+        self._arm(job)
+        return [WorkQueued()]
+
+    def start(self, worker_id: str, count: int, now: float) -> list[Job]:
+        """Give this worker up to `count` jobs, oldest first."""
+        jobs: list[Job] = []
+        while self._queue and len(jobs) < count:
+            job = self._jobs[self._queue.popitem(last=False)[0]]
+            job.status, job.worker, job.started, job.unlisted = Status.IN_PROGRESS, worker_id, now, 0
+            self._running.setdefault(worker_id, {})[job.id] = job
+            self._arm(job)
+            jobs.append(job)
+        return jobs
+
+    def add_piece(self, job_id: str, worker_id: str, piece: Piece) -> list[Effect]:
+        """The worker streamed a value; from anyone but the job's holder it is ignored."""
+        job = self._jobs.get(job_id)
+        if job is None or job.status is not Status.IN_PROGRESS or job.worker != worker_id:
+            return []
+        job.pieces.append(piece)
+        job.unread_bytes += piece.size
+        self.held_bytes += piece.size
+        while not job.followed and job.unread_bytes > self._limits.unread_bytes and len(job.pieces) > 1:
+            self._forget_piece(job)
+            job.dropped_pieces += 1
+        return [JobChanged(job_id)]
+
+    def read_pieces(self, job: Job) -> list[Any]:
+        """Hand the unread pieces over to a client; each is handed over once."""
+        outputs = [piece.output for piece in job.pieces]
+        if outputs:
+            job.delivered = True
+            job.pieces.clear()
+            self.held_bytes -= job.unread_bytes
+            job.unread_bytes = 0
+        return outputs
+
+    def has_room(self, job_id: str) -> bool:
+        """Whether another piece fits without loss; a stream that nobody follows makes room by itself."""
+        job = self._jobs.get(job_id)
+        return job is None or job.terminal or not job.followed or job.unread_bytes < self._limits.unread_bytes
+
+    def progress(self, job_id: str, worker_id: str, news: Piece) -> list[Effect]:
+        """The worker told how far it is; the status shows it until the job ends."""
+        job = self._jobs.get(job_id)
+        if job is None or job.status is not Status.IN_PROGRESS or job.worker != worker_id:
+            return []
+        job.output = news.output
+        self._hold_result(job, news.size)
+        return [JobChanged(job_id)]
+
+    def accepts_result(self, job_id: str, worker_id: str) -> bool:
+        """Whether a result from this worker still counts.
+
+        The holder's does. Another's does after a requeue, as long as no client has read a piece of the stream:
+        a worker that was thought lost, or its successor, delivers what was computed already.
+        """
+        job = self._jobs.get(job_id)
+        if job is None or job.terminal:
+            return False
+        return job.worker == worker_id or (job.retries > 0 and not job.delivered)
+
+    def finish(self, job_id: str, worker_id: str, result: Result, now: float) -> list[Effect]:
+        """The job has ended, well or badly; a result that no longer counts changes nothing."""
+        if not self.accepts_result(job_id, worker_id):
+            return []
+        job = self._jobs[job_id]
+        effects: list[Effect] = []
+        if job.worker != worker_id:
+            if job.worker is not None:
+                effects.append(StopJob(job.worker, job_id))
+            self._forget_pieces(job)
+        self._release(job)
+        job.worker = worker_id
+        job.started = now if job.started is None else job.started
+        job.output, job.error = result.output, result.error
+        self._hold_result(job, result.size)
+        return effects + self._end(job, Status.COMPLETED if result.error is None else Status.FAILED, now)
+
+    def set_ttl(self, job_id: str, ttl_s: float) -> None:
+        """From its submission on, the job lives this long. Raises NotFound."""
+        job = self.get(job_id)
+        job.submission = replace(job.submission, ttl_s=ttl_s)
+        self._arm(job)
+
+    def cancel(self, job_id: str, now: float) -> list[Effect]:
+        """The client no longer wants it. Raises NotFound; an ended job stays as it is."""
+        job = self.get(job_id)
+        if job.terminal:
+            return []
+        effects = self._stop(job)
+        self._release(job)
+        return effects + self._end(job, Status.CANCELLED, now)
+
+    def retry(self, job_id: str, now: float) -> list[Effect]:
+        """Run a FAILED or TIMED_OUT job again, its old output gone. Raises NotFound, RequestError."""
+        job = self.get(job_id)
+        if job.status not in RETRYABLE:
+            raise RequestError(f'job "{job_id}" is {job.status}: only FAILED and TIMED_OUT jobs can be retried')
+        self._ended.pop(job_id, None)
+        job.retries, job.delivered, job.dropped_pieces = 0, False, 0
+        self._enqueue(job)
+        self.retried += 1
+        return [WorkQueued(), JobChanged(job_id)]
+
+    def purge(self, now: float) -> tuple[int, list[Effect]]:
+        """Remove the jobs that wait; says how many."""
+        effects: list[Effect] = []
+        waiting = list(self._queue)
+        for job_id in waiting:
+            self._queue.pop(job_id)
+            effects += self._end(self._jobs[job_id], Status.CANCELLED, now)
+        return len(waiting), effects
+
+    def put_back(self, job: Job) -> list[Effect]:
+        """The worker never received it: it waits again as if nothing had happened."""
+        if job.status is not Status.IN_PROGRESS:
+            return []
+        self._release(job)
+        self._enqueue(job)
+        self._queue.move_to_end(job.id, last=False)
+        return [WorkQueued()]
+
+    def requeue(self, job: Job, now: float) -> list[Effect]:
+        """Its worker does not have it any more: wait for another, unless a client has seen a part of the answer."""
+        worker_id = job.worker
+        self._release(job)
+        if job.delivered or job.retries >= self._policy.max_retries:
+            why = "after a part of its answer was delivered" if job.delivered else f"{job.retries + 1} times"
+            job.error = f'worker "{worker_id}" was lost {why}; the job is not run again'
+            return self._end(job, Status.FAILED, now)
+        job.retries += 1
+        self.retried += 1
+        self._enqueue(job)
+        self._queue.move_to_end(job.id, last=False)
+        return [WorkQueued(), JobChanged(job.id)]
+
+    def expire(self, now: float) -> list[Effect]:
+        """End what ran too long, and forget what lived too long."""
+        effects: list[Effect] = []
+        for job_id in self.deadlines.due(now):
+            job = self._jobs[job_id]
+            if job.terminal or now >= job.created + job.submission.ttl_s:
+                effects += [*self._stop(job), JobChanged(job_id)]
+                self._delete(job)
+            else:
+                effects += self._stop(job)
+                self._release(job)
+                job.error = (
+                    f"the job ran longer than its execution timeout of {job.submission.execution_timeout_s:g} s"
+                )
+                effects += self._end(job, Status.FAILED if self._policy.timeout_fails else Status.TIMED_OUT, now)
+        return effects
+
+    def _end(self, job: Job, status: Status, now: float) -> list[Effect]:
+        job.status, job.ended = status, now
+        if job.started is None and status is not Status.COMPLETED:
+            job.output = ABSENT
+        self._ended[job.id] = None
+        self.completed += status is Status.COMPLETED
+        self.failed += status in RETRYABLE
+        self._arm(job)
+        effects: list[Effect] = [JobChanged(job.id)]
+        if job.submission.webhook:
+            effects.append(CallWebhook(job.submission.webhook, job.to_client()))
+        return effects
+
+    def _enqueue(self, job: Job) -> None:
+        self._forget_pieces(job)
+        job.status, job.worker, job.started, job.ended = Status.IN_QUEUE, None, None, None
+        job.output, job.error, job.unlisted = ABSENT, None, 0
+        self._hold_result(job, 0)
+        self._queue[job.id] = None
+        self._arm(job)
+
+    def _release(self, job: Job) -> None:
+        self._queue.pop(job.id, None)
+        if job.worker is not None and (held := self._running.get(job.worker)) is not None:
+            held.pop(job.id, None)
+            if not held:
+                del self._running[job.worker]
+
+    def _stop(self, job: Job) -> list[Effect]:
+        if job.status is Status.IN_PROGRESS and job.worker is not None:
+            return [StopJob(job.worker, job.id)]
+        return []
+
+    def _delete(self, job: Job) -> None:
+        self._release(job)
+        self._ended.pop(job.id, None)
+        self.deadlines.remove(job.id)
+        self.held_bytes -= job.held_bytes
+        del self._jobs[job.id]
+
+    def _make_room(self, size: int) -> None:
+        while self.held_bytes + size > self._limits.held_bytes and self._ended:
+            self._delete(self._jobs[next(iter(self._ended))])
+        if self.held_bytes + size > self._limits.held_bytes:
+            raise RequestError(f"the gateway holds {self.held_bytes} bytes of jobs; try again later", status=429)
+
+    def _hold_result(self, job: Job, size: int) -> None:
+        self.held_bytes += size - job.result_bytes
+        job.result_bytes = size
+
+    def _forget_piece(self, job: Job) -> None:
+        size = job.pieces.popleft().size
+        job.unread_bytes -= size
+        self.held_bytes -= size
+
+    def _forget_pieces(self, job: Job) -> None:
+        while job.pieces:
+            self._forget_piece(job)
+
+    def _arm(self, job: Job) -> None:
+        due = job.created + job.submission.ttl_s
+        if job.ended is not None:
+            keep = self._policy.keep_sync_s if job.submission.sync else self._policy.keep_async_s
+            due = min(due, job.ended + keep)
+        elif job.started is not None:
+            due = min(due, job.started + job.submission.execution_timeout_s)
+        self.deadlines.set(job.id, due)

@@ -1,0 +1,149 @@
+"""The workers of one endpoint: what was heard from each, and when silence means loss. Pure, like the store."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+
+from worker_vllm.gateway.options import FleetPolicy
+from worker_vllm.gateway.state.deadlines import Deadlines
+
+FORGOTTEN_S = 86_400.0
+OVERSLEPT_S = 2.0
+
+
+@dataclass(slots=True)
+class Worker:
+    """One worker; a new process has a new id."""
+
+    id: str
+    heard: float | None = None  # None: expected, but not heard from yet
+    pinged: float | None = None
+    interval_s: float | None = None
+    broken_off: bool = False  # the last held poll ended because its connection did
+    unhealthy: bool = False
+    retired: bool = False
+    stops: set[str] = field(default_factory=set)
+
+    @property
+    def may_take(self) -> bool:
+        """Whether this worker may be given jobs."""
+        return not (self.unhealthy or self.retired)
+
+
+class Fleet:
+    """Every request of a worker is a sign of life; pings are the ones that are owed."""
+
+    def __init__(self, policy: FleetPolicy) -> None:
+        self._policy = policy
+        self._workers: dict[str, Worker] = {}
+        self.deadlines = Deadlines()
+
+    def workers(self) -> list[Worker]:
+        """The workers that are expected or alive."""
+        return list(self._workers.values())
+
+    def expect(self, worker_id: str) -> None:
+        """A worker was started and will come; until then it counts as initializing."""
+        self._workers.setdefault(worker_id, Worker(worker_id))
+
+    def is_retired(self, worker_id: str) -> bool:
+        """Whether this worker asked to be replaced."""
+        worker = self._workers.get(worker_id)
+        return worker is not None and worker.retired
+
+    def forget(self, worker_id: str) -> None:
+        """This worker is gone for good."""
+        self._workers.pop(worker_id, None)
+        self.deadlines.remove(worker_id)
+
+    def hear(self, worker_id: str, now: float) -> Worker:
+        """The worker made a request."""
+        worker = self._workers.get(worker_id)
+        if worker is None:
+            worker = self._workers[worker_id] = Worker(worker_id)
+        worker.heard = now
+        self._arm(worker)
+        return worker
+
+    def ping(self, worker_id: str, healthy: bool, now: float) -> Worker:
+        """The worker sent its heartbeat."""
+        worker = self.hear(worker_id, now)
+        if worker.pinged is not None and now > worker.pinged:
+            worker.interval_s = now - worker.pinged
+        worker.pinged = now
+        worker.unhealthy = not healthy
+        self._arm(worker)
+        return worker
+
+    def poll(self, worker_id: str, now: float, *, broken_off: bool) -> None:
+        """A held poll of this worker began, or broke off because its connection ended."""
+        worker = self._workers.get(worker_id)
+        if worker is not None:
+            worker.broken_off = broken_off
+            if not broken_off:
+                worker.heard = now
+            self._arm(worker)
+
+    def stop(self, worker_id: str, job_id: str) -> None:
+        """This worker is to stop this job."""
+        worker = self._workers.get(worker_id)
+        if worker is not None:
+            worker.stops.add(job_id)
+
+    def has_stops(self, worker_id: str) -> bool:
+        """Whether there are jobs that this worker is to stop."""
+        worker = self._workers.get(worker_id)
+        return worker is not None and bool(worker.stops)
+
+    def take_stops(self, worker_id: str) -> list[str]:
+        """The jobs this worker is to stop; each is told once."""
+        worker = self._workers.get(worker_id)
+        if worker is None or not worker.stops:
+            return []
+        stops = sorted(worker.stops)
+        worker.stops.clear()
+        return stops
+
+    def lost(self, now: float) -> list[str]:
+        """Remove and return the workers whose silence is too long.
+
+        Asked long after the first of them was due, this process was stopped itself: then everyone has a new chance.
+        """
+        due = self.deadlines.next()
+        if due is not None and now - due > OVERSLEPT_S:
+            for worker in self._workers.values():
+                if worker.heard is not None:
+                    worker.heard = now
+                    self._arm(worker)
+        lost = self.deadlines.due(now)
+        for worker_id in lost:
+            del self._workers[worker_id]
+        return lost
+
+    def counts(self, busy: Collection[str]) -> dict[str, int]:
+        """How many workers are in which of RunPod's states; `busy` are those that hold jobs."""
+        alive = [worker for worker in self._workers.values() if worker.heard is not None]
+        able = [worker for worker in alive if worker.may_take]
+        running = sum(worker.id in busy for worker in able)
+        return {
+            "idle": len(able) - running,
+            "initializing": len(self._workers) - len(alive),
+            "ready": len(able),
+            "running": running,
+            "throttled": 0,
+            "unhealthy": sum(worker.unhealthy for worker in alive),
+        }
+
+    def _arm(self, worker: Worker) -> None:
+        """A worker that never pinged owes nothing while its connection stands, but is not remembered for ever."""
+        if worker.heard is None:
+            return
+        if worker.pinged is None and not worker.broken_off:
+            self.deadlines.set(worker.id, worker.heard + FORGOTTEN_S)
+            return
+        interval = self._policy.ping_interval_s if worker.interval_s is None else worker.interval_s
+        silence = max(self._policy.least_silence_s, self._policy.missed_pings * interval)
+        if worker.broken_off and worker.pinged is not None:
+            silence = min(silence, 0.5 + 1.5 * interval)
+        self.deadlines.set(worker.id, worker.heard + silence)

@@ -1,0 +1,87 @@
+"""Looks at the machine and the image so that `settings.load` can be told: the rim that load itself has not.
+
+Reads a few small files and directory names, contacts nobody; the standard library alone, unless a YAML file is named.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from worker_vllm.engine.preflight.vllm_version import engine_version
+from worker_vllm.models.directories import MANIFEST
+from worker_vllm.models.locate import find
+from worker_vllm.settings.flags.flag_table import SHIPPED
+from worker_vllm.settings.host_facts import Facts
+from worker_vllm.settings.load import drafted, settled
+from worker_vllm.settings.parsers import cleaned
+
+CONFIG_FILE = "/vllm_config.yaml"  # read when it is there and VLLM_CONFIG_FILE names none, as the original did
+DEVICES = Path("/dev")
+
+
+def look(env: Mapping[str, str]) -> Facts:
+    """What this machine and image add to an environment."""
+    config_file, problem = _config_file(env)
+    first = Facts(
+        vllm=engine_version(sys.path) or SHIPPED,
+        manifest=_json(Path(cleaned(env.get("WORKER_MANIFEST", "")) or MANIFEST)),
+        config_file=config_file,
+        config_file_problem=problem,
+        gpus=count_gpus(env, DEVICES),
+        exists=os.path.exists,
+    )
+    if cleaned(env.get("ENGINE_URL", "")):
+        return first
+    model = Path(find(settled(drafted(env, first)).engine, env).model)
+    return first.with_model(_json(model / "config.json"), on_disk=model.is_dir())
+
+
+def count_gpus(env: Mapping[str, str], devices: Path) -> int:
+    """The NVIDIA GPUs that the engine will see: the device files, narrowed by CUDA_VISIBLE_DEVICES."""
+    present = sum(1 for path in devices.glob("nvidia*") if path.name.removeprefix("nvidia").isdigit())
+    visible = env.get("CUDA_VISIBLE_DEVICES")
+    if visible is None or visible.strip() == "all":
+        return present
+    named = [item.strip() for item in visible.split(",")]
+    return min(present, len([item for item in named if item and not item.startswith("-")]))
+
+
+def _config_file(env: Mapping[str, str]) -> tuple[Mapping[str, Any] | None, str | None]:
+    """What the YAML file says, and what is wrong with it."""
+    named = cleaned(env.get("VLLM_CONFIG_FILE", ""))
+    path = Path(named or CONFIG_FILE)
+    if not named and not path.is_file():
+        return None, None
+    import yaml
+
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        return None, f"a file that can be read ({error})"
+    except yaml.YAMLError as error:
+        return None, f"YAML ({_reason(error)})"
+    if document is None or isinstance(document, dict):
+        return document, None
+    return None, "a YAML mapping of flag: value"
+
+
+def _reason(error: Exception) -> str:
+    """What is wrong with a YAML text and where, without quoting it: it may hold a secret."""
+    mark = getattr(error, "problem_mark", None)
+    said = str(getattr(error, "problem", None) or "it cannot be read").split(" but found")[0]
+    where = f" in line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+    return f"{said}{where}"
+
+
+def _json(path: Path) -> Mapping[str, Any] | None:
+    """A JSON object's content; None where there is none to read: who needs the file says what is wrong with it."""
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return document if isinstance(document, dict) else None

@@ -1,0 +1,31 @@
+"""vLLM's flags in an error of the engine, and the variables that set them here: what the operator can change."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+
+from worker_vllm.settings.catalog.catalog import Fate, catalog
+from worker_vllm.settings.flags.flag_table import SHIPPED, flag_table
+
+OPTION = re.compile(r"(?<![\w-])--[a-z][a-z0-9]*(?:-[a-z0-9]+)*")
+
+
+def with_variables(message: str) -> str:
+    """The message, followed by the variable for each flag that it names; unchanged when it names none."""
+    named = {option: variable for option in OPTION.findall(message) if (variable := variable_of(option))}
+    missing = [f"{variable} for {option}" for option, variable in named.items() if variable not in message]
+    if not missing:
+        return message
+    return f"{message.rstrip()} On this endpoint variables set these flags: {', '.join(missing)}."
+
+
+@cache
+def variable_of(option: str) -> str | None:
+    """The variable that sets this flag of `vllm serve`; None for a flag that does not exist."""
+    found = flag_table(SHIPPED).by_option(option)
+    if found is None:
+        return None
+    flag, _ = found
+    ours = (one.name for one in catalog().values() if one.fate is Fate.ENGINE and one.target == flag.name)
+    return next(ours, flag.name)

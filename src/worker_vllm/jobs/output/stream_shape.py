@@ -1,0 +1,68 @@
+"""How events leave a job: as they come, or in items of exactly the sizes asked for."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from worker_vllm.jobs.output import sse
+from worker_vllm.jobs.output.batching import BatchCounter, BatchPolicy
+from worker_vllm.jobs.output.output import Output
+from worker_vllm.jobs.output.size_limits import RUN_BYTES, cut_run
+from worker_vllm.json_bytes import dump
+
+
+class Shape(Protocol):
+    """Takes runs of whole events, gives outputs."""
+
+    def feed(self, run: bytes) -> list[Output]:
+        """The outputs that the run completes."""
+
+    def finish(self) -> list[Output]:
+        """The last output, if anything is left for it."""
+
+
+class AsTheyCome:
+    """Each run at once; whoever delivers them merges those that have to wait."""
+
+    def feed(self, run: bytes) -> list[Output]:
+        """The run, in parts where it is too large for one piece."""
+        if len(run) <= RUN_BYTES:
+            return [Output(run, sse=True, mergeable=True)]
+        return [Output(part, sse=True, mergeable=True) for part in cut_run(run)]
+
+    def finish(self) -> list[Output]:
+        """Nothing is ever left."""
+        return []
+
+
+class InBatches:
+    """The specification's schedule, counted in events.
+
+    Items are the events' text (`raw`), or lists of their parsed values, of which `[DONE]` is none.
+    """
+
+    def __init__(self, policy: BatchPolicy, *, raw: bool) -> None:
+        self._counter = BatchCounter(policy)
+        self._raw = raw
+        self._batch: list[bytes] = []
+
+    def feed(self, run: bytes) -> list[Output]:
+        """The items that the run's events complete."""
+        outputs = []
+        for event in sse.events(run):
+            if not self._raw and sse.data_of(event) == b"[DONE]":
+                continue
+            self._batch.append(event)
+            if self._counter.add(1):
+                outputs.append(self._flush())
+        return outputs
+
+    def finish(self) -> list[Output]:
+        """The last item, if anything is left for it."""
+        return [self._flush()] if self._batch else []
+
+    def _flush(self) -> Output:
+        batch, self._batch = self._batch, []
+        if self._raw:
+            return Output(b"".join(batch), sse=True)
+        return Output(dump([sse.parsed(event) for event in batch]))

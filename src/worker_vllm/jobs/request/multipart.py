@@ -1,0 +1,78 @@
+"""Audio requests: the file comes as base64 or a data URL in JSON and goes on as multipart/form-data."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+from worker_vllm.errors import RequestError
+from worker_vllm.jobs.request.engine_request import Ask
+from worker_vllm.json_bytes import dump
+
+FILE = "file"
+EXTENSIONS = {"mpeg": "mp3", "x-wav": "wav", "wave": "wav", "vnd.wave": "wav", "mp4": "mp4", "x-m4a": "m4a"}
+
+
+def multipart_ask(path: str, body: Any) -> Ask:
+    """The multipart request for a JSON body whose `file` is base64 or a data URL; `filename` names it.
+
+    Raises RequestError when there is no such file in it.
+    """
+    if not isinstance(body, Mapping) or not isinstance(body.get(FILE), str):
+        given = body.get(FILE) if isinstance(body, Mapping) else body
+        kind = "nothing" if given in (None, {}) else type(given).__name__
+        raise RequestError(
+            f"file: expected the audio as base64 text or as a data URL in a JSON body, got {kind}; a multipart form "
+            'cannot travel inside a job: send {"file": "<base64>", "model": …}',
+            param=FILE,
+        )
+    content, kind = _decoded(body[FILE])
+    name = body.get("filename") or f"audio.{EXTENSIONS.get(kind, kind)}"
+    boundary = hashlib.sha256(content).hexdigest()
+    parts = [_part(boundary, key, value) for key, value in _fields(body)]
+    disposition = f'form-data; name="{FILE}"; filename="{_quoted(name)}"'
+    parts.append(_header(boundary, disposition, f"audio/{kind}") + content + b"\r\n")
+    whole = b"".join(parts) + f"--{boundary}--\r\n".encode()
+    return Ask("POST", path, whole, f"multipart/form-data; boundary={boundary}")
+
+
+def _fields(body: Mapping[str, Any]) -> list[tuple[str, object]]:
+    """Every other field; a list goes as one part per element, null is left out."""
+    found: list[tuple[str, object]] = []
+    for key, value in body.items():
+        if key in (FILE, "filename") or value is None:
+            continue
+        found += [(key, item) for item in value] if isinstance(value, list) else [(key, value)]
+    return found
+
+
+def _decoded(text: str) -> tuple[bytes, str]:
+    kind = "wav"
+    if text.startswith("data:"):
+        head, _, text = text.partition(",")
+        kind = head.removeprefix("data:").partition(";")[0].rpartition("/")[2] or kind
+    try:
+        content = base64.b64decode("".join(text.split()), validate=True)
+    except (binascii.Error, ValueError):
+        raise RequestError("file: expected base64 text or a data URL, got something else", param=FILE) from None
+    if not content:
+        raise RequestError("file: expected audio, got nothing", param=FILE)
+    return content, kind if kind.isalnum() or kind in EXTENSIONS else "wav"
+
+
+def _part(boundary: str, key: str, value: object) -> bytes:
+    text = value.encode("utf-8", "replace") if isinstance(value, str) else dump(value)
+    return _header(boundary, f'form-data; name="{_quoted(key)}"', None) + text + b"\r\n"
+
+
+def _header(boundary: str, disposition: str, kind: str | None) -> bytes:
+    lines = [f"--{boundary}", f"Content-Disposition: {disposition}", *([f"Content-Type: {kind}"] if kind else [])]
+    return ("\r\n".join(lines) + "\r\n\r\n").encode("utf-8", "replace")
+
+
+def _quoted(name: object) -> str:
+    """As HTML forms do: what could end the header's quotes or line is percent-encoded."""
+    return str(name).replace('"', "%22").replace("\r", "%0D").replace("\n", "%0A")

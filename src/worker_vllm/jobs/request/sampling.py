@@ -1,0 +1,105 @@
+"""Native sampling parameters: each one obeyed, translated or refused, since the engine's HTTP models drop what they
+do not know. Ranges are left to the engine, whose own error names the parameter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from worker_vllm.errors import RequestError
+from worker_vllm.jobs.request.best_of import Ranking, take_ranking, whole
+from worker_vllm.jobs.request.guided_decoding import GUIDED_KEYS, translate_guided
+from worker_vllm.jobs.request.parameter_names import nearest
+from worker_vllm.settings.types import JobSettings
+
+# The specification's defaults that an unset value would otherwise take from the model's generation_config
+# (vLLM 0.32: a sampling field that is null over HTTP).
+SPECIFIED_DEFAULTS: Mapping[str, float] = {
+    "temperature": 1.0,
+    "top_p": 1.0,
+    "top_k": -1,
+    "min_p": 0.0,
+    "repetition_penalty": 1.0,
+    "presence_penalty": 0.0,
+    "frequency_penalty": 0.0,
+}
+# What vLLM 0.32's beam search reads (BeamSearchParams), and what merely says how much is wanted of it.
+BEAM_KEYS = frozenset(
+    {"n", "best_of", "use_beam_search", "length_penalty", "early_stopping", "temperature", "max_tokens", "ignore_eos"}
+    | {"include_stop_str_in_output", "skip_special_tokens", "spaces_between_special_tokens", "add_special_tokens"}
+    | {"truncate_prompt_tokens", "truncation_side"}
+)
+SAMPLING_KEYS = (
+    *BEAM_KEYS,
+    *SPECIFIED_DEFAULTS,
+    *GUIDED_KEYS,
+    "stop",
+    "stop_token_ids",
+    "seed",
+    "min_tokens",
+    "logprobs",
+    "prompt_logprobs",
+    "logprob_token_ids",
+    "logit_bias",
+    "allowed_token_ids",
+    "bad_words",
+    "structured_outputs",
+    "response_format",
+    "thinking_token_budget",
+    "repetition_detection",
+    "priority",
+    "cache_salt",
+    "detokenize",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """The sampling half of an engine request; `n` sequences reach the caller."""
+
+    fields: dict[str, Any]
+    n: int
+    ranking: Ranking | None
+    beam: bool
+
+
+def parse_sampling(given: object, settings: JobSettings) -> Sampling:
+    """The engine's fields for `sampling_params`; null means unset. Raises RequestError naming the parameter."""
+    given = {} if given is None else given
+    if not isinstance(given, Mapping):
+        raise RequestError(
+            f"sampling_params: expected an object, got {type(given).__name__}", param="sampling_params"
+        )
+    for key in given:
+        if key not in SAMPLING_KEYS:
+            message = f"sampling_params.{key}: not a sampling parameter{nearest(key, SAMPLING_KEYS)}"
+            raise RequestError(message, param=key)
+    asked = {key: value for key, value in given.items() if value is not None}
+    _check(asked)
+    fields, ranking = take_ranking(translate_guided(asked), settings.max_logprobs)
+    fields.pop("detokenize", None)
+    if fields.get("stop_token_ids") and not fields.get("stop"):
+        # The specification keeps a stop token in the text, vLLM 0.32 does so with this flag only. It would keep stop
+        # texts too, which the specification trims, so with both of them the texts decide.
+        fields.setdefault("include_stop_str_in_output", True)
+    beam = bool(asked.get("use_beam_search"))
+    defaults = {} if settings.native_model_defaults or beam else SPECIFIED_DEFAULTS
+    fields = {**defaults, "max_tokens": settings.default_max_tokens, **fields}
+    return Sampling(fields, ranking.keep if ranking else whole(asked, "n"), ranking, beam)
+
+
+def _check(asked: Mapping[str, Any]) -> None:
+    """What vLLM 0.6 refused, or does over HTTP in silence what was not asked."""
+    if asked.get("detokenize") is False:
+        raise RequestError(
+            "detokenize: this endpoint always answers with text; use /v1/completions with return_token_ids",
+            param="detokenize",
+        )
+    if asked.get("use_beam_search"):
+        for key, value in asked.items():
+            if key not in BEAM_KEYS and value != SPECIFIED_DEFAULTS.get(key, []):
+                raise RequestError(f"{key}: a beam search does not obey it; leave it out", param=key)
+    elif asked.get("length_penalty", 1.0) != 1.0:
+        raise RequestError("length_penalty: works with use_beam_search only", param="length_penalty")

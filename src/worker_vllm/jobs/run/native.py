@@ -1,0 +1,98 @@
+"""A native job on the engine."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing
+from typing import Any
+
+from worker_vllm.errors import EngineError, WorkerError
+from worker_vllm.jobs.output import sse
+from worker_vllm.jobs.output.native_items import ItemStream, whole_item
+from worker_vllm.jobs.output.output import Output
+from worker_vllm.jobs.output.sse_relay import EventRelay
+from worker_vllm.jobs.request.best_of import Ranked
+from worker_vllm.jobs.request.engine_body import (
+    CONTINUOUS_USAGE,
+    as_completion,
+    generation_body,
+    generation_route,
+    template_ask,
+)
+from worker_vllm.jobs.request.engine_request import json_ask
+from worker_vllm.jobs.request.native import NativeJob
+from worker_vllm.jobs.run.best_sequences import ranked_answer
+from worker_vllm.jobs.run.engine_calls import Exchange
+
+
+async def native_outputs(exchange: Exchange, job: NativeJob) -> AsyncGenerator[Output, None]:
+    """The job's items: one, or with `stream` as many as its batch sizes make.
+
+    What has to be ranked first runs whole and is streamed at its end.
+    """
+    body = generation_body(job, await _prompt(exchange, job))
+    route = generation_route(job)
+    if ranking := job.sampling.ranking:
+        result = await ranked_answer(exchange, route, body, ranking)
+        for output in _ranked_outputs(job, result):
+            yield output
+    elif not job.stream:
+        answer = await exchange.value(json_ask(route.path, body))
+        yield Output(whole_item(as_completion(answer), job.shown), streamed=False)
+    else:
+        async with aclosing(_streamed_items(exchange, job, body)) as items:
+            async for item in items:
+                yield Output(item)
+
+
+async def _prompt(exchange: Exchange, job: NativeJob) -> str | list[int] | None:
+    """The prompt as it stands, or the tokens that the model's chat template makes of the messages."""
+    if job.messages is None or job.needs_chat:
+        return job.prompt
+    tokens = (await exchange.value(template_ask(job))).get("tokens")
+    if not isinstance(tokens, list):
+        raise EngineError("the engine's /tokenize answered without tokens")
+    return tokens
+
+
+async def _streamed_items(exchange: Exchange, job: NativeJob, body: dict[str, Any]) -> AsyncGenerator[bytes, None]:
+    route = generation_route(job)
+    asked = {**body, "stream": True, "stream_options": CONTINUOUS_USAGE}
+    async with exchange.open(json_ask(route.path, asked)) as response:
+        relay, stream = EventRelay(route), ItemStream(job.sampling.n, job.batches, job.shown)
+        failure: WorkerError | None = None
+        try:
+            async for piece in response.chunks():
+                for item in _items(stream, relay.feed(piece)):
+                    yield item
+                if relay.failure is not None:
+                    raise relay.failure
+            for item in _items(stream, relay.finish()):
+                yield item
+        except WorkerError as error:
+            failure = error
+    last = stream.finish()
+    if last is not None:
+        yield last
+    if failure is not None:
+        raise failure
+
+
+def _items(stream: ItemStream, run: bytes) -> Iterator[bytes]:
+    for event in sse.events(run):
+        yield from stream.feed(as_completion(sse.parsed(event) or {}))
+
+
+def _ranked_outputs(job: NativeJob, result: Ranked) -> Iterator[Output]:
+    answer = as_completion(result.answer)
+    if not job.stream:
+        yield Output(whole_item(answer, job.shown), streamed=False)
+        return
+    stream = ItemStream(job.sampling.n, job.batches, job.shown)
+    for choice, count in zip(answer["choices"], result.counts, strict=True):
+        usage = {**answer["usage"], "completion_tokens": count}
+        for item in stream.feed({"choices": [choice], "usage": usage}):
+            yield Output(item)
+    last = stream.finish()
+    if last is not None:
+        yield Output(last)

@@ -1,0 +1,96 @@
+"""A job for one of the engine's own routes: the body goes through, the answer comes back unparsed."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from worker_vllm.errors import WorkerError
+from worker_vllm.jobs.output.engine_answers import value_of
+from worker_vllm.jobs.output.output import Output
+from worker_vllm.jobs.output.sse_relay import EventRelay
+from worker_vllm.jobs.output.stream_shape import AsTheyCome, InBatches, Shape
+from worker_vllm.jobs.output.synthetic_stream import replayed
+from worker_vllm.jobs.request.best_of import Ranking
+from worker_vllm.jobs.request.engine_request import Ask, json_ask
+from worker_vllm.jobs.request.multipart import multipart_ask
+from worker_vllm.jobs.request.openai_compat import lacks_model, translate_body
+from worker_vllm.jobs.request.parse import RouteJob
+from worker_vllm.jobs.request.routes import Family, Route
+from worker_vllm.jobs.run.best_sequences import ranked_answer
+from worker_vllm.jobs.run.engine_calls import Exchange, read_whole
+from worker_vllm.jobs.run.served_models import ServedModels
+from worker_vllm.jobs.run.stream_failure import ToldError
+from worker_vllm.json_bytes import dump
+from worker_vllm.settings.types import JobSettings
+
+
+@dataclass(frozen=True, slots=True)
+class RouteRunner:
+    """Runs jobs for the engine's routes."""
+
+    exchange: Exchange
+    models: ServedModels
+    settings: JobSettings
+
+    async def outputs(self, job: RouteJob) -> AsyncGenerator[Output, None]:
+        """The answer as one JSON value, or a stream as server-sent events or lists of their parsed values."""
+        body, ranking = await self._translated(job)
+        if ranking is not None:
+            for output in await self._ranked(job, body, ranking):
+                yield output
+            return
+        async with self.exchange.open(_ask(job.route, body)) as response:
+            headers = response.headers
+            kind = headers.get("content-type", "")
+            if not kind.startswith("text/event-stream"):
+                yield Output(value_of(kind, await read_whole(response), headers.get("metadata")), streamed=False)
+                return
+            # One generator from the socket to the job's reader: every further one would cost each token its share.
+            relay, shape = EventRelay(job.route), self._shape(job)
+            try:
+                async for piece in response.chunks():
+                    if run := relay.feed(piece):
+                        for output in shape.feed(run):
+                            yield output
+                        if relay.failure is not None:
+                            break
+                else:
+                    if rest := relay.finish():
+                        for output in shape.feed(rest):
+                            yield output
+            except WorkerError:
+                for output in shape.finish():
+                    yield output
+                raise
+            for output in shape.finish():
+                yield output
+            if relay.failure is not None:
+                raise ToldError(relay.failure)
+
+    async def _translated(self, job: RouteJob) -> tuple[Any, Ranking | None]:
+        if not isinstance(job.body, Mapping):
+            return job.body, None
+        body, ranking = translate_body(job.route, job.body, self.settings.max_logprobs)
+        if lacks_model(job.route, body) and (name := await self.models.default()):
+            body = {**body, "model": name}
+        return body, ranking
+
+    async def _ranked(self, job: RouteJob, body: Mapping[str, Any], ranking: Ranking) -> list[Output]:
+        result = await ranked_answer(self.exchange, job.route, body, ranking)
+        if not job.stream:
+            return [Output(dump(result.answer), streamed=False)]
+        shape = self._shape(job)
+        return [*shape.feed(b"".join(replayed(result.answer, job.body))), *shape.finish()]
+
+    def _shape(self, job: RouteJob) -> Shape:
+        return AsTheyCome() if job.batches is None else InBatches(job.batches, raw=self.settings.raw_openai_output)
+
+
+def _ask(route: Route, body: Any) -> Ask:
+    if body is None:
+        return Ask(route.method, route.path)
+    if route.family is Family.AUDIO:
+        return multipart_ask(route.path, body)
+    return json_ask(route.path, body)

@@ -1,0 +1,241 @@
+"""Find the model that the settings name, before the engine is started: baked, a path, a hub cache, else the hub.
+
+The order is fixed: what is baked into the image wins, then a path is taken as it is, then every hub cache on disk
+(RunPod's cached models, the network volume, the container's own), and only what none of them has is left to the hub.
+The name that callers use stays the repository id, wherever the files lie.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from pathlib import Path
+
+from worker_vllm.errors import Problem
+from worker_vllm.models import completeness, hub_cache
+from worker_vllm.models.directories import Places
+from worker_vllm.models.manifest import Baked, Manifest, ManifestError, read
+from worker_vllm.models.references import Reference, Role, is_path, localize, references, value
+from worker_vllm.settings.types import EngineSettings
+
+KEYS = {
+    Role.MODEL: "MODEL_NAME",
+    Role.TOKENIZER: "TOKENIZER",
+    Role.ADAPTER: "LORA_MODULES",
+    Role.DRAFT: "SPECULATIVE_MODEL",
+}
+OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
+_REPOSITORY = re.compile(r"([\w.-]{1,96}/)?[\w.-]{1,96}", re.ASCII)
+
+
+class Source(StrEnum):
+    """Where the files come from."""
+
+    BAKED = "baked into the image"
+    PATH = "path"
+    CACHE = "hub cache on disk"
+    STORE = "object store"  # s3://, gs:// …: the engine's own loader fetches it
+    HUB = "hub"
+
+
+@dataclass(frozen=True, slots=True)
+class Located:
+    """One reference and what is known of its files."""
+
+    reference: Reference
+    source: Source
+    path: Path | None = None
+    commit: str | None = None
+    gaps: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class FoundModel:
+    """What the engine is started with: `vllm serve MODEL ARGUMENTS` in `environment`."""
+
+    model: str  # a directory, or the repository id while `downloads` names it
+    name: str  # what callers know it as
+    source: Source
+    commit: str | None  # of the files on disk, where the layout or the manifest tells
+    arguments: tuple[str, ...]  # the settings' own, with every model that is on disk given as a path
+    environment: Mapping[str, str]  # for the child, over its own
+    downloads: tuple[Reference, ...] = ()  # what only the hub has: `models.download.fetch` brings it
+    problems: tuple[Problem, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def offline(self) -> bool:
+        """Whether everything is on disk, so that the hub is not asked at all."""
+        return not self.downloads and self.source is not Source.STORE
+
+    @property
+    def environment_when_fetched(self) -> dict[str, str]:
+        """What `environment` will be when every download is made."""
+        return {**self.environment, **({} if self.source is Source.STORE else OFFLINE)}
+
+    def onto(self, settings: EngineSettings) -> EngineSettings:
+        """The settings with which this model is started: names for callers kept, everything on disk as paths."""
+        return replace(
+            settings,
+            model=self.model,
+            arguments=self.arguments,
+            environment={**settings.environment, **self.environment},
+        )
+
+
+def find(
+    settings: EngineSettings,
+    env: Mapping[str, str],
+    places: Places | None = None,
+    fetched: Mapping[Reference, Path] | None = None,
+) -> FoundModel:
+    """Locate the model and everything its arguments name. Reads directories; contacts nobody, raises nothing.
+
+    `fetched` are downloads already made: taken as they are, with a note where they lack something.
+    """
+    places = places or Places.from_environment(env, value(settings.arguments, "--download-dir"))
+    manifest, problems = _read(places.manifest)
+    main = Reference(Role.MODEL, settings.model, value(settings.arguments, "--revision"))
+    notes: list[str] = []
+    if manifest is not None and manifest.model is not None:
+        main, notes = _baked_main(manifest.model, main)
+    search = _Search(manifest, places, settings, fetched or {})
+    located = [search.locate(each) for each in (main, *references(settings.arguments))]
+    problems += [problem for each in located if (problem := _problem(each, places, env))]
+    notes += [note for each in located for note in each.notes]
+    first = located[0]
+    if (
+        first.path
+        and not completeness.has_chat_template(first.path)
+        and not value(settings.arguments, "--chat-template")
+    ):
+        notes.append(f"{main.name} has no chat template: chat requests need CUSTOM_CHAT_TEMPLATE")
+    paths = {each.reference: str(each.path) for each in located if each.path is not None}
+    downloads = tuple(each.reference for each in located if each.source is Source.HUB)
+    return FoundModel(
+        model=str(first.path) if first.path else main.name,
+        name=main.name,
+        source=first.source,
+        commit=first.commit,
+        arguments=localize(settings.arguments, paths),
+        environment=_environment(places, env, offline=not downloads and first.source is not Source.STORE),
+        downloads=downloads,
+        problems=tuple(problems),
+        notes=tuple(notes),
+    )
+
+
+def _read(path: Path) -> tuple[Manifest | None, list[Problem]]:
+    """The manifest, or why the one that is there cannot be used."""
+    try:
+        return read(path), []
+    except ManifestError as error:
+        return None, [Problem("WORKER_MANIFEST", str(path), "a manifest of baked models", str(error))]
+
+
+def _environment(places: Places, env: Mapping[str, str], offline: bool) -> dict[str, str]:
+    """The hub client's variables for the child; HF_HOME is the original's where the user set none."""
+    found = {"HF_HUB_CACHE": str(places.target), "HF_HOME": env.get("HF_HOME", "").strip() or str(places.target)}
+    return found | (OFFLINE if offline else {})
+
+
+def _baked_main(baked: Baked, asked: Reference) -> tuple[Reference, list[str]]:
+    """The baked model in place of the one asked for, with a note where the two differ."""
+    notes = []
+    if asked.name.lower() != baked.repo_id.lower():
+        notes.append(f"MODEL_NAME={asked.name} is not served: this image has {baked.repo_id} inside, and that wins")
+    elif asked.revision not in (None, baked.revision, baked.commit):
+        notes.append(f"MODEL_REVISION={asked.revision} is not served: this image has commit {baked.commit} inside")
+    return Reference(Role.MODEL, baked.repo_id, asked.revision), notes
+
+
+def need(reference: Reference, settings: EngineSettings) -> completeness.Need:
+    """What has to be on disk of this repository, by its use and by the engine's arguments."""
+    arguments = settings.arguments
+    if reference.role is not Role.MODEL:
+        return completeness.Need(tokenizer=False)
+    return completeness.Need(
+        weights=value(arguments, "--load-format") != "dummy",
+        tokenizer=value(arguments, "--tokenizer") is None and "--skip-tokenizer-init" not in arguments,
+        code="--trust-remote-code" in arguments,
+    )
+
+
+def missing(directory: Path, reference: Reference, needed: completeness.Need) -> tuple[str, ...]:
+    """One clause for each thing that this use of the repository lacks in this directory."""
+    match reference.role:
+        case Role.TOKENIZER:
+            return () if completeness.has_tokenizer(directory) else ("no tokenizer files",)
+        case Role.ADAPTER:
+            return completeness.adapter_gaps(directory)
+        case _:
+            return completeness.gaps(directory, needed)
+
+
+@dataclass(frozen=True, slots=True)
+class _Search:
+    """Everything that the place of a repository depends on."""
+
+    manifest: Manifest | None
+    places: Places
+    settings: EngineSettings
+    fetched: Mapping[Reference, Path]
+
+    def locate(self, reference: Reference) -> Located:
+        """The first place that has it whole; the hub when none has."""
+        if self.manifest is not None and (baked := self.manifest.get(reference.role, reference.name)):
+            path = self.manifest.locate(baked)
+            return Located(reference, Source.BAKED, path, baked.commit, self.manifest.gaps(baked))
+        if "://" in reference.name:
+            return Located(reference, Source.STORE)
+        needed = need(reference, self.settings)
+        if reference in self.fetched:
+            path = self.fetched[reference]
+            notes = tuple(f"{reference.name}: {gap}" for gap in missing(path, reference, needed))
+            return Located(reference, Source.CACHE, path, path.name, notes=notes)
+        named = Path(reference.name).expanduser()
+        if is_path(reference.name) or named.is_dir():
+            inner = hub_cache.snapshot(named, reference.revision)
+            path = inner.path if inner else named.absolute()
+            commit = inner.commit if inner else None
+            return Located(reference, Source.PATH, path, commit, missing(path, reference, needed))
+        return self._in_caches(reference, needed)
+
+    def _in_caches(self, reference: Reference, needed: completeness.Need) -> Located:
+        notes = []
+        for cache in self.places.caches:
+            for repository in hub_cache.repositories(cache, reference.name):
+                snapshot = hub_cache.snapshot(repository, reference.revision)
+                if snapshot is None:
+                    continue
+                gaps = missing(snapshot.path, reference, needed)
+                if not gaps:
+                    if snapshot.guessed:
+                        notes.append(f"{repository} has no refs/main: taking its newest snapshot, {snapshot.commit}")
+                    return Located(reference, Source.CACHE, snapshot.path, snapshot.commit, notes=tuple(notes))
+                notes.append(f"{snapshot.path} is incomplete ({'; '.join(gaps[:3])})")
+        return Located(reference, Source.HUB, notes=tuple(notes))
+
+
+def _problem(located: Located, places: Places, env: Mapping[str, str]) -> Problem | None:
+    """Why this reference can never be served as it stands; None when it can be, or when the hub must say."""
+    name, key = located.reference.name, KEYS[located.reference.role]
+    gaps = "; ".join(located.gaps[:5])
+    if located.source is Source.STORE and name.startswith(("http://", "https://")):
+        repo_id = "/".join(name.split("/")[3:5]) or "org/name"
+        return Problem(key, name, "a repository id or a path, not an address", f"set it to {repo_id}")
+    if located.gaps and located.source is Source.BAKED:
+        return Problem(key, name, "the files that were baked", f"{gaps}: build the image again")
+    if located.path is not None and not located.path.exists():
+        return Problem(key, name, "a path that exists in this container", "check the volume and its mount")
+    if located.gaps:
+        return Problem(key, name, "a complete model", f"{gaps}: copy the whole repository there")
+    if located.source is Source.HUB and not _REPOSITORY.fullmatch(name):
+        return Problem(key, name, "a repository id (org/name) or an absolute path", "correct the name")
+    if located.source is Source.HUB and env.get("HF_HUB_OFFLINE", "").strip().lower() in ("1", "true", "yes", "on"):
+        expected = f"a model on this disk, as HF_HUB_OFFLINE is set (searched {', '.join(map(str, places.caches))})"
+        return Problem(key, name, expected, "unset HF_HUB_OFFLINE")
+    return None

@@ -1,0 +1,79 @@
+"""One line per event: JSON where the platform reads it, text where people do; with the job's id, without secrets.
+
+Secrets are redacted by their value, wherever they turn up: in our lines, in the engine's, in a traceback.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import time
+from collections.abc import Iterable, Mapping
+from contextvars import ContextVar
+from typing import TextIO
+
+from worker_vllm.settings.redaction import Redactor
+from worker_vllm.settings.types import Secret
+
+# Set by whoever starts a job; every line logged below it carries the id.
+current_job: ContextVar[str | None] = ContextVar("current_job", default=None)
+
+ON_PLATFORM = ("RUNPOD_ENDPOINT_ID", "RUNPOD_POD_ID")
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line; by `requestId` RunPod's console files a line with its job (SDK 1.12, rp_logger)."""
+
+    def __init__(self, redact: Redactor) -> None:
+        super().__init__()
+        self._redact = redact
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record as a JSON line."""
+        fields: dict[str, str] = {
+            "time": f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(record.created))}.{int(record.msecs):03d}Z",
+            "level": record.levelname,
+            "message": self._redact(record.getMessage()),
+            "source": getattr(record, "source", "worker"),
+        }
+        if job := current_job.get():
+            fields["requestId"] = job
+        if record.exc_info:
+            fields["traceback"] = self._redact(self.formatException(record.exc_info))
+        return json.dumps(fields, ensure_ascii=False)
+
+
+class TextFormatter(logging.Formatter):
+    """Time, level, message, job; the engine's own lines are marked and keep their wording."""
+
+    def __init__(self, redact: Redactor) -> None:
+        super().__init__()
+        self._redact = redact
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record as a line of text, its traceback below it."""
+        message = record.getMessage()
+        if getattr(record, "source", "worker") == "engine":
+            return self._redact(f"engine | {message}")
+        clock = time.strftime("%H:%M:%S", time.localtime(record.created))
+        job = f" job={current_job.get()}" if current_job.get() else ""
+        line = f"{clock} {record.levelname:<7} {message}{job}"
+        if record.exc_info:
+            line = f"{line}\n{self.formatException(record.exc_info)}"
+        return self._redact(line)
+
+
+def configure(
+    log_format: str,
+    level: str,
+    environment: Mapping[str, str],
+    secrets: Iterable[Secret],
+    stream: TextIO = sys.stderr,
+) -> None:
+    """Send every record of the process to `stream`; the format is json, text, or auto: json where RunPod runs us."""
+    wants_json = log_format == "json" or (log_format == "auto" and any(name in environment for name in ON_PLATFORM))
+    redact = Redactor(secrets)
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(JsonFormatter(redact) if wants_json else TextFormatter(redact))
+    logging.basicConfig(handlers=[handler], level=level.upper(), force=True)

@@ -1,0 +1,43 @@
+"""Bodies that come compressed although identity was asked for."""
+
+from __future__ import annotations
+
+import zlib
+
+from worker_vllm.serverless.http.response_parser import LARGEST_BODY_BYTES, Answer
+
+GZIP, ZLIB_OR_GZIP, BARE = 31, 47, -15  # zlib's names for the framing: window bits
+
+
+def plain_body(answer: Answer, limit: int = LARGEST_BODY_BYTES) -> bytes:
+    """The body as it was before its content coding. Raises ValueError for another coding, damage, or over `limit`."""
+    body = answer.body
+    codings = (answer.header("content-encoding") or "").lower().split(",")
+    for coding in reversed([name.strip() for name in codings]):
+        if coding in ("gzip", "x-gzip"):
+            body = _inflated(body, GZIP, limit)
+        elif coding == "deflate":
+            # The standard means zlib's framing; some servers send none.
+            framed = len(body) > 1 and body[0] & 15 == 8 and (body[0] << 8 | body[1]) % 31 == 0
+            body = _inflated(body, ZLIB_OR_GZIP if framed else BARE, limit)
+        elif coding not in ("", "identity"):
+            raise ValueError(f"a body in the content coding {coding!r}: expected identity, as was asked for, or gzip")
+    return body
+
+
+def _inflated(body: bytes, framing: int, limit: int) -> bytes:
+    parts: list[bytes] = []
+    left = limit
+    while body:
+        inflating = zlib.decompressobj(framing)
+        try:
+            parts.append(inflating.decompress(body, left + 1))
+        except zlib.error as error:
+            raise ValueError(f"a damaged compressed body: {error}") from error
+        left -= len(parts[-1])
+        if left < 0:
+            raise ValueError(f"a compressed body of more than {limit} bytes")
+        if not inflating.eof:
+            raise ValueError("a compressed body without its end")
+        body = inflating.unused_data  # a gzip body may be of several members
+    return parts[0] if len(parts) == 1 else b"".join(parts)

@@ -1,0 +1,67 @@
+"""Listens for cancelled jobs."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from worker_vllm.serverless import protocol
+from worker_vllm.serverless.http.client import Platform
+from worker_vllm.serverless.intake.backoff import Curve, PollPace
+from worker_vllm.serverless.intake.long_poll import poll
+
+log = logging.getLogger(__name__)
+
+EMPTY = Curve(first_s=0.01, most_s=0.25, factor=1.5)
+EARLY_STOP_S = 5.0  # a stop may overtake the take that brings its job
+MOST_EARLY_STOPS = 10_000
+
+
+class StopListener:
+    """Polls for cancelled jobs and cancels those that are here; one that comes just after its stop never starts."""
+
+    def __init__(self, platform: Platform, addresses: protocol.Addresses, cancel: Callable[[str], bool]) -> None:
+        self._platform = platform
+        self._addresses = addresses
+        self._cancel = cancel
+        self._early: dict[str, float] = {}
+        self._arrived = asyncio.Event()
+
+    def came_too_late(self, job_id: str) -> bool:
+        """Whether the job that has just been taken was already cancelled. Every taken job is asked about."""
+        self._arrived.set()
+        stopped_at = self._early.pop(job_id, None)
+        return stopped_at is not None and asyncio.get_running_loop().time() - stopped_at < EARLY_STOP_S
+
+    async def run(self, pace: PollPace, busy: Callable[[], bool]) -> None:
+        """Poll for ever. A platform that answers at once is not asked while no job is here."""
+        while True:
+            self._arrived.clear()
+            polled = await poll(self._platform, self._addresses.stop(), "job-stop")
+            ids = _ids(polled.body)
+            for job_id in ids:
+                if not self._cancel(job_id):
+                    self._remember(job_id)
+            if ids:
+                pace.useful()
+            elif pause_s := pace.after(polled.answer, polled.held_s):
+                if not busy():
+                    await self._arrived.wait()
+                await asyncio.sleep(pause_s)
+
+    def _remember(self, job_id: str) -> None:
+        now = asyncio.get_running_loop().time()
+        self._early[job_id] = now
+        while len(self._early) > MOST_EARLY_STOPS or now - next(iter(self._early.values())) > EARLY_STOP_S:
+            del self._early[next(iter(self._early))]
+
+
+def _ids(body: bytes) -> list[str]:
+    if not body:
+        return []
+    try:
+        return protocol.parse_stop(body)
+    except protocol.ProtocolError as error:
+        log.error("job-stop: %s", error)
+        return []

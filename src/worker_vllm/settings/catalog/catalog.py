@@ -1,0 +1,95 @@
+"""The catalogue: every variable that the worker knows by name. Adding a setting is one line in catalog/*.json.
+
+`catalog/specification.json` holds the specification's rows in its order and groups, `later.json` the names that
+later releases of the original added, `worker.json` our own. From it come parsing, provenance, documentation, forms
+and tests.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+DATA = Path(__file__).parent
+FILES = ("specification", "later", "worker")
+
+
+class Fate(StrEnum):
+    """What becomes of a value."""
+
+    ENGINE = "engine"  # a vLLM flag
+    TRANSLATED = "translated"  # something else that means the same today: a rule in code
+    WORKER = "worker"  # a field of Settings
+    ENVIRONMENT = "environment"  # left in the environment for a library, or read by another command of ours
+    GONE = "gone"  # without effect today; `note` says why
+
+
+class Kind(StrEnum):
+    """What a value is."""
+
+    BOOL = "bool"
+    INT = "int"
+    FLOAT = "float"
+    SIZE = "size"
+    TEXT = "text"
+    CHOICE = "choice"
+    JSON = "json"
+    LIST = "list"
+    SECRET = "secret"
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One variable: its name, what it takes, its documented default, and what becomes of it."""
+
+    name: str
+    group: str  # where forms and the documentation show it
+    kind: Kind
+    help: str
+    default: str = ""  # as the specification prints it; empty for none
+    fate: Fate = Fate.ENGINE
+    options: tuple[str, ...] = ()
+    flag: str = ""  # environment name of the vLLM flag it sets, where that is not its own name
+    field: str = ""  # place in Settings, such as queue.max_concurrency
+    scale: float = 1.0  # what the number is multiplied with on its way to `field`
+    aliases: tuple[str, ...] = ()  # names that mean the same; the setting's own name wins
+    note: str = ""
+    zero_unset: bool = False  # consoles send 0 where they mean nothing
+    least: float | None = None
+    specified: bool = False  # a row of the specification's table
+
+    @property
+    def target(self) -> str:
+        """The environment name of the vLLM flag that an ENGINE setting sets."""
+        return self.flag or self.name
+
+
+@cache
+def catalog() -> dict[str, Setting]:
+    """Every setting by its name, in the order of the files."""
+    found = {}
+    for file in FILES:
+        groups = json.loads((DATA / f"{file}.json").read_text(encoding="utf-8"))
+        for group, entries in groups.items():
+            for name, entry in entries.items():
+                found[name] = _setting(name, group, entry, specified=file == "specification")
+    return found
+
+
+@cache
+def names() -> dict[str, Setting]:
+    """Every name and alias to its setting."""
+    settings = catalog()
+    aliases = {alias: one for one in settings.values() for alias in one.aliases}
+    return aliases | settings
+
+
+def _setting(name: str, group: str, entry: dict[str, Any], *, specified: bool) -> Setting:
+    tuples: dict[str, Any] = {key: tuple(entry[key]) for key in ("options", "aliases") if key in entry}
+    fate = Fate(entry.get("fate", Fate.WORKER if "field" in entry else Fate.ENGINE))
+    ready = entry | tuples | {"fate": fate, "kind": Kind(entry["kind"])}
+    return Setting(name=name, group=group, specified=specified, **ready)

@@ -1,0 +1,112 @@
+"""How jobs reach this worker: the mode, the platform's addresses, how long a start may last."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from worker_vllm.settings.builder import DEFAULT, ENVIRONMENT, Draft
+from worker_vllm.settings.catalog.catalog import catalog
+from worker_vllm.settings.types import EngineKind, Mode, Secret
+
+TAKE, DONE, STREAM, PING = (f"RUNPOD_WEBHOOK_{name}" for name in ("GET_JOB", "POST_OUTPUT", "POST_STREAM", "PING"))
+START_RESERVE_S = 20.0  # what the worker needs of the platform's patience besides the engine's start
+
+
+def choose_mode(draft: Draft) -> None:
+    """Queue where the platform gives jobs, http where it gives a port, else local; WORKER_MODE overrides."""
+    asked = draft.parsed(catalog()["WORKER_MODE"])
+    key = draft.first("WORKER_MODE", TAKE, "PORT", "PORT_HEALTH") or "WORKER_MODE"
+    source = ENVIRONMENT if key in draft.env else DEFAULT
+    if asked is None:
+        ported = draft.first("PORT", "PORT_HEALTH") is not None
+        asked = Mode.QUEUE if TAKE in draft.env else Mode.HTTP if ported else Mode.LOCAL
+    draft.set_field("mode", Mode(asked), key, source)
+
+
+def choose_engine_kind(draft: Draft) -> None:
+    """vLLM as a child, the echo engine, or a server that is already running."""
+    kind = draft.parsed(catalog()["ENGINE"])
+    if kind is not None:
+        draft.set_field("engine.kind", EngineKind(kind), "ENGINE")
+    url = draft.env.get("ENGINE_URL")
+    if url is None:
+        return
+    if not url.startswith(("http://", "https://", "unix:/")):
+        draft.refuse(
+            "ENGINE_URL", "http://host:port, https://host:port or unix:/path", "write the engine's address so"
+        )
+    draft.set_field("engine.url", url, "ENGINE_URL")
+    draft.set_field("engine.kind", EngineKind.ATTACH, "ENGINE_URL")
+
+
+def fill_queue(draft: Draft) -> None:
+    """The platform's addresses; $ID stays where it stands for a job's id."""
+    worker_id = draft.env.get("RUNPOD_POD_ID", "local")
+    if "RUNPOD_POD_ID" in draft.env:
+        draft.set_field("queue.worker_id", worker_id, "RUNPOD_POD_ID")
+    if key := draft.env.get("RUNPOD_AI_API_KEY"):
+        draft.set_field("queue.api_key", Secret(key), "RUNPOD_AI_API_KEY")
+    places = {TAKE: "take_url", DONE: "done_url", STREAM: "stream_url", PING: "ping_url"}
+    for name, place in places.items():
+        if address := _address(draft, name, worker_id):
+            draft.set_field(f"queue.{place}", address.replace("$ID", worker_id) if name == TAKE else address, name)
+    if draft.fields["mode"].value is Mode.QUEUE:
+        for name in (TAKE, DONE):
+            if name not in draft.env:
+                draft.refuse(name, "the platform's address in queue mode", "set it, or set WORKER_MODE=http or local")
+
+
+def fill_metrics(draft: Draft) -> None:
+    """Where a worker in queue mode shows its figures, if it was told to."""
+    address = draft.env.get("METRICS_ADDRESS")
+    if address is None:
+        return
+    host, _, port = address.rpartition(":")
+    if host and port.isdecimal() and 1 <= int(port) <= 65535:
+        draft.set_field("metrics_address", (host.strip("[]"), int(port)), "METRICS_ADDRESS")
+    else:
+        draft.refuse("METRICS_ADDRESS", "host:port", "write for example 127.0.0.1:9400")
+
+
+def fill_http(draft: Draft) -> None:
+    """Ports and the clients' key; everybody's names, so outside http mode they are nobody's mistake."""
+    if draft.fields["mode"].value is not Mode.HTTP:
+        return
+    for name, place in (("PORT", "http.port"), ("PORT_HEALTH", "http.health_port")):
+        port = draft.parsed(catalog()[name])
+        if port is None:
+            continue
+        if 1 <= port <= 65535:
+            draft.set_field(place, port, name)
+        else:
+            draft.refuse(name, "a port, 1 to 65535", "write the port that the platform sends requests to")
+    if key := draft.first("API_KEY", "VLLM_API_KEY"):
+        draft.set_field("http.api_key", Secret(draft.env[key]), key)
+
+
+def _address(draft: Draft, name: str, worker_id: str) -> str | None:
+    address = draft.env.get(name)
+    if address is None:
+        return None
+    if not _is_address(address):
+        draft.refuse(name, "an http:// or https:// address", "copy it from the platform unchanged")
+    card = draft.env.get("RUNPOD_GPU_TYPE_ID", "").replace(" ", "+")
+    return address.replace("$RUNPOD_POD_ID", worker_id).replace("$RUNPOD_GPU_TYPE_ID", card)
+
+
+def _is_address(text: str) -> bool:
+    """Whether a connection could be made to where this says."""
+    try:
+        parts = urlsplit(text)
+        (parts.hostname or "").encode("idna")
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a broken host or port
+        return False
+
+
+def limit_start(draft: Draft) -> None:
+    """The engine's start ends before the platform gives up on this worker, unless the operator says how long."""
+    patience = draft.parsed(catalog()["RUNPOD_INIT_TIMEOUT"])
+    if patience is not None and "engine.start_timeout_s" not in draft.fields:
+        limit = max(patience - START_RESERVE_S, patience * 0.9)
+        draft.set_field("engine.start_timeout_s", limit, "RUNPOD_INIT_TIMEOUT")

@@ -1,0 +1,75 @@
+"""What is read of machine and image before the settings are worked out."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from worker_vllm.host_inspection import count_gpus, look
+
+PARROT = Path(__file__).parents[2] / "models" / "parrot"
+
+
+@pytest.fixture
+def devices(tmp_path: Path) -> Path:
+    """Device files of a machine with two GPUs."""
+    for name in ("nvidia0", "nvidia1", "nvidiactl", "nvidia-uvm", "null"):
+        (tmp_path / name).touch()
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("visible", "gpus"),
+    [(None, 2), ("0", 1), ("0,1", 2), ("", 0), ("-1", 0), ("GPU-a,GPU-b,GPU-c", 2), ("all", 2)],
+)
+def test_gpus_are_the_devices_that_are_visible(devices: Path, visible: str | None, gpus: int) -> None:
+    """CUDA_VISIBLE_DEVICES narrows them, as it does for the engine."""
+    assert count_gpus({} if visible is None else {"CUDA_VISIBLE_DEVICES": visible}, devices) == gpus
+
+
+def test_the_models_config_is_found_where_the_worker_would_take_it_from(tmp_path: Path) -> None:
+    """A path, or a snapshot in a hub cache."""
+    snapshot = tmp_path / "models--org--name" / "snapshots" / "abcdef0"
+    snapshot.parent.mkdir(parents=True)
+    snapshot.symlink_to(PARROT)
+    config = json.loads((PARROT / "config.json").read_text())
+    for name in (str(PARROT), "org/name"):
+        assert look({"MODEL_NAME": name, "HF_HUB_CACHE": str(tmp_path)}).model_config == config
+    assert look({"MODEL_NAME": "org/absent", "HF_HUB_CACHE": str(tmp_path)}).model_config is None
+
+
+@pytest.mark.parametrize(
+    ("text", "document", "problem"),
+    [
+        ("seed: 1\nhf-overrides:\n  a: [1]\n", {"seed": 1, "hf-overrides": {"a": [1]}}, None),
+        ("", None, None),
+        ("- a\n", None, "a YAML mapping of flag: value"),
+        ("a: [", None, "YAML ("),
+    ],
+)
+def test_the_config_file_is_yaml(
+    tmp_path: Path, text: str, document: dict[str, object] | None, problem: str | None
+) -> None:
+    """And what is wrong with it is told, not raised."""
+    path = tmp_path / "vllm.yaml"
+    path.write_text(text)
+    facts = look({"VLLM_CONFIG_FILE": str(path), "ENGINE_URL": "http://h"})
+    assert facts.config_file == document
+    assert (facts.config_file_problem or "")[: len(problem or "")] == (problem or "")
+    assert (facts.config_file_problem is None) == (problem is None)
+
+
+def test_a_config_file_that_is_missing_is_a_problem(tmp_path: Path) -> None:
+    """Named, it has to be there."""
+    facts = look({"VLLM_CONFIG_FILE": str(tmp_path / "no.yaml"), "ENGINE_URL": "http://h"})
+    assert (facts.config_file_problem or "").startswith("a file that can be read (")
+
+
+def test_the_manifest_is_read_from_where_the_environment_says(tmp_path: Path) -> None:
+    """The image's place when it says nothing."""
+    path = tmp_path / "manifest.json"
+    path.write_text('{"format": 1, "models": []}')
+    assert look({"WORKER_MANIFEST": str(path), "ENGINE_URL": "http://h"}).manifest == {"format": 1, "models": []}
+    assert look({"ENGINE_URL": "http://h"}).manifest is None

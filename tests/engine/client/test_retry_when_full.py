@@ -1,0 +1,42 @@
+"""A full engine is waited for where the job is, since nobody else can run it."""
+
+from __future__ import annotations
+
+import json
+
+from tests.support.echo import echo_engine
+from worker_vllm.engine.client.http import HttpEngine
+from worker_vllm.engine.client.retry_when_full import PatientEngine
+from worker_vllm.engine.interface import EngineRequest
+
+BODY = json.dumps({"model": "echo", "prompt": "hello"}).encode()
+ASK = EngineRequest("POST", "/v1/completions", BODY, {"Content-Type": "application/json"})
+
+
+async def test_a_full_engine_is_asked_again_and_its_refusals_are_told() -> None:
+    """Two refusals, then the answer: the caller sees the answer alone, admission hears of both refusals."""
+    refusals: list[int] = []
+    async with echo_engine() as engine:
+        client = HttpEngine(engine.url)
+        patient = PatientEngine(client, lambda: refusals.append(1), lambda: 0.0)
+        await engine.script({"status": 503, "message": "full"}, times=2)
+        response = await patient.request(ASK)
+        answer = json.loads(await response.read())
+        asked = [r["path"] for r in await engine.requests()]
+        await client.aclose()
+    assert response.status == 200
+    assert answer["choices"][0]["text"] == "hello"
+    assert refusals == [1, 1]
+    assert asked == ["/v1/completions"] * 3
+
+
+async def test_other_errors_are_answers() -> None:
+    """Only a full queue (429, 503) is waited for."""
+    async with echo_engine() as engine:
+        client = HttpEngine(engine.url)
+        patient = PatientEngine(client, lambda: None, lambda: 0.0)
+        await engine.script({"status": 500, "message": "broken"}, times=1)
+        response = await patient.request(ASK)
+        response.close()
+        await client.aclose()
+    assert response.status == 500

@@ -1,0 +1,69 @@
+"""A container's limits, and adapters, told apart by small differences in what the engine says."""
+
+from __future__ import annotations
+
+import pytest
+
+from worker_vllm.engine.diagnosis.diagnose import Ending, diagnose
+from worker_vllm.engine.diagnosis.types import Scope
+
+ADAPTERS = (
+    "INFO 11-25 09:18:34 [api_utils.py:286] non-default: {'lora_modules': [LoRAModulePath(name='good', path='/a'), "
+    "LoRAModulePath(name='bad', path='/b'), LoRAModulePath(name='next', path='/c')]}"
+)
+LOADED = "INFO 11-25 09:18:37 [serving.py:227] Loaded new LoRA adapter: name 'good', path '/a'"
+UNFIT = "ValueError: Call to add_lora method failed: expected target modules in [q] but received ['x']"
+LIMIT = "the address space is limited to 1000 MiB (ulimit -v)"
+WARNED = (
+    "WARNING Found ulimit of 20000. This can cause fd limit errors like `OSError: [Errno 24] Too many open files`."
+)
+
+
+@pytest.mark.parametrize(
+    ("lines", "cause", "scope", "says"),
+    [
+        (
+            (ADAPTERS, LOADED, UNFIT),
+            "adapter of another base",
+            Scope.SETTINGS,
+            "the adapter bad was made for another",
+        ),
+        ((ADAPTERS, UNFIT), "adapter of another base", Scope.SETTINGS, "the adapter good was made for another"),
+        (
+            (
+                "NCCL WARN Error while creating shared memory segment /dev/shm/nccl-Xa (size 9637888)",
+                "NCCL error in: x",
+            ),
+            "shared memory too small",
+            Scope.SETTINGS,
+            "--shm-size 1g",
+        ),
+        (
+            ("OSError: [Errno 28] No space left on device: '/psm_1'",),
+            "shared memory too small",
+            Scope.SETTINGS,
+            "shm",
+        ),
+        (("OSError: [Errno 28] No space left on device: '/cache/x'",), "disk full", Scope.HOST, "the disk is full"),
+        (("OSError: [Errno 24] Too many open files: '/x'",), "too few open files", Scope.SETTINGS, "--ulimit nofile"),
+        ((WARNED, "FluxError: cold"), "unknown", Scope.PASSING, "FluxError: cold"),
+        ((LIMIT, "MemoryError"), "address space limited", Scope.SETTINGS, "not map more than 1000 MiB"),
+        (
+            (LIMIT, "ImportError: /x/libtorch.so: failed to map segment from shared object"),
+            "address space limited",
+            Scope.SETTINGS,
+            "ulimit -v",
+        ),
+        (("MemoryError: no",), "unknown", Scope.PASSING, "MemoryError: no"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else None,
+)
+def test_the_cause_is_told(lines: tuple[str, ...], cause: str, scope: Scope, says: str) -> None:
+    """With the adapter's name, or with what the container must be started with."""
+    diagnosis = diagnose(Ending(1, lines))
+    assert (diagnosis.cause, diagnosis.scope, says in diagnosis.sentence) == (cause, scope, True)
+
+
+def test_a_bus_error_hints_at_shared_memory() -> None:
+    """The kernel's answer to a write that /dev/shm has no room for; nothing is said with it."""
+    assert "--shm-size 1g" in diagnose(Ending(-7, ())).sentence

@@ -1,0 +1,84 @@
+"""Where compiled kernels are kept between starts, and what a fast start leaves out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from worker_vllm.engine.preflight.compile_cache import Caches, cache_key, choose_caches
+from worker_vllm.engine.preflight.nvidia import Driver, Gpu
+from worker_vllm.engine.process.command import engine_argv
+from worker_vllm.settings.types import EngineSettings
+
+CARDS = Driver("575", (12, 9), (Gpu("NVIDIA A40", 1, 1, (8, 6)), Gpu("NVIDIA A40", 1, 1, (8, 6))))
+
+
+def roomy(volume: Path) -> int:
+    """A mounted volume with a TiB free."""
+    return 1 << 40
+
+
+def test_the_key_tells_model_version_and_gpus_apart() -> None:
+    """As one path below the cache folder, whatever the names hold."""
+    assert cache_key("org/Model-7B", "0.32.0", CARDS) == "org_Model-7B/0.32.0/2xNVIDIA_A40-sm86"
+    assert cache_key("../m", "0.32.0", None) == ".._m/0.32.0/cpu"
+
+
+def test_a_volume_keeps_them_for_the_next_start(tmp_path: Path) -> None:
+    """All of them, with vLLM's startup plan on a GPU; the note tells a cold cache from a warm one."""
+    root = tmp_path / "worker-vllm-cache" / "k"
+    environment = {"BASE_PATH": str(tmp_path), "TRITON_CACHE_DIR": "/mine"}
+    chosen = choose_caches("k", environment, True, roomy)
+    assert chosen == Caches(
+        {
+            "VLLM_CACHE_ROOT": str(root),
+            "TORCHINDUCTOR_CACHE_DIR": str(root / "inductor"),
+            "FLASHINFER_WORKSPACE_BASE": str(root),
+            "VLLM_ENABLE_STARTUP_PLAN": "1",
+        },
+        f"caches: {root} (cold), kept on the volume for the next start",
+    )
+    (root / "torch_compile_cache").mkdir()
+    again = choose_caches("k", environment, False, roomy)
+    assert "(warm)" in again.note
+    assert "VLLM_ENABLE_STARTUP_PLAN" not in again.environment
+
+
+@pytest.mark.parametrize(
+    ("free_bytes", "reason"),
+    [(None, "no volume is mounted at"), (1 << 30, "has less than 4 GiB free"), (1 << 40, "cannot be written to")],
+    ids=["not mounted", "full", "unwritable"],
+)
+def test_without_a_usable_volume_they_stay_in_the_container(
+    tmp_path: Path, free_bytes: int | None, reason: str
+) -> None:
+    """vLLM's own places, but never the temporary directory, which goes with the engine; the note says why."""
+    (tmp_path / "worker-vllm-cache").write_text("a file where the folder should be")
+    environment = {"BASE_PATH": str(tmp_path), "HOME": "/home/w"}
+    chosen = choose_caches("k", environment, True, lambda volume: free_bytes)
+    assert chosen.environment == {"TORCHINDUCTOR_CACHE_DIR": "/home/w/.cache/vllm/inductor"}
+    assert reason in chosen.note
+
+
+def test_the_users_own_cache_root_is_left_alone() -> None:
+    """Nothing is added to it."""
+    assert choose_caches("k", {"VLLM_CACHE_ROOT": "/mine"}, on_gpu=True).environment == {}
+
+
+@pytest.mark.parametrize(
+    ("fast", "arguments", "eager"),
+    [
+        (False, (), False),
+        (True, (), True),
+        (True, ("--no-enforce-eager",), False),
+        (True, ("--compilation-config", "{}"), False),
+        (True, ("-O2",), False),
+    ],
+)
+def test_a_fast_start_compiles_nothing_unless_the_user_said_how(
+    fast: bool, arguments: tuple[str, ...], eager: bool
+) -> None:
+    """FAST_START=1 trades peak speed for boot time; a compilation setting of the user's wins."""
+    argv = engine_argv(EngineSettings(arguments=arguments, fast_start=fast), "/s")
+    assert ("--enforce-eager" in argv) is eager

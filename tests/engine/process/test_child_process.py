@@ -1,0 +1,56 @@
+"""The engine's process as the worker holds it: spawned without an event loop, adopted, ended; its log in lines."""
+
+from __future__ import annotations
+
+import os
+import signal
+import tempfile
+from pathlib import Path
+
+from tests.support.supervised import ECHO
+from worker_vllm.engine.process.child_process import spawn
+from worker_vllm.engine.process.guard import SHARED_MEMORY, descendants, note
+from worker_vllm.engine.process.log_tail import LINE_BYTES, LINES, LogTail
+
+
+async def test_a_killed_guard_takes_the_engine_with_it() -> None:
+    """Even then nothing stays: the worker ends what the guard left."""
+    process = spawn(ECHO, os.environ)
+    directory = Path(process.socket).parent
+    process.adopt(lambda line: None)
+    engine = descendants(process.pid)
+    with tempfile.NamedTemporaryFile(prefix="worker-vllm-test-", dir=SHARED_MEMORY, delete=False) as block:
+        note(str(directory), {block.name: os.fstat(block.fileno()).st_ino})
+    os.kill(process.pid, signal.SIGKILL)
+    assert await process.wait() == -signal.SIGKILL
+    assert (directory.exists(), os.path.exists(block.name)) == (False, False)
+    assert [pid for pid in engine if Path(f"/proc/{pid}").exists() and pid in descendants(1)] == []
+
+
+async def test_its_directory_is_for_this_user_alone() -> None:
+    """Mode 0700, fresh for every launch."""
+    first, second = spawn(ECHO, os.environ), spawn(ECHO, os.environ)
+    assert first.socket != second.socket
+    assert Path(first.socket).parent.stat().st_mode & 0o777 == 0o700
+    for process in (first, second):
+        process.adopt(lambda line: None)
+        await process.kill()
+
+
+def test_lines_are_cut_whatever_pieces_they_come_in() -> None:
+    """Bounded in number and length; a last line without an end counts."""
+    seen: list[str] = []
+    tail = LogTail(seen.append)
+    for piece in (b"on", b"e\ntwo\r\n", b"\n", b"gr\xc3", b"\xbc\xc3\x9fe\nlast"):
+        tail.feed(piece)
+    tail.close()
+    assert seen == tail.lines == ["one", "two", "", "grüße", "last"]
+
+
+def test_the_tail_is_bounded() -> None:
+    """The oldest lines go first; an endless line is cut."""
+    tail = LogTail()
+    tail.feed(b"".join(b"%d\n" % number for number in range(LINES + 5)))
+    assert (tail.lines[0], len(tail.lines)) == ("5", LINES)
+    tail.feed(b"x" * (2 * LINE_BYTES + 1) + b"\n")
+    assert [len(line) for line in tail.lines[-3:]] == [LINE_BYTES, LINE_BYTES, 1]

@@ -1,0 +1,46 @@
+"""The real CPU engine in containers that are too small for it, without the checks that would refuse them before."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.engine.diagnosis.record_endings import contained, ending, settings_of
+from tests.engine.real.faults import LIMITS, Fault
+from worker_vllm.engine.diagnosis.diagnose import Ending, diagnose
+from worker_vllm.engine.process.child_process import spawn
+
+pytestmark = [
+    pytest.mark.vllm,
+    pytest.mark.matrix,
+    pytest.mark.timeout(300),
+    pytest.mark.skipif(os.geteuid() != 0, reason="needs root: a mount namespace stands in for a container"),
+]
+
+
+@pytest.mark.parametrize("fault", LIMITS, ids=lambda fault: fault.name)
+def test_the_container_is_named_as_the_cause(fault: Fault, tmp_path: Path) -> None:
+    """By the engine's own words, with what to start the container with."""
+    command = contained(fault, "engine.test_real_limits", str(tmp_path), "/tmp")
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run(command, check=True, env=environment, capture_output=True, text=True, timeout=250)
+    assert json.loads(done.stdout.splitlines()[-1]) == [fault.cause, "settings"], done.stdout
+
+
+def inside(name: str, directory: Path) -> None:
+    """Where the limits hold: start the engine and tell how it ended."""
+    fault = next(each for each in LIMITS if each.name == name)
+    environment = {key: text for key, text in os.environ.items() if not key.startswith("VLLM_")}
+    code, lines = asyncio.run(ending(spawn(settings_of(fault, directory), environment)))
+    found = diagnose(Ending(code, tuple(lines)))
+    sys.stdout.write(f"{found.sentence}\n{json.dumps([found.cause, found.scope])}\n")
+
+
+if __name__ == "__main__":
+    inside(sys.argv[2], Path(sys.argv[3]))

@@ -1,0 +1,23 @@
+"""The beginning of the engine's first life: whatever stands against it becomes a sentence for every job."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.support.supervised import ECHO
+from worker_vllm.engine.diagnosis.types import Scope
+from worker_vllm.engine.supervision.startup import begin
+
+
+def test_what_cannot_be_spawned_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No place for its directory, say, where the checks had nothing to say: a refusal, no traceback."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "gone"))
+    begun = begin(ECHO, os.environ)
+    assert begun.process is None
+    assert begun.refusal is not None
+    assert begun.refusal.scope is Scope.SETTINGS
+    assert begun.refusal.sentence.startswith("the engine cannot be spawned: [Errno 2] No such file or directory: ")
+    assert "TMPDIR" in begun.refusal.sentence

@@ -1,0 +1,73 @@
+"""A client's webhook gets the final status, and three tries."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from tests.gateway.conftest import Open
+from tests.gateway.player import Player
+from worker_vllm.gateway.options import GatewayOptions
+
+
+class Receiver:
+    """A client's server: says what it got, answers as it is told."""
+
+    def __init__(self) -> None:
+        self.url = ""
+        self.answers: list[int] = []
+        self.got: asyncio.Queue[Any] = asyncio.Queue()
+
+    async def receive(self, request: web.Request) -> web.Response:
+        """Note the payload."""
+        await self.got.put(await request.json())
+        return web.Response(status=self.answers.pop(0) if self.answers else 200)
+
+
+@pytest.fixture
+async def receiver() -> AsyncIterator[Receiver]:
+    """A receiver that is served."""
+    receiver = Receiver()
+    app = web.Application()
+    app.router.add_post("/hook", receiver.receive)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    receiver.url = f"http://127.0.0.1:{runner.addresses[0][1]}/hook"
+    yield receiver
+    await runner.cleanup()
+
+
+async def test_a_webhook_is_tried_until_it_answers_200(open_gateway: Open, receiver: Receiver) -> None:
+    """Three tries in all, each with the whole status object."""
+    receiver.answers = [500, 302]
+    http = await open_gateway(GatewayOptions(webhook_pause_s=0.01))
+    worker = Player(http)
+    await http.post("/v2/local/run", {"input": 1, "webhook": receiver.url})
+    await worker.take()
+    await worker.done("job1-u1", {"output": "é"})
+    expected = {
+        "delayTime": 0,
+        "executionTime": 0,
+        "id": "job1-u1",
+        "output": "é",
+        "status": "COMPLETED",
+        "workerId": "w1",
+    }
+    assert [await receiver.got.get() for _ in range(3)] == [expected] * 3
+    assert receiver.got.empty()
+
+
+async def test_a_deaf_webhook_holds_up_nobody(open_gateway: Open, receiver: Receiver) -> None:
+    """A cancelled job's webhook arrives although another's address refuses."""
+    http = await open_gateway(GatewayOptions(webhook_pause_s=0.01))
+    await http.post("/v2/local/run", {"input": 1, "webhook": "http://127.0.0.1:9/"})
+    await http.post("/v2/local/run", {"input": 1, "webhook": receiver.url})
+    for n in (1, 2):
+        await http.post(f"/v2/local/cancel/job{n}-u1")
+    assert await receiver.got.get() == {"id": "job2-u1", "status": "CANCELLED"}

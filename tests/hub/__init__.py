@@ -1,1 +1,0 @@
-"""A local stand-in for the model hub, and tiny repositories to put into it."""

@@ -1,0 +1,97 @@
+"""What the engine says becomes JSON text, or an error that keeps the engine's own words."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from worker_vllm.errors import EngineAnswer, EngineError, Overloaded
+from worker_vllm.jobs.output.engine_answers import error_of, value_of
+
+WORDS = {"message": "no", "type": "BadRequestError", "param": "n", "code": 400}
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "value"),
+    [
+        ("application/json", b'{"a": 1.0}', b'{"a": 1.0}'),
+        ("application/json; charset=utf-8", '"é"'.encode(), '"é"'.encode()),
+        ("application/problem+json", b"[1]", b"[1]"),
+        ("application/json", b'\xef\xbb\xbf{"a": 1}', b'{"a": 1}'),
+        ("", b'\xef\xbb\xbf{"a": 1}', b'{"a": 1}'),
+        ("", b"\xff", '"\ufffd"'.encode()),
+        ("application/json", b"", b"null"),
+        ("text/plain; charset=utf-8", b"Success: \xc3\xa9", '"Success: é"'.encode()),
+        ("audio/mpeg", b"\x00\xff", b'{"content_type":"audio/mpeg","base64":"AP8="}'),
+        ("", b"Success: added", b'"Success: added"'),
+        ("", b'{"a": 1.0}', b'{"a": 1.0}'),
+        ("", b"", b"null"),
+        ("application/octet-stream", b"", b'{"content_type":"application/octet-stream","base64":""}'),
+    ],
+)
+def test_an_answer_is_one_json_value(kind: str, body: bytes, value: bytes) -> None:
+    assert value_of(kind, body) == value
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"a": 1',
+        b"<html>",
+        b'{"a": "\xff"}',
+        '{"a": 1}'.encode("utf-16"),
+        b'{"a": NaN}',
+        b"  ",
+        b"[" * 100_000 + b"]" * 100_000,
+    ],
+    ids=["cut off", "html", "not utf-8", "utf-16", "no number", "blank", "too deep"],
+)
+def test_an_answer_that_says_json_and_is_none_is_an_error(body: bytes) -> None:
+    """Spliced into a result it would make the whole of it unreadable, and the job would be lost."""
+    with pytest.raises(EngineError) as failed:
+        value_of("application/json", body)
+    assert failed.value.status == 500
+    assert "says application/json and cannot be read as that" in failed.value.message
+    assert "expected JSON in UTF-8, got b" in failed.value.message
+    assert len(failed.value.message) < 600
+
+
+def test_metadata_that_is_no_json_is_an_error() -> None:
+    with pytest.raises(EngineError):
+        value_of("application/octet-stream", b"", "{")
+
+
+def test_what_vllm_says_about_binary_vectors_comes_along() -> None:
+    """Their number and shapes stand in a header, which no job's answer has."""
+    expected = b'{"content_type":"application/octet-stream","base64":"AP8=","metadata":{"data":[{"shape":[2]}]}}'
+    assert value_of("application/octet-stream", b"\x00\xff", '{"data": [{"shape": [2]}]}') == expected
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "kind", "expected"),
+    [
+        (400, {"error": WORDS}, EngineAnswer, WORDS),
+        (400, {"object": "error", **WORDS}, EngineAnswer, WORDS),
+        (
+            404,
+            {"type": "error", "error": {"type": "NotFoundError", "message": "no"}},
+            EngineAnswer,
+            {"param": None, "type": "NotFoundError", "message": "no", "code": 404},
+        ),
+        (503, {"error": {**WORDS, "code": 503}}, Overloaded, {**WORDS, "code": 503}),
+        (429, "slow down", Overloaded, {"type": "RateLimitError", "code": 429}),
+        (404, {"detail": "Not Found"}, EngineError, {"type": "NotFoundError", "code": 404}),
+        (502, "<html>", EngineError, {"type": "InternalServerError", "code": 502}),
+        (500, [], EngineError, {"type": "InternalServerError", "code": 500}),
+    ],
+    ids=["openai", "flat", "anthropic", "full", "full, no json", "fastapi", "html", "a list"],
+)
+def test_an_error_keeps_its_status_and_its_words(
+    status: int, body: Any, kind: type[Exception], expected: dict[str, Any]
+) -> None:
+    error = error_of(status, body.encode() if isinstance(body, str) else json.dumps(body).encode())
+    assert isinstance(error, kind)
+    assert error.status == status
+    assert error.error | expected == error.error

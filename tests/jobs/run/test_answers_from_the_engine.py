@@ -1,0 +1,189 @@
+"""What the engine answers is checked and bounded before it is passed on, and told in the route's own words."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from tests.support.core import Core, core_on
+from tests.support.echo import echo_engine
+from worker_vllm.engine.interface import EngineRequest
+from worker_vllm.jobs.handler import Worker
+from worker_vllm.jobs.output import sse
+from worker_vllm.jobs.output.size_limits import RESULT_BYTES
+from worker_vllm.jobs.run import engine_calls
+from worker_vllm.settings.types import JobSettings, Settings
+
+CHAT, MESSAGES = "/v1/chat/completions", "/v1/messages"
+ASK: dict[str, Any] = {"messages": [{"role": "user", "content": "hello"}], "model": "echo", "max_tokens": 9}
+PIECE = b"x" * 100_000
+JSON_TYPE = {"content-type": "application/json"}
+
+
+@dataclass
+class Scripted:
+    """An engine, and its answer: the same pieces to every request; it knows how far it was read."""
+
+    pieces: list[bytes]
+    status: int = 200
+    headers: Mapping[str, str] = field(default_factory=lambda: JSON_TYPE)
+    given: int = 0
+    closed: bool = False
+
+    async def request(self, request: EngineRequest) -> Scripted:
+        return self
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        for piece in self.pieces:
+            self.given += 1
+            yield piece
+
+    async def read(self) -> bytes:
+        return b"".join([piece async for piece in self.chunks()])
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def core(engine: Scripted, **jobs: Any) -> Core:
+    return Core(Worker(engine, Settings(jobs=JobSettings(**jobs))))
+
+
+@pytest.mark.parametrize("body", [b'{"a": ', b"\xff\xfe", b"<html>", b'{"a": "\xc3"}'])
+async def test_garbage_that_says_json_fails_the_job(body: bytes) -> None:
+    """Spliced into the result it would have made the platform refuse the whole of it."""
+    said = await core(Scripted([body])).openai(CHAT, ASK)
+    assert said.outputs == []
+    assert said.failure["code"] == 500
+    assert "says application/json and cannot be read as that" in said.failure["message"]
+
+
+@pytest.mark.parametrize(
+    "given", [{"openai_route": CHAT, "openai_input": ASK}, {"prompt": "x"}], ids=["openai", "native"]
+)
+async def test_a_whole_answer_is_cut_off_while_it_is_read(given: dict[str, Any]) -> None:
+    """Not after: neither the memory nor the engine's time is spent on the rest."""
+    engine = Scripted([PIECE] * 1000)
+    said = await core(engine).run(given)
+    assert said.failure["code"] == 413
+    assert f"larger than {RESULT_BYTES} bytes" in said.failure["message"]
+    assert engine.given == RESULT_BYTES // len(PIECE) + 1
+    assert engine.closed
+
+
+async def test_an_answer_that_says_that_it_is_too_large_is_not_read() -> None:
+    engine = Scripted([PIECE], headers={**JSON_TYPE, "content-length": str(RESULT_BYTES + 1)})
+    said = await core(engine).openai(CHAT, ASK)
+    assert said.failure["code"] == 413
+    assert (engine.given, engine.closed) == (0, True)
+
+
+async def test_an_error_is_read_as_far_as_it_can_be_quoted() -> None:
+    engine = Scripted([PIECE] * 1000, status=500)
+    said = await core(engine).openai(CHAT, ASK)
+    assert said.failure["code"] == 500
+    assert engine.given == engine_calls.ERROR_BYTES // len(PIECE) + 1
+    assert engine.closed
+
+
+async def test_an_answer_at_the_limit_is_whole() -> None:
+    body = b'"' + b"x" * (RESULT_BYTES - 20_002) + b'"'
+    said = await core(Scripted([body[:7], body[7:]])).openai(CHAT, ASK)
+    assert said.text == body
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_an_error_of_anthropics_form_arrives_as_the_engine_said_it(stream: bool) -> None:
+    said = {"type": "error", "error": {"type": "invalid_request_error", "message": "no"}, "request_id": "r"}
+    engine = Scripted([json.dumps(said).encode()], status=400)
+    failed = await core(engine, inline_errors=True).openai(MESSAGES, {**ASK, "stream": stream})
+    assert failed.text == (b"event: error\n" + sse.event(said) if stream else json.dumps(said).encode())
+
+
+async def test_the_workers_own_errors_have_the_routes_form() -> None:
+    """A refusal that comes before the job is understood too."""
+    engine = Scripted([b"{"])
+    failed = await core(engine, inline_errors=True).openai(MESSAGES, ASK)
+    assert failed.value["type"] == "error"
+    assert failed.value["error"]["type"] == "api_error"
+    refused = await core(engine).openai(MESSAGES, {**ASK, "stream": True, "n": 1000})
+    [event] = list(sse.events(refused.text))
+    assert event.startswith(b"event: error\n")
+    assert sse.parsed(event)["error"]["type"] == "invalid_request_error"
+
+
+@pytest.mark.parametrize(
+    ("message", "added"),
+    [
+        (
+            '"auto" tool choice requires --enable-auto-tool-choice and --tool-call-parser to be set',
+            " On this endpoint variables set these flags: ENABLE_AUTO_TOOL_CHOICE for --enable-auto-tool-choice, "
+            "TOOL_CALL_PARSER for --tool-call-parser.",
+        ),
+        (
+            "set --no-enable-prefix-caching",
+            " On this endpoint variables set these flags: ENABLE_PREFIX_CACHING for --no-enable-prefix-caching.",
+        ),
+        ("see --no-such-flag, a--tool-call-parser", ""),
+        ("nothing", ""),
+    ],
+)
+async def test_flags_that_the_engine_names_are_followed_by_their_variables(message: str, added: str) -> None:
+    """Nobody who uses an endpoint can set a flag; its operator sets variables."""
+    error = {"message": message, "type": "BadRequestError", "param": "tools", "code": 400}
+    failed = await core(Scripted([json.dumps({"error": error}).encode()], status=400)).openai(CHAT, ASK)
+    assert failed.failure == {**error, "message": message + added}
+
+
+@pytest.mark.parametrize(
+    ("route", "words"),
+    [
+        ("/v1/embeddings", "cannot make embeddings"),
+        ("/v1/audio/speech", "cannot speak"),
+        ("/rerank", "cannot rank documents"),
+        (CHAT, "cannot chat"),
+    ],
+)
+async def test_a_route_that_the_model_cannot_serve_says_so(route: str, words: str) -> None:
+    """The engine only says Not Found, as if the address were wrong."""
+    engine = Scripted([b'{"detail":"Not Found"}'], status=404)
+    failed = await core(engine).openai(route, ASK)
+    assert failed.failure["code"] == 404
+    assert failed.failure["message"].startswith(f"{route}: the model served here {words}: ")
+
+
+async def test_a_native_job_for_a_model_that_cannot_generate_is_told_so() -> None:
+    failed = await core(Scripted([b'{"detail":"Not Found"}'], status=404)).run({"prompt": "x"})
+    assert failed.failure["message"].startswith("/v1/completions: the model served here cannot generate text: ")
+
+
+async def test_another_servers_page_is_quoted() -> None:
+    failed = await core(Scripted([b"<html>"], status=404)).openai(CHAT, ASK)
+    assert failed.failure["message"] == "the engine answered 404: <html>"
+
+
+@pytest.mark.parametrize("body", [None, {}, {"model": "x"}, "--boundary\r\nContent-Disposition: form-data"])
+async def test_audio_without_base64_says_to_send_it(body: Any) -> None:
+    """A multipart form cannot come through the platform: its job holds nothing of it, or the raw text."""
+    failed = await core(Scripted([b"{}"])).openai("/v1/audio/transcriptions", body)
+    assert failed.failure["param"] == "file"
+    assert 'send {"file": "<base64>", "model": …}' in failed.failure["message"]
+
+
+async def test_a_body_that_is_nested_too_deeply_is_the_callers_fault() -> None:
+    deep: Any = "x"
+    for _ in range(100_000):
+        deep = [deep]
+    failed = await core(Scripted([b"{}"])).openai(CHAT, {**ASK, "metadata": deep})
+    assert failed.failure["code"] == 400
+    assert "nested too deeply" in failed.failure["message"]
+
+
+async def test_nothing_of_this_changes_an_answer_of_the_echo_engine() -> None:
+    async with echo_engine() as engine, core_on(engine.url) as real:
+        said = await real.openai(CHAT, ASK)
+    assert said.value["choices"][0]["message"]["content"] == "hello"

@@ -1,0 +1,30 @@
+"""Every job that the documentation shows does what is shown below it."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.support.core import core_on
+from tests.support.echo import echo_engine
+
+PAGE = (Path(__file__).resolve().parents[3] / "docs" / "jobs.md").read_text()
+SHOWN = re.findall(r"```json input\n(.*?)```\n```json (output|error)\n(.*?)```", PAGE, re.DOTALL)
+
+
+@pytest.mark.parametrize(("given", "kind", "shown"), SHOWN)
+async def test_a_documented_job_does_what_is_shown(given: str, kind: str, shown: str) -> None:
+    async with echo_engine() as engine, core_on(engine.url) as core:
+        said = await core.run(json.loads(given))
+    if kind == "error":
+        assert said.failure == json.loads(shown)
+    else:
+        assert said.error is None
+        assert said.items == [json.loads(line) for line in shown.splitlines()]
+
+
+def test_the_page_shows_jobs() -> None:
+    assert len(SHOWN) == PAGE.count("```json input") >= 4

@@ -1,0 +1,102 @@
+"""Results that wait for the next start."""
+
+from __future__ import annotations
+
+import logging
+import stat
+from pathlib import Path
+
+import pytest
+
+from worker_vllm.serverless.delivery.result_spool import Result, Spool
+
+ENDPOINT = "http://h/v2/ep"
+RESULT = Result("job/../1", f"{ENDPOINT}/job-done/w/1", b'{"output":["a secret answer\\n"]}', wanted_until=100.0)
+
+
+def found(spool: Spool) -> list[Result | None]:
+    """What this process takes over now."""
+    return [spool.read(path) for path in spool.claim(ENDPOINT)]
+
+
+def kept_files(place: Path) -> list[str]:
+    """Every spooled result below `place`, by its directory's kind."""
+    return sorted(path.parent.name.partition("-")[0] for path in place.rglob("*.result"))
+
+
+def test_what_is_kept_is_found_by_another_process(tmp_path: Path) -> None:
+    """Whole and unchanged, whatever the id; by one of them; until it is forgotten."""
+    assert Spool(tmp_path / "spool", clock=lambda: 0.0).keep(RESULT)
+    spool, other = (Spool(tmp_path / "spool", clock=lambda: 99.0) for _ in range(2))
+    assert found(spool) == [RESULT]
+    assert found(other) == []
+    spool.forget(RESULT.job_id)
+    assert kept_files(tmp_path) == []
+
+
+def test_what_a_live_process_still_tries_is_left_to_it(tmp_path: Path) -> None:
+    """Until it is dead, or gives it up; then one other gets it."""
+    live, other = (Spool(tmp_path, clock=lambda: 99.0) for _ in range(2))
+    assert live.hold(RESULT)
+    assert found(other) == []
+    live.release()
+    assert kept_files(tmp_path) == [tmp_path.name.partition("-")[0]]
+    assert found(other) == [RESULT]
+    assert found(live) == []
+
+
+def test_what_is_held_can_be_kept_once(tmp_path: Path) -> None:
+    """At the end of the process there is one file, for anybody."""
+    spool = Spool(tmp_path / "spool")
+    spool.hold(RESULT)
+    spool.keep(RESULT)
+    assert kept_files(tmp_path) == ["spool"]
+
+
+def test_files_are_private(tmp_path: Path) -> None:
+    """0600 in a 0700 directory, and nothing half-written stays."""
+    Spool(tmp_path / "spool").keep(RESULT)
+    Spool(tmp_path / "held").hold(RESULT)
+    for place in ("spool", "held"):
+        paths = [tmp_path / place, *(tmp_path / place).rglob("*")]
+        modes = {stat.S_IMODE(path.stat().st_mode) for path in paths if path.is_dir()}
+        assert modes == {0o700}
+        assert {stat.S_IMODE(path.stat().st_mode) for path in paths if path.is_file()} == {0o600}
+        assert not [path for path in paths if path.suffix == ".draft"]
+
+
+BROKEN = {
+    "not json": b"not json",
+    "no address": b'{"job": "a", "wanted_until": 200}\n{}',
+    "a broken host": b'{"job": "a", "url": "http://[::1/job-done/w/a", "wanted_until": 200}\n{}',
+    "a broken port": b'{"job": "a", "url": "http://h:x/job-done/w/a", "wanted_until": 200}\n{}',
+    "no time": b'{"job": "a", "url": "http://h/job-done/w/a", "wanted_until": NaN}\n{}',
+}
+
+
+@pytest.mark.parametrize("text", BROKEN.values(), ids=BROKEN)
+def test_what_is_no_result_is_removed_in_words(text: bytes, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Nothing of it ends the worker."""
+    (tmp_path / "broken.result").write_bytes(text)
+    with caplog.at_level(logging.WARNING):
+        assert found(Spool(tmp_path, clock=lambda: 101.0)) == []
+    assert list(tmp_path.iterdir()) == []
+    assert "spooled result removed: broken.result reason=" in caplog.text
+
+
+def test_what_nobody_wants_any_more_is_removed(tmp_path: Path) -> None:
+    """Past its time."""
+    Spool(tmp_path).keep(RESULT)
+    assert found(Spool(tmp_path, clock=lambda: 101.0)) == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_disk_that_refuses_loses_the_result_but_not_the_worker(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The log has id, size and hash, never the text."""
+    (tmp_path / "file").write_text("")
+    with caplog.at_level(logging.ERROR):
+        assert not Spool(tmp_path / "file" / "spool").keep(RESULT)
+    assert "job=job/../1 bytes=32 sha256=" in caplog.text
+    assert "secret" not in caplog.text

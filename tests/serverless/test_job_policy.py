@@ -1,0 +1,28 @@
+"""What a job's `policy` allows it, however it is written."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from worker_vllm.serverless.job_policy import DEFAULT_LIFE_S, LONGEST_S, JobLimits
+
+
+@pytest.mark.parametrize(
+    ("policy", "limits"),
+    [
+        ('{"executionTimeout": 5000, "ttl": 60000}', JobLimits(5.0, 60.0)),
+        ("{}", JobLimits(None, DEFAULT_LIFE_S)),
+        ("null", JobLimits(None, DEFAULT_LIFE_S)),
+        ('{"executionTimeout": "soon", "ttl": true}', JobLimits(None, DEFAULT_LIFE_S)),
+        ('{"executionTimeout": 0, "ttl": -1}', JobLimits(None, DEFAULT_LIFE_S)),
+        ('{"executionTimeout": 1%s}' % ("0" * 400), JobLimits(LONGEST_S, DEFAULT_LIFE_S)),
+        ('{"ttl": 1%s}' % ("0" * 400), JobLimits(None, LONGEST_S)),
+        ('{"executionTimeout": 1e999, "ttl": 1e308}', JobLimits(LONGEST_S, LONGEST_S)),
+        ('{"executionTimeout": -1%s, "ttl": NaN}' % ("0" * 400), JobLimits(None, DEFAULT_LIFE_S)),
+    ],
+)
+def test_every_number_is_a_limit_or_none(policy: str, limits: JobLimits) -> None:
+    """The platform's longest is the longest; what is no number of milliseconds counts as not given."""
+    assert JobLimits.of({"id": "a", "policy": json.loads(policy)}) == limits

