@@ -30,7 +30,7 @@ RUN --mount=type=bind,from=wheel,source=/dist,target=/dist \
 
 # What vLLM would otherwise work out at each first start of a container; a few hundred kilobytes. The base's bytecode,
 # which the step would leave behind as well, would be 124 MB.
-RUN PYTHONDONTWRITEBYTECODE=1 python3 -m worker_vllm.engine.preflight.model_info_cache
+RUN PYTHONDONTWRITEBYTECODE=1 python3 -m worker_vllm.engine.child.model_info_writer
 
 # A linter takes TOKENIZER for a token: DL3064 is silenced where it does.
 ARG MODEL_NAME=""

@@ -26,7 +26,7 @@ from tests.support.processes import INHERITED
 from worker_vllm.engine.client.http import HttpEngine
 from worker_vllm.engine.interface import EngineRequest
 from worker_vllm.engine.process.guard import PR_SET_CHILD_SUBREAPER, descendants, prctl
-from worker_vllm.engine.supervision.startup_phases import Timeline
+from worker_vllm.engine.supervision.startup_phases import StartTimeline
 from worker_vllm.errors import WorkerError
 
 PARROT = Path(__file__).resolve().parents[1] / "models" / "parrot"
@@ -198,7 +198,7 @@ def reap(others: set[int]) -> None:
 
 async def read(log: asyncio.StreamReader, found: Start, began: float) -> str:
     """Take the figures out of a log: the worker tells its own, `vllm serve` is read as the worker reads it."""
-    timeline = Timeline(time.monotonic, began)
+    timeline = StartTimeline(time.monotonic, began)
     lines = []
     async for raw in log:
         line = raw.decode(errors="replace").rstrip()

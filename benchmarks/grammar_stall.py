@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from benchmarks.bombs import KINDS
-from tests.support.real import real_engine_process
+from tests.support.engines.real import real_engine_process
 from worker_vllm.engine.client.http import HttpEngine
 from worker_vllm.engine.interface import EngineRequest
 

@@ -27,7 +27,7 @@ RUN --mount=type=bind,from=wheel,source=/dist,target=/dist \
     python3 -m pip install --no-cache-dir --no-index /dist/*.whl
 
 # What vLLM would otherwise work out at each first start of a container; a few hundred kilobytes.
-RUN PYTHONDONTWRITEBYTECODE=1 python3 -m worker_vllm.engine.preflight.model_info_cache
+RUN PYTHONDONTWRITEBYTECODE=1 python3 -m worker_vllm.engine.child.model_info_writer
 
 ARG MODEL_NAME=""
 ARG MODEL_REVISION=""

@@ -35,7 +35,7 @@ OWN: dict[str, tuple[str, ...]] = {
     "engine.process": (*BASE, "settings", "engine.child.deferred_arguments"),
     "engine.preflight": (*BASE, "settings", "models", "observability", "engine.diagnosis.types"),
     "engine.diagnosis": (*BASE, "settings"),
-    "engine.child": (*BASE, "settings", "engine.preflight.container_limits", "engine.preflight.model_info_cache"),
+    "engine.child": (*BASE, "settings", "engine.preflight.container_limits"),
     "jobs.request": JOBS,
     "jobs.output": JOBS,
     "jobs.run": (*JOBS, "observability"),

@@ -1,1 +1,1 @@
-"""tools"""
+"""What only maintainers run."""

@@ -14,20 +14,20 @@ from typing import Any
 
 from worker_vllm.engine.preflight.vllm_version import engine_version
 from worker_vllm.models.directories import MANIFEST
-from worker_vllm.models.locate import find
+from worker_vllm.models.locate import locate_model
 from worker_vllm.settings.flags.flag_table import SHIPPED
-from worker_vllm.settings.host_facts import Facts
-from worker_vllm.settings.load import drafted, settled
+from worker_vllm.settings.host_facts import HostFacts
+from worker_vllm.settings.load import build_draft, freeze
 from worker_vllm.settings.parsers import cleaned
 
 CONFIG_FILE = "/vllm_config.yaml"  # read when it is there and VLLM_CONFIG_FILE names none, as the original did
 DEVICES = Path("/dev")
 
 
-def look(env: Mapping[str, str]) -> Facts:
+def inspect_host(env: Mapping[str, str]) -> HostFacts:
     """What this machine and image add to an environment."""
     config_file, problem = _config_file(env)
-    first = Facts(
+    first = HostFacts(
         vllm=engine_version(sys.path) or SHIPPED,
         manifest=_json(Path(cleaned(env.get("WORKER_MANIFEST", "")) or MANIFEST)),
         config_file=config_file,
@@ -37,7 +37,7 @@ def look(env: Mapping[str, str]) -> Facts:
     )
     if cleaned(env.get("ENGINE_URL", "")):
         return first
-    model = Path(find(settled(drafted(env, first)).engine, env).model)
+    model = Path(locate_model(freeze(build_draft(env, first)).engine, env).model)
     return first.with_model(_json(model / "config.json"), on_disk=model.is_dir())
 
 

@@ -16,8 +16,8 @@ import pytest
 from tests.chaos.client_sync import Endpoint
 from tests.chaos.fleet import command_of, descendants
 from tests.support.attached import gateway_process, worker_environment, worker_process
+from tests.support.engines.recorder import recording
 from tests.support.processes import running
-from tests.support.recorder import recording
 
 ECHO = {"ENGINE": "echo", "MODEL_NAME": "echo", "ECHO_TPOT_MS": "10"}
 PLAYER = Path(__file__).resolve().parents[1] / "conformance" / "own_worker.py"

@@ -12,7 +12,7 @@ import pytest
 
 from tests.support.processes import running
 from tests.support.raw_platform import Request, Script, answer, raw_platform, worker_variables
-from worker_vllm.serverless.delivery.result_spool import Result, Spool
+from worker_vllm.serverless.delivery.result_spool import JobResult, ResultSpool
 
 PLAYER = Path(__file__).resolve().parents[1] / "conformance" / "own_worker.py"
 JOBS = [f"job-{n}" for n in range(12)]
@@ -38,7 +38,7 @@ async def test_only_the_results_of_the_dead_are_taken_over(tmp_path: Path) -> No
             while len(list(spool.rglob("*.result"))) < len(JOBS):
                 await asyncio.sleep(0.05)  # a file has no event
             url = f"{raw.url}/job-done/w0/free?"
-            Spool(spool).keep(Result("free", url, b'{"output":[0]}', 1e12))
+            ResultSpool(spool).keep(JobResult("free", url, b'{"output":[0]}', 1e12))
             with running(command, worker_variables(raw, "w2", SPOOL_DIRECTORY=str(spool))):
                 await raw.until(lambda: bool(raw.of("job-done", "free")))
             assert Counter(found.job_id for found in raw.of("job-done")) == Counter([*JOBS, "free"])

@@ -13,10 +13,10 @@ from typing import Any
 import httpx2
 import pytest
 
+from tests.support.engines.real import real_engine_process
+from tests.support.engines.whisper import whisper_settings
 from tests.support.http import Http, parse_events
-from tests.support.real import real_engine_process
 from tests.support.stack import Stack, serve
-from tests.support.whisper import whisper_settings
 
 pytestmark = [pytest.mark.vllm, pytest.mark.matrix]
 

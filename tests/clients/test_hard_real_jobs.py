@@ -12,12 +12,12 @@ from typing import Any
 import openai
 import pytest
 
+from tests.support.engines.real import real_engine_process
+from tests.support.engines.watched import Watched, watched
+from tests.support.engines.windowed import windowed_settings
 from tests.support.http import Http, metric_sum
 from tests.support.jobs import finished
-from tests.support.real import real_engine_process
 from tests.support.stack import Stack, serve
-from tests.support.watched import Watched, watched
-from tests.support.windowed import windowed_settings
 
 log = logging.getLogger(__name__)
 

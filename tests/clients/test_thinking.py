@@ -8,8 +8,8 @@ from typing import Any
 import openai
 import pytest
 
+from tests.support.engines.real import real_engine_process
 from tests.support.http import Http
-from tests.support.real import real_engine_process
 from tests.support.stack import Stack, serve
 
 pytestmark = [pytest.mark.vllm, pytest.mark.matrix]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from worker_vllm.host_inspection import count_gpus, look
+from worker_vllm.host_inspection import count_gpus, inspect_host
 
 PARROT = Path(__file__).parents[2] / "models" / "parrot"
 
@@ -36,8 +36,8 @@ def test_the_models_config_is_found_where_the_worker_would_take_it_from(tmp_path
     snapshot.symlink_to(PARROT)
     config = json.loads((PARROT / "config.json").read_text())
     for name in (str(PARROT), "org/name"):
-        assert look({"MODEL_NAME": name, "HF_HUB_CACHE": str(tmp_path)}).model_config == config
-    assert look({"MODEL_NAME": "org/absent", "HF_HUB_CACHE": str(tmp_path)}).model_config is None
+        assert inspect_host({"MODEL_NAME": name, "HF_HUB_CACHE": str(tmp_path)}).model_config == config
+    assert inspect_host({"MODEL_NAME": "org/absent", "HF_HUB_CACHE": str(tmp_path)}).model_config is None
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_the_config_file_is_yaml(
     """And what is wrong with it is told, not raised."""
     path = tmp_path / "vllm.yaml"
     path.write_text(text)
-    facts = look({"VLLM_CONFIG_FILE": str(path), "ENGINE_URL": "http://h"})
+    facts = inspect_host({"VLLM_CONFIG_FILE": str(path), "ENGINE_URL": "http://h"})
     assert facts.config_file == document
     assert (facts.config_file_problem or "")[: len(problem or "")] == (problem or "")
     assert (facts.config_file_problem is None) == (problem is None)
@@ -63,7 +63,7 @@ def test_the_config_file_is_yaml(
 
 def test_a_config_file_that_is_missing_is_a_problem(tmp_path: Path) -> None:
     """Named, it has to be there."""
-    facts = look({"VLLM_CONFIG_FILE": str(tmp_path / "no.yaml"), "ENGINE_URL": "http://h"})
+    facts = inspect_host({"VLLM_CONFIG_FILE": str(tmp_path / "no.yaml"), "ENGINE_URL": "http://h"})
     assert (facts.config_file_problem or "").startswith("a file that can be read (")
 
 
@@ -71,5 +71,8 @@ def test_the_manifest_is_read_from_where_the_environment_says(tmp_path: Path) ->
     """The image's place when it says nothing."""
     path = tmp_path / "manifest.json"
     path.write_text('{"format": 1, "models": []}')
-    assert look({"WORKER_MANIFEST": str(path), "ENGINE_URL": "http://h"}).manifest == {"format": 1, "models": []}
-    assert look({"ENGINE_URL": "http://h"}).manifest is None
+    assert inspect_host({"WORKER_MANIFEST": str(path), "ENGINE_URL": "http://h"}).manifest == {
+        "format": 1,
+        "models": [],
+    }
+    assert inspect_host({"ENGINE_URL": "http://h"}).manifest is None

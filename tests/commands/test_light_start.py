@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from tests.support.broken_models import PARROT
+from tests.support.engines.broken_models import PARROT
 
 PROBE = """
 import sys

@@ -17,7 +17,7 @@ import pytest
 from tests.support.http import Http
 from tests.support.processes import Process, running
 from worker_vllm.engine.process.guard import descendants, standing
-from worker_vllm.local.launch_config import Plan, worker_environment
+from worker_vllm.local.launch_config import LocalConfig, worker_environment
 
 PROGRAM = (sys.executable, "-m", "worker_vllm")
 DISK_FULL = "OSError: [Errno 28] No space left on device"
@@ -35,7 +35,7 @@ def gateway() -> Iterator[str]:
 
 def worker(gateway: str, **environment: str) -> AbstractContextManager[Process]:
     """A worker process attached to it."""
-    plan = Plan("echo", None, 1, None)
+    plan = LocalConfig("echo", None, 1, None)
     return running([*PROGRAM, "start"], {**worker_environment(plan, environment, gateway, "w1"), **environment})
 
 

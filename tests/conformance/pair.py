@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.attached import gateway_process, worker_environment
+from tests.support.engines.recorder import Recorder, recording
 from tests.support.processes import Process, running
-from tests.support.recorder import Recorder, recording
 
 HERE = Path(__file__).resolve().parent
 SDK_PYTHON = HERE.parents[1] / ".venv-sdk" / "bin" / "python"

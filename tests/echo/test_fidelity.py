@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.echo import echo_engine
+from tests.support.engines.echo import echo_engine
 from tests.support.http import Answer, Http
 
 pytestmark = pytest.mark.vllm

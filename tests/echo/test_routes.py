@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.echo import EchoEngine, echo_engine
+from tests.support.engines.echo import EchoEngine, echo_engine
 from worker_vllm.echo import Bounds
 
 CHAT, COMPLETIONS = "/v1/chat/completions", "/v1/completions"

@@ -9,7 +9,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from tests.support.echo import EchoEngine, echo_engine
+from tests.support.engines.echo import EchoEngine, echo_engine
 from tests.support.http import parse_events
 
 CHAT, COMPLETIONS = "/v1/chat/completions", "/v1/completions"

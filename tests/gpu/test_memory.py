@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from tests.gpu.models import llama
-from tests.support.supervised import Supervised, supervised
+from tests.support.engines.supervised import Supervised, supervised
 from worker_vllm.engine.preflight.nvidia import driver
 from worker_vllm.engine.supervision.supervisor import State
 from worker_vllm.errors import EngineError, EngineUnavailable

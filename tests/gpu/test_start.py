@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.gpu.models import llama
-from tests.support.supervised import supervised
+from tests.support.engines.supervised import supervised
 from worker_vllm.engine.client.http import HttpEngine
 from worker_vllm.engine.supervision.engine_run import HEALTH
 from worker_vllm.engine.supervision.supervisor import State

@@ -12,7 +12,7 @@ import pytest
 
 from tests.images.container import CONTAINER, WORKER, ask
 from tests.support.processes import Process
-from worker_vllm.local.launch_config import Plan, worker_environment
+from worker_vllm.local.launch_config import LocalConfig, worker_environment
 
 RUN = Path("/proc")
 
@@ -24,7 +24,7 @@ pytestmark = [
 
 def first_process(gateway: str, **more: str) -> Process:
     """The image's entry point in a namespace of its own, with the echo engine, attached to the gateway."""
-    environment = worker_environment(Plan(engine="echo"), {}, gateway, "worker-1")
+    environment = worker_environment(LocalConfig(engine="echo"), {}, gateway, "worker-1")
     return Process([*CONTAINER, WORKER, "start"], {**environment, "MODEL_NAME": "echo", **more})
 
 

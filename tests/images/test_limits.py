@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from tests.images.container import CONTAINER, WORKER, ask
-from tests.support.broken_models import PARROT
+from tests.support.engines.broken_models import PARROT
 from tests.support.processes import running
-from worker_vllm.local.launch_config import Plan, worker_environment
+from worker_vllm.local.launch_config import LocalConfig, worker_environment
 
 pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="needs root: namespaces stand in for a container"),
@@ -33,7 +33,7 @@ pytestmark = [
 )
 def test_every_job_is_told_what_to_start_the_container_with(gateway: str, limit: str, says: str) -> None:
     """In one sentence, without a traceback; the worker stays up, and the health check leaves it there."""
-    environment = worker_environment(Plan(engine="vllm", model=str(PARROT)), {}, gateway, "worker-1")
+    environment = worker_environment(LocalConfig(engine="vllm", model=str(PARROT)), {}, gateway, "worker-1")
     with running(
         [*CONTAINER, "bash", "-c", f'{limit} && exec "$@"', "bash", WORKER, "start"], environment
     ) as process:

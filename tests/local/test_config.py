@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from worker_vllm.local.console import snippets
-from worker_vllm.local.launch_config import Plan, embedded_model, model_environment, worker_environment
+from worker_vllm.local.launch_config import LocalConfig, embedded_model, model_environment, worker_environment
 from worker_vllm.local.start_progress import Line, read_line
 
 PARROT = {
@@ -16,32 +16,37 @@ PARROT = {
     "OPENAI_SERVED_MODEL_NAME_OVERRIDE": "parrot",
 }
 
-MODELS: list[tuple[str, Plan, dict[str, str], dict[str, str]]] = [
-    ("nothing said: the embedded model", Plan(), {}, PARROT),
-    ("a hub id", Plan(model="org/name"), {}, {"ENGINE": "vllm", "MODEL_NAME": "org/name"}),
-    ("MODEL_NAME", Plan(), {"MODEL_NAME": "org/name"}, {"ENGINE": "vllm", "MODEL_NAME": "org/name"}),
-    ("--model over MODEL_NAME", Plan(model="a/b"), {"MODEL_NAME": "c/d"}, {"ENGINE": "vllm", "MODEL_NAME": "a/b"}),
-    ("echo", Plan(engine="echo"), {}, {"ENGINE": "echo", "MODEL_NAME": "echo"}),
-    ("a server that runs already", Plan(), {"ENGINE_URL": "http://x"}, {}),
+MODELS: list[tuple[str, LocalConfig, dict[str, str], dict[str, str]]] = [
+    ("nothing said: the embedded model", LocalConfig(), {}, PARROT),
+    ("a hub id", LocalConfig(model="org/name"), {}, {"ENGINE": "vllm", "MODEL_NAME": "org/name"}),
+    ("MODEL_NAME", LocalConfig(), {"MODEL_NAME": "org/name"}, {"ENGINE": "vllm", "MODEL_NAME": "org/name"}),
+    (
+        "--model over MODEL_NAME",
+        LocalConfig(model="a/b"),
+        {"MODEL_NAME": "c/d"},
+        {"ENGINE": "vllm", "MODEL_NAME": "a/b"},
+    ),
+    ("echo", LocalConfig(engine="echo"), {}, {"ENGINE": "echo", "MODEL_NAME": "echo"}),
+    ("a server that runs already", LocalConfig(), {"ENGINE_URL": "http://x"}, {}),
 ]
 
 
 @pytest.mark.parametrize(("plan", "env", "expected"), [row[1:] for row in MODELS], ids=[row[0] for row in MODELS])
-def test_the_model_of_a_worker(plan: Plan, env: dict[str, str], expected: dict[str, str]) -> None:
+def test_the_model_of_a_worker(plan: LocalConfig, env: dict[str, str], expected: dict[str, str]) -> None:
     """A directory is served under its name, so that clients need not know the path."""
     assert model_environment(plan, env) == expected
 
 
 def test_a_directory_keeps_the_name_it_was_given(tmp_path: Path) -> None:
     """OPENAI_SERVED_MODEL_NAME_OVERRIDE is the user's."""
-    chosen = model_environment(Plan(model=str(tmp_path)), {"OPENAI_SERVED_MODEL_NAME_OVERRIDE": "mine"})
+    chosen = model_environment(LocalConfig(model=str(tmp_path)), {"OPENAI_SERVED_MODEL_NAME_OVERRIDE": "mine"})
     assert chosen == {"ENGINE": "vllm", "MODEL_NAME": str(tmp_path)}
 
 
 def test_a_worker_sees_the_platform_it_expects_and_none_of_the_gateways_secrets() -> None:
     """The caller's own variables pass, RunPod's and the gateway's are replaced."""
     env = {"DTYPE": "float32", "RUNPOD_POD_ID": "real", "GATEWAY_API_KEY": "k", "PORT": "80", "DRAIN_TIMEOUT": "9"}
-    got = worker_environment(Plan(model="a/b", key="k"), env, "http://127.0.0.1:1", "worker-1")
+    got = worker_environment(LocalConfig(model="a/b", key="k"), env, "http://127.0.0.1:1", "worker-1")
     base = "http://127.0.0.1:1/v2/local"
     assert got == {
         "DTYPE": "float32",

@@ -14,7 +14,7 @@ import pytest
 
 from tests.hub.repositories import ADAPTER, COMMIT, MODEL, TOKENIZER, lay_cached, safetensors, sharded, text
 from tests.hub.server import Hub, Repository, serving
-from worker_vllm.models.locate import FoundModel, Source, find
+from worker_vllm.models.locate import FoundModel, Source, locate_model
 from worker_vllm.settings.types import EngineSettings
 
 NAME = "org/Model"
@@ -64,7 +64,7 @@ def tree(directory: Path) -> dict[str, bytes]:
 
 def start(image: Path, *arguments: str, model: str = NAME, **env: str) -> FoundModel:
     env = {"WORKER_MANIFEST": str(image / "manifest.json"), **env}
-    return find(EngineSettings(model=model, arguments=arguments), env)
+    return locate_model(EngineSettings(model=model, arguments=arguments), env)
 
 
 def test_exactly_what_is_needed_is_baked_and_listed(hub: Hub, image: Path) -> None:

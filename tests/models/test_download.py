@@ -16,7 +16,7 @@ from tests.hub.server import Hub, Repository, serving
 from worker_vllm.errors import ConfigurationError
 from worker_vllm.models.download_process import FetchFailed, fetch
 from worker_vllm.models.hub_client import Cause
-from worker_vllm.models.locate import FoundModel, Source, find
+from worker_vllm.models.locate import FoundModel, Source, locate_model
 from worker_vllm.settings.types import EngineSettings
 
 NAME = "org/model"
@@ -46,7 +46,7 @@ class Worker:
         """Find, and fetch what is missing, as the worker's start does."""
         settings = EngineSettings(model=model, arguments=arguments)
         environment = {**self.env, **env}
-        found = find(settings, environment)
+        found = locate_model(settings, environment)
         assert found.problems == ()
         return found if found.offline else await fetch(found, settings, environment, self.said.append)
 
@@ -95,7 +95,7 @@ async def test_a_download_that_always_breaks_ends_and_claims_nothing(hub: Hub, w
     with pytest.raises(FetchFailed) as told:
         await worker.get()
     assert told.value.cause is Cause.UNREACHABLE
-    found = find(EngineSettings(model=NAME), worker.env)
+    found = locate_model(EngineSettings(model=NAME), worker.env)
     assert (found.source, found.offline) == (Source.HUB, False)
 
 

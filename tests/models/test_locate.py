@@ -11,7 +11,7 @@ from tests.hub.repositories import ADAPTER, COMMIT, MODEL, OLDER, TOKENIZER, lay
 from worker_vllm.errors import Problem
 from worker_vllm.models import manifest
 from worker_vllm.models.directories import Places
-from worker_vllm.models.locate import FoundModel, Source, find
+from worker_vllm.models.locate import FoundModel, Source, locate_model
 from worker_vllm.models.references import Reference, Role
 from worker_vllm.settings.types import EngineSettings
 
@@ -22,7 +22,7 @@ def search(root: Path, model: str = NAME, *arguments: str, **env: str) -> FoundM
     """Find with a volume and a container cache below `root`."""
     volume, container = root / "volume", root / "container"
     places = Places((volume, container), volume, container, root / "image" / "manifest.json")
-    return find(EngineSettings(model=model, arguments=arguments), env, places)
+    return locate_model(EngineSettings(model=model, arguments=arguments), env, places)
 
 
 def bake(root: Path, *models: manifest.Baked) -> None:
@@ -226,7 +226,7 @@ def test_a_volume_filled_by_the_original_image_is_searched(tmp_path: Path) -> No
     base = tmp_path / "runpod-volume"
     snapshot = lay_cached(base / "huggingface-cache" / "hub", NAME, MODEL)
     places = Places.from_environment({"BASE_PATH": str(base), "WORKER_MANIFEST": str(tmp_path / "none.json")})
-    found = find(EngineSettings(model=NAME), {}, places)
+    found = locate_model(EngineSettings(model=NAME), {}, places)
     assert found.model == str(snapshot)
     assert found.environment["HF_HOME"] == str(base / "huggingface-cache" / "hub")
 
@@ -242,7 +242,7 @@ def test_the_environment_after_a_download_is_known_before_it(
     """An engine that imports meanwhile is started with it."""
     settings = EngineSettings(model=model, arguments=arguments)
     env = {"BASE_PATH": str(tmp_path), "HOME": str(tmp_path)}
-    before = find(settings, env)
+    before = locate_model(settings, env)
     fetched = {each: lay_cached(tmp_path / "fetched", each.name, MODEL) for each in before.downloads}
     assert len(fetched) == 1
-    assert before.environment_when_fetched == find(settings, env, fetched=fetched).environment
+    assert before.environment_when_fetched == locate_model(settings, env, fetched=fetched).environment

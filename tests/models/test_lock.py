@@ -10,9 +10,9 @@ import sys
 import threading
 from pathlib import Path
 
-from worker_vllm.models.lock import DownloadLock, Holder, Pace
+from worker_vllm.models.lock import DownloadLock, Holder, LockTiming
 
-PACE = Pace(beat_s=0.05, look_s=0.01, stale_s=60.0, settle_s=0.0)
+PACE = LockTiming(beat_s=0.05, look_s=0.01, stale_s=60.0, settle_s=0.0)
 
 
 def ignore(_: Holder) -> None:

@@ -19,16 +19,16 @@ import pytest
 
 from tests.hub.repositories import COMMIT, MODEL
 from tests.hub.server import Hub, Repository, serving
-from tests.support.fake_vllm import with_fake_vllm
+from tests.support.engines.fake_vllm import with_fake_vllm
+from tests.support.engines.supervised import followed
 from tests.support.processes import Process, running
-from tests.support.supervised import followed
 from worker_vllm.engine.child.deferred_arguments import IMPORTED
 from worker_vllm.engine.client.http import HttpEngine
 from worker_vllm.engine.process.guard import descendants, standing
-from worker_vllm.engine.supervision.startup import begin
+from worker_vllm.engine.supervision.startup import plan_start
 from worker_vllm.engine.supervision.supervisor import State, Supervisor
-from worker_vllm.host_inspection import look
-from worker_vllm.local.launch_config import Plan, worker_environment
+from worker_vllm.host_inspection import inspect_host
+from worker_vllm.local.launch_config import LocalConfig, worker_environment
 from worker_vllm.settings.load import load
 from worker_vllm.settings.types import EngineSettings
 
@@ -61,7 +61,7 @@ async def test_the_engine_imports_while_the_model_is_fetched(held: Hub, tmp_path
     """It has imported before the weights are whole, is then told their path, and was offline from its start."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
     env = with_fake_vllm(tmp_path / "fake", inherited | environment(held, tmp_path))
-    beginning = begin(EngineSettings(model="org/parrot", served_names=("org/parrot",)), env)
+    beginning = plan_start(EngineSettings(model="org/parrot", served_names=("org/parrot",)), env)
     async with followed(Supervisor(beginning, HttpEngine)) as run:
         await run.line(IMPORTED)
         await asyncio.to_thread(held.halfway.wait)
@@ -100,7 +100,7 @@ async def test_rope_settings_are_merged_with_the_config_that_was_fetched(
         env = with_fake_vllm(
             tmp_path / "fake", inherited | environment(hub, tmp_path, MODEL_NAME="org/parrot", **variables)
         )
-        beginning = begin(load(env, look(env)).engine, env)
+        beginning = plan_start(load(env, inspect_host(env)).engine, env)
         async with followed(Supervisor(beginning, HttpEngine)) as run:
             state = await run.supervisor.settled()
             if said is None:
@@ -115,7 +115,7 @@ async def test_rope_settings_are_merged_with_the_config_that_was_fetched(
 def worker(hub: Hub, directory: Path, temporary: str) -> Iterator[Process]:
     """A queue worker with the fake engine, whose platform does not answer."""
     env = with_fake_vllm(directory / "fake", environment(hub, directory, PATH=os.environ["PATH"], TMPDIR=temporary))
-    queue = worker_environment(Plan("vllm", "org/parrot"), env, "http://127.0.0.1:9", "w1")
+    queue = worker_environment(LocalConfig("vllm", "org/parrot"), env, "http://127.0.0.1:9", "w1")
     with running([sys.executable, "-m", "worker_vllm", "start"], queue) as process:
         yield process
 

@@ -13,12 +13,12 @@ import pytest
 from worker_vllm.cli import main
 from worker_vllm.errors import ConfigurationError
 from worker_vllm.forms.check import check_form
-from worker_vllm.settings.builder import Draft
+from worker_vllm.settings.builder import SettingsBuilder
 from worker_vllm.settings.catalog.catalog import Kind, catalog
 from worker_vllm.settings.env_file import read_env_file
 from worker_vllm.settings.flags.flag_table import flag_table
-from worker_vllm.settings.host_facts import Facts
-from worker_vllm.settings.load import drafted, settled
+from worker_vllm.settings.host_facts import HostFacts
+from worker_vllm.settings.load import build_draft, freeze
 
 CANARY = "canary-7f3a9c"
 TOKEN = "hf_canaryAbCdEfGhIjKlMnOpQrStUv"  # no name tells what it is, its shape does
@@ -67,16 +67,18 @@ EXTRA_ARGS = [
 ]
 
 
-def told(draft: Draft) -> str:
+def told(draft: SettingsBuilder) -> str:
     """Everything that people may read of a draft, its settings included."""
     problems = [str(problem) for problem in draft.problems]
-    rows = [f"{row.name} {row.value} {row.source}" for row in settled(draft).origins]
+    rows = [f"{row.name} {row.value} {row.source}" for row in freeze(draft).origins]
     return "\n".join([*problems, *draft.warnings, *rows])
 
 
 def leaks(env: dict[str, str], *needles: str) -> list[str]:
     """The lines in which one of the needles stands, with the settings' own problems and warnings."""
-    return [line for line in told(drafted(env, Facts())).splitlines() if any(needle in line for needle in needles)]
+    return [
+        line for line in told(build_draft(env, HostFacts())).splitlines() if any(needle in line for needle in needles)
+    ]
 
 
 def test_a_secret_under_a_slip_of_its_name_is_not_quoted() -> None:
@@ -95,7 +97,7 @@ def test_a_token_in_an_ordinary_variable_is_not_quoted(name: str) -> None:
 
 def test_a_token_as_the_models_name_is_refused() -> None:
     """It would be the name that every caller sees."""
-    draft = drafted({"MODEL_NAME": TOKEN}, Facts())
+    draft = build_draft({"MODEL_NAME": TOKEN}, HostFacts())
     assert [(problem.key, problem.value) for problem in draft.problems] == [("MODEL_NAME", "***")]
 
 
@@ -108,7 +110,7 @@ def test_an_ordinary_value_under_a_secrets_name_is_hidden() -> None:
 @pytest.mark.parametrize("text", EXTRA_ARGS)
 def test_extra_arguments_are_never_quoted_whole(text: str) -> None:
     """Problems name the option, and where it stands; values stay out."""
-    draft = drafted({"MODEL_NAME": "org/m", "VLLM_EXTRA_ARGS": text}, Facts(exists=lambda _: False))
+    draft = build_draft({"MODEL_NAME": "org/m", "VLLM_EXTRA_ARGS": text}, HostFacts(exists=lambda _: False))
     lines = [*map(str, draft.problems), *draft.warnings]
     assert [line for line in lines if CANARY in line or TOKEN in line] == []
 

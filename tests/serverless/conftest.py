@@ -12,7 +12,7 @@ import pytest
 from tests.serverless.memory_platform import SETTINGS, MemoryPlatform
 from worker_vllm.serverless.delivery.job_run import Handler
 from worker_vllm.serverless.drain_phases import Ending
-from worker_vllm.serverless.queue_worker import QueueLoop, Surroundings
+from worker_vllm.serverless.queue_worker import QueueWorker, Surroundings
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def platform() -> MemoryPlatform:
     return MemoryPlatform()
 
 
-Serve = Callable[..., tuple[QueueLoop, "asyncio.Task[None]"]]
+Serve = Callable[..., tuple[QueueWorker, "asyncio.Task[None]"]]
 
 
 @pytest.fixture
@@ -30,9 +30,9 @@ async def serve(platform: MemoryPlatform) -> AsyncIterator[Serve]:
 
     def start(
         handler: Handler, ending: Ending | None = None, **settings: Any
-    ) -> tuple[QueueLoop, asyncio.Task[None]]:
+    ) -> tuple[QueueWorker, asyncio.Task[None]]:
         around = Surroundings(random=lambda: 0.0, ending=ending or Ending())
-        loop = QueueLoop(handler, replace(SETTINGS, **settings), platform, around)
+        loop = QueueWorker(handler, replace(SETTINGS, **settings), platform, around)
         running.append(asyncio.create_task(loop.run()))
         return loop, running[-1]
 

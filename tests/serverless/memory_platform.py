@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from worker_vllm.serverless.http.connection import Answer, NotSent
+from worker_vllm.serverless.http.connection import NotSent, PlatformAnswer
 from worker_vllm.settings.types import QueueSettings
 
 BASE = "http://platform/v2/ep"
@@ -22,8 +22,8 @@ SETTINGS = QueueSettings(
     drain_timeout_s=1.0,
 )
 
-Reply = Answer | Exception
-OK = Answer(200, b"{}")
+Reply = PlatformAnswer | Exception
+OK = PlatformAnswer(200, b"{}")
 
 
 class MemoryPlatform:
@@ -42,7 +42,7 @@ class MemoryPlatform:
         self.on_post: Callable[[str, str, Any], Any] | None = None
         self._changed = asyncio.Condition()
 
-    async def get(self, url: str, timeout_s: float) -> Answer:
+    async def get(self, url: str, timeout_s: float) -> PlatformAnswer:
         target = urlsplit(url)
         verb = target.path.split("/")[3]
         query = {name: values[0] for name, values in parse_qs(target.query).items()}
@@ -51,7 +51,7 @@ class MemoryPlatform:
             return OK
         if verb == "job-stop":
             ids = await self._take_all(self.stops)
-            return Answer(200, json.dumps({"jobsToStop": ids}).encode())
+            return PlatformAnswer(200, json.dumps({"jobsToStop": ids}).encode())
         await self.note(lambda: self.takes.append(query))
         if self.take_replies:
             reply = self.take_replies.pop(0)
@@ -59,9 +59,9 @@ class MemoryPlatform:
                 raise reply
             return reply
         jobs = await self._take_all(self.jobs, int(query.get("batch_size", 1)))
-        return Answer(200, json.dumps(jobs if "batch_size" in query else jobs[0]).encode())
+        return PlatformAnswer(200, json.dumps(jobs if "batch_size" in query else jobs[0]).encode())
 
-    async def post(self, url: str, body: bytes, timeout_s: float) -> Answer:
+    async def post(self, url: str, body: bytes, timeout_s: float) -> PlatformAnswer:
         parts = urlsplit(url).path.split("/")
         kind, job_id, said = parts[3].removeprefix("job-"), unquote(parts[5]), json.loads(body)
         if self.on_post is not None and (reply := await self.on_post(kind, job_id, said)) is not None:
@@ -70,7 +70,7 @@ class MemoryPlatform:
             await self.note(lambda: self.posts.append((kind, job_id, said)))
             if isinstance(reply, Exception):
                 raise reply
-            assert isinstance(reply, Answer)
+            assert isinstance(reply, PlatformAnswer)
             return reply
         await self.note(lambda: self.posts.append((kind, job_id, said)))
         return OK

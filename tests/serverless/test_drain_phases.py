@@ -15,9 +15,9 @@ from tests.serverless.memory_platform import SETTINGS, MemoryPlatform
 from worker_vllm.errors import EngineError
 from worker_vllm.jobs.output.output import Output
 from worker_vllm.serverless import protocol
-from worker_vllm.serverless.delivery.job_run import Execution
-from worker_vllm.serverless.delivery.post_rate import Pace, Turns
-from worker_vllm.serverless.delivery.stream_sender import Outbox
+from worker_vllm.serverless.delivery.job_run import JobRun
+from worker_vllm.serverless.delivery.post_rate import PostRateLimits, PostScheduler
+from worker_vllm.serverless.delivery.stream_sender import StreamSender
 from worker_vllm.serverless.drain_phases import Ending, stopped
 
 Job = Mapping[str, Any]
@@ -128,8 +128,10 @@ async def test_a_forced_end_names_what_it_could_not_tell(
 async def test_a_job_can_be_ended_at_any_time(platform: MemoryPlatform, begun: bool) -> None:
     """Before its first step, while it works, when it is over: it fails once, with the first reason."""
     clock = asyncio.get_running_loop().time
-    outbox = Outbox(platform, protocol.Addresses.of(SETTINGS), Turns(Pace(), clock), lambda: 0.0)
-    execution = Execution({"id": "a", "input": "answer"}, handler, outbox, 1.0)
+    outbox = StreamSender(
+        platform, protocol.Addresses.of(SETTINGS), PostScheduler(PostRateLimits(), clock), lambda: 0.0
+    )
+    execution = JobRun({"id": "a", "input": "answer"}, handler, outbox, 1.0)
     running = asyncio.create_task(execution.outcome())
     if begun:
         await asyncio.sleep(0)

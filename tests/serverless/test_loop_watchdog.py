@@ -9,9 +9,9 @@ import time
 
 import pytest
 
-from worker_vllm.serverless.loop_watchdog import Patience, Watchdog
+from worker_vllm.serverless.loop_watchdog import Watchdog, WatchdogLimits
 
-QUICK = Patience(tick_s=0.02, alarm_s=0.1, give_up_s=0.3)
+QUICK = WatchdogLimits(tick_s=0.02, alarm_s=0.1, give_up_s=0.3)
 
 
 async def test_a_blocked_loop_is_reported_with_its_place_and_then_given_up(caplog: pytest.LogCaptureFixture) -> None:

@@ -10,7 +10,7 @@ from tests.serverless.conftest import Serve
 from tests.serverless.memory_platform import MemoryPlatform
 from worker_vllm.errors import RequestError
 from worker_vllm.jobs.output.output import Output
-from worker_vllm.serverless.http.connection import Answer
+from worker_vllm.serverless.http.connection import PlatformAnswer
 
 Job = Mapping[str, Any]
 
@@ -124,8 +124,8 @@ async def test_results_that_are_not_accepted_hold_their_slots(platform: MemoryPl
     """Two results get 500 for longer than a second: no third job is taken until one of them is accepted."""
     accepting = asyncio.Event()
 
-    async def refuse_results(kind: str, job_id: str, body: Any) -> Answer | None:
-        return None if accepting.is_set() else Answer(500)
+    async def refuse_results(kind: str, job_id: str, body: Any) -> PlatformAnswer | None:
+        return None if accepting.is_set() else PlatformAnswer(500)
 
     platform.on_post = refuse_results
     loop, _ = serve(echo, max_concurrency=2)

@@ -12,7 +12,7 @@ import pytest
 from tests.serverless.memory_platform import SETTINGS, MemoryPlatform
 from worker_vllm.errors import EngineUnavailable
 from worker_vllm.jobs.output.output import Output
-from worker_vllm.serverless.queue_worker import QueueLoop, Surroundings
+from worker_vllm.serverless.queue_worker import QueueWorker, Surroundings
 from worker_vllm.settings.redaction import Redactor
 from worker_vllm.settings.types import Secret
 
@@ -35,7 +35,7 @@ async def test_what_a_failed_job_is_told_holds_no_secret(
 ) -> None:
     """In its final result and in the last piece of its stream."""
     around = Surroundings(random=lambda: 0.0, redact=Redactor([Secret(CANARY)]).value)
-    running = asyncio.create_task(QueueLoop(handler, SETTINGS, platform, around).run())
+    running = asyncio.create_task(QueueWorker(handler, SETTINGS, platform, around).run())
     await platform.give({"id": "a", "input": {}})
     await platform.until(lambda: platform.is_done("a"))
     running.cancel()

@@ -10,7 +10,7 @@ from typing import Any
 from tests.serverless.conftest import Serve
 from tests.serverless.memory_platform import OK, MemoryPlatform
 from worker_vllm.jobs.output.output import Output
-from worker_vllm.serverless.http.connection import Answer
+from worker_vllm.serverless.http.connection import PlatformAnswer
 
 Job = Mapping[str, Any]
 
@@ -159,7 +159,7 @@ async def test_unknown_fields_of_a_job_are_ignored(platform: MemoryPlatform, ser
     async def one(job: Job) -> AsyncGenerator[Output, None]:
         yield Output(b"1", streamed=False)
 
-    platform.take_replies = [Answer(200, b"<html>"), Answer(200, b'{"id": 5}'), OK]
+    platform.take_replies = [PlatformAnswer(200, b"<html>"), PlatformAnswer(200, b'{"id": 5}'), OK]
     serve(one)
     job = {"id": "a", "input": {}, "webhook": "http://x", "s3Config": {"accessId": "k"}, "policy": {"ttl": "soon"}}
     await platform.give(job)

@@ -7,20 +7,20 @@ from typing import Any
 import pytest
 
 from worker_vllm.errors import ConfigurationError
-from worker_vllm.settings.host_facts import Facts
+from worker_vllm.settings.host_facts import HostFacts
 from worker_vllm.settings.load import load
 
 MANIFEST = {"models": [{"role": "model", "repo_id": "org/baked", "commit": "c0ffee", "revision": "main"}]}
 
 
-def sources(env: dict[str, str], facts: Facts) -> dict[str, tuple[Any, str]]:
+def sources(env: dict[str, str], facts: HostFacts) -> dict[str, tuple[Any, str]]:
     """Effective value and source by name."""
     return {origin.name: (origin.value, origin.source) for origin in load(env, facts).origins}
 
 
 def test_each_layer_wins_over_the_one_before() -> None:
     """And `config show` says which one it was."""
-    facts = Facts(config_file={"seed": 1, "max-model-len": "1k", "max_num_seqs": 2, "model": "org/file"})
+    facts = HostFacts(config_file={"seed": 1, "max-model-len": "1k", "max_num_seqs": 2, "model": "org/file"})
     env = {"SEED": "3", "MAX_MODEL_LEN": "2k", "VLLM_EXTRA_ARGS": "--seed 5"}
     found = sources(env, facts)
     assert found["SEED"] == (5, "VLLM_EXTRA_ARGS")
@@ -36,7 +36,7 @@ def test_each_layer_wins_over_the_one_before() -> None:
 
 def test_a_baked_model_wins_over_the_environment() -> None:
     """Loudly, where they differ; its name stays the repository id."""
-    facts = Facts(manifest=MANIFEST)
+    facts = HostFacts(manifest=MANIFEST)
     settings = load({"MODEL_NAME": "org/other", "MODEL_REVISION": "v2"}, facts)
     assert (settings.engine.model, settings.engine.served_names) == ("org/baked", ("org/baked",))
     assert settings.engine.arguments == ()
@@ -113,14 +113,14 @@ def test_extra_args_that_cannot_work_are_refused(text: str) -> None:
 def test_a_config_file_that_cannot_work_is_refused(document: dict[str, Any]) -> None:
     """Like a variable of the same value."""
     with pytest.raises(ConfigurationError) as caught:
-        load({}, Facts(config_file=document))
+        load({}, HostFacts(config_file=document))
     assert [problem.key for problem in caught.value.problems] == ["VLLM_CONFIG_FILE"]
 
 
 def test_a_config_file_that_is_not_there_is_told() -> None:
     """Whoever looked says what was there instead."""
     with pytest.raises(ConfigurationError, match="expected a file that can be read"):
-        load({"VLLM_CONFIG_FILE": "/x"}, Facts(config_file_problem="a file that can be read"))
+        load({"VLLM_CONFIG_FILE": "/x"}, HostFacts(config_file_problem="a file that can be read"))
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from worker_vllm.errors import ConfigurationError
-from worker_vllm.settings.host_facts import Facts
-from worker_vllm.settings.load import drafted, load, settled
+from worker_vllm.settings.host_facts import HostFacts
+from worker_vllm.settings.load import build_draft, freeze, load
 from worker_vllm.settings.provenance import field_default
 from worker_vllm.settings.types import EngineKind, HttpSettings, Mode, QueueSettings, Secret, Settings
 
@@ -215,7 +215,7 @@ def test_a_catalogue_row_with_a_field_that_is_none_says_what_is_missing(place: s
 
 def test_a_draft_with_a_field_that_is_none_says_it_too() -> None:
     """Not a TypeError of the dataclass."""
-    draft = drafted({}, Facts())
+    draft = build_draft({}, HostFacts())
     draft.set_field("jobs.no_such", 1, "NO_SUCH")
     with pytest.raises(LookupError, match="JobSettings has no field"):
-        settled(draft)
+        freeze(draft)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from worker_vllm.errors import ConfigurationError, Problem
 from worker_vllm.settings.catalog.catalog import catalog
 from worker_vllm.settings.flags.flag_table import flag_table, known_versions, nearest_version
-from worker_vllm.settings.host_facts import Facts
+from worker_vllm.settings.host_facts import HostFacts
 from worker_vllm.settings.load import load
 from worker_vllm.settings.parsers import (
     BadValue,
@@ -105,7 +105,7 @@ def test_any_environment_gives_settings_or_problems(env: dict[str, str], gpus: i
     """Never another error, whatever the texts are; every problem is complete, and no argument is empty."""
     problems: tuple[Problem, ...] = ()
     try:
-        found = load(env, Facts(vllm=version, gpus=gpus))
+        found = load(env, HostFacts(vllm=version, gpus=gpus))
     except ConfigurationError as error:
         problems, found = error.problems, Settings()
     assert all(problem.key and problem.expected and problem.change for problem in problems)
@@ -139,7 +139,7 @@ def test_each_versions_flags_are_its_own(version: str) -> None:
     newer = sorted(set(flag_table("0.33.0").flags) - set(table.flags))
     for name in newer[:3]:
         with pytest.raises(ConfigurationError, match=f"a flag of vLLM {version}"):
-            load({"VLLM_EXTRA_ARGS": f"{flag_table('0.33.0').flags[name].flag} 1"}, Facts(vllm=version))
+            load({"VLLM_EXTRA_ARGS": f"{flag_table('0.33.0').flags[name].flag} 1"}, HostFacts(vllm=version))
 
 
 CONFIGS: list[dict[str, Any]] = [
@@ -165,7 +165,7 @@ def test_files_that_are_not_what_they_should_be_break_nothing(
     config: dict[str, Any], manifest: dict[str, Any]
 ) -> None:
     """A model's config.json and an image's manifest are somebody else's writing; preflight tells what is wrong."""
-    facts = Facts(model_config=config, manifest=manifest, gpus=4)
+    facts = HostFacts(model_config=config, manifest=manifest, gpus=4)
     with contextlib.suppress(ConfigurationError):
         load({"MODEL_NAME": "org/m", "ROPE_SCALING": '{"type": {"a": 1}}', "ROPE_THETA": "7"}, facts)
     assert load({"MODEL_NAME": "org/m"}, facts).engine.model == "org/m"

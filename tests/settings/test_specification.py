@@ -9,7 +9,7 @@ import pytest
 
 from worker_vllm.errors import ConfigurationError
 from worker_vllm.settings.catalog.catalog import catalog
-from worker_vllm.settings.host_facts import Facts
+from worker_vllm.settings.host_facts import HostFacts
 from worker_vllm.settings.load import load
 from worker_vllm.settings.types import Settings
 
@@ -232,7 +232,7 @@ def differences(settings: Settings, empty: Settings) -> dict[str, Any]:
 @pytest.mark.parametrize("name", CASES)
 def test_a_row_of_the_specification(name: str) -> None:
     """The whole effect is compared: arguments, fields, the child's variables and the warning."""
-    case, facts = CASES[name], Facts(model_config=LLAMA)
+    case, facts = CASES[name], HostFacts(model_config=LLAMA)
     empty, settings = load({}, facts), load(case.env, facts)
     assert settings.engine.arguments == case.arguments
     assert differences(settings, empty) == case.fields

@@ -11,7 +11,7 @@ from typing import Any
 from tests.support.http import parse_events
 from worker_vllm.engine.client.http import HttpEngine
 from worker_vllm.errors import WorkerError
-from worker_vllm.jobs.handler import Worker
+from worker_vllm.jobs.handler import JobHandler
 from worker_vllm.jobs.output.output import Output
 from worker_vllm.settings.types import JobSettings, Settings
 
@@ -57,7 +57,7 @@ class Said:
 class Core:
     """A worker on an engine."""
 
-    def __init__(self, worker: Worker) -> None:
+    def __init__(self, worker: JobHandler) -> None:
         self.worker = worker
 
     async def run(self, given: Mapping[str, Any]) -> Said:
@@ -80,6 +80,6 @@ async def core_on(url: str, **jobs: Any) -> AsyncIterator[Core]:
     """A worker core on the engine at `url`, with these job settings."""
     engine = HttpEngine(url)
     try:
-        yield Core(Worker(engine, Settings(jobs=JobSettings(**jobs))))
+        yield Core(JobHandler(engine, Settings(jobs=JobSettings(**jobs))))
     finally:
         await engine.aclose()

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.real import real_engine_process
+from tests.support.engines.real import real_engine_process
 from tests.support.stack import Stack, serve, serve_echo
 
 

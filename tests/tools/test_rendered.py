@@ -19,14 +19,14 @@ from worker_vllm.forms.form import untouched, worker_config
 from worker_vllm.settings.catalog.catalog import Fate, catalog
 from worker_vllm.settings.env_file import read_env_file
 from worker_vllm.settings.flags.flag_table import flag_table, marks
-from worker_vllm.settings.host_facts import Facts
+from worker_vllm.settings.host_facts import HostFacts
 from worker_vllm.settings.load import load
 
 ROOT = Path(__file__).parents[2]
 RENDERED = rendered()
 FORM = worker_config()
 SCHEMA = json.loads(RENDERED["docs/worker-config.schema.json"])
-GPUS = Facts(gpus=2)
+GPUS = HostFacts(gpus=2)
 
 
 @pytest.mark.parametrize("name", sorted(RENDERED))

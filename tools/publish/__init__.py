@@ -1,1 +1,1 @@
-"""tools/publish"""
+"""Checks of what is published on RunPod's Hub."""

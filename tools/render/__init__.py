@@ -1,1 +1,1 @@
-"""tools/render"""
+"""Rendering of the generated documentation and forms."""

@@ -13,11 +13,11 @@ from typing import Any
 
 from worker_vllm.engine.process.command import engine_argv
 from worker_vllm.errors import ConfigurationError, Problem
-from worker_vllm.host_inspection import look
-from worker_vllm.models.locate import find
-from worker_vllm.settings.builder import Draft
+from worker_vllm.host_inspection import inspect_host
+from worker_vllm.models.locate import locate_model
+from worker_vllm.settings.builder import SettingsBuilder
 from worker_vllm.settings.env_file import read_env_file
-from worker_vllm.settings.load import drafted, settled
+from worker_vllm.settings.load import build_draft, freeze
 from worker_vllm.settings.provenance import NOT_SET, UNCHOSEN
 from worker_vllm.settings.redaction import Redactor
 from worker_vllm.settings.summary import served, summary
@@ -64,13 +64,13 @@ def _settings(args: argparse.Namespace) -> int:
         return 2
     except ConfigurationError as error:
         return _tell(args, {"problems": [asdict(problem) for problem in error.problems]}, [])
-    draft = drafted(env, look(env))
+    draft = build_draft(env, inspect_host(env))
     told: dict[str, Any] = {"ok": not draft.problems, "problems": [asdict(problem) for problem in draft.problems]}
     told["warnings"] = draft.warnings
     if args.what == "check":
         told["serves"] = None if draft.problems else draft.redact.value(served(draft))
         return _tell(args, told, _checked(draft))
-    settings = settled(draft)
+    settings = freeze(draft)
     told |= shown(settings, env, everything=args.all)
     return _tell(args, told, _lines(draft, told, len(settings.origins)))
 
@@ -79,7 +79,7 @@ def shown(settings: Settings, env: dict[str, str], *, everything: bool) -> dict[
     """What was set, or every name that exists, and the engine's command; secrets are shown as ***."""
     engine = settings.engine
     if engine.kind is EngineKind.VLLM:
-        engine = find(engine, env).onto(engine)
+        engine = locate_model(engine, env).onto(engine)
     command = [] if engine.kind is EngineKind.ATTACH else ["vllm", *engine_argv(engine, SOCKET)[3:]]
     rows = [row for row in settings.origins if everything or row.source not in UNCHOSEN]
     told = {
@@ -99,11 +99,11 @@ def plain(value: object) -> object:
     return [plain(item) for item in value] if isinstance(value, list | tuple) else str(value).strip("'")
 
 
-def _checked(draft: Draft) -> list[str]:
+def _checked(draft: SettingsBuilder) -> list[str]:
     return [summary(draft), *(f"warning: {warning}" for warning in draft.warnings), *map(str, draft.problems)]
 
 
-def _lines(draft: Draft, told: dict[str, Any], count: int) -> list[str]:
+def _lines(draft: SettingsBuilder, told: dict[str, Any], count: int) -> list[str]:
     rows = told["settings"]
     width = max((len(row["name"]) for row in rows), default=0)
     lines = [f"{row['name']:<{width}}  {_words(row)}" for row in rows]

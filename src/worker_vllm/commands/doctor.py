@@ -21,9 +21,9 @@ from worker_vllm import __version__
 from worker_vllm.engine.preflight.nvidia import driver
 from worker_vllm.engine.preflight.preflight import Preflight, preflight
 from worker_vllm.engine.preflight.vllm_version import engine_version
-from worker_vllm.engine.supervision.startup import Beginning
+from worker_vllm.engine.supervision.startup import StartPlan
 from worker_vllm.errors import ConfigurationError, WorkerError
-from worker_vllm.host_inspection import look
+from worker_vllm.host_inspection import inspect_host
 from worker_vllm.models.hub_access import refusal
 from worker_vllm.settings.env_file import read_env_file
 from worker_vllm.settings.load import load
@@ -61,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
         environment = environment_of(args.env_file, os.environ)
         redact = redactor(environment)
         section("machine", machine())
-        settings = load(environment, look(environment))
+        settings = load(environment, inspect_host(environment))
     except OSError as error:
         print(f"worker-vllm doctor: --env-file {args.env_file}: {error.strerror}", file=sys.stderr)
         return EXIT_USAGE
@@ -209,7 +209,7 @@ async def start(checked: Preflight, environment: Mapping[str, str]) -> int:
 
     downloads = checked.found if checked.found is not None and checked.found.downloads else None
     settings = checked.given if downloads else checked.settings
-    supervisor = Supervisor(Beginning(settings, environment, found=downloads), HttpEngine)
+    supervisor = Supervisor(StartPlan(settings, environment, found=downloads), HttpEngine)
     redact = redactor(environment)
     print("start", flush=True)
     began = time.monotonic()

@@ -67,13 +67,13 @@ def run(args: argparse.Namespace) -> int:
 
 def open_front(args: argparse.Namespace, environ: Mapping[str, str], defaults: GatewayOptions) -> Front:
     """The listening socket and the options; a keyless gateway that others reach is said aloud. Raises WorkerError."""
-    from worker_vllm.gateway.option_flags import set_switches
+    from worker_vllm.gateway.option_flags import apply_option_flags
     from worker_vllm.gateway.server.server import Front, listen
 
     key = read_key(args.api_key_file, environ)
     if not key and args.host not in LOOPBACK:
         print(f"--host {args.host} without a key: whoever reaches it may use it; see --api-key-file", file=sys.stderr)
-    options = replace(set_switches(defaults, args.switches), faults=args.faults)
+    options = replace(apply_option_flags(defaults, args.switches), faults=args.faults)
     listener = listen(args.host, args.port)
     reached_as = (*options.allowed_hosts, args.host, listener.getsockname()[0])
     return Front(listener, replace(options, allowed_hosts=reached_as), key)

@@ -14,8 +14,8 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from worker_vllm.settings.host_facts import Facts
-from worker_vllm.settings.load import salvage
+from worker_vllm.settings.host_facts import HostFacts
+from worker_vllm.settings.load import load_despite_problems
 from worker_vllm.settings.types import Mode
 
 DEFAULT_PORT = 80
@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """0 when the worker is healthy, else 1 with the reason."""
-    mode = salvage(os.environ, Facts()).mode
+    mode = load_despite_problems(os.environ, HostFacts()).mode
     reason = _ping(_port(os.environ)) if mode is Mode.HTTP else _process(args.pid)
     if reason:
         print(reason, file=sys.stderr)

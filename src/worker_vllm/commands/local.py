@@ -25,22 +25,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Serve until Ctrl-C; 0 after it, 1 when the model cannot be served."""
-    from worker_vllm.local.launch_config import PLATFORM, Plan
+    from worker_vllm.local.launch_config import PLATFORM, LocalConfig
     from worker_vllm.local.start_checks import obstacles
 
     try:
         front = gateway.open_front(args, os.environ, PLATFORM)
-        plan = Plan(args.engine, args.model, args.workers, front.key, args.verbose)
+        plan = LocalConfig(args.engine, args.model, args.workers, front.key, args.verbose)
         if told := obstacles(plan, os.environ, sys.path):
             print("\n".join(f"worker-vllm local: {sentence}" for sentence in told), file=sys.stderr)
             return 1
         import uvloop
 
-        from worker_vllm.local.console import open_screen
+        from worker_vllm.local.console import open_console
         from worker_vllm.local.run import LocalRun
 
         async def serve() -> None:
-            await LocalRun(plan, front, open_screen()).run()
+            await LocalRun(plan, front, open_console()).run()
 
         uvloop.run(serve())
     except WorkerError as error:

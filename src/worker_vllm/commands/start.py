@@ -13,11 +13,11 @@ import sys
 
 from worker_vllm.engine.diagnosis.types import Diagnosis, Scope
 from worker_vllm.engine.preflight.container_limits import raise_open_files
-from worker_vllm.engine.supervision.startup import Beginning, begin
+from worker_vllm.engine.supervision.startup import StartPlan, plan_start
 from worker_vllm.errors import ConfigurationError
-from worker_vllm.host_inspection import look
+from worker_vllm.host_inspection import inspect_host
 from worker_vllm.observability.logging import configure
-from worker_vllm.settings.load import load, salvage
+from worker_vllm.settings.load import load, load_despite_problems
 from worker_vllm.settings.types import EngineKind, Mode, Settings
 
 log = logging.getLogger(__name__)
@@ -37,18 +37,18 @@ def run(args: argparse.Namespace) -> int:
     """Serve until told to stop; 0 after a drain, 1 when this machine cannot, 78 where no job can be told why."""
     environment = dict(os.environ)
     raise_open_files()
-    facts = look(environment)
+    facts = inspect_host(environment)
     try:
         settings = load(environment, facts)
     except ConfigurationError as error:
-        return _refuse(error, salvage(environment, facts), environment)
+        return _refuse(error, load_despite_problems(environment, facts), environment)
     configure(settings.log_format, settings.log_level, environment, settings.secrets)
     for warning in settings.warnings:
         log.warning("%s", warning)
     if settings.mode is not Mode.QUEUE:
         print(UNSERVED.format(settings.mode), file=sys.stderr)
         return EXIT_CONFIGURATION
-    beginning = None if settings.engine.kind is EngineKind.ATTACH else begin(settings.engine, environment)
+    beginning = None if settings.engine.kind is EngineKind.ATTACH else plan_start(settings.engine, environment)
     return _serve(settings, beginning)
 
 
@@ -60,10 +60,10 @@ def _refuse(error: ConfigurationError, settings: Settings, environment: dict[str
         return EXIT_CONFIGURATION
     configure(settings.log_format, settings.log_level, environment, settings.secrets)
     refusal = Diagnosis("settings", Scope.SETTINGS, str(error))
-    return _serve(settings, Beginning(settings.engine, environment, refusal=refusal))
+    return _serve(settings, StartPlan(settings.engine, environment, refusal=refusal))
 
 
-def _serve(settings: Settings, beginning: Beginning | None) -> int:
+def _serve(settings: Settings, beginning: StartPlan | None) -> int:
     from worker_vllm.modes.queue import serve_queue
 
     return serve_queue(settings, beginning)

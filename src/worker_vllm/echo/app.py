@@ -12,7 +12,15 @@ from worker_vllm import __version__
 from worker_vllm.echo import tokens as vocabulary
 from worker_vllm.echo.control import Control
 from worker_vllm.echo.generation import Generation
-from worker_vllm.echo.http_messages import Receive, Reply, Request, Send, error_body, read_request, until_disconnect
+from worker_vllm.echo.http_messages import (
+    EchoRequest,
+    Receive,
+    Reply,
+    Send,
+    error_body,
+    read_request,
+    until_disconnect,
+)
 from worker_vllm.echo.metrics import exposition
 from worker_vllm.echo.routes import body as fields
 from worker_vllm.echo.routes import pooling, requests
@@ -71,13 +79,13 @@ class EchoApp:
         request = await read_request(scope, receive)
         await until_disconnect(self._serve(request, Reply(send)), receive)
 
-    async def _serve(self, request: Request, reply: Reply) -> None:
+    async def _serve(self, request: EchoRequest, reply: Reply) -> None:
         try:
             await self._route(request, reply)
         except WorkerError as error:
             await reply.json({"error": error.error}, error.status)
 
-    async def _route(self, request: Request, reply: Reply) -> None:
+    async def _route(self, request: EchoRequest, reply: Reply) -> None:
         path, method = request.path, request.method
         if path.startswith("/echo/"):
             await self.control.serve(request, reply)
@@ -118,7 +126,7 @@ class EchoApp:
             "permission": [],
         }
 
-    async def _post(self, request: Request, reply: Reply) -> None:
+    async def _post(self, request: EchoRequest, reply: Reply) -> None:
         body, path = request.json(), request.path
         answer_id = request.headers.get("x-request-id") or uuid.uuid4().hex
         if path in GENERATIONS:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qs
 
-from worker_vllm.echo.http_messages import Reply, Request
+from worker_vllm.echo.http_messages import EchoRequest, Reply
 from worker_vllm.echo.routes import body as fields
 from worker_vllm.echo.runner import Runner
 from worker_vllm.echo.script import Script, override
@@ -40,7 +40,7 @@ class Control:
         self._times -= 1
         return self._next
 
-    def remember(self, request: Request) -> None:
+    def remember(self, request: EchoRequest) -> None:
         """Keep the request for /echo/requests."""
         body = request.body[:REMEMBERED_BYTES].decode(errors="replace")
         headers = dict(request.headers)
@@ -56,7 +56,7 @@ class Control:
             "finished": dict(scheduler.finished),
         }
 
-    async def serve(self, request: Request, reply: Reply) -> None:
+    async def serve(self, request: EchoRequest, reply: Reply) -> None:
         """Answer one request under /echo/."""
         action = request.path.removeprefix("/echo/")
         if request.method == "GET":
@@ -65,7 +65,7 @@ class Control:
         self._act(action, request.json())
         await reply.json(self.state())
 
-    async def _look(self, action: str, request: Request, reply: Reply) -> None:
+    async def _look(self, action: str, request: EchoRequest, reply: Reply) -> None:
         if action == "requests":
             await reply.json(list(self.seen))
         elif action == "state":

@@ -14,7 +14,7 @@ FILLER = "."  # what an empty reply repeats when it must go on
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class GenerationLimits:
     """When a sequence ends."""
 
     max_tokens: int
@@ -41,7 +41,7 @@ class Generation:
 
     prompts: tuple[tuple[int, ...], ...]
     replies: tuple[str, ...]  # of each prompt
-    limits: Limits
+    limits: GenerationLimits
     script: Script = field(default_factory=Script)
     n: int = 1
     separate_reasoning: bool = False  # the route has a place of its own for the script's reasoning
@@ -67,7 +67,7 @@ class Generation:
         return sequence(index, (thought, reply), self.limits)
 
 
-def sequence(index: int, reply: tuple[str, str], limits: Limits) -> Iterator[Delta]:
+def sequence(index: int, reply: tuple[str, str], limits: GenerationLimits) -> Iterator[Delta]:
     """One step per character, then one without text that counts as a token: the end token, as vLLM counts it.
 
     An answer that may not end yet (`ignore_eos`, `min_tokens`) starts over. A stop string is cut off unless asked

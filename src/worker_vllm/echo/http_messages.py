@@ -17,7 +17,7 @@ JSON_TYPE = ((b"content-type", b"application/json"),)
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class EchoRequest:
     """One request, its body whole."""
 
     method: str
@@ -93,7 +93,7 @@ def error_body(status: int, message: str, kind: str | None = None, param: str | 
     return {"error": {"message": message, "type": kind, "param": param, "code": status}}
 
 
-async def read_request(scope: Mapping[str, Any], receive: Receive) -> Request:
+async def read_request(scope: Mapping[str, Any], receive: Receive) -> EchoRequest:
     """The request with its whole body."""
     pieces = []
     more = True
@@ -104,7 +104,7 @@ async def read_request(scope: Mapping[str, Any], receive: Receive) -> Request:
         pieces.append(message.get("body", b""))
         more = message.get("more_body", False)
     headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
-    return Request(scope["method"], scope["path"], scope["query_string"].decode(), headers, b"".join(pieces))
+    return EchoRequest(scope["method"], scope["path"], scope["query_string"].decode(), headers, b"".join(pieces))
 
 
 async def until_disconnect(work: Coroutine[Any, Any, None], receive: Receive) -> None:

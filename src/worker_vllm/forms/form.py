@@ -10,11 +10,11 @@ from functools import cache
 from typing import Any
 
 from worker_vllm.forms.image import CUDA, IMAGE, VLLM
-from worker_vllm.settings.builder import Draft
+from worker_vllm.settings.builder import SettingsBuilder
 from worker_vllm.settings.catalog.catalog import Fate, Kind, Setting, catalog
 from worker_vllm.settings.flags.flag_table import flag_table
-from worker_vllm.settings.host_facts import Facts
-from worker_vllm.settings.load import drafted
+from worker_vllm.settings.host_facts import HostFacts
+from worker_vllm.settings.load import build_draft
 
 TYPES = {Kind.BOOL: "toggle", Kind.INT: "number", Kind.FLOAT: "number"}
 CONSOLE_ASKS = ("MODEL_NAME", "HF_TOKEN")  # the console has fields of its own for these
@@ -111,7 +111,7 @@ def form_value(setting: Setting) -> str | float | bool:
 
 def started(env: dict[str, str]) -> tuple[Any, ...]:
     """What an environment comes to, as far as it changes what the worker does."""
-    draft: Draft = drafted(env, Facts(gpus=2))
+    draft: SettingsBuilder = build_draft(env, HostFacts(gpus=2))
     fields = {place: chosen.value for place, chosen in draft.fields.items()}
     return draft.argv(), draft.environment, {**default_fields(), **fields}, draft.problems, draft.warnings
 

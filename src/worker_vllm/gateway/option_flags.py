@@ -17,7 +17,7 @@ TRUE = frozenset({"1", "true", "yes", "on"})
 FALSE = frozenset({"0", "false", "no", "off"})
 
 
-def switches(options: GatewayOptions) -> Mapping[str, Any]:
+def option_flags(options: GatewayOptions) -> Mapping[str, Any]:
     """Every switch with its value: `waits.take_s`, `sort_keys`, …"""
     found: dict[str, Any] = {}
     for field in fields(options):
@@ -29,11 +29,11 @@ def switches(options: GatewayOptions) -> Mapping[str, Any]:
     return found
 
 
-def set_switches(options: GatewayOptions, assignments: Iterable[str]) -> GatewayOptions:
+def apply_option_flags(options: GatewayOptions, assignments: Iterable[str]) -> GatewayOptions:
     """The options with these `NAME=VALUE` applied. Raises RequestError for unknown names and unfit values."""
     for assignment in assignments:
         name, _, text = assignment.partition("=")
-        known = switches(options)
+        known = option_flags(options)
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1, cutoff=0)
             raise RequestError(f'--set {assignment}: there is no switch "{name}"; the nearest is {near[0]}')

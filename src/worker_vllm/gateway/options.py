@@ -17,7 +17,7 @@ class GetBody(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class GatewayLimits:
     """Sizes in bytes and counts; beyond them a request is refused, never queued."""
 
     run_bytes: int = 10 * MEGABYTE
@@ -71,7 +71,7 @@ class FleetPolicy:
 class GatewayOptions:
     """Everything the gateway can be told; `docs/gateway.md` has one row for each."""
 
-    limits: Limits = field(default_factory=Limits)
+    limits: GatewayLimits = field(default_factory=GatewayLimits)
     waits: Waits = field(default_factory=Waits)
     jobs: JobPolicy = field(default_factory=JobPolicy)
     fleet: FleetPolicy = field(default_factory=FleetPolicy)

@@ -10,7 +10,7 @@ from worker_vllm.gateway.options import GatewayOptions
 from worker_vllm.gateway.state.effects import CallWebhook, Effect, JobChanged, StopJob, WorkQueued
 from worker_vllm.gateway.state.endpoint import Endpoint
 from worker_vllm.gateway.state.job import Job
-from worker_vllm.gateway.waits import Signals
+from worker_vllm.gateway.waits import NamedEvents
 from worker_vllm.gateway.webhooks import Webhooks
 
 
@@ -28,12 +28,12 @@ class Taker:
         return f"take {self.worker_id}"
 
 
-class LiveEndpoint:
+class EndpointRuntime:
     """Everything that happens to one endpoint happens in this object's event loop."""
 
     def __init__(self, options: GatewayOptions, clock: Callable[[], float], webhooks: Webhooks) -> None:
         self.state = Endpoint(options)
-        self.signals = Signals()
+        self.signals = NamedEvents()
         self.clock = clock
         self.closing = False
         self._webhooks = webhooks

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
-from worker_vllm.gateway.server.request import ClientGone, Request
+from worker_vllm.gateway.server.request import ClientGone, GatewayRequest
 
 
-class Signals:
+class NamedEvents:
     """`wake` releases everyone who waits for that name now; nothing is kept for those who come later."""
 
     def __init__(self) -> None:
@@ -49,7 +49,7 @@ class Hold:
 
     __slots__ = ("_expired", "_name", "_request", "_signals", "_timeout_s", "_timer")
 
-    def __init__(self, request: Request, signals: Signals, name: str, timeout_s: float) -> None:
+    def __init__(self, request: GatewayRequest, signals: NamedEvents, name: str, timeout_s: float) -> None:
         self._request = request
         self._signals = signals
         self._name = name

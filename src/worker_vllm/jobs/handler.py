@@ -9,7 +9,7 @@ from typing import Any
 
 from worker_vllm.engine.interface import Engine
 from worker_vllm.errors import EngineAnswer, EngineError, RequestError, WorkerError
-from worker_vllm.jobs.output.error_events import error_body, told_in_band
+from worker_vllm.jobs.output.error_events import error_body, in_band_error
 from worker_vllm.jobs.output.flag_names import with_variables
 from worker_vllm.jobs.output.output import Output
 from worker_vllm.jobs.output.size_limits import ResultMeter
@@ -18,12 +18,12 @@ from worker_vllm.jobs.request.native import NativeJob
 from worker_vllm.jobs.request.parse import RouteJob, asked_for, parse_job
 from worker_vllm.jobs.request.request_limits import excess
 from worker_vllm.jobs.request.routes import MODELS, unable
-from worker_vllm.jobs.run.engine_calls import Exchange
+from worker_vllm.jobs.run.engine_calls import EngineCalls
 from worker_vllm.jobs.run.model_cards import without_paths
 from worker_vllm.jobs.run.native import native_outputs
 from worker_vllm.jobs.run.route import RouteRunner
 from worker_vllm.jobs.run.served_models import ServedModels
-from worker_vllm.jobs.run.stream_failure import ToldError
+from worker_vllm.jobs.run.stream_failure import StreamAlreadyFailed
 from worker_vllm.settings.redaction import Redactor
 from worker_vllm.settings.types import EngineKind, Settings
 
@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 NO_SUCH_ROUTE = '{"detail":"Not Found"}'  # what the engine says of a route that its model cannot serve
 
 
-class Worker:
+class JobHandler:
     """Runs jobs on an engine. Any number at a time; each one holds nothing but its own engine answer."""
 
     def __init__(self, engine: Engine, settings: Settings) -> None:
@@ -42,7 +42,7 @@ class Worker:
         attached = settings.engine.kind is EngineKind.ATTACH
         self._served = None if attached else settings.engine.served_names[-1]
         self._redact = Redactor(settings.secrets).value
-        self._exchange = Exchange(engine)
+        self._exchange = EngineCalls(engine)
         self._models = ServedModels(self._exchange)
         self._routes = RouteRunner(self._exchange, self._models, settings.jobs)
 
@@ -62,14 +62,14 @@ class Worker:
                     meter.add(output)
                     yield output
             return
-        except ToldError as told:
+        except StreamAlreadyFailed as told:
             error = told.error
             error.redact(self._redact)
         except Exception as failure:
             error = await self._explained(failure, parsed)
             error.redact(self._redact)
             if isinstance(parsed, RouteJob) and parsed.stream:
-                yield told_in_band(error, job, raw=self._settings.raw_openai_output)
+                yield in_band_error(error, job, raw=self._settings.raw_openai_output)
         if not self._settings.inline_errors or not isinstance(parsed, RouteJob):
             raise error
         if not parsed.stream:

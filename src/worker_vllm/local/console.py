@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.status import Status
 
 
-class Screen(Protocol):
+class StartConsole(Protocol):
     """Where a person looks."""
 
     def phase(self, text: str) -> None:
@@ -24,7 +24,7 @@ class Screen(Protocol):
         """The start is over."""
 
 
-class PlainScreen:
+class PlainConsole:
     """One line each, for logs and pipes."""
 
     def __init__(self) -> None:
@@ -45,7 +45,7 @@ class PlainScreen:
         """Nothing to take back."""
 
 
-class TerminalScreen:
+class TerminalConsole:
     """Finished parts as lines, the current one as a spinner with a running clock."""
 
     def __init__(self, console: Console) -> None:
@@ -76,9 +76,9 @@ class TerminalScreen:
             self._status = None
 
 
-def open_screen() -> Screen:
+def open_console() -> StartConsole:
     """The screen that fits standard output."""
-    return TerminalScreen(Console()) if sys.stdout.isatty() else PlainScreen()
+    return TerminalConsole(Console()) if sys.stdout.isatty() else PlainConsole()
 
 
 def snippets(base_url: str, model: str, key: str) -> str:

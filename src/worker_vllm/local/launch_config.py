@@ -22,7 +22,7 @@ DEFAULTS = {"FAST_START": "1", "VLLM_CPU_KVCACHE_SPACE": "1", "DRAIN_TIMEOUT": "
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class LocalConfig:
     """What was asked for on the command line; `key` is empty when the gateway requires none."""
 
     engine: str = "vllm"
@@ -40,7 +40,7 @@ def embedded_model() -> Path:
     raise RequestError("the embedded model is not in this installation: name one with --model PATH_OR_ID")
 
 
-def model_environment(plan: Plan, env: Mapping[str, str]) -> dict[str, str]:
+def model_environment(plan: LocalConfig, env: Mapping[str, str]) -> dict[str, str]:
     """The variables that choose the engine and its model; a path is served under its last part."""
     chosen = {"ENGINE": plan.engine}
     if env.get("ENGINE_URL"):
@@ -53,7 +53,7 @@ def model_environment(plan: Plan, env: Mapping[str, str]) -> dict[str, str]:
     return chosen
 
 
-def worker_environment(plan: Plan, env: Mapping[str, str], gateway_url: str, worker_id: str) -> dict[str, str]:
+def worker_environment(plan: LocalConfig, env: Mapping[str, str], gateway_url: str, worker_id: str) -> dict[str, str]:
     """A worker's whole environment; `$ID` is left for the worker to fill in, as the platform leaves it."""
     inherited = {
         name: value

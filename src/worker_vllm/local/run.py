@@ -13,11 +13,11 @@ from worker_vllm.errors import WorkerError
 from worker_vllm.gateway.api.router import Gateway
 from worker_vllm.gateway.api.submission import read_openai
 from worker_vllm.gateway.options import JobPolicy
-from worker_vllm.gateway.runtime import LiveEndpoint
+from worker_vllm.gateway.runtime import EndpointRuntime
 from worker_vllm.gateway.server.server import Front, GatewayServer
 from worker_vllm.gateway.state.job import Job, Status
-from worker_vllm.local.console import Screen, snippets
-from worker_vllm.local.launch_config import ENDPOINT, Plan, worker_environment
+from worker_vllm.local.console import StartConsole, snippets
+from worker_vllm.local.launch_config import ENDPOINT, LocalConfig, worker_environment
 from worker_vllm.local.start_progress import read_line
 from worker_vllm.local.worker_processes import End, Hooks, WorkersFailed, WorkerSlot
 
@@ -27,7 +27,7 @@ MOST_HELD = 20
 class LocalRun:
     """The gateway, its workers, and the news about them on the screen."""
 
-    def __init__(self, plan: Plan, front: Front, screen: Screen) -> None:
+    def __init__(self, plan: LocalConfig, front: Front, screen: StartConsole) -> None:
         self._plan = plan
         self._screen = screen
         self._url = front.url
@@ -35,7 +35,7 @@ class LocalRun:
         if gateway.faults is not None:
             gateway.faults.send_signal = self._signal
         self._server = GatewayServer(gateway, front.listener)
-        self._endpoint: LiveEndpoint = gateway.endpoint(ENDPOINT)
+        self._endpoint: EndpointRuntime = gateway.endpoint(ENDPOINT)
         self._ready = False
         self._reason = ""
         self._held: deque[str] = deque(maxlen=MOST_HELD)  # errors that the end of the start may make moot, or repeat

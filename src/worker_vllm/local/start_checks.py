@@ -10,8 +10,8 @@ from pathlib import Path
 from worker_vllm.engine.preflight.preflight import preflight
 from worker_vllm.engine.preflight.vllm_version import engine_version
 from worker_vllm.errors import ConfigurationError, Problem
-from worker_vllm.host_inspection import look
-from worker_vllm.local.launch_config import Plan, worker_environment
+from worker_vllm.host_inspection import inspect_host
+from worker_vllm.local.launch_config import LocalConfig, worker_environment
 from worker_vllm.models import hub_access
 from worker_vllm.models.hub_client import Cause
 from worker_vllm.models.locate import FoundModel
@@ -26,14 +26,14 @@ NO_ENGINE = (
 OTHERWISE = "or leave --model and MODEL_NAME out for the embedded model"
 
 
-def obstacles(plan: Plan, env: Mapping[str, str], paths: Sequence[str]) -> tuple[str, ...]:
+def obstacles(plan: LocalConfig, env: Mapping[str, str], paths: Sequence[str]) -> tuple[str, ...]:
     """One sentence for each reason why a worker could not serve; asks the hub where a model must be downloaded.
 
     `paths` are where Python finds packages.
     """
     environment = worker_environment(plan, env, "http://127.0.0.1:8000", "worker-1")
     try:
-        settings = load(environment, look(environment))
+        settings = load(environment, inspect_host(environment))
     except ConfigurationError as error:
         return tuple(as_typed(problem, plan) for problem in error.problems)
     engine = settings.engine
@@ -47,7 +47,7 @@ def obstacles(plan: Plan, env: Mapping[str, str], paths: Sequence[str]) -> tuple
     return not_given(checked.found, environment)
 
 
-def as_typed(problem: Problem, plan: Plan) -> str:
+def as_typed(problem: Problem, plan: LocalConfig) -> str:
     """The problem, with the argument in the variable's place where the user gave the argument."""
     if problem.key != "MODEL_NAME":
         return str(problem)

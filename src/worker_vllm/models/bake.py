@@ -71,13 +71,13 @@ def _bake_one(reference: Reference, recipe: Recipe, token: str | None, say: Call
     return Baked(reference.role, reference.name, plan.commit, relative, dict(plan.files), reference.revision)
 
 
-def _check_listing(reference: Reference, plan: hub_client.Plan) -> None:
+def _check_listing(reference: Reference, plan: hub_client.DownloadPlan) -> None:
     """Refuse early what the listing alone shows to be no model."""
     if not plan.files:
         raise BakeError(f"{reference.name} at {plan.commit} holds no file that this use needs ({reference.role})")
 
 
-def _remove_strangers(directory: Path, plan: hub_client.Plan) -> None:
+def _remove_strangers(directory: Path, plan: hub_client.DownloadPlan) -> None:
     """Neither the client's notes nor files of an earlier bake of another revision stay in the image."""
     shutil.rmtree(directory / ".cache", ignore_errors=True)
     for path in directory.rglob("*"):
@@ -85,7 +85,7 @@ def _remove_strangers(directory: Path, plan: hub_client.Plan) -> None:
             path.unlink()
 
 
-def _verify(reference: Reference, plan: hub_client.Plan, directory: Path, recipe: Recipe) -> None:
+def _verify(reference: Reference, plan: hub_client.DownloadPlan, directory: Path, recipe: Recipe) -> None:
     found = [
         f"{name} has {actual} bytes instead of {size}"
         for name, size in plan.files.items()
@@ -103,7 +103,7 @@ def _verify(reference: Reference, plan: hub_client.Plan, directory: Path, recipe
         raise BakeError(f"{reference.name} at {plan.commit} is not complete: {'; '.join(found)}")
 
 
-def _changed(plan: hub_client.Plan, directory: Path) -> list[str]:
+def _changed(plan: hub_client.DownloadPlan, directory: Path) -> list[str]:
     changed = []
     for name, expected in plan.sha256.items():
         with (directory / name).open("rb") as file:

@@ -20,7 +20,7 @@ from typing import Any
 
 from worker_vllm.models import completeness, hub_cache, hub_client
 from worker_vllm.models.locate import missing
-from worker_vllm.models.lock import DownloadLock, Pace
+from worker_vllm.models.lock import DownloadLock, LockTiming
 from worker_vllm.models.progress import every, told_size
 from worker_vllm.models.references import Reference, Role
 
@@ -34,7 +34,7 @@ Say = Callable[[Event], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class DownloadRequest:
     """What to fetch, and the hub cache it goes to; `spare`, another one, where the first cannot be written to."""
 
     reference: Reference
@@ -57,7 +57,7 @@ class Request:
         )
 
     @classmethod
-    def from_json(cls, text: str) -> Request:
+    def from_json(cls, text: str) -> DownloadRequest:
         """The inverse of to_json."""
         told = json.loads(text)
         role, name, revision = told["reference"]
@@ -70,7 +70,7 @@ class Request:
         )
 
 
-def fetch(request: Request, token: str | None, say: Say, pace: Pace) -> Path:
+def fetch(request: DownloadRequest, token: str | None, say: Say, pace: LockTiming) -> Path:
     """Download, or wait for another worker that does; the snapshot's directory. Raises hub.HubError."""
     target = _writable(request, say)
     folder = hub_cache.folder_name(request.reference.name)
@@ -96,7 +96,7 @@ def fetch(request: Request, token: str | None, say: Say, pace: Pace) -> Path:
             return hub_client.into_cache(plan, target)
 
 
-def _writable(request: Request, say: Say) -> Path:
+def _writable(request: DownloadRequest, say: Say) -> Path:
     """The first of the two caches that a file can be written to. Raises HubError."""
     for cache in (request.target, request.spare):
         probe = cache / f".worker-vllm-{os.getpid()}"
@@ -114,7 +114,7 @@ def _writable(request: Request, say: Say) -> Path:
     )
 
 
-def _already_there(request: Request, target: Path) -> Path | None:
+def _already_there(request: DownloadRequest, target: Path) -> Path | None:
     """The snapshot that another worker completed while this one waited."""
     for repository in hub_cache.repositories(target, request.reference.name):
         snapshot = hub_cache.snapshot(repository, request.reference.revision)
@@ -123,7 +123,7 @@ def _already_there(request: Request, target: Path) -> Path | None:
     return None
 
 
-def _check_room(plan: hub_client.Plan, target: Path) -> None:
+def _check_room(plan: hub_client.DownloadPlan, target: Path) -> None:
     """Raise HubError when what is still to be fetched does not fit."""
     repository = target / hub_cache.folder_name(plan.reference.name)
     there = sum(
@@ -167,9 +167,9 @@ def main() -> int:
         sys.stdout.flush()
 
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    request = Request.from_json(sys.argv[1])
+    request = DownloadRequest.from_json(sys.argv[1])
     try:
-        path = fetch(request, os.environ.get("HF_TOKEN") or None, say, Pace())
+        path = fetch(request, os.environ.get("HF_TOKEN") or None, say, LockTiming())
     except hub_client.HubError as error:
         say({"event": "failed", "cause": error.cause, "message": str(error)})
         return 1

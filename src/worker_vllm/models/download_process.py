@@ -10,9 +10,9 @@ from pathlib import Path
 
 from worker_vllm.errors import ConfigurationError, EngineUnavailable, Problem
 from worker_vllm.models.directories import Places
-from worker_vllm.models.download import Request
+from worker_vllm.models.download import DownloadRequest
 from worker_vllm.models.hub_client import SETTINGS_CAUSES, Cause
-from worker_vllm.models.locate import KEYS, FoundModel, find, need
+from worker_vllm.models.locate import KEYS, FoundModel, locate_model, need
 from worker_vllm.models.references import Reference, value
 from worker_vllm.settings.types import EngineSettings
 
@@ -38,7 +38,7 @@ async def fetch(
     places = Places.from_environment(env, value(settings.arguments, "--download-dir"))
     fetched = {}
     for reference in found.downloads:
-        request = Request(
+        request = DownloadRequest(
             reference=reference,
             need=need(reference, settings),
             load_format=value(settings.arguments, "--load-format") or "auto",
@@ -46,10 +46,10 @@ async def fetch(
             spare=places.spare,
         )
         fetched[reference] = await _one(request, dict(env) | dict(found.environment), say)
-    return find(settings, env, places, fetched)
+    return locate_model(settings, env, places, fetched)
 
 
-async def _one(request: Request, env: Mapping[str, str], say: Callable[[str], None]) -> Path:
+async def _one(request: DownloadRequest, env: Mapping[str, str], say: Callable[[str], None]) -> Path:
     quiet = {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "HF_XET_HIGH_PERFORMANCE": "1"}
     say(f"{request.reference.name} is not on this disk: downloading it from the hub into {request.target}")
     process = await asyncio.create_subprocess_exec(

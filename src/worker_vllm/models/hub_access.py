@@ -1,4 +1,4 @@
-"""Ask whether the hub gives a repository, without fetching it: `python -m worker_vllm.models.hub_access NAME [REVISION]`.
+"""Ask the hub for a repository without fetching it: `python -m worker_vllm.models.hub_access NAME [REVISION]`.
 
 A process of its own, since huggingface_hub reads its variables when it is imported, and takes its time for that.
 """

@@ -44,7 +44,7 @@ class HubError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class DownloadPlan:
     """What is to be fetched of one repository at one commit."""
 
     reference: Reference
@@ -59,7 +59,7 @@ class Plan:
         return sum(self.files.values())
 
 
-def plan(reference: Reference, load_format: str, target: Path, token: str | None) -> Plan:
+def plan(reference: Reference, load_format: str, target: Path, token: str | None) -> DownloadPlan:
     """Ask the hub which commit the revision is and choose the files. `target` is a hub cache, for the weight index.
 
     A token that the hub refuses is not used for a repository that anyone may read. Raises HubError.
@@ -72,7 +72,7 @@ def plan(reference: Reference, load_format: str, target: Path, token: str | None
         return _plan(reference, load_format, target, False)
 
 
-def _plan(reference: Reference, load_format: str, target: Path, token: str | bool | None) -> Plan:
+def _plan(reference: Reference, load_format: str, target: Path, token: str | bool | None) -> DownloadPlan:
     from huggingface_hub import HfApi
     from huggingface_hub.hf_api import RepoFile
 
@@ -88,7 +88,7 @@ def _plan(reference: Reference, load_format: str, target: Path, token: str | boo
             shards = set(json.loads(Path(path).read_bytes()).get("weight_map", {}).values())
     chosen = choose(listed, reference.role, load_format, shards)
     hashes = {name: str(large.sha256) for name in chosen if (large := listed[name].lfs) is not None}
-    return Plan(reference, commit, {name: listed[name].size for name in chosen}, hashes, token)
+    return DownloadPlan(reference, commit, {name: listed[name].size for name in chosen}, hashes, token)
 
 
 def ask(reference: Reference, token: str | None) -> None:
@@ -111,17 +111,17 @@ def _ask(reference: Reference, token: str | bool | None) -> None:
             get_hf_file_metadata(address, token=token, timeout=ANSWER_S)
 
 
-def into_cache(wanted: Plan, cache: Path) -> Path:
+def into_cache(wanted: DownloadPlan, cache: Path) -> Path:
     """Fetch what is missing into a hub cache; the snapshot's directory. Raises HubError."""
     return _snapshot(wanted, revision=wanted.reference.revision, cache_dir=cache)
 
 
-def into_directory(wanted: Plan, directory: Path) -> Path:
+def into_directory(wanted: DownloadPlan, directory: Path) -> Path:
     """Fetch what is missing into a plain directory, as files and no links; the directory. Raises HubError."""
     return _snapshot(wanted, revision=wanted.commit, local_dir=directory)
 
 
-def _snapshot(wanted: Plan, **place: Path | str | None) -> Path:
+def _snapshot(wanted: DownloadPlan, **place: Path | str | None) -> Path:
     from huggingface_hub import snapshot_download
 
     with told(wanted.reference):

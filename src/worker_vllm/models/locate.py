@@ -86,7 +86,7 @@ class FoundModel:
         )
 
 
-def find(
+def locate_model(
     settings: EngineSettings,
     env: Mapping[str, str],
     places: Places | None = None,

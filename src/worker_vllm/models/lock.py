@@ -22,7 +22,7 @@ from typing import Self
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
+class LockTiming:
     """How often the lock is touched, looked at, and when it counts as abandoned, in seconds."""
 
     beat_s: float = 5.0
@@ -64,7 +64,7 @@ class Holder:
 class DownloadLock:
     """Inside it this process alone downloads; `waiting` is told the holder each time the lock was looked at."""
 
-    def __init__(self, path: Path, waiting: Callable[[Holder], None], pace: Pace = Pace()) -> None:
+    def __init__(self, path: Path, waiting: Callable[[Holder], None], pace: LockTiming = LockTiming()) -> None:
         self._path = path
         self._waiting = waiting
         self._pace = pace

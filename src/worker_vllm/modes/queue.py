@@ -18,18 +18,18 @@ from prometheus_client import CollectorRegistry
 
 from worker_vllm.engine.client.http import HttpEngine
 from worker_vllm.engine.client.metrics import EngineLoad, parse_load
-from worker_vllm.engine.client.retry_when_full import PatientEngine
+from worker_vllm.engine.client.retry_when_full import RetryWhenFull
 from worker_vllm.engine.interface import Engine, EngineRequest
-from worker_vllm.engine.supervision.startup import Beginning
+from worker_vllm.engine.supervision.startup import StartPlan
 from worker_vllm.engine.supervision.supervisor import State, Supervisor
 from worker_vllm.errors import WorkerError
-from worker_vllm.jobs.handler import Worker
+from worker_vllm.jobs.handler import JobHandler
 from worker_vllm.serverless.http.client import HttpPlatform
 from worker_vllm.serverless.http.proxies import ignored_proxy
 from worker_vllm.serverless.intake.admission import Admission
-from worker_vllm.serverless.loop_watchdog import Patience, Watchdog
+from worker_vllm.serverless.loop_watchdog import Watchdog, WatchdogLimits
 from worker_vllm.serverless.metrics import publish
-from worker_vllm.serverless.queue_worker import QueueLoop, Surroundings
+from worker_vllm.serverless.queue_worker import QueueWorker, Surroundings
 from worker_vllm.settings.redaction import Redactor
 from worker_vllm.settings.types import QueueSettings, Settings
 
@@ -43,12 +43,12 @@ FORCED_END_S = 3.0  # after a second signal, for a loop that gives itself one se
 VOLUME = "/runpod-volume"
 
 
-def serve_queue(settings: Settings, beginning: Beginning | None) -> int:
+def serve_queue(settings: Settings, beginning: StartPlan | None) -> int:
     """Serve jobs until SIGTERM or SIGINT; the exit status. Without a beginning the engine is somebody else's."""
     return uvloop.run(_serve(settings, beginning))
 
 
-async def _serve(settings: Settings, beginning: Beginning | None) -> int:
+async def _serve(settings: Settings, beginning: StartPlan | None) -> int:
     stop, force = asyncio.Event(), asyncio.Event()
     with_signals(lambda: force.set() if stop.is_set() else stop.set())
     async with ready_engine(settings, beginning, stop) as engine:
@@ -56,7 +56,7 @@ async def _serve(settings: Settings, beginning: Beginning | None) -> int:
             return 0
         if engine is None:
             return EXIT_ENGINE
-        watchdog = Watchdog(Patience(), lambda: os._exit(EXIT_WEDGED))
+        watchdog = Watchdog(WatchdogLimits(), lambda: os._exit(EXIT_WEDGED))
         watchdog.start()
         try:
             return await serve_jobs(engine, settings, stop, force)
@@ -70,10 +70,10 @@ async def serve_jobs(engine: Engine, settings: Settings, stop: asyncio.Event, fo
         log.warning("%s", proxy)
     platform = HttpPlatform(settings.queue.api_key.reveal())
     admission = Admission(settings.queue.max_concurrency, known_capacity(settings.engine.arguments))
-    worker = Worker(PatientEngine(engine, admission.refused, random.random), settings)
+    worker = JobHandler(RetryWhenFull(engine, admission.refused, random.random), settings)
     redact = Redactor(settings.secrets).value
     around = Surroundings(admission, lambda: engine_load(engine), redact=redact)
-    queue = QueueLoop(worker.handle, with_spool(settings.queue), platform, around)
+    queue = QueueWorker(worker.handle, with_spool(settings.queue), platform, around)
     running = asyncio.create_task(queue.run(), name="queue")
     following = asyncio.create_task(follow(engine, queue, stop), name="engine-state")
     try:
@@ -97,7 +97,7 @@ async def serve_jobs(engine: Engine, settings: Settings, stop: asyncio.Event, fo
 
 
 @asynccontextmanager
-async def figures(queue: QueueLoop, engine: Engine, address: tuple[str, int] | None) -> AsyncIterator[None]:
+async def figures(queue: QueueWorker, engine: Engine, address: tuple[str, int] | None) -> AsyncIterator[None]:
     """What the queue decides by, shown with the engine's own figures where the operator asked for it."""
     if address is None:
         yield
@@ -110,7 +110,7 @@ async def figures(queue: QueueLoop, engine: Engine, address: tuple[str, int] | N
         yield
 
 
-async def follow(engine: Engine, queue: QueueLoop, stop: asyncio.Event) -> None:
+async def follow(engine: Engine, queue: QueueWorker, stop: asyncio.Event) -> None:
     """Take jobs only while they can be served, or told why they never will be; stop when the engine is GONE."""
     if not isinstance(engine, Supervisor):
         return
@@ -172,7 +172,7 @@ async def first_of(running: asyncio.Future[Any], event: asyncio.Event) -> None:
 
 @asynccontextmanager
 async def ready_engine(
-    settings: Settings, beginning: Beginning | None, stop: asyncio.Event
+    settings: Settings, beginning: StartPlan | None, stop: asyncio.Event
 ) -> AsyncIterator[Engine | None]:
     """The engine once it can serve or tell why it never will; None when this machine cannot, or `stop` came first.
 

@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class WatchdogLimits:
     """When a silent loop is reported and when it is given up; the thread looks every `tick_s`."""
 
     tick_s: float = 0.5
@@ -29,7 +29,7 @@ class Watchdog:
     `alarm_s` the blocked code is logged, once per blockage; after `give_up_s` `on_wedged` is called in the thread.
     """
 
-    def __init__(self, patience: Patience, on_wedged: Callable[[], None]) -> None:
+    def __init__(self, patience: WatchdogLimits, on_wedged: Callable[[], None]) -> None:
         self.alarms = 0
         self._patience = patience
         self._on_wedged = on_wedged

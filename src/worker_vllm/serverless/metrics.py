@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 from prometheus_client import CollectorRegistry, Gauge
 
-from worker_vllm.serverless.queue_worker import QueueLoop
+from worker_vllm.serverless.queue_worker import QueueWorker
 
 
-def publish(queue: QueueLoop, registry: CollectorRegistry) -> None:
+def publish(queue: QueueWorker, registry: CollectorRegistry) -> None:
     """Add the queue's gauges to `registry`; each reads the queue's state at the moment it is collected."""
     admission, allowance, delivery = queue.admission, queue.outbox.turns.allowance, queue.delivery
     rows: tuple[tuple[str, str, Callable[[], float]], ...] = (
@@ -26,6 +26,6 @@ def publish(queue: QueueLoop, registry: CollectorRegistry) -> None:
         Gauge(f"worker_{name}", text, registry=registry).set_function(read)
 
 
-def _of(queue: QueueLoop, name: str) -> float:
+def _of(queue: QueueWorker, name: str) -> float:
     load = queue.admission.load
     return float("nan") if load is None else float(getattr(load, name))

@@ -15,18 +15,18 @@ from pathlib import Path
 from typing import Any
 
 from worker_vllm.serverless import protocol
-from worker_vllm.serverless.delivery.job_run import Execution, Handler, Outcome, Redact, as_it_is
-from worker_vllm.serverless.delivery.post_rate import Pace, Turns
-from worker_vllm.serverless.delivery.result_sender import Delivery
-from worker_vllm.serverless.delivery.result_spool import Result, Spool
-from worker_vllm.serverless.delivery.stream_sender import JobGone, Outbox
+from worker_vllm.serverless.delivery.job_run import Handler, JobRun, Outcome, Redact, as_it_is
+from worker_vllm.serverless.delivery.post_rate import PostRateLimits, PostScheduler
+from worker_vllm.serverless.delivery.result_sender import ResultSender
+from worker_vllm.serverless.delivery.result_spool import JobResult, ResultSpool
+from worker_vllm.serverless.delivery.stream_sender import JobGone, StreamSender
 from worker_vllm.serverless.drain_phases import Ending, Impatience, end_all, stopped
 from worker_vllm.serverless.http.client import Platform
 from worker_vllm.serverless.intake.admission import Admission
-from worker_vllm.serverless.intake.backoff import PollPace
-from worker_vllm.serverless.intake.cancel_loop import EMPTY, StopListener
-from worker_vllm.serverless.intake.heartbeat import beat
-from worker_vllm.serverless.intake.take_loop import Crew, Intake, LoadReport, tells_nothing
+from worker_vllm.serverless.intake.backoff import PollBackoff
+from worker_vllm.serverless.intake.cancel_loop import EMPTY, CancelLoop
+from worker_vllm.serverless.intake.heartbeat import send_pings
+from worker_vllm.serverless.intake.take_loop import Crew, LoadReport, TakeLoop, tells_nothing
 from worker_vllm.settings.types import QueueSettings
 
 log = logging.getLogger(__name__)
@@ -50,13 +50,13 @@ class Surroundings:
 class _Held:
     """One job that is owed a result: its work, its result once there is one, whether the platform cancelled it."""
 
-    execution: Execution
+    execution: JobRun
     wanted_until: float  # seconds since 1970
-    result: Result | None = None
+    result: JobResult | None = None
     cancelled: bool = False
 
 
-class QueueLoop:
+class QueueWorker:
     """Serves jobs with `handler` until drained. Create it inside a running event loop."""
 
     def __init__(
@@ -70,12 +70,14 @@ class QueueLoop:
         self._redact = around.redact
         self._addresses = protocol.Addresses.of(settings)
         self.admission = around.admission or Admission(settings.max_concurrency)
-        self._intake = Intake(platform, self._addresses, self.admission, around.load)
-        self._stops = StopListener(platform, self._addresses, self._cancel)
-        self.outbox = Outbox(platform, self._addresses, Turns(Pace(), asyncio.get_running_loop().time), around.random)
-        spool = Spool(Path(settings.spool_directory)) if settings.spool_directory else None
-        self.delivery = Delivery(platform, spool, around.random)
-        self._working: dict[str, Execution] = {}
+        self._intake = TakeLoop(platform, self._addresses, self.admission, around.load)
+        self._stops = CancelLoop(platform, self._addresses, self._cancel)
+        self.outbox = StreamSender(
+            platform, self._addresses, PostScheduler(PostRateLimits(), asyncio.get_running_loop().time), around.random
+        )
+        spool = ResultSpool(Path(settings.spool_directory)) if settings.spool_directory else None
+        self.delivery = ResultSender(platform, spool, around.random)
+        self._working: dict[str, JobRun] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}  # every job held here, until its result is delivered
         self._held: dict[str, _Held] = {}  # the same jobs
         self._late: set[str] = set()  # those whose result has been on its way for a while
@@ -113,12 +115,12 @@ class QueueLoop:
         """Take and run jobs until `drain`; return when every result is delivered, spooled or given up."""
         interval_s = self._settings.ping_interval_s
         services = [
-            asyncio.create_task(beat(self._platform, self._addresses, interval_s, lambda: self.held)),
-            asyncio.create_task(self._stops.run(PollPace(self._random, EMPTY), lambda: bool(self._tasks))),
+            asyncio.create_task(send_pings(self._platform, self._addresses, interval_s, lambda: self.held)),
+            asyncio.create_task(self._stops.run(PollBackoff(self._random, EMPTY), lambda: bool(self._tasks))),
             asyncio.create_task(self.delivery.deliver_left(self._addresses.done_url)),
         ]
         crew = Crew(lambda: bool(self._tasks), self._full, self._start)
-        taking = asyncio.create_task(self._intake.run(crew, PollPace(self._random)))
+        taking = asyncio.create_task(self._intake.run(crew, PollBackoff(self._random)))
         stopped = asyncio.create_task(self._intake.stopped.wait())
         try:
             await _until(stopped, [taking, *services])
@@ -141,7 +143,7 @@ class QueueLoop:
         if job_id in self._tasks:
             log.warning("job=%s was handed out twice, the first run goes on", job_id)
             return
-        execution = Execution(job, self._handler, self.outbox, self._ending.last_words_s, self._redact)
+        execution = JobRun(job, self._handler, self.outbox, self._ending.last_words_s, self._redact)
         held = self._held[job_id] = _Held(execution, time.time() + execution.limits.life_s)
         self._working[job_id] = execution
         self.admission.held = len(self._working)
@@ -165,7 +167,7 @@ class QueueLoop:
         except JobGone as gone:
             log.warning("job=%s is not known to the platform any more: %s", job_id, gone)
 
-    async def _deliver(self, result: Result) -> None:
+    async def _deliver(self, result: JobResult) -> None:
         late = asyncio.get_running_loop().call_later(UNDELIVERED_AFTER_S, self._count_late, result.job_id)
         try:
             await self.delivery.deliver(result)
@@ -178,9 +180,9 @@ class QueueLoop:
         self._late.add(job_id)
         self.admission.undelivered = len(self._late)
 
-    def _result(self, held: _Held, body: bytes) -> Result:
+    def _result(self, held: _Held, body: bytes) -> JobResult:
         job_id = held.execution.job_id
-        return Result(job_id, self._addresses.done(job_id), body, held.wanted_until)
+        return JobResult(job_id, self._addresses.done(job_id), body, held.wanted_until)
 
     def _ended(self, job_id: str, task: asyncio.Task[None]) -> None:
         """A job's task is over, however it went; a cancelled one may never have begun."""

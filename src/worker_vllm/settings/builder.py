@@ -9,7 +9,7 @@ from typing import Any
 from worker_vllm.errors import Problem
 from worker_vllm.settings.catalog.catalog import Kind, Setting
 from worker_vllm.settings.flags.flag_table import Flag, FlagTable
-from worker_vllm.settings.host_facts import Facts
+from worker_vllm.settings.host_facts import HostFacts
 from worker_vllm.settings.parsers import (
     BadValue,
     not_among,
@@ -37,11 +37,11 @@ class Chosen:
 
 
 @dataclass(slots=True)
-class Draft:
+class SettingsBuilder:
     """Collects engine flags, worker fields, problems and warnings; nothing in it stops at the first mistake."""
 
     env: dict[str, str]  # names that are set, texts cleaned
-    facts: Facts
+    facts: HostFacts
     table: FlagTable
     engine: dict[str, Chosen] = field(default_factory=dict)  # by the flag's environment name
     fields: dict[str, Chosen] = field(default_factory=dict)  # by place in Settings

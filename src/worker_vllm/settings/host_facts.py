@@ -14,7 +14,7 @@ def _anything(_path: str) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class HostFacts:
     """The machine and the image around an environment; everything may be unknown."""
 
     vllm: str = SHIPPED  # version of the engine
@@ -26,6 +26,6 @@ class Facts:
     gpus: int | None = None  # GPUs that the engine may use
     exists: Callable[[str], bool] = _anything  # whether a path is there
 
-    def with_model(self, config: Mapping[str, Any] | None, *, on_disk: bool = False) -> Facts:
+    def with_model(self, config: Mapping[str, Any] | None, *, on_disk: bool = False) -> HostFacts:
         """The same facts, with the model's config.json."""
         return replace(self, model_config=config, model_on_disk=on_disk)

@@ -8,17 +8,17 @@ from typing import Any
 
 from worker_vllm.errors import ConfigurationError
 from worker_vllm.settings import legacy
-from worker_vllm.settings.builder import Draft
+from worker_vllm.settings.builder import SettingsBuilder
 from worker_vllm.settings.catalog.catalog import catalog
 from worker_vllm.settings.flags.flag_table import flag_table
-from worker_vllm.settings.host_facts import Facts
+from worker_vllm.settings.host_facts import HostFacts
 from worker_vllm.settings.parsers import compact_json
 from worker_vllm.settings.provenance import field_default, origins
 from worker_vllm.settings.redaction import Redactor, embedded, secrets_of
 from worker_vllm.settings.rules import deployment, validation
 from worker_vllm.settings.rules.misplaced import refuse_tokens, take_prefixed
 from worker_vllm.settings.sources import served_model
-from worker_vllm.settings.sources.environment import meaningful, read_environment, secret_names
+from worker_vllm.settings.sources.environment import non_empty, read_environment, secret_names
 from worker_vllm.settings.sources.extra_args import read_config_file, read_extra_args
 from worker_vllm.settings.types import Mode, Secret, Settings
 
@@ -32,34 +32,34 @@ ENGINES_OWN_LIMITS = {
 }
 
 
-def load(env: Mapping[str, str], facts: Facts | None = None) -> Settings:
+def load(env: Mapping[str, str], facts: HostFacts | None = None) -> Settings:
     """The settings that an environment asks for; `facts` is what the caller knows about the machine and the image.
 
     Pure: it looks at nothing but its arguments. Raises ConfigurationError with every problem at once.
     """
-    draft = drafted(env, facts or Facts())
+    draft = build_draft(env, facts or HostFacts())
     if draft.problems:
         raise ConfigurationError(draft.problems)
-    return settled(draft)
+    return freeze(draft)
 
 
-def salvage(env: Mapping[str, str], facts: Facts) -> Settings:
+def load_despite_problems(env: Mapping[str, str], facts: HostFacts) -> Settings:
     """What an environment says in spite of its problems: enough to take jobs and tell each why none can be served."""
-    return settled(drafted(env, facts))
+    return freeze(build_draft(env, facts))
 
 
-def drafted(env: Mapping[str, str], facts: Facts) -> Draft:
+def build_draft(env: Mapping[str, str], facts: HostFacts) -> SettingsBuilder:
     """Everything worked out, problems included."""
     table = flag_table(facts.vllm)
     hidden = secret_names(env, table.version)
     redact = Redactor(secrets_of(env, hidden))
-    draft = Draft(env=meaningful(env, table), facts=facts, table=table, secret_names=hidden, redact=redact)
+    draft = SettingsBuilder(env=non_empty(env, table), facts=facts, table=table, secret_names=hidden, redact=redact)
     for step in STEPS:
         step(draft)
     return draft
 
 
-def settled(draft: Draft) -> Settings:
+def freeze(draft: SettingsBuilder) -> Settings:
     """The frozen settings of a draft without problems."""
     values: dict[str, dict[str, Any]] = {}
     for place, chosen in draft.fields.items():
@@ -84,7 +84,7 @@ def settled(draft: Draft) -> Settings:
     )
 
 
-def _secrets(draft: Draft) -> tuple[Secret, ...]:
+def _secrets(draft: SettingsBuilder) -> tuple[Secret, ...]:
     """The environment's, and those inside objects that a config file or an argument gave the engine."""
     objects = (chosen.value for chosen in draft.engine.values() if isinstance(chosen.value, dict | list))
     inner = {text for value in objects for text in embedded(compact_json(value))}
@@ -92,7 +92,7 @@ def _secrets(draft: Draft) -> tuple[Secret, ...]:
     return (*draft.redact.secrets, *(Secret(text) for text in sorted(inner - known)))
 
 
-def _choose_job_rules(draft: Draft) -> None:
+def _choose_job_rules(draft: SettingsBuilder) -> None:
     settings = catalog()
     if draft.parsed(settings["NATIVE_SAMPLING_DEFAULTS"]) == "model":
         draft.set_field("jobs.native_model_defaults", True, "NATIVE_SAMPLING_DEFAULTS")
@@ -113,7 +113,7 @@ def _choose_job_rules(draft: Draft) -> None:
         draft.set_field("jobs.batch_sizes_set", True, said[0].key)
 
 
-def _refuse_kept_responses(draft: Draft) -> None:
+def _refuse_kept_responses(draft: SettingsBuilder) -> None:
     """No job can ask for what an earlier one left: the route is closed, and the job may reach another worker."""
     name = "VLLM_ENABLE_RESPONSES_API_STORE"
     if draft.env.get(name, "0").strip("0") and draft.fields["mode"].value is not Mode.HTTP:
@@ -125,7 +125,7 @@ def _refuse_kept_responses(draft: Draft) -> None:
         )
 
 
-def _choose_log_level(draft: Draft) -> None:
+def _choose_log_level(draft: SettingsBuilder) -> None:
     """LOG_LEVEL is everybody's name: a word that is no level is left alone, with a line about it."""
     setting = catalog()["LOG_LEVEL"]
     key = draft.first(setting.name, *setting.aliases)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
-from worker_vllm.settings.builder import DEFAULT, ENVIRONMENT, Chosen, Draft
+from worker_vllm.settings.builder import DEFAULT, ENVIRONMENT, Chosen, SettingsBuilder
 from worker_vllm.settings.catalog.catalog import Fate, Kind, Setting, catalog
 from worker_vllm.settings.flags.flag_table import marks
 from worker_vllm.settings.redaction import HIDDEN
@@ -16,7 +16,7 @@ UNCHOSEN = frozenset({DEFAULT, ENGINE_DEFAULT, NOT_SET})  # sources of values th
 UNSHOWN = ("VLLM_EXTRA_ARGS",)  # each of its flags is shown; the text itself might hold what it should not
 
 
-def origins(draft: Draft) -> tuple[Origin, ...]:
+def origins(draft: SettingsBuilder) -> tuple[Origin, ...]:
     """One entry for every name that exists: what was set first, then what was not; each name once."""
     found = {setting.name: _of_setting(draft, setting) for setting in catalog().values()}
     targets = {setting.target for setting in catalog().values() if setting.fate is Fate.ENGINE}
@@ -42,7 +42,7 @@ def _is_new(found: dict[str, Origin], name: str) -> bool:
     return name not in found or found[name].source in UNCHOSEN
 
 
-def _of_setting(draft: Draft, setting: Setting) -> Origin:
+def _of_setting(draft: SettingsBuilder, setting: Setting) -> Origin:
     if setting.kind is Kind.SECRET:
         known = draft.first(setting.name, *setting.aliases)
         return Origin(setting.name, HIDDEN, ENVIRONMENT) if known else Origin(setting.name, None, NOT_SET)
@@ -64,12 +64,12 @@ def _of_setting(draft: Draft, setting: Setting) -> Origin:
     return Origin(setting.name, None, NOT_SET)
 
 
-def _of_chosen(draft: Draft, name: str, chosen: Chosen) -> Origin:
+def _of_chosen(draft: SettingsBuilder, name: str, chosen: Chosen) -> Origin:
     same = chosen.key == chosen.source or chosen.source == DEFAULT
     return Origin(name, chosen.value, chosen.source if same else _with_key(draft, chosen.source, chosen.key, name))
 
 
-def _with_key(draft: Draft, source: str, key: str, name: str) -> str:
+def _with_key(draft: SettingsBuilder, source: str, key: str, name: str) -> str:
     """The source, and the name that the operator wrote where it is another one."""
     typed = draft.typed.get(key, key)
     return source if typed == name else f"{source} ({typed})"

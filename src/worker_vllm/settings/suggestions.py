@@ -48,7 +48,7 @@ SYNONYMS = {
 }
 
 
-class Names:
+class KnownNames:
     """An index of known names; `meant` is asked with unknown ones."""
 
     def __init__(self, known: Iterable[str], others: Iterable[str] = ()) -> None:

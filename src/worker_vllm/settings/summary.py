@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from worker_vllm.settings.builder import Draft
+from worker_vllm.settings.builder import SettingsBuilder
 from worker_vllm.settings.rules.tensor_parallel import text_part
 from worker_vllm.settings.sources.served_model import DEFAULT_MODEL
 from worker_vllm.settings.types import EngineKind
 
 
-def served(draft: Draft) -> dict[str, Any]:
+def served(draft: SettingsBuilder) -> dict[str, Any]:
     """What would be served, for machines: engine, model, names, tools, context."""
     kind = draft.fields["engine.kind"].value if "engine.kind" in draft.fields else EngineKind.VLLM
     model = draft.fields["engine.model"].value if "engine.model" in draft.fields else DEFAULT_MODEL
@@ -26,7 +26,7 @@ def served(draft: Draft) -> dict[str, Any]:
     }
 
 
-def context(draft: Draft) -> int | str:
+def context(draft: SettingsBuilder) -> int | str:
     """The longest context in tokens, or in words where only the engine will know it."""
     length = draft.flag_value("MAX_MODEL_LEN")
     if length is not None:
@@ -35,7 +35,7 @@ def context(draft: Draft) -> int | str:
     return own if isinstance(own, int) else "the model's own"
 
 
-def summary(draft: Draft) -> str:
+def summary(draft: SettingsBuilder) -> str:
     """One line for people, with a mark that says whether the settings can work."""
     if draft.problems:
         count = len(draft.problems)

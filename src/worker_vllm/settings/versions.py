@@ -1,4 +1,4 @@
-"""What this release is built on: the one place that image, forms and documents take it from. `tools/bump.py` moves it.
+"""What this release is built on: image, forms and documents take it from here, and `tools/bump.py` changes it.
 
 CUDA is the base image's own: vLLM 0.32.0 requires torch 2.13.0, whose wheel requires the CUDA toolkit 13.0.3, and
 vLLM's Dockerfile builds its default image with that version since 0.30.

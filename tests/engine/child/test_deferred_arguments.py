@@ -12,15 +12,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.fake_vllm import with_fake_vllm
-from tests.support.supervised import Supervised, followed
+from tests.support.engines.fake_vllm import with_fake_vllm
+from tests.support.engines.supervised import Supervised, followed
 from worker_vllm.engine.child.deferred_arguments import IMPORTED
 from worker_vllm.engine.client.http import HttpEngine
 from worker_vllm.engine.diagnosis.types import Diagnosis, Scope
 from worker_vllm.engine.process.child_process import EngineProcess, spawn
 from worker_vllm.engine.process.command import engine_argv
 from worker_vllm.engine.process.guard import descendants, standing
-from worker_vllm.engine.supervision.startup import Backoff, Beginning
+from worker_vllm.engine.supervision.startup import Backoff, StartPlan
 from worker_vllm.engine.supervision.supervisor import State, Supervisor
 from worker_vllm.errors import EngineUnavailable
 from worker_vllm.models.locate import FoundModel, Source
@@ -52,7 +52,7 @@ class Start:
         self.outcomes: asyncio.Queue[EngineSettings | Diagnosis] = asyncio.Queue()
         self.asked = 0
         self.downloading = asyncio.Event()
-        beginning = Beginning(SETTINGS, environment, process=self.process, found=FOUND, backoff=backoff)
+        beginning = StartPlan(SETTINGS, environment, process=self.process, found=FOUND, backoff=backoff)
         self.supervisor = Supervisor(beginning, HttpEngine, self.provide)
 
     async def provide(self, *_: object) -> EngineSettings | Diagnosis:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 
-from tests.support.echo import echo_engine
+from tests.support.engines.echo import echo_engine
 from worker_vllm.engine.client.http import HttpEngine
-from worker_vllm.engine.client.retry_when_full import PatientEngine
+from worker_vllm.engine.client.retry_when_full import RetryWhenFull
 from worker_vllm.engine.interface import EngineRequest
 
 BODY = json.dumps({"model": "echo", "prompt": "hello"}).encode()
@@ -18,7 +18,7 @@ async def test_a_full_engine_is_asked_again_and_its_refusals_are_told() -> None:
     refusals: list[int] = []
     async with echo_engine() as engine:
         client = HttpEngine(engine.url)
-        patient = PatientEngine(client, lambda: refusals.append(1), lambda: 0.0)
+        patient = RetryWhenFull(client, lambda: refusals.append(1), lambda: 0.0)
         await engine.script({"status": 503, "message": "full"}, times=2)
         response = await patient.request(ASK)
         answer = json.loads(await response.read())
@@ -34,7 +34,7 @@ async def test_other_errors_are_answers() -> None:
     """Only a full queue (429, 503) is waited for."""
     async with echo_engine() as engine:
         client = HttpEngine(engine.url)
-        patient = PatientEngine(client, lambda: None, lambda: 0.0)
+        patient = RetryWhenFull(client, lambda: None, lambda: 0.0)
         await engine.script({"status": 500, "message": "broken"}, times=1)
         response = await patient.request(ASK)
         response.close()

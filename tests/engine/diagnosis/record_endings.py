@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 
 from tests.engine.real.faults import FAULTS, LIMITS, Fault
-from tests.support.broken_models import copy_of_parrot
+from tests.support.engines.broken_models import copy_of_parrot
 from worker_vllm.engine.process.child_process import EngineProcess, spawn
 from worker_vllm.settings.types import EngineSettings
 

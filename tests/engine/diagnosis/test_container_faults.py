@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from worker_vllm.engine.diagnosis.diagnose import Ending, diagnose
+from worker_vllm.engine.diagnosis.diagnose import EngineExit, diagnose
 from worker_vllm.engine.diagnosis.types import Scope
 
 ADAPTERS = (
@@ -60,10 +60,10 @@ WARNED = (
 )
 def test_the_cause_is_told(lines: tuple[str, ...], cause: str, scope: Scope, says: str) -> None:
     """With the adapter's name, or with what the container must be started with."""
-    diagnosis = diagnose(Ending(1, lines))
+    diagnosis = diagnose(EngineExit(1, lines))
     assert (diagnosis.cause, diagnosis.scope, says in diagnosis.sentence) == (cause, scope, True)
 
 
 def test_a_bus_error_hints_at_shared_memory() -> None:
     """The kernel's answer to a write that /dev/shm has no room for; nothing is said with it."""
-    assert "--shm-size 1g" in diagnose(Ending(-7, ())).sentence
+    assert "--shm-size 1g" in diagnose(EngineExit(-7, ())).sentence

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.engine.real.faults import FAULTS, LIMITS, Fault
-from worker_vllm.engine.diagnosis.diagnose import Ending, diagnose
+from worker_vllm.engine.diagnosis.diagnose import EngineExit, diagnose
 from worker_vllm.engine.diagnosis.types import Remedy, Scope
 from worker_vllm.engine.supervision.oom_counter import oom_kills
 
@@ -17,10 +17,10 @@ CUDA_OOM = (
 )
 
 
-def recorded(name: str) -> Ending:
+def recorded(name: str) -> EngineExit:
     """What the real engine said."""
     status, *lines = (RECORDINGS / f"{name}.txt").read_text().splitlines()
-    return Ending(int(status.split()[-1]), tuple(lines), phase="load", model="nobody/no-such-model")
+    return EngineExit(int(status.split()[-1]), tuple(lines), phase="load", model="nobody/no-such-model")
 
 
 @pytest.mark.parametrize("fault", [*FAULTS, *LIMITS], ids=lambda fault: fault.name)
@@ -142,7 +142,7 @@ def test_what_only_a_gpu_or_the_hub_can_say(
     lines: list[str], was_ready: bool, cause: str, scope: Scope, remedy: Remedy | None
 ) -> None:
     """Wordings of vLLM 0.32.0, PyTorch 2.13 and huggingface_hub, not recorded here."""
-    diagnosis = diagnose(Ending(1, tuple(lines), was_ready=was_ready))
+    diagnosis = diagnose(EngineExit(1, tuple(lines), was_ready=was_ready))
     assert (diagnosis.cause, diagnosis.scope, diagnosis.remedy) == (cause, scope, remedy)
 
 
@@ -157,14 +157,14 @@ def test_what_only_a_gpu_or_the_hub_can_say(
 )
 def test_an_end_without_words_is_told_by_its_status(code: int, words: str) -> None:
     """Signals are explained; these may pass."""
-    diagnosis = diagnose(Ending(code, (), phase="load"))
+    diagnosis = diagnose(EngineExit(code, (), phase="load"))
     assert diagnosis.scope is Scope.PASSING
     assert diagnosis.sentence == f"the engine did not start (phase: load): {words}; see the worker's log"
 
 
 def test_a_kill_by_the_kernel_is_told_from_other_kills(tmp_path: Path) -> None:
     """By its counter, in either version of control groups; the victim leaves no word."""
-    diagnosis = diagnose(Ending(None, (), reason="EngineCore (process 7) ended", was_ready=True, oom_killed=True))
+    diagnosis = diagnose(EngineExit(None, (), reason="EngineCore (process 7) ended", was_ready=True, oom_killed=True))
     assert (diagnosis.cause, diagnosis.scope) == ("out of machine memory", Scope.PASSING)
     (tmp_path / "memory.events").write_text("low 0\noom 3\noom_kill 2\noom_group_kill 0\n")
     (tmp_path / "memory.oom_control").write_text("oom_kill_disable 0\nunder_oom 0\noom_kill 5\n")
@@ -180,7 +180,7 @@ def test_an_unknown_ending_is_quoted_not_guessed() -> None:
         "(Worker pid=3) ERROR 11-22 14:00:00 [x.py:1] FluxError: the capacitor is cold",
         "RuntimeError: Engine core initialization failed. See root cause above.",
     )
-    diagnosis = diagnose(Ending(1, lines, phase="load"))
+    diagnosis = diagnose(EngineExit(1, lines, phase="load"))
     assert diagnosis.sentence == (
         "the engine did not start (phase: load): it ended with status 1; "
         'it said last: "FluxError: the capacitor is cold"; see the worker\'s log'
@@ -193,4 +193,4 @@ def test_a_tracebacks_code_is_not_taken_for_words() -> None:
         "    raise OSError(f\"config file at '{path}' is not a valid JSON file.\")",
         "ValueError: something else",
     )
-    assert diagnose(Ending(1, lines)).cause == "unknown"
+    assert diagnose(EngineExit(1, lines)).cause == "unknown"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from worker_vllm.engine.diagnosis.diagnose import Ending, diagnose
+from worker_vllm.engine.diagnosis.diagnose import EngineExit, diagnose
 from worker_vllm.engine.diagnosis.log_excerpt import plain, quotable
 
 CAUSE = "FluxError: the capacitor is cold"
@@ -55,7 +55,7 @@ def test_a_line_is_read_as_a_person_would(line: str, words: str) -> None:
 @pytest.mark.parametrize("cause", [CAUSE, "the disk is on fire"])
 def test_what_follows_the_last_words_is_not_quoted(cause: str, noise: list[str]) -> None:
     """Progress bars, warnings at exit, other processes' tracebacks."""
-    said = diagnose(Ending(3, (cause, *noise), phase="load")).sentence
+    said = diagnose(EngineExit(3, (cause, *noise), phase="load")).sentence
     assert said == (
         f'the engine did not start (phase: load): it ended with status 3; it said last: "{cause}"; '
         "see the worker's log"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from worker_vllm.engine.preflight.compile_cache import Caches, cache_key, choose_caches
+from worker_vllm.engine.preflight.compile_cache import CacheChoice, cache_key, choose_caches
 from worker_vllm.engine.preflight.nvidia import Driver, Gpu
 from worker_vllm.engine.process.command import engine_argv
 from worker_vllm.settings.types import EngineSettings
@@ -30,7 +30,7 @@ def test_a_volume_keeps_them_for_the_next_start(tmp_path: Path) -> None:
     root = tmp_path / "worker-vllm-cache" / "k"
     environment = {"BASE_PATH": str(tmp_path), "TRITON_CACHE_DIR": "/mine"}
     chosen = choose_caches("k", environment, True, roomy)
-    assert chosen == Caches(
+    assert chosen == CacheChoice(
         {
             "VLLM_CACHE_ROOT": str(root),
             "TORCHINDUCTOR_CACHE_DIR": str(root / "inductor"),

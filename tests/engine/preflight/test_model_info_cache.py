@@ -10,8 +10,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from tests.support.broken_models import copy_of_parrot, whole
-from worker_vllm.engine.preflight.model_info_cache import bring, write_all
+from tests.support.engines.broken_models import copy_of_parrot, whole
+from worker_vllm.engine.child.model_info_writer import write_all
+from worker_vllm.engine.preflight.model_info_cache import copy_notes
 from worker_vllm.engine.preflight.preflight import preflight
 from worker_vllm.settings.types import EngineSettings
 
@@ -36,7 +37,7 @@ def test_the_models_own_notes_are_brought(tmp_path: Path) -> None:
     """No other class's, nothing half, and what is there already stays."""
     image = noted(tmp_path / "image", A="a", B="b", C="c")
     volume = noted(tmp_path / "volume", B="newer")
-    bring(image, volume, ["A", "B", "D", "*", 3])
+    copy_notes(image, volume, ["A", "B", "D", "*", 3])
     assert found(volume) == {"vllm-models-x-A.json": "a", "vllm-models-x-B.json": "newer"}
 
 
@@ -44,7 +45,7 @@ def test_a_cache_that_cannot_be_written_is_left_alone(tmp_path: Path) -> None:
     """The start goes on without."""
     image = noted(tmp_path / "image", A="a")
     (tmp_path / "volume").write_text("a file")
-    bring(image, tmp_path / "volume", ["A"])
+    copy_notes(image, tmp_path / "volume", ["A"])
     assert (tmp_path / "volume").read_text() == "a file"
 
 
@@ -99,7 +100,7 @@ def test_vllm_reads_what_was_written(tmp_path: Path) -> None:
     """The real registry's notes on hundreds of classes, and none is worked out again."""
     environment = {**os.environ, "HOME": str(tmp_path)}
     written = subprocess.run(
-        [sys.executable, "-m", "worker_vllm.engine.preflight.model_info_cache"],
+        [sys.executable, "-m", "worker_vllm.engine.child.model_info_writer"],
         env=environment,
         capture_output=True,
         check=True,

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from tests.support.broken_models import Break, copy_of_parrot, cut_weights, remove, whole
+from tests.support.engines.broken_models import Break, copy_of_parrot, cut_weights, remove, whole
 from worker_vllm.engine.diagnosis.types import Scope
 from worker_vllm.engine.preflight import preflight as checks
-from worker_vllm.engine.preflight.memory_fit import Fit, estimate, kv_bytes_per_token
+from worker_vllm.engine.preflight.memory_fit import MemoryFit, estimate, kv_bytes_per_token
 from worker_vllm.engine.preflight.nvidia import Driver, Gpu
 from worker_vllm.settings.types import EngineKind, EngineSettings
 
@@ -127,4 +127,4 @@ def test_weights_that_cannot_fit_are_refused_and_context_is_told(
 
 def test_without_a_gpu_nothing_is_estimated() -> None:
     """The engine says it itself there."""
-    assert estimate(LLAMA_8B, 900 * GIB, [], ()) == Fit()
+    assert estimate(LLAMA_8B, 900 * GIB, [], ()) == MemoryFit()

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from worker_vllm.engine.preflight.nvidia import Driver, Gpu
-from worker_vllm.engine.preflight.weight_loader import INSTANT, OWN, READ_AHEAD, Loading, Machine, choose_loader
+from worker_vllm.engine.preflight.weight_loader import INSTANT, OWN, READ_AHEAD, LoaderChoice, Machine, choose_loader
 from worker_vllm.engine.preflight.weights import Weights, file_system, free_memory_bytes, weights_in
 
 GIB = 1 << 30
@@ -27,7 +27,7 @@ def chosen(
     machine: Machine = GPU,
     fast: bool = False,
     config: dict[str, Any] | None = None,
-) -> Loading:
+) -> LoaderChoice:
     return choose_loader(arguments, weights, config or {}, machine, fast)
 
 
@@ -44,34 +44,34 @@ def chosen(
 )
 def test_a_plan_of_the_users_is_left_alone(arguments: tuple[str, ...], fast: bool) -> None:
     """Whatever it is, and wherever the weights lie."""
-    assert chosen(*arguments, weights=VOLUME, fast=fast) == Loading()
+    assert chosen(*arguments, weights=VOLUME, fast=fast) == LoaderChoice()
 
 
 @pytest.mark.parametrize(
     ("weights", "machine", "loading"),
     [
-        (WEIGHTS, GPU, Loading(note=FASTER)),
-        (WEIGHTS, CPU, Loading(note=f"{OWN} (no instanttensor: no NVIDIA GPU)")),
-        (replace(WEIGHTS, file_system="nfs4"), GPU, Loading(note=FASTER)),
+        (WEIGHTS, GPU, LoaderChoice(note=FASTER)),
+        (WEIGHTS, CPU, LoaderChoice(note=f"{OWN} (no instanttensor: no NVIDIA GPU)")),
+        (replace(WEIGHTS, file_system="nfs4"), GPU, LoaderChoice(note=FASTER)),
         (
             VOLUME,
             GPU,
-            Loading(READ_AHEAD, f"{OWN}, reading ahead: the weights lie on a network file system (fuse.mfs)"),
+            LoaderChoice(READ_AHEAD, f"{OWN}, reading ahead: the weights lie on a network file system (fuse.mfs)"),
         ),
         (
             VOLUME,
             replace(GPU, memory_bytes=17 * GIB),
-            Loading(
+            LoaderChoice(
                 note=f"{OWN}, not reading ahead: the weights lie on a network file system (fuse.mfs), "
                 "but are more than the free memory"
             ),
         ),
-        (None, GPU, Loading(note=OWN)),
+        (None, GPU, LoaderChoice(note=OWN)),
     ],
     ids=["local disk", "no GPU", "vLLM knows it", "network", "network, little memory", "not on disk"],
 )
 def test_by_default_nothing_is_chosen_that_could_refuse_a_model(
-    weights: Weights | None, machine: Machine, loading: Loading
+    weights: Weights | None, machine: Machine, loading: LoaderChoice
 ) -> None:
     """vLLM's own reader, told to read ahead on networks that it does not know for such."""
     assert chosen(weights=weights, machine=machine) == loading
@@ -93,8 +93,8 @@ def test_a_local_disk_is_not(kind: str) -> None:
 def test_a_fast_start_takes_the_fast_loader(arguments: tuple[str, ...]) -> None:
     """And the log says so, on a network volume as well; `auto`, which forms send, leaves the choice open."""
     note = "LOAD_FORMAT=instanttensor, by FAST_START=1; should the start fail, then without it"
-    assert chosen(*arguments, fast=True) == Loading(INSTANT, note)
-    assert chosen(*arguments, fast=True, weights=VOLUME) == Loading(INSTANT, note)
+    assert chosen(*arguments, fast=True) == LoaderChoice(INSTANT, note)
+    assert chosen(*arguments, fast=True, weights=VOLUME) == LoaderChoice(INSTANT, note)
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ def test_what_the_fast_loader_cannot_do_keeps_vllms_own(
     arguments: tuple[str, ...], changes: dict[str, Any], why: str
 ) -> None:
     """Even with FAST_START=1; the log says why."""
-    assert chosen(*arguments, fast=True, **changes) == Loading(note=f"{OWN} (no instanttensor: {why})")
+    assert chosen(*arguments, fast=True, **changes) == LoaderChoice(note=f"{OWN} (no instanttensor: {why})")
 
 
 def test_more_gpus_are_more_room() -> None:

@@ -7,7 +7,7 @@ import signal
 import tempfile
 from pathlib import Path
 
-from tests.support.supervised import ECHO
+from tests.support.engines.supervised import ECHO
 from worker_vllm.engine.process.child_process import spawn
 from worker_vllm.engine.process.guard import SHARED_MEMORY, descendants, note
 from worker_vllm.engine.process.log_tail import LINE_BYTES, LINES, LogTail

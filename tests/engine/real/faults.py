@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from tests.support.broken_models import (
+from tests.support.engines.broken_models import (
     Break,
     adapter,
     adapter_of_another_base,

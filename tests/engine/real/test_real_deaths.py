@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.supervised import REAL, Supervised, leftovers, supervised
+from tests.support.engines.supervised import REAL, Supervised, leftovers, supervised
 from worker_vllm.engine.process.guard import descendants
 from worker_vllm.engine.supervision.supervisor import State
 from worker_vllm.errors import EngineError, EngineUnavailable
@@ -157,7 +157,7 @@ async def test_a_kill_before_the_first_token() -> None:
 
 WORKER = """
 import asyncio, os, sys
-from tests.support.supervised import REAL, TWO_PARTS, supervised
+from tests.support.engines.supervised import REAL, TWO_PARTS, supervised
 async def main():
     async with supervised(TWO_PARTS if sys.argv[1] == "2" else REAL) as run:
         print(await run.supervisor.settled(), flush=True)

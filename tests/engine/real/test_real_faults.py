@@ -16,8 +16,8 @@ import pytest
 
 from tests.engine.diagnosis.record_endings import settings_of
 from tests.engine.real.faults import FAULTS, Fault
-from tests.support.broken_models import edit
-from tests.support.supervised import leftovers, supervised
+from tests.support.engines.broken_models import edit
+from tests.support.engines.supervised import leftovers, supervised
 from worker_vllm.engine.interface import EngineRequest
 from worker_vllm.engine.preflight.weight_loader import INSTANT, READ_AHEAD
 from worker_vllm.engine.supervision.supervisor import State

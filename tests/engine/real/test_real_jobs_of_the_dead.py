@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from tests.support.attached import gateway_process, worker_environment, worker_process
+from tests.support.engines.real import SETTINGS, START_TIMEOUT_S
+from tests.support.engines.supervised import leftovers
 from tests.support.http import Http
 from tests.support.processes import Process
-from tests.support.real import SETTINGS, START_TIMEOUT_S
-from tests.support.supervised import leftovers
 from worker_vllm.engine.process.guard import descendants
 
 JOBS = 200

@@ -13,7 +13,7 @@ import pytest
 
 from tests.engine.diagnosis.record_endings import contained, ending, settings_of
 from tests.engine.real.faults import LIMITS, Fault
-from worker_vllm.engine.diagnosis.diagnose import Ending, diagnose
+from worker_vllm.engine.diagnosis.diagnose import EngineExit, diagnose
 from worker_vllm.engine.process.child_process import spawn
 
 pytestmark = [
@@ -38,7 +38,7 @@ def inside(name: str, directory: Path) -> None:
     fault = next(each for each in LIMITS if each.name == name)
     environment = {key: text for key, text in os.environ.items() if not key.startswith("VLLM_")}
     code, lines = asyncio.run(ending(spawn(settings_of(fault, directory), environment)))
-    found = diagnose(Ending(code, tuple(lines)))
+    found = diagnose(EngineExit(code, tuple(lines)))
     sys.stdout.write(f"{found.sentence}\n{json.dumps([found.cause, found.scope])}\n")
 
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.support.supervised import REAL, TWO_PARTS, Supervised, supervised
+from tests.support.engines.supervised import REAL, TWO_PARTS, Supervised, supervised
 from worker_vllm.engine.supervision.supervisor import State
 from worker_vllm.settings.types import EngineSettings
 

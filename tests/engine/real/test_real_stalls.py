@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.supervised import REAL, Supervised, supervised
+from tests.support.engines.supervised import REAL, Supervised, supervised
 from worker_vllm.engine.supervision.stall_detector import read_progress
 from worker_vllm.engine.supervision.supervisor import State
 from worker_vllm.errors import EngineStalled

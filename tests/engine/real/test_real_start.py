@@ -7,10 +7,10 @@ import os
 
 import pytest
 
-from tests.support.supervised import PARROT, leftovers
+from tests.support.engines.supervised import PARROT, leftovers
 from worker_vllm.engine.client.http import HttpEngine
 from worker_vllm.engine.interface import EngineRequest
-from worker_vllm.engine.supervision.startup import begin
+from worker_vllm.engine.supervision.startup import plan_start
 from worker_vllm.engine.supervision.supervisor import State, Supervisor
 from worker_vllm.settings.types import EngineSettings
 
@@ -23,7 +23,7 @@ async def test_the_hub_may_be_down_and_the_token_expired() -> None:
     environment.pop("HF_HUB_OFFLINE", None)
     before = leftovers()
     settings = EngineSettings(model=str(PARROT), served_names=("parrot",), fast_start=True)
-    supervisor = Supervisor(begin(settings, environment), HttpEngine)
+    supervisor = Supervisor(plan_start(settings, environment), HttpEngine)
     running = asyncio.create_task(supervisor.run())
     try:
         assert await supervisor.settled() is State.READY, supervisor.diagnosis

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.supervised import supervised
+from tests.support.engines.supervised import supervised
 from worker_vllm.engine.interface import EngineResponse
 from worker_vllm.engine.process.guard import descendants
 from worker_vllm.engine.supervision.process_watcher import command_line

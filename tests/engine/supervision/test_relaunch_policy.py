@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from worker_vllm.engine.diagnosis.types import TOO_SLOW, Diagnosis, Remedy, Scope
-from worker_vllm.engine.supervision.relaunch_policy import Action, Decision, Policy, smaller
+from worker_vllm.engine.supervision.relaunch_policy import Action, Decision, RelaunchPolicy, smaller
 from worker_vllm.settings.types import EngineSettings
 
 SETTINGS = EngineSettings()
@@ -25,13 +25,13 @@ def death(scope: Scope, cause: str = "cause", remedy: Remedy | None = None) -> D
 )
 def test_the_scope_decides(scope: Scope, actions: list[Action]) -> None:
     """Settings: stay and refuse. Host: leave. Passing: twice more, then leave."""
-    policy = Policy()
+    policy = RelaunchPolicy()
     assert [policy.decide(death(scope), SETTINGS, 0).action for _ in actions] == actions
 
 
 def test_every_cause_has_a_budget_of_its_own() -> None:
     """One cause that came twice does not use up another's tries."""
-    policy = Policy()
+    policy = RelaunchPolicy()
     causes = ["a", "a", "b", "b", "a"]
     actions = [policy.decide(death(Scope.PASSING, cause), SETTINGS, 5).action for cause in causes]
     assert actions == [Action.RELAUNCH] * 4 + [Action.LEAVE]
@@ -39,14 +39,14 @@ def test_every_cause_has_a_budget_of_its_own() -> None:
 
 def test_ten_healthy_minutes_refill_the_budget() -> None:
     """A fault a day is no reason to leave a machine."""
-    policy = Policy()
+    policy = RelaunchPolicy()
     actions = [policy.decide(death(Scope.PASSING), SETTINGS, healthy_s).action for healthy_s in (0, 0, 600, 0, 599)]
     assert actions == [Action.RELAUNCH] * 4 + [Action.LEAVE]
 
 
 def test_a_remedy_is_tried_once() -> None:
     """Then the scope decides."""
-    policy = Policy()
+    policy = RelaunchPolicy()
     oom = death(Scope.SETTINGS, "out of memory", Remedy.LESS_MEMORY)
     first, second = (policy.decide(oom, SETTINGS, 0) for _ in range(2))
     assert first.action is Action.RELAUNCH
@@ -56,7 +56,7 @@ def test_a_remedy_is_tried_once() -> None:
 
 def test_a_vanished_revision_is_looked_for_once_more() -> None:
     """With the same command line."""
-    policy = Policy()
+    policy = RelaunchPolicy()
     gone = death(Scope.SETTINGS, "revision gone", Remedy.AGAIN)
     assert [policy.decide(gone, SETTINGS, 0).action for _ in range(2)] == [Action.RELAUNCH, Action.REFUSE]
 
@@ -75,13 +75,13 @@ CHOSEN = EngineSettings(arguments=("--seed", "1"), loader_arguments=("--load-for
 )
 def test_a_start_that_ends_in_the_loader_we_chose_is_repeated_without_it(scope: Scope, cause: str) -> None:
     """Once, and at no cost to the cause's own budget; the user's arguments stay."""
-    policy, end = Policy(), Diagnosis(cause, scope, "sentence", before_weights=True)
+    policy, end = RelaunchPolicy(), Diagnosis(cause, scope, "sentence", before_weights=True)
     decision = policy.decide(end, CHOSEN, 0)
     assert decision == Decision(Action.RELAUNCH, own_loader=True)
     assert decision.changes(CHOSEN) == " without --load-format instanttensor"
     plain = decision.onto(CHOSEN)
     assert plain == EngineSettings(arguments=("--seed", "1"))
-    assert policy.decide(end, plain, 0) == Policy().decide(end, plain, 0)
+    assert policy.decide(end, plain, 0) == RelaunchPolicy().decide(end, plain, 0)
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def test_a_start_that_ends_in_the_loader_we_chose_is_repeated_without_it(scope: 
 def test_what_no_loader_causes_is_not_laid_to_it(scope: Scope, cause: str, before_weights: bool) -> None:
     """A mistake in the settings is told at once; a start that used its time up has none for another."""
     end = Diagnosis(cause, scope, "sentence", before_weights=before_weights)
-    assert Policy().decide(end, CHOSEN, 0) == Policy().decide(end, SETTINGS, 0)
+    assert RelaunchPolicy().decide(end, CHOSEN, 0) == RelaunchPolicy().decide(end, SETTINGS, 0)
 
 
 @pytest.mark.parametrize(
@@ -133,4 +133,4 @@ def test_nothing_left_to_lower_is_no_relaunch() -> None:
     """Where the user chose everything, the sentence says what to change."""
     chosen = EngineSettings(arguments=("--max-model-len", "9000"))
     short = death(Scope.SETTINGS, "KV cache too small", Remedy.SHORTER_CONTEXT)
-    assert Policy().decide(short, chosen, 0) == Decision(Action.REFUSE)
+    assert RelaunchPolicy().decide(short, chosen, 0) == Decision(Action.REFUSE)

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from tests.support.supervised import Supervised, supervised
+from tests.support.engines.supervised import Supervised, supervised
 from worker_vllm.engine.process.guard import descendants
 from worker_vllm.engine.supervision.process_watcher import command_line
-from worker_vllm.engine.supervision.stall_detector import Progress, StallClock, Waits, read_progress
+from worker_vllm.engine.supervision.stall_detector import Progress, StallDetector, Waits, read_progress
 from worker_vllm.engine.supervision.supervisor import State
 from worker_vllm.errors import EngineStalled, WorkerError
 
@@ -87,7 +87,7 @@ def test_a_stall_is_silence_or_waiting_without_progress(
     looks: list[tuple[float, Progress | None, float | None]], stalled_s: list[float]
 ) -> None:
     """Each look: its time, the counters, and since when somebody waits."""
-    clock = StallClock(interval_s=10)
+    clock = StallDetector(interval_s=10)
     assert [clock.see(progress, since, now) for now, progress, since in looks] == stalled_s
 
 

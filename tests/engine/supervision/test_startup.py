@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.supervised import ECHO
+from tests.support.engines.supervised import ECHO
 from worker_vllm.engine.diagnosis.types import Scope
-from worker_vllm.engine.supervision.startup import begin
+from worker_vllm.engine.supervision.startup import plan_start
 
 
 def test_what_cannot_be_spawned_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No place for its directory, say, where the checks had nothing to say: a refusal, no traceback."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "gone"))
-    begun = begin(ECHO, os.environ)
+    begun = plan_start(ECHO, os.environ)
     assert begun.process is None
     assert begun.refusal is not None
     assert begun.refusal.scope is Scope.SETTINGS

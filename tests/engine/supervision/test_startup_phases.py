@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 
-from worker_vllm.engine.supervision.startup_phases import Timeline
+from worker_vllm.engine.supervision.startup_phases import StartTimeline
 
 CPU_START = (
     "(APIServer pid=1) INFO 11-22 13:53:34 [api_utils.py:286] non-default args: {'model': 'm'}",
@@ -21,7 +21,7 @@ def test_each_phase_ends_at_its_mark() -> None:
     """One second a line here; phases that this engine has not (compile, graphs) are not named."""
     clock = itertools.count(11.0)
     seen: list[tuple[str, float]] = []
-    timeline = Timeline(lambda: next(clock), 10.0, lambda phase, took_s: seen.append((phase, took_s)))
+    timeline = StartTimeline(lambda: next(clock), 10.0, lambda phase, took_s: seen.append((phase, took_s)))
     for line in CPU_START:
         timeline.read(line)
     timeline.end("warm-up")
@@ -35,7 +35,7 @@ def test_each_phase_ends_at_its_mark() -> None:
 
 def test_the_phase_it_is_in_is_known() -> None:
     """What a start that hangs is told by."""
-    timeline = Timeline(lambda: 0.0, 0.0)
+    timeline = StartTimeline(lambda: 0.0, 0.0)
     assert timeline.phase == "import"
     for line in CPU_START[:2]:
         timeline.read(line)

@@ -10,13 +10,13 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.support.supervised import ECHO, Supervised, supervised
+from tests.support.engines.supervised import ECHO, Supervised, supervised
 from worker_vllm.engine.client.http import HttpEngine
 from worker_vllm.engine.diagnosis.types import Diagnosis, Scope
 from worker_vllm.engine.interface import EngineRequest, EngineResponse
 from worker_vllm.engine.process.child_process import spawn
 from worker_vllm.engine.process.guard import descendants
-from worker_vllm.engine.supervision.startup import Beginning
+from worker_vllm.engine.supervision.startup import StartPlan
 from worker_vllm.engine.supervision.supervisor import State, Supervisor
 from worker_vllm.errors import EngineError, EngineUnavailable
 
@@ -81,7 +81,7 @@ async def test_settings_that_cannot_work_leave_a_sentence_for_every_request(
 async def test_a_refusal_by_the_preflight_starts_nothing(children: Callable[[], list[int]]) -> None:
     """What is known to fail is told without the engine."""
     refusal = Diagnosis("model not found", Scope.SETTINGS, "there is no model at /x; correct MODEL_NAME")
-    supervisor = Supervisor(Beginning(ECHO, os.environ, refusal=refusal), HttpEngine)
+    supervisor = Supervisor(StartPlan(ECHO, os.environ, refusal=refusal), HttpEngine)
     running = asyncio.create_task(supervisor.run())
     with pytest.raises(EngineUnavailable, match="there is no model at /x"):
         await supervisor.request(get("/health"))
@@ -96,7 +96,7 @@ async def test_a_stop_at_any_moment_of_the_start_leaves_nothing(children: Callab
     """Before the supervisor takes the process over, just after, and while it starts."""
     for turns in (0, 1, 2, 50):
         process = spawn(ECHO, os.environ)
-        supervisor = Supervisor(Beginning(ECHO, os.environ, process=process), HttpEngine)
+        supervisor = Supervisor(StartPlan(ECHO, os.environ, process=process), HttpEngine)
         running = asyncio.create_task(supervisor.run())
         for _ in range(turns):
             await asyncio.sleep(0)

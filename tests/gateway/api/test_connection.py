@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from worker_vllm.errors import RequestError
-from worker_vllm.gateway.server.http_connection import LARGEST_HEAD, Connection
-from worker_vllm.gateway.server.request import Bounds, Request, Waiting, answer_error
+from worker_vllm.gateway.server.http_connection import LARGEST_HEAD, ServerConnection
+from worker_vllm.gateway.server.request import Bounds, GatewayRequest, Waiting, answer_error
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\ncontent-type: application/json; charset=utf-8\r\n\r\n%b"
 
@@ -20,13 +20,13 @@ class Served:
     def __init__(self) -> None:
         self.release = asyncio.Event()
         self.gone = asyncio.Event()
-        self.connections: set[Connection] = set()
+        self.connections: set[ServerConnection] = set()
 
-    def admit(self, request: Request) -> bool:
+    def admit(self, request: GatewayRequest) -> bool:
         """Everybody is."""
         return True
 
-    def handle(self, request: Request) -> Waiting:
+    def handle(self, request: GatewayRequest) -> Waiting:
         """/held waits for the test, /stream streams, /boom breaks; anything else is told back."""
         match request.path:
             case "/held":
@@ -42,11 +42,11 @@ class Served:
             answer_error(request, error)
         return None
 
-    async def _held(self, request: Request) -> None:
+    async def _held(self, request: GatewayRequest) -> None:
         await self.release.wait()
         request.answer(200, b"held")
 
-    async def _stream(self, request: Request) -> None:
+    async def _stream(self, request: GatewayRequest) -> None:
         request.start_stream(b"text/event-stream")
         await request.write(b"one")
         await request.write(b"", more=False)
@@ -57,7 +57,7 @@ async def served() -> AsyncIterator[tuple[Served, asyncio.StreamReader, asyncio.
     """The server, and a raw connection to it."""
     it = Served()
     server = await asyncio.get_running_loop().create_server(
-        lambda: Connection(it, Bounds(20, 5, 5), it.connections), "127.0.0.1", 0
+        lambda: ServerConnection(it, Bounds(20, 5, 5), it.connections), "127.0.0.1", 0
     )
     reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
     yield it, reader, writer

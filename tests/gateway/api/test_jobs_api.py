@@ -10,7 +10,7 @@ import pytest
 from tests.gateway.conftest import Open
 from tests.gateway.player import Player
 from tests.support.http import Http
-from worker_vllm.gateway.options import GatewayOptions, Limits, Waits
+from worker_vllm.gateway.options import GatewayLimits, GatewayOptions, Waits
 
 RUN = "/v2/local/run"
 RUNSYNC = "/v2/local/runsync"
@@ -198,7 +198,7 @@ REFUSALS: list[tuple[str, str, str, Any, int, str]] = [
 async def test_what_cannot_be_served_is_refused_with_the_reason(open_gateway: Open, row: tuple[Any, ...]) -> None:
     """One sentence under `error`, and the documented status."""
     _, method, path, body, status, message = row
-    http = await open_gateway(GatewayOptions(limits=Limits(run_bytes=100)))
+    http = await open_gateway(GatewayOptions(limits=GatewayLimits(run_bytes=100)))
     answer = await http.request(method, path, body)
     assert (answer.status, set(answer.json)) == (status, {"error"})
     assert answer.json["error"].startswith(message)
@@ -206,7 +206,7 @@ async def test_what_cannot_be_served_is_refused_with_the_reason(open_gateway: Op
 
 async def test_a_full_queue_answers_429(open_gateway: Open) -> None:
     """Nothing grows without bound."""
-    http = await open_gateway(GatewayOptions(limits=Limits(queued_jobs=1)))
+    http = await open_gateway(GatewayOptions(limits=GatewayLimits(queued_jobs=1)))
     await http.post(RUN, {"input": 1})
     full = await http.post(RUN, {"input": 1})
     assert (full.status, full.json) == (429, {"error": "the queue is full: 1 jobs wait; try again later"})

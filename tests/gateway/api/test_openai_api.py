@@ -14,7 +14,7 @@ import pytest
 from tests.gateway.conftest import Open
 from tests.gateway.player import Player
 from tests.support.http import Http
-from worker_vllm.gateway.options import GatewayOptions, GetBody, Limits, Waits
+from worker_vllm.gateway.options import GatewayLimits, GatewayOptions, GetBody, Waits
 
 CHAT = "/v2/local/openai/v1/chat/completions"
 STREAM = {"stream": True, "messages": []}
@@ -211,7 +211,7 @@ async def _open(http: Http) -> tuple[Any, aiohttp.ClientResponse]:
 
 async def test_a_client_that_does_not_read_holds_its_worker_up(open_gateway: Open) -> None:
     """Nothing is lost and nothing grows: the piece's answer waits until the client reads on."""
-    http = await open_gateway(GatewayOptions(limits=Limits(unread_bytes=200_000)))
+    http = await open_gateway(GatewayOptions(limits=GatewayLimits(unread_bytes=200_000)))
     worker = Player(http)
     opening = asyncio.create_task(_open(http))
     await worker.take()

@@ -12,7 +12,7 @@ import pytest
 
 from tests.gateway.conftest import Open
 from tests.support.http import Http
-from worker_vllm.gateway.options import GatewayOptions, Limits, Waits
+from worker_vllm.gateway.options import GatewayLimits, GatewayOptions, Waits
 
 MEGABYTE = 1_000_000
 RUN = b"POST /v2/local/run HTTP/1.1\r\nHost: localhost\r\n"
@@ -141,7 +141,7 @@ async def test_a_stranger_is_refused_before_the_body(open_gateway: Open, head: b
 
 async def test_a_strangers_bodies_take_no_memory(open_gateway: Open) -> None:
     """Twenty of 19 MB, none of them complete: what was sent is not kept."""
-    http = await open_gateway(GatewayOptions(limits=Limits(run_bytes=20 * MEGABYTE)), key="k3y")
+    http = await open_gateway(GatewayOptions(limits=GatewayLimits(run_bytes=20 * MEGABYTE)), key="k3y")
     before = resident()
     async with contextlib.AsyncExitStack() as stack:
         for _ in range(20):
@@ -168,7 +168,7 @@ async def test_a_stranger_that_sends_its_whole_body_reads_the_refusal(open_gatew
 
 async def test_what_goes_along_with_a_job_counts(open_gateway: Open) -> None:
     """s3Config and the like lie in memory as the input does: the bound holds for all of it."""
-    http = await open_gateway(GatewayOptions(limits=Limits(held_bytes=50_000)))
+    http = await open_gateway(GatewayOptions(limits=GatewayLimits(held_bytes=50_000)))
     body = {"input": 1, "s3Config": {"bucketName": "x" * 20_000}}
     statuses = [(await http.post("/v2/local/run", body)).status for _ in range(4)]
     assert statuses == [200, 200, 429, 429]

@@ -7,7 +7,7 @@ import asyncio
 from tests.gateway.conftest import Open
 from tests.gateway.player import Player
 from tests.support.http import Http
-from worker_vllm.gateway.options import GatewayOptions, Limits, Waits
+from worker_vllm.gateway.options import GatewayLimits, GatewayOptions, Waits
 
 RUN = "/v2/local/run"
 
@@ -99,7 +99,7 @@ async def test_a_result_sent_twice_counts_once(http: Http, worker: Player) -> No
 
 async def test_too_large_a_piece_is_refused(open_gateway: Open) -> None:
     """The stream goes on without it."""
-    http = await open_gateway(GatewayOptions(limits=Limits(piece_bytes=100)))
+    http = await open_gateway(GatewayOptions(limits=GatewayLimits(piece_bytes=100)))
     worker = Player(http)
     await http.post(RUN, {"input": 1})
     await worker.take()
@@ -109,7 +109,7 @@ async def test_too_large_a_piece_is_refused(open_gateway: Open) -> None:
 
 async def test_too_large_a_result_completes_the_job_without_output(open_gateway: Open) -> None:
     """What the platform was seen to do: 400 for the worker, COMPLETED and nothing for the client."""
-    http = await open_gateway(GatewayOptions(limits=Limits(result_bytes=100)))
+    http = await open_gateway(GatewayOptions(limits=GatewayLimits(result_bytes=100)))
     worker = Player(http)
     await http.post(RUN, {"input": 1})
     await worker.take()

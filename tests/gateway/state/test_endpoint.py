@@ -7,7 +7,7 @@ import pytest
 from worker_vllm.gateway.options import FleetPolicy, GatewayOptions
 from worker_vllm.gateway.state.effects import JobChanged, StopJob, WorkQueued
 from worker_vllm.gateway.state.endpoint import Endpoint, Ping
-from worker_vllm.gateway.state.job import Piece, Result, Status, Submission
+from worker_vllm.gateway.state.job import JobOutcome, Piece, Status, Submission
 
 ASKED = Submission(input=b"{}", sync=False, execution_timeout_s=600, ttl_s=86_400)
 
@@ -47,7 +47,7 @@ def test_any_request_is_a_sign_of_life(endpoint: Endpoint) -> None:
     """A worker that takes or reports lives, whatever became of its pings."""
     endpoint.take("w", 1, 3)
     assert endpoint.next_deadline() == 6
-    endpoint.finish("w", "j", Result(1), 5)
+    endpoint.finish("w", "j", JobOutcome(1), 5)
     assert endpoint.tick(7.9) == []
 
 
@@ -95,7 +95,7 @@ def test_a_lost_worker_that_comes_back_is_told_to_stop(endpoint: Endpoint) -> No
 
 def test_a_finished_job_that_a_ping_still_names_is_left_alone(endpoint: Endpoint) -> None:
     """The ping was on its way."""
-    endpoint.finish("w", "j", Result(1), 2)
+    endpoint.finish("w", "j", JobOutcome(1), 2)
     assert endpoint.ping(Ping("w", ["j"]), 2) == []
 
 
@@ -112,7 +112,7 @@ def test_a_draining_worker_keeps_its_jobs_while_it_names_them(endpoint: Endpoint
     endpoint.fleet.poll("w", 1, broken_off=True)
     for now in range(2, 30):
         endpoint.ping(Ping("w", ["j"]), now)
-    assert endpoint.finish("w", "j", Result(1), 30) == [JobChanged("j")]
+    assert endpoint.finish("w", "j", JobOutcome(1), 30) == [JobChanged("j")]
 
 
 def test_a_job_given_to_a_worker_that_stopped_comes_back(endpoint: Endpoint) -> None:

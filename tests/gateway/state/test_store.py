@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from worker_vllm.errors import NotFound, RequestError
-from worker_vllm.gateway.options import JobPolicy, Limits
+from worker_vllm.gateway.options import GatewayLimits, JobPolicy
 from worker_vllm.gateway.state.effects import CallWebhook, Effect, JobChanged, StopJob, WorkQueued
-from worker_vllm.gateway.state.job import Piece, Result, Status, Submission
-from worker_vllm.gateway.state.job_store import Store
+from worker_vllm.gateway.state.job import JobOutcome, Piece, Status, Submission
+from worker_vllm.gateway.state.job_store import JobStore
 
 ASKED = Submission(input=b"{}", sync=False, execution_timeout_s=600, ttl_s=86_400)
 CHANGED: list[Effect] = [JobChanged("j")]
@@ -20,9 +20,9 @@ QUEUED: list[Effect] = [WorkQueued(), JobChanged("j")]
 STOPPED: list[Effect] = [StopJob("w", "j"), JobChanged("j")]
 
 
-def store_in(status: Status, *, delivered: bool = False, retries: int = 0) -> Store:
+def store_in(status: Status, *, delivered: bool = False, retries: int = 0) -> JobStore:
     """A store whose job `j` is in that state; worker `w` has or had it."""
-    store = Store(JobPolicy(max_retries=1), Limits())
+    store = JobStore(JobPolicy(max_retries=1), GatewayLimits())
     store.submit("j", ASKED, 0)
     for _ in range(retries):
         store.start("w0", 1, 0)
@@ -35,9 +35,9 @@ def store_in(status: Status, *, delivered: bool = False, retries: int = 0) -> St
         store.read_pieces(store.get("j"))
     match status:
         case Status.COMPLETED:
-            store.finish("j", "w", Result(1), 2)
+            store.finish("j", "w", JobOutcome(1), 2)
         case Status.FAILED:
-            store.finish("j", "w", Result(error="no"), 2)
+            store.finish("j", "w", JobOutcome(error="no"), 2)
         case Status.CANCELLED:
             store.cancel("j", 2)
         case Status.TIMED_OUT:
@@ -45,16 +45,22 @@ def store_in(status: Status, *, delivered: bool = False, retries: int = 0) -> St
     return store
 
 
-def requeue(store: Store) -> list[Effect]:
+def requeue(store: JobStore) -> list[Effect]:
     return store.requeue(store.get("j"), 5)
 
 
-Row = tuple[str, Store, Callable[[Store], list[Effect]], list[Effect], Status]
+Row = tuple[str, JobStore, Callable[[JobStore], list[Effect]], list[Effect], Status]
 S = Status
 CHANGES: list[Row] = [
     ("queued: cancel", store_in(S.IN_QUEUE), lambda s: s.cancel("j", 5), CHANGED, S.CANCELLED),
     ("queued: purge", store_in(S.IN_QUEUE), lambda s: s.purge(5)[1], CHANGED, S.CANCELLED),
-    ("queued: a stranger's result", store_in(S.IN_QUEUE), lambda s: s.finish("j", "w", Result(), 5), [], S.IN_QUEUE),
+    (
+        "queued: a stranger's result",
+        store_in(S.IN_QUEUE),
+        lambda s: s.finish("j", "w", JobOutcome(), 5),
+        [],
+        S.IN_QUEUE,
+    ),
     (
         "queued: a stranger's piece",
         store_in(S.IN_QUEUE),
@@ -65,36 +71,42 @@ CHANGES: list[Row] = [
     (
         "requeued: the first worker's result",
         store_in(S.IN_QUEUE, retries=1),
-        lambda s: s.finish("j", "w0", Result(1), 5),
+        lambda s: s.finish("j", "w0", JobOutcome(1), 5),
         CHANGED,
         S.COMPLETED,
     ),
-    ("running: result", store_in(S.IN_PROGRESS), lambda s: s.finish("j", "w", Result(1), 5), CHANGED, S.COMPLETED),
+    (
+        "running: result",
+        store_in(S.IN_PROGRESS),
+        lambda s: s.finish("j", "w", JobOutcome(1), 5),
+        CHANGED,
+        S.COMPLETED,
+    ),
     (
         "running: error",
         store_in(S.IN_PROGRESS),
-        lambda s: s.finish("j", "w", Result(error="x"), 5),
+        lambda s: s.finish("j", "w", JobOutcome(error="x"), 5),
         CHANGED,
         S.FAILED,
     ),
     (
         "running: another's result",
         store_in(S.IN_PROGRESS),
-        lambda s: s.finish("j", "v", Result(), 5),
+        lambda s: s.finish("j", "v", JobOutcome(), 5),
         [],
         S.IN_PROGRESS,
     ),
     (
         "running again: the first worker's result",
         store_in(S.IN_PROGRESS, retries=1),
-        lambda s: s.finish("j", "w0", Result(1), 5),
+        lambda s: s.finish("j", "w0", JobOutcome(1), 5),
         STOPPED,
         S.COMPLETED,
     ),
     (
         "running again, partly delivered: the first worker's result",
         store_in(S.IN_PROGRESS, retries=1, delivered=True),
-        lambda s: s.finish("j", "w0", Result(1), 5),
+        lambda s: s.finish("j", "w0", JobOutcome(1), 5),
         [],
         S.IN_PROGRESS,
     ),
@@ -124,8 +136,20 @@ CHANGES: list[Row] = [
     ("failed: retry", store_in(S.FAILED), lambda s: s.retry("j", 5), QUEUED, S.IN_QUEUE),
     ("timed out: retry", store_in(S.TIMED_OUT), lambda s: s.retry("j", 5), QUEUED, S.IN_QUEUE),
     ("completed: cancel", store_in(S.COMPLETED), lambda s: s.cancel("j", 5), [], S.COMPLETED),
-    ("completed: result again", store_in(S.COMPLETED), lambda s: s.finish("j", "w", Result(2), 5), [], S.COMPLETED),
-    ("cancelled: late result", store_in(S.CANCELLED), lambda s: s.finish("j", "w", Result(2), 5), [], S.CANCELLED),
+    (
+        "completed: result again",
+        store_in(S.COMPLETED),
+        lambda s: s.finish("j", "w", JobOutcome(2), 5),
+        [],
+        S.COMPLETED,
+    ),
+    (
+        "cancelled: late result",
+        store_in(S.CANCELLED),
+        lambda s: s.finish("j", "w", JobOutcome(2), 5),
+        [],
+        S.CANCELLED,
+    ),
     ("timed out: late piece", store_in(S.TIMED_OUT), lambda s: s.add_piece("j", "w", Piece(1, 1)), [], S.TIMED_OUT),
 ]
 
@@ -171,10 +195,10 @@ KEPT = [(False, 1_800), (True, 60)]
 @pytest.mark.parametrize(("sync", "kept_s"), KEPT, ids=["run", "runsync"])
 def test_results_are_kept_for_their_time(sync: bool, kept_s: float) -> None:
     """30 minutes for /run, one for /runsync, then the job is unknown."""
-    store = Store(JobPolicy(), Limits())
+    store = JobStore(JobPolicy(), GatewayLimits())
     store.submit("j", replace(ASKED, sync=sync), 0)
     store.start("w", 1, 0)
-    store.finish("j", "w", Result(1, size=10), 100)
+    store.finish("j", "w", JobOutcome(1, size=10), 100)
     store.expire(99 + kept_s)
     assert store.get("j").output == 1
     store.expire(100 + kept_s)
@@ -197,23 +221,23 @@ def test_a_ttl_deletes_a_job_in_any_state(status: Status) -> None:
 def test_a_webhook_is_called_with_the_final_status_once() -> None:
     """At every kind of end, with what /status shows."""
     asked = replace(ASKED, webhook="http://here/hook")
-    store = Store(JobPolicy(), Limits())
+    store = JobStore(JobPolicy(), GatewayLimits())
     store.submit("j", asked, 0)
     store.start("w", 1, 0)
     shown: dict[str, Any] = {"id": "j", "status": "COMPLETED", "output": 1, "delayTime": 0, "executionTime": 2000}
     expected: list[Effect] = [JobChanged("j"), CallWebhook("http://here/hook", {**shown, "workerId": "w"})]
-    assert store.finish("j", "w", Result(1), 2) == expected
-    assert store.finish("j", "w", Result(1), 2) == []
+    assert store.finish("j", "w", JobOutcome(1), 2) == expected
+    assert store.finish("j", "w", JobOutcome(1), 2) == []
 
 
 def test_old_results_make_room_and_a_full_memory_refuses() -> None:
     """The oldest ended job goes first; what waits or runs is never dropped."""
-    store = Store(JobPolicy(), Limits(held_bytes=100))
+    store = JobStore(JobPolicy(), GatewayLimits(held_bytes=100))
     big = replace(ASKED, input=b"x" * 40)
     for name in ("a", "b"):
         store.submit(name, big, 0)
     store.start("w", 1, 0)
-    store.finish("a", "w", Result(1, size=5), 1)
+    store.finish("a", "w", JobOutcome(1, size=5), 1)
     store.submit("c", big, 2)
     assert (store.find("a"), store.held_bytes) == (None, 80)
     with pytest.raises(RequestError, match="the gateway holds 80 bytes of jobs") as refused:
@@ -223,7 +247,7 @@ def test_old_results_make_room_and_a_full_memory_refuses() -> None:
 
 def test_an_unread_stream_keeps_its_newest_pieces() -> None:
     """Bounded, and the loss is counted."""
-    store = Store(JobPolicy(), Limits(unread_bytes=10))
+    store = JobStore(JobPolicy(), GatewayLimits(unread_bytes=10))
     store.submit("j", ASKED, 0)
     store.start("w", 1, 0)
     for n in range(5):
@@ -234,7 +258,7 @@ def test_an_unread_stream_keeps_its_newest_pieces() -> None:
 
 def test_everything_that_a_client_gave_and_a_worker_told_is_counted() -> None:
     """What goes along beside the input, and progress, which the next progress and the result replace."""
-    store = Store(JobPolicy(), Limits(held_bytes=100))
+    store = JobStore(JobPolicy(), GatewayLimits(held_bytes=100))
     store.submit("j", replace(ASKED, forwarded=b"x" * 70), 0)
     store.start("w", 1, 0)
     for size, held in ((20, 92), (5, 77)):

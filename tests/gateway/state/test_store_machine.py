@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
 
 from worker_vllm.errors import RequestError
-from worker_vllm.gateway.options import GatewayOptions, JobPolicy, Limits
+from worker_vllm.gateway.options import GatewayLimits, GatewayOptions, JobPolicy
 from worker_vllm.gateway.state.endpoint import Endpoint, Ping
-from worker_vllm.gateway.state.job import TERMINAL, Job, Piece, Result, Status, Submission
+from worker_vllm.gateway.state.job import TERMINAL, Job, JobOutcome, Piece, Status, Submission
 
 WORKERS = st.sampled_from(["w1", "w2", "w3"])
 OPTIONS = GatewayOptions(
-    limits=Limits(queued_jobs=5, held_bytes=500, unread_bytes=20),
+    limits=GatewayLimits(queued_jobs=5, held_bytes=500, unread_bytes=20),
     jobs=JobPolicy(execution_timeout_s=30, ttl_s=200, keep_async_s=50, keep_sync_s=10, max_retries=2),
 )
 
@@ -67,7 +67,7 @@ class EndpointMachine(RuleBasedStateMachine):
     @rule(job=jobs, worker=WORKERS, fails=st.booleans(), size=st.integers(0, 200))
     def finish(self, job: str, worker: str, fails: bool, size: int) -> None:
         counts = self.store.accepts_result(job, worker)
-        result = Result(error="no", size=size) if fails else Result((job, worker), size=size)
+        result = JobOutcome(error="no", size=size) if fails else JobOutcome((job, worker), size=size)
         effects = self.endpoint.finish(worker, job, result, self.now)
         assert bool(effects) == counts
 

@@ -10,7 +10,7 @@ import pytest
 from worker_vllm.errors import EngineAnswer, RequestError, Timeout, WorkerError, status_of_type
 from worker_vllm.jobs.output import sse
 from worker_vllm.jobs.output.engine_answers import error_of
-from worker_vllm.jobs.output.error_events import error_body, error_events, error_text, told_in_band
+from worker_vllm.jobs.output.error_events import error_body, error_events, error_text, in_band_error
 
 CHAT, MESSAGES, COUNT = "/v1/chat/completions", "/v1/messages", "/v1/messages/count_tokens"
 LATE = Timeout("late")
@@ -31,7 +31,7 @@ def test_anthropics_routes_have_anthropics_form(route: str, key: str) -> None:
     assert json.loads(error_text(LATE, given)) == ANTHROPIC
     assert json.loads(error_body(LATE, given)) == ANTHROPIC
     assert error_events(LATE, given) == b"event: error\n" + sse.event(ANTHROPIC)
-    assert json.loads(told_in_band(LATE, given, raw=False).data) == [ANTHROPIC]
+    assert json.loads(in_band_error(LATE, given, raw=False).data) == [ANTHROPIC]
 
 
 @pytest.mark.parametrize(
@@ -40,7 +40,7 @@ def test_anthropics_routes_have_anthropics_form(route: str, key: str) -> None:
 def test_everything_else_has_openais_form(given: dict[str, Any]) -> None:
     assert json.loads(error_text(LATE, given)) == OPENAI
     assert json.loads(error_body(LATE, given)) == {"error": OPENAI}
-    assert json.loads(told_in_band(LATE, given, raw=False).data) == [{"error": OPENAI}]
+    assert json.loads(in_band_error(LATE, given, raw=False).data) == [{"error": OPENAI}]
     text, done = sse.events(error_events(LATE, given))
     assert sse.parsed(text) == {"error": OPENAI}
     assert done == sse.DONE

@@ -12,7 +12,7 @@ from worker_vllm.errors import EngineError
 from worker_vllm.jobs.output import sse
 from worker_vllm.jobs.output.batching import BatchPolicy
 from worker_vllm.jobs.output.sse_relay import EventRelay
-from worker_vllm.jobs.output.stream_shape import AsTheyCome, InBatches, Shape
+from worker_vllm.jobs.output.stream_shape import FixedBatches, PassThrough, StreamShape
 from worker_vllm.jobs.request.routes import CHAT, COMPLETIONS, find_route
 
 ROLE = sse.event({"choices": [{"index": 0, "delta": {"role": "assistant", "content": ""}}]})
@@ -60,7 +60,7 @@ def test_batches_hold_every_event_once_in_sizes_of_the_schedule(
 ) -> None:
     events, pieces = case
     expected = events if raw else events[:-1]
-    shape = InBatches(policy, raw=raw)
+    shape = FixedBatches(policy, raw=raw)
     outputs = [output for piece in runs(EventRelay(find_route(CHAT)), pieces) for output in shape.feed(piece)]
     outputs += shape.finish()
     if raw:
@@ -76,8 +76,8 @@ def test_batches_hold_every_event_once_in_sizes_of_the_schedule(
     assert len(items[-1]) <= -(-size // 1)
 
 
-@pytest.mark.parametrize("shape", [AsTheyCome(), InBatches(BatchPolicy(), raw=True)])
-def test_nothing_in_nothing_out(shape: Shape) -> None:
+@pytest.mark.parametrize("shape", [PassThrough(), FixedBatches(BatchPolicy(), raw=True)])
+def test_nothing_in_nothing_out(shape: StreamShape) -> None:
     assert shape.finish() == []
 
 

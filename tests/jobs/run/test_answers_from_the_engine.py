@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from tests.support.core import Core, core_on
-from tests.support.echo import echo_engine
+from tests.support.engines.echo import echo_engine
 from worker_vllm.engine.interface import EngineRequest
-from worker_vllm.jobs.handler import Worker
+from worker_vllm.jobs.handler import JobHandler
 from worker_vllm.jobs.output import sse
 from worker_vllm.jobs.output.size_limits import RESULT_BYTES
 from worker_vllm.jobs.run import engine_calls
@@ -50,7 +50,7 @@ class Scripted:
 
 
 def core(engine: Scripted, **jobs: Any) -> Core:
-    return Core(Worker(engine, Settings(jobs=JobSettings(**jobs))))
+    return Core(JobHandler(engine, Settings(jobs=JobSettings(**jobs))))
 
 
 @pytest.mark.parametrize("body", [b'{"a": ', b"\xff\xfe", b"<html>", b'{"a": "\xc3"}'])

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.core import core_on
-from tests.support.echo import echo_engine
+from tests.support.engines.echo import echo_engine
 
 PAGE = (Path(__file__).resolve().parents[3] / "docs" / "jobs.md").read_text()
 SHOWN = re.findall(r"```json input\n(.*?)```\n```json (output|error)\n(.*?)```", PAGE, re.DOTALL)

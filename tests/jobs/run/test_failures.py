@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from tests.support.core import Core, core_on
-from tests.support.echo import echo_engine
+from tests.support.engines.echo import echo_engine
 from tests.support.http import parse_events
 from worker_vllm.engine.interface import EngineRequest, EngineResponse
-from worker_vllm.jobs.handler import Worker
+from worker_vllm.jobs.handler import JobHandler
 from worker_vllm.jobs.output import sse
 from worker_vllm.settings.types import Settings
 
@@ -116,7 +116,7 @@ class Faulty:
 
 @pytest.mark.parametrize("stream", [False, True])
 async def test_a_fault_of_our_own_is_told_as_one(stream: bool) -> None:
-    said = await Core(Worker(Faulty(), Settings())).openai(CHAT, {**ASK, "stream": stream})
+    said = await Core(JobHandler(Faulty(), Settings())).openai(CHAT, {**ASK, "stream": stream})
     assert said.failure["message"] == "internal error of the worker: RuntimeError: a fault"
     assert said.failure["code"] == 500
     assert parse_events(said.text) == ([{"error": said.failure}, "[DONE]"] if stream else [])

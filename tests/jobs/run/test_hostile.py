@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from tests.support.core import Core
 from worker_vllm.engine.interface import EngineRequest
-from worker_vllm.jobs.handler import Worker
+from worker_vllm.jobs.handler import JobHandler
 from worker_vllm.jobs.request.routes import DATA_ROUTES, LORA_ROUTES
 from worker_vllm.settings.types import JobSettings, Settings
 
@@ -105,7 +105,7 @@ def job(dice: random.Random) -> Any:
 async def test_hostile_jobs_reach_nothing_and_break_nothing() -> None:
     """Every request to the engine has an open path, spelled as the list spells it; every failure is the caller's."""
     dice, engine = random.Random(20260820), Recorder()
-    core = Core(Worker(engine, Settings(jobs=JobSettings())))
+    core = Core(JobHandler(engine, Settings(jobs=JobSettings())))
     failed = 0
     for _ in range(JOBS):
         given = job(dice)
@@ -120,7 +120,7 @@ async def test_hostile_jobs_reach_nothing_and_break_nothing() -> None:
 
 async def test_every_closed_route_is_told_apart_from_a_missing_one() -> None:
     """A closed route that a variable opens names it; the rest list what is open."""
-    core = Core(Worker(Recorder(), Settings()))
+    core = Core(JobHandler(Recorder(), Settings()))
     for path in CLOSED[:-1]:
         failure = (await core.openai(path, {})).failure
         assert failure["code"] == 404
@@ -129,7 +129,7 @@ async def test_every_closed_route_is_told_apart_from_a_missing_one() -> None:
 
 async def test_adapters_are_loaded_at_run_time_only_where_allowed() -> None:
     engine = Recorder()
-    core = Core(Worker(engine, Settings(jobs=JobSettings(allow_lora_updates=True))))
+    core = Core(JobHandler(engine, Settings(jobs=JobSettings(allow_lora_updates=True))))
     said = await core.openai("/v1/load_lora_adapter", {"lora_name": "a", "lora_path": "b"})
     assert said.error is None
     assert [(request.path, request.body) for request in engine.asked] == [

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Mapping
 
 from tests.support.core import Core
 from worker_vllm.engine.interface import EngineRequest
-from worker_vllm.jobs.handler import Worker
+from worker_vllm.jobs.handler import JobHandler
 from worker_vllm.settings.types import Settings
 
 
@@ -36,7 +36,7 @@ class Answers:
 
 
 def core(engine: Answers) -> Core:
-    return Core(Worker(engine, Settings()))
+    return Core(JobHandler(engine, Settings()))
 
 
 async def test_speech_comes_back_as_base64_with_its_content_type() -> None:

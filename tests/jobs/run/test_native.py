@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.support.core import core_on
-from tests.support.echo import echo_engine
+from tests.support.engines.echo import echo_engine
 
 GOLDEN: list[tuple[str, int, int, dict[str, Any], list[str]]] = [
     ("15 tokens by default", 15, 1, {}, ["a", "bcd", "efghijklm", "no"]),

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.support.core import Core, core_on
-from tests.support.real import PARROT, real_engine_process
+from tests.support.engines.real import PARROT, real_engine_process
 
 pytestmark = pytest.mark.vllm
 

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from tests.jobs.run.hostile_content import hostile
+from tests.support.engines.real import SETTINGS, START_TIMEOUT_S
 from tests.support.http import Http
 from tests.support.processes import running
-from tests.support.real import SETTINGS, START_TIMEOUT_S
 from tests.support.stack import LOCAL, Stack
 
 pytestmark = [pytest.mark.vllm, pytest.mark.matrix, pytest.mark.timeout(900)]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.support.core import core_on
-from tests.support.echo import echo_engine
+from tests.support.engines.echo import echo_engine
 from worker_vllm.jobs.output import sse
 
 CHAT = "/v1/chat/completions"

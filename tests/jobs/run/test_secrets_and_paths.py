@@ -12,7 +12,7 @@ import pytest
 from tests.support.core import Core
 from worker_vllm.engine.interface import EngineRequest, EngineResponse
 from worker_vllm.errors import EngineAnswer, EngineUnavailable
-from worker_vllm.jobs.handler import Worker
+from worker_vllm.jobs.handler import JobHandler
 from worker_vllm.settings.load import load
 from worker_vllm.settings.redaction import Redactor
 from worker_vllm.settings.types import Settings
@@ -55,7 +55,7 @@ class CannedEngine:
 
 def core(answer: Canned | Exception, settings: Settings) -> Core:
     """A worker whose engine answers so."""
-    return Core(Worker(CannedEngine(answer), settings))
+    return Core(JobHandler(CannedEngine(answer), settings))
 
 
 @pytest.mark.parametrize("name", ["HF_TOKEN", "HF_TOKENS", "WANDB_API_KEY"])

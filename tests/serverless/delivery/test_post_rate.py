@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 
-from worker_vllm.serverless.delivery.post_rate import Allowance, Pace, Turns
+from worker_vllm.serverless.delivery.post_rate import PostRateLimits, PostScheduler, TokenBucket
 
-PACE = Pace(most_per_second=1000, least_per_second=100, burst=4, in_flight=2, late_s=0.01, review_s=0.1)
+PACE = PostRateLimits(most_per_second=1000, least_per_second=100, burst=4, in_flight=2, late_s=0.01, review_s=0.1)
 
 
 def test_an_allowance_fills_up_to_one_burst() -> None:
     """Four at once, then one a millisecond; an urgent piece may overdraw."""
-    allowance = Allowance(PACE, now=0.0)
+    allowance = TokenBucket(PACE, now=0.0)
     for _ in range(6):
         allowance.spend()
     assert allowance.available(0.0) == 0
@@ -22,7 +22,7 @@ def test_an_allowance_fills_up_to_one_burst() -> None:
 
 def test_lateness_lowers_the_rate_and_quiet_raises_it() -> None:
     """Judged once per review by its worst moment, within bounds."""
-    allowance = Allowance(PACE, now=0.0)
+    allowance = TokenBucket(PACE, now=0.0)
     allowance.hear(0.05, 0.5)
     assert allowance.per_second == 1000
     allowance.hear(0.11, 0.0)
@@ -36,7 +36,7 @@ def test_lateness_lowers_the_rate_and_quiet_raises_it() -> None:
 
 async def test_turns_are_given_in_the_order_of_asking_and_bounded() -> None:
     """Two POSTs on their way at most; the next begins when one ends."""
-    turns = Turns(PACE, asyncio.get_running_loop().time)
+    turns = PostScheduler(PACE, asyncio.get_running_loop().time)
     order: list[str] = []
     first, second = asyncio.Event(), asyncio.Event()
 
@@ -58,14 +58,14 @@ async def test_turns_are_given_in_the_order_of_asking_and_bounded() -> None:
 
 async def test_a_first_piece_waits_for_nobody() -> None:
     """Urgent turns pass the bounds."""
-    turns = Turns(PACE, asyncio.get_running_loop().time)
+    turns = PostScheduler(PACE, asyncio.get_running_loop().time)
     for _ in range(5):
         await turns.take(urgent=True)
 
 
 async def test_a_turn_granted_to_a_cancelled_stream_is_given_back() -> None:
     """Otherwise cancelled jobs would starve the others."""
-    turns = Turns(PACE, asyncio.get_running_loop().time)
+    turns = PostScheduler(PACE, asyncio.get_running_loop().time)
     await turns.take(urgent=True)
     await turns.take(urgent=True)
     waiting = asyncio.create_task(turns.take(urgent=False))

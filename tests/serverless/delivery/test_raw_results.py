@@ -29,7 +29,7 @@ from tests.support.raw_platform import (
 )
 from worker_vllm.jobs.output.output import Output
 from worker_vllm.serverless.http.client import HttpPlatform
-from worker_vllm.serverless.queue_worker import QueueLoop, Surroundings
+from worker_vllm.serverless.queue_worker import QueueWorker, Surroundings
 from worker_vllm.settings.load import load
 
 
@@ -42,11 +42,11 @@ async def say_back(job: Mapping[str, Any]) -> AsyncGenerator[Output, None]:
 
 
 @asynccontextmanager
-async def working(raw: RawPlatform) -> AsyncIterator[QueueLoop]:
+async def working(raw: RawPlatform) -> AsyncIterator[QueueWorker]:
     """A worker's loop for this platform."""
     settings = load({**worker_variables(raw), "ENGINE_URL": "http://127.0.0.1:9"}).queue
     http = HttpPlatform("key")
-    loop = QueueLoop(say_back, settings, http, Surroundings(random=lambda: 0.0))
+    loop = QueueWorker(say_back, settings, http, Surroundings(random=lambda: 0.0))
     running = asyncio.create_task(loop.run())
     try:
         yield loop

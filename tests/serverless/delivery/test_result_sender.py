@@ -13,8 +13,8 @@ import pytest
 from tests.serverless.conftest import Serve
 from tests.serverless.memory_platform import BASE, MemoryPlatform
 from worker_vllm.jobs.output.output import Output
-from worker_vllm.serverless.delivery.result_spool import Result, Spool
-from worker_vllm.serverless.http.connection import Answer, NoAnswer, NotSent
+from worker_vllm.serverless.delivery.result_spool import JobResult, ResultSpool
+from worker_vllm.serverless.http.connection import NoAnswer, NotSent, PlatformAnswer
 
 FAR_FUTURE = 1e12
 
@@ -29,7 +29,13 @@ async def large(job: Mapping[str, Any]) -> AsyncGenerator[Output, None]:
 
 async def test_a_result_is_sent_until_it_is_accepted(platform: MemoryPlatform, serve: Serve) -> None:
     """It is idempotent: refused, cut off and unreachable are all tried again."""
-    replies: list[Any] = [Answer(500), NoAnswer("cut"), NotSent("refused"), Answer(429), Answer(401)]
+    replies: list[Any] = [
+        PlatformAnswer(500),
+        NoAnswer("cut"),
+        NotSent("refused"),
+        PlatformAnswer(429),
+        PlatformAnswer(401),
+    ]
 
     async def fail(kind: str, job_id: str, body: Any) -> Any:
         return replies.pop(0) if replies else None
@@ -44,8 +50,8 @@ async def test_a_result_is_sent_until_it_is_accepted(platform: MemoryPlatform, s
 async def test_a_result_that_is_too_large_becomes_a_small_failure(platform: MemoryPlatform, serve: Serve) -> None:
     """The platform answers 400 and would show COMPLETED without output; the client must learn why."""
 
-    async def refuse_large(kind: str, job_id: str, body: Any) -> Answer | None:
-        return Answer(400) if len(json.dumps(body)) > 1_000_000 else None
+    async def refuse_large(kind: str, job_id: str, body: Any) -> PlatformAnswer | None:
+        return PlatformAnswer(400) if len(json.dumps(body)) > 1_000_000 else None
 
     platform.on_post = refuse_large
     serve(large)
@@ -59,8 +65,8 @@ async def test_a_result_that_is_too_large_becomes_a_small_failure(platform: Memo
 async def test_a_result_that_the_platform_forgot_is_not_sent_again(platform: MemoryPlatform, serve: Serve) -> None:
     """404 and 410 on a late result are the platform's last word."""
 
-    async def refuse(kind: str, job_id: str, body: Any) -> Answer:
-        return Answer(404 if job_id == "a" else 410)
+    async def refuse(kind: str, job_id: str, body: Any) -> PlatformAnswer:
+        return PlatformAnswer(404 if job_id == "a" else 410)
 
     platform.on_post = refuse
     serve(one)
@@ -75,8 +81,8 @@ async def test_a_result_that_is_refused_for_good_becomes_a_small_failure(
 ) -> None:
     """Nobody must wait for it; a refusal of that one too is the end, not a loop."""
 
-    async def refuse(kind: str, job_id: str, body: Any) -> Answer | None:
-        return Answer(status) if job_id == "never" or "output" in body else None
+    async def refuse(kind: str, job_id: str, body: Any) -> PlatformAnswer | None:
+        return PlatformAnswer(status) if job_id == "never" or "output" in body else None
 
     platform.on_post = refuse
     loop, _ = serve(one)
@@ -96,14 +102,14 @@ async def test_results_of_earlier_processes_hold_up_nobody(
 ) -> None:
     """One is never answered, one gets 500 for ever: the others arrive all the same."""
 
-    async def stuck(kind: str, job_id: str, body: Any) -> Answer | None:
+    async def stuck(kind: str, job_id: str, body: Any) -> PlatformAnswer | None:
         if job_id == "0":
             await asyncio.Event().wait()
-        return Answer(500) if job_id == "1" else None
+        return PlatformAnswer(500) if job_id == "1" else None
 
-    spool = Spool(tmp_path)
+    spool = ResultSpool(tmp_path)
     for n in range(12):
-        spool.keep(Result(str(n), f"{BASE}/job-done/w0/{n}?", b"{}", FAR_FUTURE))
+        spool.keep(JobResult(str(n), f"{BASE}/job-done/w0/{n}?", b"{}", FAR_FUTURE))
     platform.on_post = stuck
     serve(one, spool_directory=str(tmp_path))
     await platform.until(lambda: platform.is_done(*map(str, range(2, 12))))
@@ -113,10 +119,10 @@ async def test_a_starting_worker_leaves_the_results_of_a_live_one_alone(
     platform: MemoryPlatform, serve: Serve, tmp_path: Path
 ) -> None:
     """On a shared volume; the next look finds what is nobody's."""
-    live = Spool(tmp_path)
+    live = ResultSpool(tmp_path)
     for n in range(12):
-        live.hold(Result(str(n), f"{BASE}/job-done/w0/{n}?", b"{}", FAR_FUTURE))
-    live.keep(Result("free", f"{BASE}/job-done/w0/free?", b"{}", FAR_FUTURE))
+        live.hold(JobResult(str(n), f"{BASE}/job-done/w0/{n}?", b"{}", FAR_FUTURE))
+    live.keep(JobResult("free", f"{BASE}/job-done/w0/free?", b"{}", FAR_FUTURE))
     serve(one, spool_directory=str(tmp_path))
     await platform.until(lambda: platform.is_done("free"))
     await platform.give({"id": "a", "input": {}})
@@ -140,7 +146,7 @@ async def test_what_cannot_be_delivered_before_the_end_is_kept(
     await tried.wait()
     running.cancel()
     await asyncio.wait([running])
-    next_start = Spool(tmp_path / "spool")
+    next_start = ResultSpool(tmp_path / "spool")
     kept = [next_start.read(path) for path in next_start.claim(BASE)]
     assert [(r.job_id, r.url, r.body) for r in kept if r] == [
         ("a", f"{BASE}/job-done/w1/a?gpu=none&isStream=true", b'{"output":[1]}')
@@ -151,8 +157,8 @@ async def test_what_an_earlier_process_left_is_delivered(
     platform: MemoryPlatform, serve: Serve, tmp_path: Path
 ) -> None:
     """To the address it was meant for; then it is gone from the disk."""
-    spool = Spool(tmp_path)
-    spool.keep(Result("old", f"{BASE}/job-done/w0/old?isStream=true", b'{"output":[7]}', FAR_FUTURE))
+    spool = ResultSpool(tmp_path)
+    spool.keep(JobResult("old", f"{BASE}/job-done/w0/old?isStream=true", b'{"output":[7]}', FAR_FUTURE))
     serve(one, spool_directory=str(tmp_path))
     await platform.until(lambda: platform.is_done("old"))
     assert platform.of("old") == [("done", {"output": [7]})]
@@ -162,10 +168,10 @@ async def test_a_result_for_another_endpoint_stays_where_it_is(
     platform: MemoryPlatform, serve: Serve, tmp_path: Path
 ) -> None:
     """Volumes are shared, and the key travels with every result: nobody who can write there gets it."""
-    spool = Spool(tmp_path)
-    spool.keep(Result("neighbour", "http://platform/v2/other/job-done/w0/neighbour?", b"{}", FAR_FUTURE))
-    spool.keep(Result("evil", "http://elsewhere/job-done/w0/evil?", b"{}", FAR_FUTURE))
-    spool.keep(Result("old", f"{BASE}/job-done/w0/old?", b"{}", FAR_FUTURE))
+    spool = ResultSpool(tmp_path)
+    spool.keep(JobResult("neighbour", "http://platform/v2/other/job-done/w0/neighbour?", b"{}", FAR_FUTURE))
+    spool.keep(JobResult("evil", "http://elsewhere/job-done/w0/evil?", b"{}", FAR_FUTURE))
+    spool.keep(JobResult("old", f"{BASE}/job-done/w0/old?", b"{}", FAR_FUTURE))
     serve(one, spool_directory=str(tmp_path))
     await platform.until(lambda: platform.is_done("old"))
     assert [job_id for _, job_id, _ in platform.posts] == ["old"]

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from worker_vllm.serverless.delivery.result_spool import Result, Spool
+from worker_vllm.serverless.delivery.result_spool import JobResult, ResultSpool
 
 ENDPOINT = "http://h/v2/ep"
-RESULT = Result("job/../1", f"{ENDPOINT}/job-done/w/1", b'{"output":["a secret answer\\n"]}', wanted_until=100.0)
+RESULT = JobResult("job/../1", f"{ENDPOINT}/job-done/w/1", b'{"output":["a secret answer\\n"]}', wanted_until=100.0)
 
 
-def found(spool: Spool) -> list[Result | None]:
+def found(spool: ResultSpool) -> list[JobResult | None]:
     """What this process takes over now."""
     return [spool.read(path) for path in spool.claim(ENDPOINT)]
 
@@ -26,8 +26,8 @@ def kept_files(place: Path) -> list[str]:
 
 def test_what_is_kept_is_found_by_another_process(tmp_path: Path) -> None:
     """Whole and unchanged, whatever the id; by one of them; until it is forgotten."""
-    assert Spool(tmp_path / "spool", clock=lambda: 0.0).keep(RESULT)
-    spool, other = (Spool(tmp_path / "spool", clock=lambda: 99.0) for _ in range(2))
+    assert ResultSpool(tmp_path / "spool", clock=lambda: 0.0).keep(RESULT)
+    spool, other = (ResultSpool(tmp_path / "spool", clock=lambda: 99.0) for _ in range(2))
     assert found(spool) == [RESULT]
     assert found(other) == []
     spool.forget(RESULT.job_id)
@@ -36,7 +36,7 @@ def test_what_is_kept_is_found_by_another_process(tmp_path: Path) -> None:
 
 def test_what_a_live_process_still_tries_is_left_to_it(tmp_path: Path) -> None:
     """Until it is dead, or gives it up; then one other gets it."""
-    live, other = (Spool(tmp_path, clock=lambda: 99.0) for _ in range(2))
+    live, other = (ResultSpool(tmp_path, clock=lambda: 99.0) for _ in range(2))
     assert live.hold(RESULT)
     assert found(other) == []
     live.release()
@@ -47,7 +47,7 @@ def test_what_a_live_process_still_tries_is_left_to_it(tmp_path: Path) -> None:
 
 def test_what_is_held_can_be_kept_once(tmp_path: Path) -> None:
     """At the end of the process there is one file, for anybody."""
-    spool = Spool(tmp_path / "spool")
+    spool = ResultSpool(tmp_path / "spool")
     spool.hold(RESULT)
     spool.keep(RESULT)
     assert kept_files(tmp_path) == ["spool"]
@@ -55,8 +55,8 @@ def test_what_is_held_can_be_kept_once(tmp_path: Path) -> None:
 
 def test_files_are_private(tmp_path: Path) -> None:
     """0600 in a 0700 directory, and nothing half-written stays."""
-    Spool(tmp_path / "spool").keep(RESULT)
-    Spool(tmp_path / "held").hold(RESULT)
+    ResultSpool(tmp_path / "spool").keep(RESULT)
+    ResultSpool(tmp_path / "held").hold(RESULT)
     for place in ("spool", "held"):
         paths = [tmp_path / place, *(tmp_path / place).rglob("*")]
         modes = {stat.S_IMODE(path.stat().st_mode) for path in paths if path.is_dir()}
@@ -79,15 +79,15 @@ def test_what_is_no_result_is_removed_in_words(text: bytes, tmp_path: Path, capl
     """Nothing of it ends the worker."""
     (tmp_path / "broken.result").write_bytes(text)
     with caplog.at_level(logging.WARNING):
-        assert found(Spool(tmp_path, clock=lambda: 101.0)) == []
+        assert found(ResultSpool(tmp_path, clock=lambda: 101.0)) == []
     assert list(tmp_path.iterdir()) == []
     assert "spooled result removed: broken.result reason=" in caplog.text
 
 
 def test_what_nobody_wants_any_more_is_removed(tmp_path: Path) -> None:
     """Past its time."""
-    Spool(tmp_path).keep(RESULT)
-    assert found(Spool(tmp_path, clock=lambda: 101.0)) == []
+    ResultSpool(tmp_path).keep(RESULT)
+    assert found(ResultSpool(tmp_path, clock=lambda: 101.0)) == []
     assert list(tmp_path.iterdir()) == []
 
 
@@ -97,6 +97,6 @@ def test_a_disk_that_refuses_loses_the_result_but_not_the_worker(
     """The log has id, size and hash, never the text."""
     (tmp_path / "file").write_text("")
     with caplog.at_level(logging.ERROR):
-        assert not Spool(tmp_path / "file" / "spool").keep(RESULT)
+        assert not ResultSpool(tmp_path / "file" / "spool").keep(RESULT)
     assert "job=job/../1 bytes=32 sha256=" in caplog.text
     assert "secret" not in caplog.text

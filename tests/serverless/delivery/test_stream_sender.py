@@ -12,9 +12,9 @@ from tests.serverless.conftest import Serve
 from tests.serverless.memory_platform import SETTINGS, MemoryPlatform
 from worker_vllm.jobs.output.output import Output
 from worker_vllm.serverless.delivery.aggregate import Aggregate
-from worker_vllm.serverless.delivery.post_rate import Pace, Turns
-from worker_vllm.serverless.delivery.stream_sender import Outbox, StreamBroken
-from worker_vllm.serverless.http.connection import Answer, NoAnswer, NotSent
+from worker_vllm.serverless.delivery.post_rate import PostRateLimits, PostScheduler
+from worker_vllm.serverless.delivery.stream_sender import StreamBroken, StreamSender
+from worker_vllm.serverless.http.connection import NoAnswer, NotSent, PlatformAnswer
 from worker_vllm.serverless.protocol import Addresses
 
 Job = Mapping[str, Any]
@@ -121,14 +121,16 @@ async def test_pieces_stay_under_the_platforms_limit(platform: MemoryPlatform, s
     assert max(sizes) <= 512 * 1024
 
 
-@pytest.mark.parametrize("refusal", [NotSent("refused"), Answer(425), Answer(429), Answer(503)])
+@pytest.mark.parametrize(
+    "refusal", [NotSent("refused"), PlatformAnswer(425), PlatformAnswer(429), PlatformAnswer(503)]
+)
 async def test_a_piece_that_was_provably_not_accepted_is_sent_again(
-    platform: MemoryPlatform, serve: Serve, refusal: Answer | NotSent
+    platform: MemoryPlatform, serve: Serve, refusal: PlatformAnswer | NotSent
 ) -> None:
     """No connection, 425, 429 and 503: the text arrives once, in order."""
     refused: list[Any] = []
 
-    async def refuse_twice(kind: str, job_id: str, body: Any) -> Answer | NotSent | None:
+    async def refuse_twice(kind: str, job_id: str, body: Any) -> PlatformAnswer | NotSent | None:
         if kind == "stream" and len(refused) < 2:
             refused.append(body)
             return NotSent("refused") if isinstance(refusal, NotSent) else refusal
@@ -155,16 +157,19 @@ def lost(reason: str) -> str:
     ("outcome", "reason"),
     [
         (NoAnswer("cut"), "cut"),
-        *((Answer(status), f"the platform answered HTTP {status}") for status in (303, 500, 502, 504, 520, 524)),
+        *(
+            (PlatformAnswer(status), f"the platform answered HTTP {status}")
+            for status in (303, 500, 502, 504, 520, 524)
+        ),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
 async def test_an_unknown_outcome_breaks_the_stream(
-    platform: MemoryPlatform, serve: Serve, outcome: Answer | NoAnswer, reason: str
+    platform: MemoryPlatform, serve: Serve, outcome: PlatformAnswer | NoAnswer, reason: str
 ) -> None:
     """A repeat would double text: the stream ends with an error in-band and the job fails."""
 
-    async def cut(kind: str, job_id: str, body: Any) -> Answer | NoAnswer | None:
+    async def cut(kind: str, job_id: str, body: Any) -> PlatformAnswer | NoAnswer | None:
         return outcome if body.get("output") == "data: 1\n\n" else None
 
     source = Source()
@@ -185,14 +190,14 @@ async def test_an_unknown_outcome_breaks_the_stream(
 async def test_a_piece_is_sent_again_for_minutes_not_for_ever(platform: MemoryPlatform) -> None:
     """Its job holds a slot and KV memory meanwhile."""
 
-    async def busy(kind: str, job_id: str, body: Any) -> Answer:
-        return Answer(429)
+    async def busy(kind: str, job_id: str, body: Any) -> PlatformAnswer:
+        return PlatformAnswer(429)
 
     platform.on_post = busy
-    turns = Turns(Pace(), asyncio.get_running_loop().time)
+    turns = PostScheduler(PostRateLimits(), asyncio.get_running_loop().time)
     addresses = Addresses.of(SETTINGS)
-    assert Outbox(platform, addresses, turns, lambda: 0.0).patience_s == 180.0
-    hasty = Outbox(platform, addresses, turns, lambda: 0.0, patience_s=0.2)
+    assert StreamSender(platform, addresses, turns, lambda: 0.0).patience_s == 180.0
+    hasty = StreamSender(platform, addresses, turns, lambda: 0.0, patience_s=0.2)
     with pytest.raises(StreamBroken, match=r"did not accept a piece of the stream for 0\.2 s: HTTP 429"):
         await hasty.post_piece("a", b'"text"')
     assert len(platform.posts) >= 2
@@ -201,8 +206,8 @@ async def test_a_piece_is_sent_again_for_minutes_not_for_ever(platform: MemoryPl
 async def test_a_job_that_the_platform_forgot_is_dropped(platform: MemoryPlatform, serve: Serve) -> None:
     """404 on a piece: the engine is told to stop and nothing more is posted."""
 
-    async def forget(kind: str, job_id: str, body: Any) -> Answer:
-        return Answer(404)
+    async def forget(kind: str, job_id: str, body: Any) -> PlatformAnswer:
+        return PlatformAnswer(404)
 
     source = Source()
     platform.on_post = forget

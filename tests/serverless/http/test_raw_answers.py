@@ -27,7 +27,7 @@ from tests.support.raw_platform import (
 )
 from worker_vllm.serverless.http import content_encoding
 from worker_vllm.serverless.http.client import HttpPlatform
-from worker_vllm.serverless.http.connection import Answer, NoAnswer, NotSent
+from worker_vllm.serverless.http.connection import NoAnswer, NotSent, PlatformAnswer
 from worker_vllm.serverless.intake.long_poll import poll
 
 TAKE = "/job-take/w1?gpu=none"
@@ -128,7 +128,7 @@ async def test_a_compressed_take_is_read(raw: RawPlatform, http: HttpPlatform, c
 def test_what_cannot_be_decoded_is_told(coding_name: str, body: bytes, reason: str) -> None:
     """In bounds: a bomb is not unpacked."""
     with pytest.raises(ValueError, match=reason):
-        content_encoding.plain_body(Answer(200, body, f"\r\nContent-Encoding: {coding_name}"), limit=10_000)
+        content_encoding.plain_body(PlatformAnswer(200, body, f"\r\nContent-Encoding: {coding_name}"), limit=10_000)
 
 
 TRAILERS = b"X-Checksum: 1\r\nX-More: 2\r\n"

@@ -15,7 +15,7 @@ import uvloop
 
 from tests.support.raw_platform import MUTE, raw_platform
 from worker_vllm.serverless.http.client import HttpPlatform
-from worker_vllm.serverless.http.connection import Answer, NoAnswer
+from worker_vllm.serverless.http.connection import NoAnswer, PlatformAnswer
 
 BODY = b"x" * 100_000
 SAID = b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n" + BODY
@@ -25,7 +25,7 @@ SAID = b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n" + BODY
 def test_an_answer_that_lies_in_the_socket_is_read(again_s: float) -> None:
     """Its time limit of 0.3 s passed while nobody could read; perhaps frozen again just after the thaw."""
 
-    async def scenario() -> Answer:
+    async def scenario() -> PlatformAnswer:
         loop = asyncio.get_running_loop()
         http = HttpPlatform("key")
         with socket.create_server(("127.0.0.1", 0)) as listener:

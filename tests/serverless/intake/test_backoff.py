@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import pytest
 
-from worker_vllm.serverless.http.connection import Answer
-from worker_vllm.serverless.intake.backoff import PollPace, is_not_accepted, may_succeed_later, retry_after_s
+from worker_vllm.serverless.http.connection import PlatformAnswer
+from worker_vllm.serverless.intake.backoff import PollBackoff, is_not_accepted, may_succeed_later, retry_after_s
 
-EMPTY, BUSY, BROKEN = Answer(204), Answer(429), Answer(502)
+EMPTY, BUSY, BROKEN = PlatformAnswer(204), PlatformAnswer(429), PlatformAnswer(502)
 
 
-def pauses(*answers: Answer | None, held_s: float = 0.0) -> list[float]:
+def pauses(*answers: PlatformAnswer | None, held_s: float = 0.0) -> list[float]:
     """The pause after each of the answers, with jitter at its largest."""
-    pace = PollPace(lambda: 1.0)
+    pace = PollBackoff(lambda: 1.0)
     return [round(pace.after(answer, held_s), 4) for answer in answers]
 
 
 def test_an_answer_that_was_held_back_is_followed_at_once() -> None:
     """A platform that long-polls is never made to wait for us."""
-    assert pauses(EMPTY, EMPTY, Answer(400), held_s=5.0) == [0, 0, 0]
+    assert pauses(EMPTY, EMPTY, PlatformAnswer(400), held_s=5.0) == [0, 0, 0]
 
 
 def test_a_platform_that_answers_empty_at_once_is_asked_twice_a_second_in_the_end() -> None:
@@ -34,7 +34,7 @@ def test_failures_are_backed_off_with_jitter_and_bounded() -> None:
     assert pauses(None, None, None) == [0.1, 0.2, 0.4]
     assert pauses(*[None] * 20)[-1] == 5.0
     assert pauses(BUSY, BUSY, BROKEN, BUSY) == [1.0, 2.0, 0.1, 1.0]
-    low = PollPace(lambda: 0.0)
+    low = PollBackoff(lambda: 0.0)
     assert low.after(None, 0.0) == 0.05
 
 
@@ -60,19 +60,19 @@ NAMED = {
 @pytest.mark.parametrize(("text", "expected_s"), NAMED.items(), ids=lambda value: repr(value)[:30])
 def test_a_named_pause_is_kept_within_bounds(text: str, expected_s: float) -> None:
     """Retry-After counts up to a minute, in seconds or as a date; nonsense does not, and harms nobody."""
-    assert retry_after_s(Answer(429, head=f"\r\nRETRY-After: {text}"), clock=lambda: 10.0) == expected_s
+    assert retry_after_s(PlatformAnswer(429, head=f"\r\nRETRY-After: {text}"), clock=lambda: 10.0) == expected_s
 
 
 def test_a_named_pause_is_kept_when_polling() -> None:
     """A date counts from the answer's own, whatever the clock here says."""
-    assert pauses(Answer(429, head="\r\nRetry-After: 7")) == [7.0]
+    assert pauses(PlatformAnswer(429, head="\r\nRetry-After: 7")) == [7.0]
     dates = "\r\nDate: Thu, 01 Jan 1970 00:01:00 GMT\r\nRetry-After: Thu, 01 Jan 1970 00:01:20 GMT"
-    assert pauses(Answer(503, head=dates)) == [20.0]
+    assert pauses(PlatformAnswer(503, head=dates)) == [20.0]
 
 
 def test_success_starts_anew() -> None:
     """After a job the next empty answer is followed soon."""
-    pace = PollPace(lambda: 1.0)
+    pace = PollBackoff(lambda: 1.0)
     for _ in range(10):
         pace.after(EMPTY, 0.0)
     pace.useful()

@@ -11,13 +11,13 @@ import pytest
 
 from tests.serverless.memory_platform import SETTINGS
 from worker_vllm.serverless.http.client import Platform
-from worker_vllm.serverless.http.connection import Answer, NoAnswer
-from worker_vllm.serverless.intake.heartbeat import LONGEST_LINE, beat
+from worker_vllm.serverless.http.connection import NoAnswer, PlatformAnswer
+from worker_vllm.serverless.intake.heartbeat import LONGEST_LINE, send_pings
 from worker_vllm.serverless.protocol import Addresses
 
 ADDRESSES = Addresses.of(SETTINGS)
 IDS = [f"8a1c3f5e-0000-4000-8000-{n:012d}-u1" for n in range(300)]
-Answering = Callable[[str], Answer]
+Answering = Callable[[str], PlatformAnswer]
 
 
 class Pinged(Platform):
@@ -29,7 +29,7 @@ class Pinged(Platform):
         self._answer = answer
         self._most = most
 
-    async def get(self, url: str, timeout_s: float) -> Answer:
+    async def get(self, url: str, timeout_s: float) -> PlatformAnswer:
         self.urls.append(url)
         if len(self.urls) == self._most:
             self.over.set()
@@ -41,24 +41,24 @@ class Pinged(Platform):
         return [parse_qs(urlsplit(url).query).get("job_id", [""])[0].split(",") for url in self.urls]
 
 
-def takes_all(url: str) -> Answer:
-    return Answer(200)
+def takes_all(url: str) -> PlatformAnswer:
+    return PlatformAnswer(200)
 
 
-def refuses_long_lines(url: str) -> Answer:
-    return Answer(414 if len(url) > 8_000 else 200)
+def refuses_long_lines(url: str) -> PlatformAnswer:
+    return PlatformAnswer(414 if len(url) > 8_000 else 200)
 
 
-def closes_on_long_lines(url: str) -> Answer:
+def closes_on_long_lines(url: str) -> PlatformAnswer:
     if len(url) > 8_000:
         raise NoAnswer("closed")
-    return Answer(200)
+    return PlatformAnswer(200)
 
 
 async def pinged(answer: Answering, ids: list[str], most: int) -> Pinged:
     """What a platform hears until it was pinged so often."""
     platform = Pinged(answer, most)
-    beating = asyncio.create_task(beat(platform, ADDRESSES, 1.0, lambda: ids))
+    beating = asyncio.create_task(send_pings(platform, ADDRESSES, 1.0, lambda: ids))
     await platform.over.wait()
     beating.cancel()
     with contextlib.suppress(asyncio.CancelledError):
@@ -91,7 +91,7 @@ async def test_a_refused_length_is_not_tried_again(caplog: pytest.LogCaptureFixt
 
 async def test_other_refusals_cost_no_further_pings() -> None:
     """A wrong key is told once an interval, not once a part."""
-    platform = await pinged(lambda url: Answer(401), IDS, 2)
+    platform = await pinged(lambda url: PlatformAnswer(401), IDS, 2)
     assert platform.named == [IDS] * 2
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from worker_vllm.errors import ConfigurationError
-from worker_vllm.settings.host_facts import Facts
+from worker_vllm.settings.host_facts import HostFacts
 from worker_vllm.settings.legacy.rope import completed
 from worker_vllm.settings.load import load
 from worker_vllm.settings.types import RopeChange
@@ -23,14 +23,14 @@ BY_LAYER = {"rope_parameters": {"full_attention": {"rope_type": "default"}, "sli
 
 def argument(env: dict[str, str], flag: str, config: dict[str, Any] | None = None) -> Any:
     """The JSON value of a flag, or None when it is not passed."""
-    arguments = load(env, Facts(model_config=config, model_on_disk=True)).engine.arguments
+    arguments = load(env, HostFacts(model_config=config, model_on_disk=True)).engine.arguments
     return json.loads(arguments[arguments.index(flag) + 1]) if flag in arguments else None
 
 
 def refused(env: dict[str, str], config: dict[str, Any] | None = None) -> list[str]:
     """The variables that problems name."""
     with pytest.raises(ConfigurationError) as caught:
-        load(env, Facts(model_config=config, model_on_disk=True))
+        load(env, HostFacts(model_config=config, model_on_disk=True))
     return [problem.key for problem in caught.value.problems]
 
 

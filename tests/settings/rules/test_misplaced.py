@@ -7,14 +7,14 @@ import pytest
 from worker_vllm.engine.process.command import child_environment
 from worker_vllm.errors import ConfigurationError, Problem
 from worker_vllm.settings.flags.flag_table import flag_table
-from worker_vllm.settings.host_facts import Facts
+from worker_vllm.settings.host_facts import HostFacts
 from worker_vllm.settings.load import load
 from worker_vllm.settings.rules.misplaced import MODEL_NAMES
 
 MODEL = {"MODEL_NAME": "org/m"}
 
 
-def problems(env: dict[str, str], facts: Facts | None = None) -> tuple[Problem, ...]:
+def problems(env: dict[str, str], facts: HostFacts | None = None) -> tuple[Problem, ...]:
     """What speaks against an environment."""
     with pytest.raises(ConfigurationError) as caught:
         load(env, facts)
@@ -33,13 +33,13 @@ def test_a_model_named_elsewhere_is_an_error_that_names_model_name(name: str) ->
 @pytest.mark.parametrize(
     "facts",
     [
-        Facts(manifest={"models": [{"role": "model", "repo_id": "org/m"}]}),
-        Facts(config_file={"model": "org/m"}),
-        Facts(),
+        HostFacts(manifest={"models": [{"role": "model", "repo_id": "org/m"}]}),
+        HostFacts(config_file={"model": "org/m"}),
+        HostFacts(),
     ],
     ids=["baked", "config file", "MODEL_NAME"],
 )
-def test_where_the_model_is_known_other_names_are_somebody_elses(facts: Facts) -> None:
+def test_where_the_model_is_known_other_names_are_somebody_elses(facts: HostFacts) -> None:
     """MODEL is a common variable, and the worker has what it needs."""
     env = {} if facts.manifest or facts.config_file else MODEL
     assert load({**env, "MODEL": "x", "MODEL_PATH": "/x"}, facts).engine.model == "org/m"

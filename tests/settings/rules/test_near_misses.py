@@ -12,7 +12,7 @@ from worker_vllm.errors import ConfigurationError
 from worker_vllm.settings.catalog.catalog import catalog
 from worker_vllm.settings.env_file import read_env_file
 from worker_vllm.settings.flags.flag_table import flag_table, known_versions, marks
-from worker_vllm.settings.host_facts import Facts
+from worker_vllm.settings.host_facts import HostFacts
 from worker_vllm.settings.load import load
 from worker_vllm.settings.sources.environment import watched
 
@@ -49,7 +49,7 @@ def test_slips_of_catalogue_names_are_caught_with_the_right_name() -> None:
 @pytest.mark.parametrize("path", RECORDED, ids=lambda path: path.stem)
 def test_no_alarm_in_environments_of_others(path: Path, version: str) -> None:
     """Shells, platforms, images and CI are no mistake of the operator's."""
-    load(read_env_file(path.read_text(), {}), Facts(vllm=version))
+    load(read_env_file(path.read_text(), {}), HostFacts(vllm=version))
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from worker_vllm.engine.preflight.memory_fit import GIB, Fit, estimate
+from worker_vllm.engine.preflight.memory_fit import GIB, MemoryFit, estimate
 from worker_vllm.engine.preflight.nvidia import Gpu
-from worker_vllm.settings.host_facts import Facts
+from worker_vllm.settings.host_facts import HostFacts
 from worker_vllm.settings.load import load
 from worker_vllm.settings.rules.tensor_parallel import automatic_size
 
@@ -40,12 +40,12 @@ def test_all_gpus_are_used_unless_somebody_said_how_many(
 ) -> None:
     """An explicit size always wins."""
     config = {"num_attention_heads": 32, "architectures": ["LlamaForCausalLM"]}
-    assert load(env, Facts(gpus=gpus, model_config=config)).engine.arguments == arguments
+    assert load(env, HostFacts(gpus=gpus, model_config=config)).engine.arguments == arguments
 
 
 def test_a_size_below_the_machines_is_explained() -> None:
     """Nobody should wonder why a GPU idles."""
-    settings = load({"MODEL_NAME": "m"}, Facts(gpus=3, model_config={"num_attention_heads": 32}))
+    settings = load({"MODEL_NAME": "m"}, HostFacts(gpus=3, model_config={"num_attention_heads": 32}))
     assert settings.warnings == ("TENSOR_PARALLEL_SIZE is 2 of 3 GPUs: its 32 attention heads do not divide by 3",)
 
 
@@ -88,4 +88,4 @@ def test_a_context_that_more_gpus_would_hold_is_told_too() -> None:
 
 def test_a_model_that_fits_gets_no_advice() -> None:
     """Silence."""
-    assert estimate(SEVENTY, 60 * GIB, [CARD] * 4, ()) == Fit()
+    assert estimate(SEVENTY, 60 * GIB, [CARD] * 4, ()) == MemoryFit()

@@ -11,7 +11,7 @@ import pytest
 from tests.settings.test_specification import CASES, DEFAULTS
 from tests.settings.vllm.vllm_questions import Question, made_up, raw, single_flags, verdicts
 from worker_vllm.settings.flags.flag_table import flag_table
-from worker_vllm.settings.host_facts import Facts
+from worker_vllm.settings.host_facts import HostFacts
 from worker_vllm.settings.load import load
 
 pytestmark = [pytest.mark.vllm, pytest.mark.timeout(900)]
@@ -90,7 +90,7 @@ def test_vllm_builds_its_configuration_of_every_row_of_the_specification() -> No
     asked: dict[str, Question] = {}
     for name, case in CASES.items():
         env = {k: PARROT if v in ("org/tok", "org/draft", "a", "b") else v for k, v in case.env.items()}
-        arguments = load(env, Facts(model_config=config)).engine.arguments
+        arguments = load(env, HostFacts(model_config=config)).engine.arguments
         asked[name] = Question(env, (), arguments, "engine")
     asked["all defaults"] = Question(DEFAULTS, (), load(DEFAULTS).engine.arguments, "engine")
     said = dict(zip(asked, verdicts(list(asked.values()), PARROT), strict=True))

@@ -6,7 +6,7 @@ import pytest
 
 from worker_vllm.errors import ConfigurationError
 from worker_vllm.settings.flags.flag_table import SHIPPED
-from worker_vllm.settings.host_facts import Facts
+from worker_vllm.settings.host_facts import HostFacts
 from worker_vllm.settings.load import load
 
 
@@ -23,13 +23,13 @@ from worker_vllm.settings.load import load
 )
 def test_what_vllm_or_the_model_itself_implements_is_served(config: dict[str, object]) -> None:
     """A model that names nothing is vLLM's to judge."""
-    assert load({"MODEL_NAME": "m"}, Facts(model_config=config)).warnings == ()
+    assert load({"MODEL_NAME": "m"}, HostFacts(model_config=config)).warnings == ()
 
 
 def test_an_unknown_architecture_is_told_with_the_nearest() -> None:
     """And the sentence names the model."""
     with pytest.raises(ConfigurationError) as caught:
-        load({"MODEL_NAME": "org/m"}, Facts(model_config={"architectures": ["Qwen3ForCausalLMM"]}))
+        load({"MODEL_NAME": "org/m"}, HostFacts(model_config={"architectures": ["Qwen3ForCausalLMM"]}))
     assert str(caught.value) == (
         f'MODEL_NAME="org/m": expected a model whose architecture vLLM {SHIPPED} serves, not Qwen3ForCausalLMM; '
         "choose another model; the nearest architecture is Qwen3ForCausalLM"

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from tests.support.core import Core, core_on
+from tests.support.engines.real import PARROT, real_engine_process
 from tests.support.http import Http
-from tests.support.real import PARROT, real_engine_process
 from worker_vllm.settings.catalog.catalog import catalog
 from worker_vllm.settings.load import load
 

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from worker_vllm.errors import Problem
 from worker_vllm.settings.catalog.catalog import Fate, catalog, names
 from worker_vllm.settings.flags.flag_table import Flag, flag_table, marks
-from worker_vllm.settings.host_facts import Facts
-from worker_vllm.settings.load import drafted
+from worker_vllm.settings.host_facts import HostFacts
+from worker_vllm.settings.load import build_draft
 
 JUDGE = Path(__file__).with_name("vllm_judge.py")
 TEXTS = [
@@ -91,7 +91,7 @@ def engine_flags() -> list[Flag]:
 
 def ask(env: dict[str, str], depth: str = "parse") -> Question:
     """Our own verdict, and the argv that we would start vLLM with."""
-    draft = drafted(env, Facts(exists=os.path.exists))
+    draft = build_draft(env, HostFacts(exists=os.path.exists))
     return Question(env, tuple(draft.problems), tuple(draft.argv()), depth)
 
 

@@ -1,1 +1,1 @@
-"""echo.routes"""
+"""The echo engine's answers, one module for each family of routes."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from worker_vllm.echo import tokens as vocabulary
-from worker_vllm.echo.generation import Limits
+from worker_vllm.echo.generation import GenerationLimits
 from worker_vllm.echo.http_messages import error_body
 from worker_vllm.errors import EngineAnswer, NotFound, RequestError
 
@@ -82,7 +82,7 @@ class Bounds:
     max_stop_strings: int = 4
 
 
-def limits(body: Mapping[str, Any], prompt: int, bounds: Bounds, default: int | None = None) -> Limits:
+def limits(body: Mapping[str, Any], prompt: int, bounds: Bounds, default: int | None = None) -> GenerationLimits:
     """When the answer ends; the context's length bounds it. Raises RequestError when the prompt fills it already."""
     max_model_len = bounds.max_model_len
     if prompt >= max_model_len:
@@ -99,7 +99,7 @@ def limits(body: Mapping[str, Any], prompt: int, bounds: Bounds, default: int | 
     if len(stop) > bounds.max_stop_strings:
         most = bounds.max_stop_strings
         raise invalid("stop", f"List should have at most {most} items after validation, not {len(stop)}")
-    return Limits(
+    return GenerationLimits(
         min(wanted, room),
         whole(body, "min_tokens", 0),
         bool(body.get("ignore_eos")),

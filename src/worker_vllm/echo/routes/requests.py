@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from worker_vllm.echo import tokens as vocabulary
-from worker_vllm.echo.generation import Generation, Limits
+from worker_vllm.echo.generation import Generation, GenerationLimits
 from worker_vllm.echo.routes import body as fields
 from worker_vllm.echo.routes.answer import Answer, Dialect
 from worker_vllm.echo.routes.chat import Chat
@@ -44,7 +44,7 @@ def _generation(
         changes, reply = split_directive(vocabulary.question(prompt))
         script = override(script, changes)
         replies.append(reply)
-    limits: Limits = fields.limits(body, max(map(len, prompts)), context.bounds, default)
+    limits: GenerationLimits = fields.limits(body, max(map(len, prompts)), context.bounds, default)
     return Generation(prompts, tuple(replies), limits, script, fields.sequences(body))
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import MutableMapping, Sequence
 from itertools import takewhile
 
-from worker_vllm.engine.process.command import COMPILE_CHOICES, chosen
+from worker_vllm.engine.process.command import COMPILE_CHOICES, has_any_flag
 
 KV_CACHE = "VLLM_CPU_KVCACHE_SPACE"
 KV_CACHE_GIB = "1"
@@ -22,17 +22,21 @@ MEMORY_CHOICES = ("--kv-cache-memory-bytes", "--gpu-memory-utilization")
 def add_defaults(environment: MutableMapping[str, str], arguments: list[str]) -> None:
     """Add the missing choices to the environment and the command line, and say so in one line."""
     added = []
-    if KV_CACHE not in environment and not chosen(arguments, MEMORY_CHOICES):
+    if KV_CACHE not in environment and not has_any_flag(arguments, MEMORY_CHOICES):
         environment[KV_CACHE] = KV_CACHE_GIB
         added.append(f"{KV_CACHE}={KV_CACHE_GIB} (GiB)")
     # vLLM 0.32.0 runs nothing ahead when it compiles nothing, and a second stage then has no place for what the first
     # one sends: `assert self.intermediate_tensors is not None` at the first request.
-    if not (environment.get(EAGER, "").strip() or chosen(arguments, COMPILE_CHOICES) or chosen(arguments, STAGES)):
+    if not (
+        environment.get(EAGER, "").strip()
+        or has_any_flag(arguments, COMPILE_CHOICES)
+        or has_any_flag(arguments, STAGES)
+    ):
         arguments.append("--enforce-eager")
         added.append(f"--enforce-eager ({EAGER}=0 compiles)")
     # vLLM 0.32.0 on CPU gives a base request that shares its batch with an adapter's the weights of the last adapter
     # slot (lora/ops/torch_ops/lora_ops.py indexes with -1): a slot that stays empty keeps the base model itself.
-    if (adapters := count_adapters(arguments)) and not chosen(arguments, ("--max-loras",)):
+    if (adapters := count_adapters(arguments)) and not has_any_flag(arguments, ("--max-loras",)):
         arguments += ["--max-loras", str(adapters + 1)]
         added.append(f"--max-loras {adapters + 1} (one that stays empty)")
     if added:

@@ -21,7 +21,7 @@ from multiprocessing import context, resource_tracker
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from multiprocessing.forkserver import _forkserver
 
-from worker_vllm.engine.preflight import model_info_cache
+from worker_vllm.engine.child import model_info_writer
 
 TEMPLATE = f"{__name__.rpartition('.')[0]}.template"
 # Any of them set means that the user has a plan of his own for processes or threads.
@@ -87,8 +87,8 @@ def load() -> None:
     gc.disable()
     for name in MODULES:
         importlib.import_module(name)
-    model_info_cache.inspect_here(
-        sys.modules[model_info_cache.REGISTRY]
+    model_info_writer.inspect_here(
+        sys.modules[model_info_writer.REGISTRY]
     )  # what the inspecting process would import is here already
     gc.enable()
     gc.freeze()

@@ -1,4 +1,4 @@
-"""The engine child's own entry point: `python -m worker_vllm.engine.child.launch serve MODEL …` is `vllm serve MODEL …`.
+"""The engine child's entry point: `python -m worker_vllm.engine.child.launch serve MODEL …` is `vllm serve MODEL …`.
 
 It copes with vLLM's CPU build, whose distribution has another name and which starts faster forked than spawned. With
 `--arguments-on DESCRIPTOR` before `serve` it imports at once and is told there what to serve: see `waiting`.

@@ -1,1 +1,1 @@
-"""engine.client"""
+"""The engine's HTTP client."""

@@ -13,7 +13,7 @@ LONGEST_PAUSE_S = 1.0
 PATIENCE_S = 600.0
 
 
-class PatientEngine:
+class RetryWhenFull:
     """Answers as `engine` does, except that a full queue is waited for; after ten minutes its refusal is the answer.
 
     `on_full` hears of every refusal; `random` gives numbers in [0, 1) that spread the repeats.

@@ -5,12 +5,12 @@ Wordings are vLLM 0.32.0's, PyTorch's, NCCL's and Python's; recordings are under
 
 from __future__ import annotations
 
-from worker_vllm.engine.diagnosis.types import Row, settings
+from worker_vllm.engine.diagnosis.types import FaultPattern, settings
 
 # vLLM warns at every start, in the same words, of what a low limit might lead to.
 QUOTED = r"(?<!`OSError: \[Errno 24\] )"
 
-ROWS: tuple[Row, ...] = (
+ROWS: tuple[FaultPattern, ...] = (
     settings(
         "shared memory too small",
         r"Insufficient space in /dev/shm for [^:\n]*: (?P<needed>\d+) MiB required, (?P<free>\d+) MiB free",

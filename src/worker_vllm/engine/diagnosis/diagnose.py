@@ -13,7 +13,7 @@ from functools import lru_cache
 
 from worker_vllm.engine.diagnosis import container_faults, host_faults, settings_faults
 from worker_vllm.engine.diagnosis.log_excerpt import plain, quotable
-from worker_vllm.engine.diagnosis.types import TOO_SLOW, Diagnosis, Row, Scope, When
+from worker_vllm.engine.diagnosis.types import TOO_SLOW, Diagnosis, FaultPattern, Scope, When
 
 SOURCE = ("    ", '  File "')  # a traceback's lines of code quote messages before they are filled in
 QUOTED_CHARACTERS = 400
@@ -21,7 +21,7 @@ UNTIL_LOADED = ("import", "resolve", "processes", "load")
 
 
 @dataclass(frozen=True, slots=True)
-class Ending:
+class EngineExit:
     """How one life of the engine ended. `exit_code` is negative for a signal, None while something still runs."""
 
     exit_code: int | None
@@ -34,13 +34,13 @@ class Ending:
 
 
 @lru_cache(maxsize=8)  # 200 requests that break off together ask the same, and a look through the log takes 2 ms
-def diagnose(ending: Ending) -> Diagnosis:
+def diagnose(ending: EngineExit) -> Diagnosis:
     """The diagnosis of an ending; never fails, whatever was said."""
     before_weights = not ending.was_ready and ending.phase in UNTIL_LOADED
     return replace(look_up(ending), before_weights=before_weights)
 
 
-def look_up(ending: Ending) -> Diagnosis:
+def look_up(ending: EngineExit) -> Diagnosis:
     """The first row that knows this ending, or what can be said without one."""
     lines = [line for line in map(plain, ending.lines) if not line.startswith(SOURCE)]
     text = "\n".join(lines)
@@ -51,7 +51,7 @@ def look_up(ending: Ending) -> Diagnosis:
     return unknown(ending, quotable(lines)[:QUOTED_CHARACTERS])
 
 
-def known(row: Row, found: Mapping[str, str], quote: str) -> Diagnosis:
+def known(row: FaultPattern, found: Mapping[str, str], quote: str) -> Diagnosis:
     """A row's diagnosis, its sentence filled with what the pattern found."""
     parts = {name: " ".join(value.split()) for name, value in found.items()}
     parts["FLAG"] = parts.get("flag", "").replace("-", "_").upper()
@@ -59,7 +59,7 @@ def known(row: Row, found: Mapping[str, str], quote: str) -> Diagnosis:
     return Diagnosis(row.cause, row.scope, sentence, row.remedy, quote)
 
 
-def unknown(ending: Ending, quote: str) -> Diagnosis:
+def unknown(ending: EngineExit, quote: str) -> Diagnosis:
     """What can be said without knowing the ending: how it came, and the engine's last meaningful words."""
     did = "stopped working" if ending.was_ready else f"did not start (phase: {ending.phase})"
     if "was not ready" in ending.reason:

@@ -6,11 +6,11 @@ matches is the answer.
 
 from __future__ import annotations
 
-from worker_vllm.engine.diagnosis.types import Remedy, Row, Scope, When, host, settings
+from worker_vllm.engine.diagnosis.types import FaultPattern, Remedy, Scope, When, host, settings
 
 OOM = r"(?:torch\.OutOfMemoryError|torch\.cuda\.OutOfMemoryError|CUDA out of memory|CUDA error: out of memory)"
 
-ROWS: tuple[Row, ...] = (
+ROWS: tuple[FaultPattern, ...] = (
     # --- the machine
     host(
         "disk full",
@@ -97,7 +97,7 @@ ROWS: tuple[Row, ...] = (
         "lower MAX_NUM_SEQS, MAX_NUM_BATCHED_TOKENS or GPU_MEMORY_UTILIZATION, or set ENFORCE_EAGER=1",
         Remedy.LESS_MEMORY,
     ),
-    Row(
+    FaultPattern(
         "out of memory at run time",
         Scope.PASSING,
         When.RUNNING,

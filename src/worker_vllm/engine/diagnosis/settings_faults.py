@@ -7,11 +7,11 @@ is the answer, so the particular stands before the general.
 
 from __future__ import annotations
 
-from worker_vllm.engine.diagnosis.types import Remedy, Row, passing, settings
+from worker_vllm.engine.diagnosis.types import FaultPattern, Remedy, passing, settings
 
 MODEL = r"['`\"](?P<model>[^'`\"\n]+)['`\"]"
 
-ROWS: tuple[Row, ...] = (
+ROWS: tuple[FaultPattern, ...] = (
     # --- the hub
     settings(
         "gated",

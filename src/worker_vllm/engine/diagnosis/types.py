@@ -33,7 +33,7 @@ class Remedy(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class FaultPattern:
     """One way to end."""
 
     cause: str
@@ -63,16 +63,16 @@ class Diagnosis:
         return f"{self.sentence} [{self.cause}, {self.scope}]{quoted}"
 
 
-def settings(cause: str, pattern: str, what: str, change: str, remedy: Remedy | None = None) -> Row:
+def settings(cause: str, pattern: str, what: str, change: str, remedy: Remedy | None = None) -> FaultPattern:
     """A start that these settings cannot survive."""
-    return Row(cause, Scope.SETTINGS, When.STARTING, pattern, what, change, remedy)
+    return FaultPattern(cause, Scope.SETTINGS, When.STARTING, pattern, what, change, remedy)
 
 
-def host(cause: str, pattern: str, what: str, change: str) -> Row:
+def host(cause: str, pattern: str, what: str, change: str) -> FaultPattern:
     """An end that this machine is to blame for."""
-    return Row(cause, Scope.HOST, When.EVER, pattern, what, change)
+    return FaultPattern(cause, Scope.HOST, When.EVER, pattern, what, change)
 
 
-def passing(cause: str, pattern: str, what: str, change: str, remedy: Remedy | None = None) -> Row:
+def passing(cause: str, pattern: str, what: str, change: str, remedy: Remedy | None = None) -> FaultPattern:
     """An end that need not come again."""
-    return Row(cause, Scope.PASSING, When.EVER, pattern, what, change, remedy)
+    return FaultPattern(cause, Scope.PASSING, When.EVER, pattern, what, change, remedy)

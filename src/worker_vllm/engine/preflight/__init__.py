@@ -1,1 +1,1 @@
-"""engine.preflight"""
+"""What is checked and chosen before the engine is started."""

@@ -24,7 +24,7 @@ UNSAFE = re.compile(r"[^\w.-]+")
 
 
 @dataclass(frozen=True, slots=True)
-class Caches:
+class CacheChoice:
     """Variables for the child, and one line on what was chosen."""
 
     environment: Mapping[str, str]
@@ -45,10 +45,10 @@ def free_bytes(volume: Path) -> int | None:
 
 def choose_caches(
     key: str, environment: Mapping[str, str], on_gpu: bool, room: Callable[[Path], int | None] = free_bytes
-) -> Caches:
+) -> CacheChoice:
     """The child's cache variables; makes the folder on the volume, and writes nothing where it cannot."""
     if ROOT in environment:
-        return Caches({}, f"caches: {environment[ROOT]}, as {ROOT} says")
+        return CacheChoice({}, f"caches: {environment[ROOT]}, as {ROOT} says")
     volume = Path(environment.get("BASE_PATH", "").strip() or VOLUME)
     root = volume / FOLDER / key
     reason = unusable(volume, root, room)
@@ -56,7 +56,7 @@ def choose_caches(
         home = own_cache(environment)
         # The child's TMPDIR goes with the child; PyTorch would keep its compiled code there.
         inductor = {"TORCHINDUCTOR_CACHE_DIR": str(home / "inductor")}
-        return Caches(missing(environment, inductor), f"caches: {home} ({reason})")
+        return CacheChoice(missing(environment, inductor), f"caches: {home} ({reason})")
     places = {
         ROOT: str(root),
         "TORCHINDUCTOR_CACHE_DIR": str(root / "inductor"),
@@ -66,7 +66,9 @@ def choose_caches(
     if on_gpu:
         places["VLLM_ENABLE_STARTUP_PLAN"] = "1"  # memory profiling is repeated only when its fingerprint changed
     warm = "warm" if any(root.iterdir()) else "cold"
-    return Caches(missing(environment, places), f"caches: {root} ({warm}), kept on the volume for the next start")
+    return CacheChoice(
+        missing(environment, places), f"caches: {root} ({warm}), kept on the volume for the next start"
+    )
 
 
 def missing(environment: Mapping[str, str], wanted: Mapping[str, str]) -> dict[str, str]:

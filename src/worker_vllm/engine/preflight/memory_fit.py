@@ -23,7 +23,7 @@ SHARDING = (("--tensor-parallel-size", "-tp"), ("--pipeline-parallel-size", "-pp
 
 
 @dataclass(frozen=True, slots=True)
-class Fit:
+class MemoryFit:
     """What the estimate says."""
 
     problems: tuple[Problem, ...] = ()
@@ -52,13 +52,15 @@ def kv_bytes_per_token(config: Mapping[str, Any], dtype: str) -> int:
     return 2 * layers * width * int(kv_heads) * int(head_dim)
 
 
-def estimate(config: Mapping[str, Any], weights_bytes: int, gpus: Sequence[Gpu], arguments: Sequence[str]) -> Fit:
+def estimate(
+    config: Mapping[str, Any], weights_bytes: int, gpus: Sequence[Gpu], arguments: Sequence[str]
+) -> MemoryFit:
     """Weights and KV cache against the memory of the GPUs that the arguments spread the model over."""
     tensor, pipeline = (int(number(value(arguments, long) or value(arguments, short), 1)) for long, short in SHARDING)
     parts = max(1, tensor * pipeline)
     used = list(gpus)[:parts]
     if not used or not weights_bytes or value(arguments, "--load-format") == "dummy":
-        return Fit()
+        return MemoryFit()
     total = sum(gpu.total_bytes for gpu in used)
     share = number(value(arguments, "--gpu-memory-utilization"), UTILIZATION)
 
@@ -68,15 +70,15 @@ def estimate(config: Mapping[str, Any], weights_bytes: int, gpus: Sequence[Gpu],
     heads, left, most = attention_heads(config), left_on(len(used)), len(gpus) // max(1, pipeline)
     if weights_bytes > total:
         more = larger_size(tensor, most, heads, lambda size: left_on(size * pipeline) > 0)
-        return Fit(problems=(too_large(weights_bytes, total, parts, change(more, len(gpus))),))
+        return MemoryFit(problems=(too_large(weights_bytes, total, parts, change(more, len(gpus))),))
     per_token = kv_bytes_per_token(config, value(arguments, "--kv-cache-dtype") or str(config.get("dtype") or ""))
     asked = number(value(arguments, "--max-model-len"), float(config.get("max_position_embeddings") or 0))
     if per_token and left < per_token * asked:
         fits = max(0, int(left // per_token) // 16 * 16)
         said = f"by estimate about {fits} tokens of context fit into the GPU's memory, not {asked:.0f}"
         more = larger_size(tensor, most, heads, lambda size: left_on(size * pipeline) >= per_token * asked)
-        return Fit(notes=(said if more is None else f"{said}; {change(more, len(gpus))}",))
-    return Fit()
+        return MemoryFit(notes=(said if more is None else f"{said}; {change(more, len(gpus))}",))
+    return MemoryFit()
 
 
 def change(size: int | None, gpus: int) -> str:

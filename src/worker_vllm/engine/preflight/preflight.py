@@ -17,15 +17,15 @@ from typing import Any
 from worker_vllm.engine.diagnosis.types import Diagnosis, Scope
 from worker_vllm.engine.preflight import model_info_cache
 from worker_vllm.engine.preflight.chat_template import template_problems
-from worker_vllm.engine.preflight.compile_cache import ROOT, Caches, cache_key, choose_caches
+from worker_vllm.engine.preflight.compile_cache import ROOT, CacheChoice, cache_key, choose_caches
 from worker_vllm.engine.preflight.container_limits import has_workers, judge, measure
-from worker_vllm.engine.preflight.memory_fit import Fit, estimate
+from worker_vllm.engine.preflight.memory_fit import MemoryFit, estimate
 from worker_vllm.engine.preflight.nvidia import Driver, driver
 from worker_vllm.engine.preflight.vllm_version import engine_version
-from worker_vllm.engine.preflight.weight_loader import Loading, Machine, choose_loader, is_installed
+from worker_vllm.engine.preflight.weight_loader import LoaderChoice, Machine, choose_loader, is_installed
 from worker_vllm.engine.preflight.weights import free_memory_bytes, weights_in
 from worker_vllm.errors import Problem
-from worker_vllm.models.locate import FoundModel, find
+from worker_vllm.models.locate import FoundModel, locate_model
 from worker_vllm.settings.types import EngineKind, EngineSettings
 
 LEAST_CUDA = (12, 0)  # major versions are compatible with each other; vLLM 0.32's images carry 12.9 and 13
@@ -59,7 +59,7 @@ def preflight(settings: EngineSettings, environment: Mapping[str, str]) -> Prefl
     """Check everything that can be checked here; an engine that is no vLLM of ours needs no model."""
     if settings.kind is not EngineKind.VLLM:
         return Preflight(settings, settings)
-    found = find(settings, environment)
+    found = locate_model(settings, environment)
     machine = driver()
     fit = fit_of(found, machine)
     caches = caches_of(settings, environment, machine)
@@ -84,7 +84,7 @@ def with_found(settings: EngineSettings, found: FoundModel) -> EngineSettings:
     return replace(settings, model=found.model, arguments=found.arguments, environment=environment)
 
 
-def caches_of(settings: EngineSettings, environment: Mapping[str, str], machine: Driver | None) -> Caches:
+def caches_of(settings: EngineSettings, environment: Mapping[str, str], machine: Driver | None) -> CacheChoice:
     """The caches of this model on this machine."""
     key = cache_key(settings.served_names[-1], engine_version(sys.path) or "unknown", machine)
     return choose_caches(key, {**environment, **settings.environment}, on_gpu=machine is not None)
@@ -93,12 +93,12 @@ def caches_of(settings: EngineSettings, environment: Mapping[str, str], machine:
 def bring_notes(found: FoundModel, environment: Mapping[str, str], cache: str | None) -> None:
     """Give another cache than the image's the image's notes on this model's classes."""
     if cache and os.path.isdir(found.model):
-        model_info_cache.bring(
+        model_info_cache.copy_notes(
             model_info_cache.own_cache(environment), Path(cache), read_config(found.model).get("architectures") or ()
         )
 
 
-def loading_of(settings: EngineSettings, found: FoundModel, machine: Driver | None) -> Loading:
+def loading_of(settings: EngineSettings, found: FoundModel, machine: Driver | None) -> LoaderChoice:
     """How to read the weights of a model that is on disk; what was just downloaded is in memory anyhow."""
     weights = weights_in(found.model)
     config = read_config(found.model) if weights else {}
@@ -106,10 +106,10 @@ def loading_of(settings: EngineSettings, found: FoundModel, machine: Driver | No
     return choose_loader(found.arguments, weights, config, here, settings.fast_start)
 
 
-def fit_of(found: FoundModel, machine: Driver | None) -> Fit:
+def fit_of(found: FoundModel, machine: Driver | None) -> MemoryFit:
     """The memory estimate, where there are GPUs and the model is on disk."""
     if machine is None or not os.path.isdir(found.model):
-        return Fit()
+        return MemoryFit()
     return estimate(read_config(found.model), weights_bytes(found.model), machine.gpus, found.arguments)
 
 

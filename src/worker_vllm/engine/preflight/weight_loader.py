@@ -16,7 +16,7 @@ from typing import Any
 from worker_vllm.engine.preflight.memory_fit import number
 from worker_vllm.engine.preflight.nvidia import Driver
 from worker_vllm.engine.preflight.weights import Weights
-from worker_vllm.engine.process.command import chosen
+from worker_vllm.engine.process.command import has_any_flag
 from worker_vllm.models.references import value
 
 FORMAT = ("--load-format",)
@@ -37,7 +37,7 @@ OFFLOADED = ("--cpu-offload-gb", "--offload-backend")
 
 
 @dataclass(frozen=True, slots=True)
-class Loading:
+class LoaderChoice:
     """What the worker adds to the engine's arguments, and one line for the log; both may be empty."""
 
     arguments: tuple[str, ...] = ()
@@ -60,24 +60,26 @@ def is_installed(package: str) -> bool:
 
 def choose_loader(
     arguments: Sequence[str], weights: Weights | None, config: Mapping[str, Any], machine: Machine, fast_start: bool
-) -> Loading:
+) -> LoaderChoice:
     """The way to read these weights; nothing where the user chose one."""
-    named = chosen(arguments, FORMAT) and value(arguments, *FORMAT) != "auto"
-    if named or chosen(arguments, PLANS):
-        return Loading()
+    named = has_any_flag(arguments, FORMAT) and value(arguments, *FORMAT) != "auto"
+    if named or has_any_flag(arguments, PLANS):
+        return LoaderChoice()
     if weights is None:
-        return Loading(note=OWN)
+        return LoaderChoice(note=OWN)
     against = unfit(arguments, weights, config, machine)
     if fast_start and not against:
-        return Loading(INSTANT, "LOAD_FORMAT=instanttensor, by FAST_START=1; should the start fail, then without it")
+        return LoaderChoice(
+            INSTANT, "LOAD_FORMAT=instanttensor, by FAST_START=1; should the start fail, then without it"
+        )
     if on_unknown_network(weights.file_system) and weights.safetensors_alone:
         where = f"the weights lie on a network file system ({weights.file_system})"
         if weights.total_bytes <= machine.memory_bytes * KEPT_SHARE:
-            return Loading(READ_AHEAD, f"{OWN}, reading ahead: {where}")
-        return Loading(note=f"{OWN}, not reading ahead: {where}, but are more than the free memory")
+            return LoaderChoice(READ_AHEAD, f"{OWN}, reading ahead: {where}")
+        return LoaderChoice(note=f"{OWN}, not reading ahead: {where}, but are more than the free memory")
     if not against:
-        return Loading(note=f"{OWN}; FAST_START=1 or LOAD_FORMAT=instanttensor may be faster")
-    return Loading(note=f"{OWN} (no instanttensor: {against})")
+        return LoaderChoice(note=f"{OWN}; FAST_START=1 or LOAD_FORMAT=instanttensor may be faster")
+    return LoaderChoice(note=f"{OWN} (no instanttensor: {against})")
 
 
 def on_unknown_network(file_system: str) -> bool:
@@ -95,9 +97,9 @@ def unfit(arguments: Sequence[str], weights: Weights, config: Mapping[str, Any],
         return "not installed"
     if not weights.safetensors_alone:
         return "the weights are not in safetensors alone"
-    if chosen(arguments, DRAFT):
+    if has_any_flag(arguments, DRAFT):
         return "a draft model"
-    if chosen(arguments, OFFLOADED):
+    if has_any_flag(arguments, OFFLOADED):
         return "weights offloaded to the CPU"
     if any(size(arguments, *flags) > 1 for flags in APART):
         return "pipeline or data parallelism"

@@ -38,7 +38,7 @@ COMPILE_CHOICES = (
 ACCESS_LOG_CHOICES = ("--disable-uvicorn-access-log", "--no-disable-uvicorn-access-log")
 
 
-def chosen(arguments: Sequence[str], choices: tuple[str, ...]) -> bool:
+def has_any_flag(arguments: Sequence[str], choices: tuple[str, ...]) -> bool:
     """Whether one of the flags stands in the command line, in whatever spelling vLLM accepts."""
     short = tuple(choice for choice in choices if not choice.startswith("--"))
     names = [argument.replace("_", "-").partition("=")[0] for argument in arguments]
@@ -60,9 +60,11 @@ def engine_argv(settings: EngineSettings, socket: str, told_on: int | None = Non
 def serve_arguments(settings: EngineSettings, socket: str) -> list[str]:
     """What follows `vllm`."""
     # FAST_START: nothing is compiled or captured; what the user said about that wins.
-    fast = ["--enforce-eager"] if settings.fast_start and not chosen(settings.arguments, COMPILE_CHOICES) else []
+    fast = (
+        ["--enforce-eager"] if settings.fast_start and not has_any_flag(settings.arguments, COMPILE_CHOICES) else []
+    )
     # The socket's only client is this worker, which logs its jobs itself; a line a request would cost both processes.
-    quiet = [] if chosen(settings.arguments, ACCESS_LOG_CHOICES) else ["--disable-uvicorn-access-log"]
+    quiet = [] if has_any_flag(settings.arguments, ACCESS_LOG_CHOICES) else ["--disable-uvicorn-access-log"]
     arguments = [*settings.arguments, *settings.loader_arguments, *fast, *quiet]
     return ["serve", settings.model, "--uds", socket, *served(settings), *arguments]
 

@@ -140,7 +140,7 @@ class Guard:
                 os.read(self.wakeup, 4096)
 
 
-def hold(directory: str) -> None:
+def lock_directory(directory: str) -> None:
     """Lock the directory against being swept up, until this process ends; the engine does not inherit it."""
     path = os.path.join(directory, LOCK)
     try:
@@ -287,7 +287,7 @@ def end_like(status: int) -> None:
 def main(arguments: list[str]) -> None:
     """Guard one command from start to end."""
     directory, grace_s, *command = arguments
-    hold(directory)
+    lock_directory(directory)
     guard = Guard(directory, float(grace_s))
     prctl(PR_SET_CHILD_SUBREAPER, 1)
     guard.start(command)

@@ -1,1 +1,1 @@
-"""engine.supervision"""
+"""The engine's life as seen by the worker: start, watch, relaunch, stop."""

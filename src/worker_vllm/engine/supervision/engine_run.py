@@ -14,13 +14,13 @@ from contextlib import suppress
 from enum import Enum
 from typing import Any, Protocol
 
-from worker_vllm.engine.diagnosis.diagnose import Ending
+from worker_vllm.engine.diagnosis.diagnose import EngineExit
 from worker_vllm.engine.interface import Engine, EngineRefused, EngineRequest
 from worker_vllm.engine.process.child_process import EngineProcess
 from worker_vllm.engine.supervision.oom_counter import oom_kills
-from worker_vllm.engine.supervision.process_watcher import Watch
-from worker_vllm.engine.supervision.stall_detector import LOOKS, Progress, StallClock, Waits, read_progress
-from worker_vllm.engine.supervision.startup_phases import Timeline
+from worker_vllm.engine.supervision.process_watcher import ProcessWatcher
+from worker_vllm.engine.supervision.stall_detector import LOOKS, Progress, StallDetector, Waits, read_progress
+from worker_vllm.engine.supervision.startup_phases import StartTimeline
 from worker_vllm.engine.supervision.warmup import warm_up
 from worker_vllm.errors import WorkerError
 from worker_vllm.settings.types import EngineSettings
@@ -42,22 +42,22 @@ class Health(Enum):
     UNKNOWN = "unknown"  # no answer: a busy server gives none, nor does one that hangs
 
 
-class Connection(Engine, Protocol):
+class EngineConnection(Engine, Protocol):
     """An engine reached over HTTP that can be let go."""
 
     async def aclose(self) -> None:
         """Close every connection."""
 
 
-class Life:
+class EngineRun:
     """Owns the process and the connection it is given, from inside a running loop; `live()` is called once."""
 
-    def __init__(self, settings: EngineSettings, process: EngineProcess, connection: Connection) -> None:
+    def __init__(self, settings: EngineSettings, process: EngineProcess, connection: EngineConnection) -> None:
         self.connection = connection
         self.over = asyncio.Event()
         self.waits = Waits()  # for this engine: requests whose next word it owes
         self.stalled = False
-        self.timeline = Timeline(time.monotonic, process.spawned_at, log_phase)
+        self.timeline = StartTimeline(time.monotonic, process.spawned_at, log_phase)
         self._settings = settings
         self._process = process
         self._reason = ""
@@ -72,9 +72,9 @@ class Life:
         return 0.0 if self._ready_at is None else time.monotonic() - self._ready_at
 
     @property
-    def ending(self) -> Ending:
+    def ending(self) -> EngineExit:
         """What is known of the end so far."""
-        return Ending(
+        return EngineExit(
             exit_code=self._process.exit_code,
             lines=tuple(self._process.tail.lines),
             reason=self._reason,
@@ -90,7 +90,7 @@ class Life:
         watch = stall = None
         try:
             if await self._start():
-                watch = Watch(self._process.pid, self._on_death)
+                watch = ProcessWatcher(self._process.pid, self._on_death)
                 self._process.take_inventory()
                 self._ready_at = time.monotonic()
                 if self._settings.stall_timeout_s > 0:
@@ -198,7 +198,7 @@ class Life:
         """A question that a busy server is slow to answer stays open over several looks: any answer is one."""
         timeout_s = self._settings.stall_timeout_s
         interval_s = timeout_s / LOOKS
-        clock = StallClock(interval_s)
+        clock = StallDetector(interval_s)
         asking: asyncio.Task[Progress | None] | None = None
         try:
             while True:

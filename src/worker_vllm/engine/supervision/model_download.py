@@ -12,8 +12,8 @@ from typing import Any
 from worker_vllm.engine.diagnosis.types import Diagnosis, Scope
 from worker_vllm.engine.preflight.compile_cache import ROOT
 from worker_vllm.engine.preflight.preflight import bring_notes, read_config, with_found
-from worker_vllm.engine.supervision.relaunch_policy import Action, Policy
-from worker_vllm.engine.supervision.startup import Beginning
+from worker_vllm.engine.supervision.relaunch_policy import Action, RelaunchPolicy
+from worker_vllm.engine.supervision.startup import StartPlan
 from worker_vllm.errors import ConfigurationError, Problem
 from worker_vllm.models.locate import FoundModel
 from worker_vllm.settings.legacy.rope import completed
@@ -58,7 +58,7 @@ def with_rope(settings: EngineSettings) -> EngineSettings | Diagnosis:
 
 
 async def download(
-    beginning: Beginning, provide: Provide, policy: Policy, stopping: asyncio.Event
+    beginning: StartPlan, provide: Provide, policy: RelaunchPolicy, stopping: asyncio.Event
 ) -> EngineSettings | Diagnosis | None:
     """What `provide` gives, asked again while that can help; None when `stopping` came first.
 

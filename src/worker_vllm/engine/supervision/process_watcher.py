@@ -22,7 +22,7 @@ LASTING = (
 )
 
 
-class Watch:
+class ProcessWatcher:
     """Calls `on_death` with the process's name and id, once, when one of the lasting processes below `root` ends."""
 
     def __init__(self, root: int, on_death: Callable[[str], None]) -> None:

@@ -64,7 +64,7 @@ SMALLER: dict[Remedy, tuple[tuple[tuple[str, ...], tuple[str, ...]], ...]] = {
 
 
 @dataclass
-class Policy:
+class RelaunchPolicy:
     """Remembers what was tried."""
 
     _spent: dict[str, int] = field(default_factory=dict)

@@ -69,7 +69,7 @@ class Waits:
         self.count -= 1
 
 
-class StallClock:
+class StallDetector:
     """Tells for how long the engine has been stalled. Looked at every `interval_s`; times are monotonic seconds."""
 
     def __init__(self, interval_s: float) -> None:

@@ -36,7 +36,7 @@ class Backoff:
 
 
 @dataclass(frozen=True, slots=True)
-class Beginning:
+class StartPlan:
     """What the supervisor takes over."""
 
     settings: EngineSettings
@@ -47,7 +47,7 @@ class Beginning:
     backoff: Backoff = field(default_factory=Backoff)
 
 
-def begin(settings: EngineSettings, environment: Mapping[str, str]) -> Beginning:
+def plan_start(settings: EngineSettings, environment: Mapping[str, str]) -> StartPlan:
     """Check what can be checked and spawn the engine at once if nothing speaks against it.
 
     Where something is not on disk yet, the engine imports its modules while that is downloaded.
@@ -56,26 +56,26 @@ def begin(settings: EngineSettings, environment: Mapping[str, str]) -> Beginning
         return begin_checked(settings, environment)
     except OSError as error:  # no directory, no process: where the checks had nothing to say
         sentence = f"the engine cannot be spawned: {error}; check TMPDIR, and the container's limits (ulimit -a)"
-        return Beginning(settings, environment, refusal=Diagnosis("spawn", Scope.SETTINGS, sentence))
+        return StartPlan(settings, environment, refusal=Diagnosis("spawn", Scope.SETTINGS, sentence))
 
 
-def begin_checked(settings: EngineSettings, environment: Mapping[str, str]) -> Beginning:
+def begin_checked(settings: EngineSettings, environment: Mapping[str, str]) -> StartPlan:
     """The same. Raises OSError."""
     checked = preflight(settings, environment)
     for note in checked.notes:
         logger.info("%s", note)
     if checked.refusal is not None:
-        return Beginning(checked.settings, environment, refusal=checked.refusal)
+        return StartPlan(checked.settings, environment, refusal=checked.refusal)
     if checked.found is not None and checked.found.downloads:
         # The child reads its environment while it imports: it is given what will be true when all is fetched.
         promised = {**checked.found.environment_when_fetched, **checked.given.environment}
         settings = replace(checked.given, environment=promised)
         process = spawn(settings, environment, waiting=True)
         logger.info("the engine was spawned %.2f s after this process began, to import meanwhile", age_s())
-        return Beginning(settings, environment, process=process, found=checked.found)
+        return StartPlan(settings, environment, process=process, found=checked.found)
     process = spawn(checked.settings, environment)
     logger.info("the engine was spawned %.2f s after this process began", age_s())
-    return Beginning(checked.settings, environment, process=process)
+    return StartPlan(checked.settings, environment, process=process)
 
 
 def age_s() -> float:

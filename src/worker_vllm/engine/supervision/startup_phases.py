@@ -27,7 +27,7 @@ NAMES = tuple(name for name, _ in MARKS)
 
 
 @dataclass
-class Timeline:
+class StartTimeline:
     """Seconds spent in each phase, in the order they passed. `clock` is monotonic."""
 
     clock: Callable[[], float]

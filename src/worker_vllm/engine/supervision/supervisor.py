@@ -15,10 +15,10 @@ from worker_vllm.engine.diagnosis.diagnose import diagnose
 from worker_vllm.engine.diagnosis.types import Diagnosis, Scope
 from worker_vllm.engine.interface import EngineRequest, EngineResponse
 from worker_vllm.engine.process.child_process import spawn
-from worker_vllm.engine.supervision.engine_run import Connection, Life
+from worker_vllm.engine.supervision.engine_run import EngineConnection, EngineRun
 from worker_vllm.engine.supervision.model_download import Provide, download, provide
-from worker_vllm.engine.supervision.relaunch_policy import Action, Policy
-from worker_vllm.engine.supervision.startup import Beginning
+from worker_vllm.engine.supervision.relaunch_policy import Action, RelaunchPolicy
+from worker_vllm.engine.supervision.startup import StartPlan
 from worker_vllm.engine.supervision.supervised_response import SupervisedResponse
 from worker_vllm.errors import EngineStalled, EngineUnavailable, WorkerError
 from worker_vllm.settings.types import EngineSettings
@@ -48,8 +48,8 @@ class Supervisor:
 
     def __init__(
         self,
-        beginning: Beginning,
-        connect: Callable[[str], Connection],
+        beginning: StartPlan,
+        connect: Callable[[str], EngineConnection],
         provide: Provide = provide,
     ) -> None:
         self._beginning = beginning
@@ -57,8 +57,8 @@ class Supervisor:
         self._connect = connect
         self._provide = provide
         self._process = beginning.process
-        self._life: Life | None = None
-        self._policy = Policy()
+        self._life: EngineRun | None = None
+        self._policy = RelaunchPolicy()
         self._diagnosis: Diagnosis | None = None
         self._stopping = asyncio.Event()
         self._changed = asyncio.Event()
@@ -153,12 +153,12 @@ class Supervisor:
                     raise await self._explain(life, EngineUnavailable("the engine is ending"))
         return SupervisedResponse(response, life.waits, lambda error: self._explain(life, error))
 
-    async def _prepare(self) -> Life | None:
+    async def _prepare(self) -> EngineRun | None:
         """Have downloaded what is not on disk; refuse or leave where that, or the preflight, says so.
 
         Returns the engine's life when it was spawned before the download and now knows what to serve.
         """
-        outcome: Life | Diagnosis | None = self._beginning.refusal
+        outcome: EngineRun | Diagnosis | None = self._beginning.refusal
         if outcome is None and self._beginning.found is not None:
             outcome = await self._download()
         if not isinstance(outcome, Diagnosis):
@@ -168,7 +168,7 @@ class Supervisor:
         self._enter(State.REFUSING if outcome.scope is Scope.SETTINGS else State.GONE)
         return None
 
-    async def _download(self) -> Life | Diagnosis | None:
+    async def _download(self) -> EngineRun | Diagnosis | None:
         """The download; an engine that was spawned for it imports meanwhile, and ends at once if it is in vain."""
         waiting = self._begin() if self._process is not None else None
         told = False
@@ -184,13 +184,13 @@ class Supervisor:
             if waiting is not None and not told:
                 await waiting.discard()
 
-    def _begin(self) -> Life:
+    def _begin(self) -> EngineRun:
         process, self._process = self._process or spawn(self._settings, self._beginning.environment), None
-        self._life = Life(self._settings, process, self._connect(f"unix:{process.socket}"))
+        self._life = EngineRun(self._settings, process, self._connect(f"unix:{process.socket}"))
         self._enter(State.STARTING)
         return self._life
 
-    async def _follow(self, life: Life) -> None:
+    async def _follow(self, life: EngineRun) -> None:
         """One life to its end; the cause is told as soon as it is known, before the last process is gone."""
         living = asyncio.create_task(life.live(self._on_ready), name="engine-life")
         try:
@@ -205,7 +205,7 @@ class Supervisor:
             await asyncio.wait([living])
         living.result()
 
-    def _relaunch(self, life: Life) -> bool:
+    def _relaunch(self, life: EngineRun) -> bool:
         """Whether there will be another life, with which settings; the state says what follows otherwise."""
         diagnosis = diagnose(life.ending)
         self._diagnosis = diagnosis
@@ -229,7 +229,7 @@ class Supervisor:
             self._changed.set()
             self._changed = asyncio.Event()
 
-    async def _explain(self, life: Life, error: WorkerError) -> WorkerError:
+    async def _explain(self, life: EngineRun, error: WorkerError) -> WorkerError:
         """The diagnosis, if the engine turns out to be dead; else the error as it was."""
         life.doubt()
         try:

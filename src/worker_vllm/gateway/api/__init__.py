@@ -1,1 +1,1 @@
-"""gateway.api"""
+"""The gateway's routes."""

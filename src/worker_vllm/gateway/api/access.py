@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from worker_vllm.errors import RequestError
 from worker_vllm.gateway.options import GatewayOptions
-from worker_vllm.gateway.server.request import Request
+from worker_vllm.gateway.server.request import GatewayRequest
 
 ANY_ADDRESS = frozenset({"0.0.0.0", "::"})
 ADMITTED_AT_MOST = 64  # spellings of a Host header that are remembered as known
@@ -26,7 +26,7 @@ class Access:
         self._key = key.encode()
         self._admitted: set[bytes] = set()
 
-    def check(self, request: Request) -> None:
+    def check(self, request: GatewayRequest) -> None:
         """Add what an admitted page must be told. Raises RequestError 401 or 403. A preflight needs no key."""
         if not self._key:
             self._check_host(request.headers.get(b"host", b""))
@@ -56,7 +56,7 @@ class Access:
             return True
         return bool(self._hosts & ANY_ADDRESS) and _address(name) is not None
 
-    def _check_page(self, request: Request) -> None:
+    def _check_page(self, request: GatewayRequest) -> None:
         """Pages from this machine may call; a page from elsewhere must not drive a keyless gateway."""
         origin = request.header(b"origin")
         if not origin:  # a browser that loads an image or follows a link sends none
@@ -86,7 +86,7 @@ class Access:
             return False
         return is_loopback(split.hostname or "") or split.netloc == host
 
-    def _check_key(self, request: Request) -> None:
+    def _check_key(self, request: GatewayRequest) -> None:
         given = request.header(b"authorization").removeprefix("Bearer ").encode("latin-1")
         if not hmac.compare_digest(given, self._key):
             raise RequestError("the Authorization header does not hold this gateway's key", status=401)

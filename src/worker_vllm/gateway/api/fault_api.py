@@ -11,12 +11,12 @@ from typing import Any
 
 from worker_vllm.errors import NotFound, RequestError
 from worker_vllm.gateway.faults import Fault, FaultPlan, read_plan
-from worker_vllm.gateway.server.request import Request, Waiting
+from worker_vllm.gateway.server.request import GatewayRequest, Waiting
 
 PLAN_BYTES = 1_000_000
 SIGNALS = {"KILL": signal.SIGKILL, "TERM": signal.SIGTERM, "STOP": signal.SIGSTOP, "CONT": signal.SIGCONT}
 
-Serve = Callable[[Request], Waiting]
+Serve = Callable[[GatewayRequest], Waiting]
 
 
 class FaultApi:
@@ -26,7 +26,7 @@ class FaultApi:
         self._plan = FaultPlan()
         self.send_signal: Callable[[str, int], bool] = lambda worker_id, number: False
 
-    def control(self, request: Request) -> None:
+    def control(self, request: GatewayRequest) -> None:
         """GET, POST or DELETE the plan; POST a signal."""
         request.expect_method("GET POST DELETE")
         worker_id = request.path.removeprefix("/faults/workers/")
@@ -39,7 +39,7 @@ class FaultApi:
             self._plan = FaultPlan()
         request.answer(200, json.dumps(self._plan.to_json()).encode())
 
-    def serve(self, request: Request, route: str, serve: Serve) -> Waiting:
+    def serve(self, request: GatewayRequest, route: str, serve: Serve) -> Waiting:
         """Serve a request of this route, with whatever the plan has for it."""
         fault = self._plan.decide(route)
         return serve(request) if fault is None else _suffer(request, fault, serve)
@@ -52,7 +52,7 @@ class FaultApi:
             raise NotFound(f'worker "{worker_id}": not a running process of this gateway')
 
 
-async def _suffer(request: Request, fault: Fault, serve: Serve) -> None:
+async def _suffer(request: GatewayRequest, fault: Fault, serve: Serve) -> None:
     await asyncio.sleep(fault.latency_s)
     if fault.status is not None:
         request.answer(fault.status, b'{"error": "injected"}')
@@ -70,7 +70,7 @@ async def _suffer(request: Request, fault: Fault, serve: Serve) -> None:
         request.abort()
 
 
-async def _complete(request: Request, serve: Serve) -> None:
+async def _complete(request: GatewayRequest, serve: Serve) -> None:
     waiting = serve(request)
     if waiting is not None:
         await waiting

@@ -9,19 +9,19 @@ from worker_vllm.errors import RequestError
 from worker_vllm.gateway.api.submission import read_submission, ttl_seconds
 from worker_vllm.gateway.json_bytes_old import dump
 from worker_vllm.gateway.options import GatewayOptions
-from worker_vllm.gateway.runtime import LiveEndpoint
-from worker_vllm.gateway.server.request import Request, Waiting
+from worker_vllm.gateway.runtime import EndpointRuntime
+from worker_vllm.gateway.server.request import GatewayRequest, Waiting
 from worker_vllm.gateway.state.job import Job
 from worker_vllm.gateway.waits import Hold
 
 
-class PublicApi:
+class JobsApi:
     """One method per operation: (request, endpoint, job id)."""
 
     def __init__(self, options: GatewayOptions, new_id: Callable[[], str]) -> None:
         self._options = options
         self._new_id = new_id
-        self.routes: dict[str, tuple[str, Callable[[Request, LiveEndpoint, str], Waiting]]] = {
+        self.routes: dict[str, tuple[str, Callable[[GatewayRequest, EndpointRuntime, str], Waiting]]] = {
             "run": ("POST", self.run),
             "runsync": ("POST", self.runsync),
             "status": ("GET POST", self.status),
@@ -34,7 +34,7 @@ class PublicApi:
             "metrics": ("GET", self.metrics),
         }
 
-    def run(self, request: Request, endpoint: LiveEndpoint, _: str) -> None:
+    def run(self, request: GatewayRequest, endpoint: EndpointRuntime, _: str) -> None:
         """Queue a job; its id comes back at once."""
         payload = request.json(self._options.limits.run_bytes)
         job_id = f"{self._new_id()}-u1"
@@ -42,7 +42,7 @@ class PublicApi:
         endpoint.perform(endpoint.state.store.submit(job_id, submission, endpoint.clock()))
         self._answer(request, {"id": job_id, "status": "IN_QUEUE"})
 
-    async def runsync(self, request: Request, endpoint: LiveEndpoint, _: str) -> None:
+    async def runsync(self, request: GatewayRequest, endpoint: EndpointRuntime, _: str) -> None:
         """Queue a job and wait for its end; the state it is in when the wait is over."""
         payload = request.json(self._options.limits.runsync_bytes)
         wait_s = self._wait_s(request.query().get("wait"), self._options.waits.runsync_s)
@@ -53,7 +53,7 @@ class PublicApi:
         await self._until(request, endpoint, job, lambda: job.terminal, wait_s)
         self._answer(request, job.to_client())
 
-    def status(self, request: Request, endpoint: LiveEndpoint, job_id: str) -> None:
+    def status(self, request: GatewayRequest, endpoint: EndpointRuntime, job_id: str) -> None:
         """The status object as it is now."""
         store = endpoint.state.store
         if (ttl_ms := request.query().get("ttl")) is not None:
@@ -61,14 +61,14 @@ class PublicApi:
             endpoint.perform(())
         self._answer(request, store.get(job_id).to_client())
 
-    async def status_sync(self, request: Request, endpoint: LiveEndpoint, job_id: str) -> None:
+    async def status_sync(self, request: GatewayRequest, endpoint: EndpointRuntime, job_id: str) -> None:
         """The status object, held until the job has ended."""
         job = endpoint.state.store.get(job_id)
         wait_s = self._wait_s(request.query().get("wait"), self._options.waits.runsync_s)
         await self._until(request, endpoint, job, lambda: job.terminal, wait_s)
         self._answer(request, job.to_client())
 
-    async def stream(self, request: Request, endpoint: LiveEndpoint, job_id: str) -> None:
+    async def stream(self, request: GatewayRequest, endpoint: EndpointRuntime, job_id: str) -> None:
         """The pieces that came since the last call, held until there are any or the job has ended."""
         store = endpoint.state.store
         job = store.get(job_id)
@@ -77,28 +77,28 @@ class PublicApi:
         pieces = [{"output": output} for output in store.read_pieces(job)]
         self._answer(request, {"status": job.status.value, "stream": pieces})
 
-    def cancel(self, request: Request, endpoint: LiveEndpoint, job_id: str) -> None:
+    def cancel(self, request: GatewayRequest, endpoint: EndpointRuntime, job_id: str) -> None:
         """End a job that nobody wants any more; an ended one keeps its state."""
         endpoint.perform(endpoint.state.store.cancel(job_id, endpoint.clock()))
         status = endpoint.state.store.get(job_id).status
         self._answer(request, {"id": job_id, "status": status.value})
 
-    def retry(self, request: Request, endpoint: LiveEndpoint, job_id: str) -> None:
+    def retry(self, request: GatewayRequest, endpoint: EndpointRuntime, job_id: str) -> None:
         """Queue a failed or timed-out job again under its own id."""
         endpoint.perform(endpoint.state.store.retry(job_id, endpoint.clock()))
         self._answer(request, {"id": job_id, "status": "IN_QUEUE"})
 
-    def purge_queue(self, request: Request, endpoint: LiveEndpoint, _: str) -> None:
+    def purge_queue(self, request: GatewayRequest, endpoint: EndpointRuntime, _: str) -> None:
         """Remove the jobs that no worker has."""
         removed, effects = endpoint.state.store.purge(endpoint.clock())
         endpoint.perform(effects)
         self._answer(request, {"removed": removed, "status": "completed"})
 
-    def health(self, request: Request, endpoint: LiveEndpoint, _: str) -> None:
+    def health(self, request: GatewayRequest, endpoint: EndpointRuntime, _: str) -> None:
         """Counts of jobs and workers by state."""
         self._answer(request, endpoint.state.health())
 
-    def metrics(self, request: Request, endpoint: LiveEndpoint, _: str) -> None:
+    def metrics(self, request: GatewayRequest, endpoint: EndpointRuntime, _: str) -> None:
         """The workers' counts and the ids of those that are ready."""
         ready = [w.id for w in endpoint.state.fleet.workers() if w.heard is not None and w.may_take]
         self._answer(request, {"readyWorkers": ready, "workers": endpoint.state.health()["workers"]})
@@ -111,12 +111,12 @@ class PublicApi:
         return min(max(int(text) / 1000, 1.0), self._options.waits.longest_s)
 
     async def _until(
-        self, request: Request, endpoint: LiveEndpoint, job: Job, reached: Callable[[], bool], wait_s: float
+        self, request: GatewayRequest, endpoint: EndpointRuntime, job: Job, reached: Callable[[], bool], wait_s: float
     ) -> None:
         store = endpoint.state.store
         with Hold(request, endpoint.signals, job.id, wait_s) as hold:
             await hold.until(lambda: reached() or endpoint.closing or store.find(job.id) is not job)
         store.get(job.id)  # raises NotFound when its time to live has ended meanwhile
 
-    def _answer(self, request: Request, payload: dict[str, Any]) -> None:
+    def _answer(self, request: GatewayRequest, payload: dict[str, Any]) -> None:
         request.answer(200, dump(payload, sort_keys=self._options.sort_keys))

@@ -9,8 +9,8 @@ from typing import Any
 from worker_vllm.gateway.api import openai_response
 from worker_vllm.gateway.api.submission import read_openai
 from worker_vllm.gateway.options import GatewayOptions, GetBody
-from worker_vllm.gateway.runtime import LiveEndpoint
-from worker_vllm.gateway.server.request import EVENT_STREAM_TYPE, JSON_UTF8_TYPE, ClientGone, Request
+from worker_vllm.gateway.runtime import EndpointRuntime
+from worker_vllm.gateway.server.request import EVENT_STREAM_TYPE, JSON_UTF8_TYPE, ClientGone, GatewayRequest
 from worker_vllm.gateway.state.job import Job, Status
 from worker_vllm.gateway.waits import Hold
 
@@ -41,7 +41,7 @@ class OpenAIApi:
         self._options = options
         self._new_id = new_id
 
-    async def forward(self, request: Request, endpoint: LiveEndpoint, route: str) -> None:
+    async def forward(self, request: GatewayRequest, endpoint: EndpointRuntime, route: str) -> None:
         """Run the request as a job and answer as the worker did: body, status, stream."""
         own_id = _request_id(request)
         if own_id:
@@ -61,7 +61,7 @@ class OpenAIApi:
                 endpoint.perform(endpoint.state.store.cancel(job_id, endpoint.clock()))
             raise
 
-    def _read(self, request: Request) -> tuple[bytes | None, bool]:
+    def _read(self, request: GatewayRequest) -> tuple[bytes | None, bool]:
         if request.method == "GET":
             return GET_BODIES[self._options.get_body], False
         payload = request.json(self._options.limits.runsync_bytes)
@@ -69,12 +69,12 @@ class OpenAIApi:
             payload.get("stream")
         )
 
-    async def _whole(self, request: Request, endpoint: LiveEndpoint, job: Job) -> None:
+    async def _whole(self, request: GatewayRequest, endpoint: EndpointRuntime, job: Job) -> None:
         with Hold(request, endpoint.signals, job.id, self._options.waits.openai_s) as hold:
             await hold.until(lambda: job.terminal or _over(endpoint, job))
         self._answer(request, self._ended(job))
 
-    async def _stream(self, request: Request, endpoint: LiveEndpoint, job: Job) -> None:
+    async def _stream(self, request: GatewayRequest, endpoint: EndpointRuntime, job: Job) -> None:
         """Headers are held until the first piece, so that a stream that fails at once gets its true status."""
         job.followed = True
         try:
@@ -90,18 +90,18 @@ class OpenAIApi:
             job.followed = False
             endpoint.signals.wake(f"room {job.id}")
 
-    def _ended(self, job: Job) -> openai_response.Verdict:
+    def _ended(self, job: Job) -> openai_response.OpenAIAnswer:
         if not job.terminal:
             return openai_response.of_expired_wait(
                 job, self._options.wait_expiry_status, sort_keys=self._options.sort_keys
             )
         return openai_response.of_ended(job, sort_keys=self._options.sort_keys)
 
-    def _answer(self, request: Request, answer: openai_response.Verdict) -> None:
+    def _answer(self, request: GatewayRequest, answer: openai_response.OpenAIAnswer) -> None:
         request.answer(answer.status, answer.body, EVENT_STREAM_TYPE if answer.events else JSON_UTF8_TYPE)
 
 
-async def _follow(request: Request, endpoint: LiveEndpoint, job: Job, hold: Hold) -> None:
+async def _follow(request: GatewayRequest, endpoint: EndpointRuntime, job: Job, hold: Hold) -> None:
     request.start_stream(EVENT_STREAM_TYPE)
     written = b""
     while await hold.until(lambda: bool(job.pieces) or job.terminal or _over(endpoint, job)):
@@ -117,13 +117,13 @@ def _text(output: Any) -> str:
     return output if isinstance(output, str) else json.dumps(output, ensure_ascii=False)
 
 
-def _request_id(request: Request) -> bytes:
+def _request_id(request: GatewayRequest) -> bytes:
     """The client's own name for its request; empty where it gave none, or none that a header can hold."""
     given = request.headers.get(b"x-request-id", b"")
     return given if len(given) <= LONGEST_REQUEST_ID and VISIBLE.issuperset(given) else b""
 
 
-def _over(endpoint: LiveEndpoint, job: Job) -> bool:
+def _over(endpoint: EndpointRuntime, job: Job) -> bool:
     return endpoint.closing or endpoint.state.store.find(job.id) is not job
 
 

@@ -15,7 +15,7 @@ ERROR_KEYS = frozenset({"message", "type", "param", "code"})
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class OpenAIAnswer:
     """A whole answer; with `events` the body is server-sent events instead of JSON."""
 
     status: int
@@ -23,13 +23,13 @@ class Verdict:
     events: bool = False
 
 
-def of_failure(error: str) -> Verdict:
+def of_failure(error: str) -> OpenAIAnswer:
     """A failed job's answer: an error of OpenAI's or Anthropic's form has its own status, any other text is a 500."""
     found = _parsed(error)
-    return _anthropic(found) or _openai(found) or Verdict(500, dump({"error": error}))
+    return _anthropic(found) or _openai(found) or OpenAIAnswer(500, dump({"error": error}))
 
 
-def of_error_event(piece: Any) -> Verdict | None:
+def of_error_event(piece: Any) -> OpenAIAnswer | None:
     """The answer of a stream whose very first event is an error, None for any other piece."""
     if not isinstance(piece, str) or not piece.startswith(ERROR_EVENTS):
         return None
@@ -44,7 +44,7 @@ def says_its_end(written: bytes) -> bool:
     return last.startswith((b"data: [DONE]", b"event: error\n"))
 
 
-def of_ended(job: Job, *, sort_keys: bool) -> Verdict:
+def of_ended(job: Job, *, sort_keys: bool) -> OpenAIAnswer:
     """A job that has ended, nothing of it sent yet. A list (a generator's outputs) answers with its first item."""
     if job.status in (Status.FAILED, Status.TIMED_OUT) and job.error is not None:
         return of_failure(job.error) if job.status is Status.FAILED else _timeout(job.error)
@@ -53,17 +53,17 @@ def of_ended(job: Job, *, sort_keys: bool) -> Verdict:
     output = job.output
     if isinstance(output, list) and output and all(isinstance(item, str) for item in output):
         text = "".join(output) if output[0].startswith(("data:", "event:", ":")) else output[0]
-        return Verdict(200, text.encode(errors="replace"), events=output[0].startswith(("data:", "event:", ":")))
+        return OpenAIAnswer(200, text.encode(errors="replace"), events=output[0].startswith(("data:", "event:", ":")))
     if isinstance(output, list) and output:
         output = output[0]
     if isinstance(output, str):
-        return Verdict(200, output.encode(errors="replace"))
-    return Verdict(200, b"" if output is ABSENT else dump(output, sort_keys=sort_keys))
+        return OpenAIAnswer(200, output.encode(errors="replace"))
+    return OpenAIAnswer(200, b"" if output is ABSENT else dump(output, sort_keys=sort_keys))
 
 
-def of_expired_wait(job: Job, status: int, *, sort_keys: bool) -> Verdict:
+def of_expired_wait(job: Job, status: int, *, sort_keys: bool) -> OpenAIAnswer:
     """The wait is over and the job is not: its status object."""
-    return Verdict(status, dump(job.to_client(), sort_keys=sort_keys))
+    return OpenAIAnswer(status, dump(job.to_client(), sort_keys=sort_keys))
 
 
 def error_event(error: str) -> bytes:
@@ -82,25 +82,25 @@ def _parsed(text: str) -> Any:
         return None
 
 
-def _openai(error: Any) -> Verdict | None:
+def _openai(error: Any) -> OpenAIAnswer | None:
     status = _status_of(error)
-    return None if status is None else Verdict(status, dump({"error": error}))
+    return None if status is None else OpenAIAnswer(status, dump({"error": error}))
 
 
-def _anthropic(found: Any) -> Verdict | None:
+def _anthropic(found: Any) -> OpenAIAnswer | None:
     """An error of Anthropic's form as it is; its type is all that tells the status."""
     if not isinstance(found, dict) or found.get("type") != "error" or not isinstance(found.get("error"), dict):
         return None
-    return Verdict(status_of_type(found["error"].get("type")) or 500, dump(found))
+    return OpenAIAnswer(status_of_type(found["error"].get("type")) or 500, dump(found))
 
 
-def _timeout(message: str) -> Verdict:
+def _timeout(message: str) -> OpenAIAnswer:
     return _error(504, "TimeoutError", message)
 
 
-def _error(status: int, kind: str, message: str) -> Verdict:
+def _error(status: int, kind: str, message: str) -> OpenAIAnswer:
     error = {"message": message, "type": kind, "param": None, "code": status}
-    return Verdict(status, dump({"error": error}))
+    return OpenAIAnswer(status, dump({"error": error}))
 
 
 def _status_of(error: Any) -> int | None:

@@ -10,12 +10,12 @@ from typing import Any
 from worker_vllm.errors import NotFound, RequestError, WorkerError
 from worker_vllm.gateway.api.access import Access
 from worker_vllm.gateway.api.fault_api import FaultApi
-from worker_vllm.gateway.api.jobs_api import PublicApi
+from worker_vllm.gateway.api.jobs_api import JobsApi
 from worker_vllm.gateway.api.openai_api import OpenAIApi
 from worker_vllm.gateway.api.worker_api import WorkerApi
 from worker_vllm.gateway.options import GatewayOptions
-from worker_vllm.gateway.runtime import LiveEndpoint
-from worker_vllm.gateway.server.request import Bounds, ClientGone, Request, Waiting, answer_error
+from worker_vllm.gateway.runtime import EndpointRuntime
+from worker_vllm.gateway.server.request import Bounds, ClientGone, GatewayRequest, Waiting, answer_error
 from worker_vllm.gateway.webhooks import Webhooks
 
 
@@ -39,9 +39,9 @@ class Gateway:
         self._access = Access(options, key)
         self._clock = clock
         self._webhooks = Webhooks(options.webhook_pause_s, sort_keys=options.sort_keys)
-        self._endpoints: dict[str, LiveEndpoint] = {}
+        self._endpoints: dict[str, EndpointRuntime] = {}
         self._worker_api = WorkerApi(options)
-        self._public_api = PublicApi(options, new_id)
+        self._public_api = JobsApi(options, new_id)
         self._openai_api = OpenAIApi(options, new_id)
         self.faults = FaultApi() if options.faults else None
 
@@ -52,13 +52,13 @@ class Gateway:
         largest = max(limits.run_bytes, limits.runsync_bytes, limits.result_bytes, limits.piece_bytes)
         return Bounds(largest, waits.head_s, waits.body_s)
 
-    def endpoint(self, name: str) -> LiveEndpoint:
+    def endpoint(self, name: str) -> EndpointRuntime:
         """The endpoint of that name. Raises NotFound when there are too many already."""
         found = self._endpoints.get(name)
         if found is None:
             if len(self._endpoints) >= self._options.limits.endpoints:
                 raise NotFound(f'endpoint "{name}": this gateway already serves {len(self._endpoints)} endpoints')
-            found = self._endpoints[name] = LiveEndpoint(self._options, self._clock, self._webhooks)
+            found = self._endpoints[name] = EndpointRuntime(self._options, self._clock, self._webhooks)
         return found
 
     def close(self) -> None:
@@ -71,7 +71,7 @@ class Gateway:
         self.close()
         await self._webhooks.close()
 
-    def admit(self, request: Request) -> bool:
+    def admit(self, request: GatewayRequest) -> bool:
         """Whether the body may be read, decided by the head; when not, `handle` refuses the request without it."""
         try:
             self._access.check(request)
@@ -79,7 +79,7 @@ class Gateway:
             request.refusal = error
         return request.refusal is None
 
-    def handle(self, request: Request) -> Waiting:
+    def handle(self, request: GatewayRequest) -> Waiting:
         """Answer a request that went through `admit`, or return what will answer it."""
         try:
             waiting = self._dispatch(request)
@@ -88,7 +88,7 @@ class Gateway:
             return None
         return None if waiting is None else _finish(request, waiting)
 
-    def _dispatch(self, request: Request) -> Waiting:
+    def _dispatch(self, request: GatewayRequest) -> Waiting:
         if request.refusal is not None:
             raise request.refusal
         if request.method == "OPTIONS":
@@ -101,7 +101,7 @@ class Gateway:
             return None
         return self.faults.serve(request, _operation(request.path), self._serve)
 
-    def _serve(self, request: Request) -> Waiting:
+    def _serve(self, request: GatewayRequest) -> Waiting:
         parts = request.path.split("/", 5)
         if len(parts) < 4 or parts[1] != "v2":
             raise NotFound(f"{request.path}: expected /v2/{{endpoint}}/{{operation}}")
@@ -120,7 +120,7 @@ class Gateway:
         return serve(request, endpoint, first)
 
 
-async def _finish(request: Request, waiting: Coroutine[Any, Any, None]) -> None:
+async def _finish(request: GatewayRequest, waiting: Coroutine[Any, Any, None]) -> None:
     try:
         await waiting
     except ClientGone:
@@ -129,7 +129,7 @@ async def _finish(request: Request, waiting: Coroutine[Any, Any, None]) -> None:
         _refuse(request, error)
 
 
-def _refuse(request: Request, error: WorkerError) -> None:
+def _refuse(request: GatewayRequest, error: WorkerError) -> None:
     answer_error(request, error, openai=_operation(request.path) == "openai")
 
 

@@ -9,10 +9,10 @@ from typing import Any, TypeAlias
 from worker_vllm.errors import RequestError
 from worker_vllm.gateway.json_bytes_old import dump
 from worker_vllm.gateway.options import GatewayOptions
-from worker_vllm.gateway.runtime import LiveEndpoint, Taker
-from worker_vllm.gateway.server.request import JSON_TYPE, ClientGone, Request, Waiting
+from worker_vllm.gateway.runtime import EndpointRuntime, Taker
+from worker_vllm.gateway.server.request import JSON_TYPE, ClientGone, GatewayRequest, Waiting
 from worker_vllm.gateway.state.endpoint import Ping
-from worker_vllm.gateway.state.job import ABSENT, Job, Piece, Result
+from worker_vllm.gateway.state.job import ABSENT, Job, JobOutcome, Piece
 from worker_vllm.gateway.waits import Hold
 
 LARGEST_BATCH = 10_000
@@ -31,12 +31,12 @@ def jobs_for_worker(jobs: list[Job]) -> bytes:
     return b"[%s]" % b", ".join(map(job_for_worker, jobs))
 
 
-def result_of(payload: dict[str, Any], size: int) -> Result:
+def result_of(payload: dict[str, Any], size: int) -> JobOutcome:
     """What a job-done body says. An error that is no string becomes its JSON text."""
     error = payload.get("error")
     if error is not None and not isinstance(error, str):
         error = dump(error).decode()
-    return Result(output=payload.get("output", ABSENT), error=error or None, size=size)
+    return JobOutcome(output=payload.get("output", ABSENT), error=error or None, size=size)
 
 
 class WorkerApi:
@@ -44,7 +44,7 @@ class WorkerApi:
 
     def __init__(self, options: GatewayOptions) -> None:
         self._options = options
-        self.routes: dict[str, tuple[str, Callable[[Request, LiveEndpoint, str, str], Waiting]]] = {
+        self.routes: dict[str, tuple[str, Callable[[GatewayRequest, EndpointRuntime, str, str], Waiting]]] = {
             "job-take": ("GET", self.take),
             "job-take-batch": ("GET", self.take_batch),
             "job-stop": ("GET", self.stop),
@@ -53,18 +53,18 @@ class WorkerApi:
             "ping": ("GET", self.ping),
         }
 
-    def take(self, request: Request, endpoint: LiveEndpoint, worker_id: str, _: str) -> Waiting:
+    def take(self, request: GatewayRequest, endpoint: EndpointRuntime, worker_id: str, _: str) -> Waiting:
         """One job as an object, held until there is one; 204 when the hold is over."""
         return self._take(request, endpoint, Taker(worker_id, 1), lambda jobs: job_for_worker(jobs[0]))
 
-    def take_batch(self, request: Request, endpoint: LiveEndpoint, worker_id: str, _: str) -> Waiting:
+    def take_batch(self, request: GatewayRequest, endpoint: EndpointRuntime, worker_id: str, _: str) -> Waiting:
         """Up to `batch_size` jobs as an array, held until there is one; 204 when the hold is over."""
         wanted = request.query().get("batch_size", "1")
         if not wanted.isdecimal() or not 1 <= int(wanted) <= LARGEST_BATCH:
             raise RequestError(f'batch_size="{wanted}": expected a whole number from 1 to {LARGEST_BATCH}')
         return self._take(request, endpoint, Taker(worker_id, int(wanted)), jobs_for_worker)
 
-    async def stop(self, request: Request, endpoint: LiveEndpoint, worker_id: str, _: str) -> None:
+    async def stop(self, request: GatewayRequest, endpoint: EndpointRuntime, worker_id: str, _: str) -> None:
         """The jobs that this worker is to stop, held until there are any; 204 when the hold is over."""
         fleet = endpoint.state.fleet
         fleet.hear(worker_id, endpoint.clock())
@@ -75,7 +75,7 @@ class WorkerApi:
         else:
             request.answer(204)
 
-    def stream(self, request: Request, endpoint: LiveEndpoint, worker_id: str, job_id: str) -> Waiting:
+    def stream(self, request: GatewayRequest, endpoint: EndpointRuntime, worker_id: str, job_id: str) -> Waiting:
         """One piece of a job's stream; the answer waits while the client that follows it does not read."""
         body = request.body(self._options.limits.piece_bytes)
         payload = _parse(body)
@@ -87,12 +87,12 @@ class WorkerApi:
         request.answer(200)
         return None
 
-    def done(self, request: Request, endpoint: LiveEndpoint, worker_id: str, job_id: str) -> None:
+    def done(self, request: GatewayRequest, endpoint: EndpointRuntime, worker_id: str, job_id: str) -> None:
         """A job's end, or the news that it is under way."""
         try:
             body = request.body(self._options.limits.result_bytes)
         except RequestError:
-            endpoint.perform(endpoint.state.finish(worker_id, job_id, Result(), endpoint.clock()))
+            endpoint.perform(endpoint.state.finish(worker_id, job_id, JobOutcome(), endpoint.clock()))
             raise
         payload = _parse(body)
         if payload.get("status") == "IN_PROGRESS":
@@ -106,7 +106,7 @@ class WorkerApi:
             endpoint.signals.wake("workers")
         request.answer(200 if counts else self._options.late_result_status)
 
-    def ping(self, request: Request, endpoint: LiveEndpoint, worker_id: str, _: str) -> None:
+    def ping(self, request: GatewayRequest, endpoint: EndpointRuntime, worker_id: str, _: str) -> None:
         """A heartbeat with the ids of the jobs that the worker has."""
         query = request.query()
         job_ids = [job_id for job_id in query.get("job_id", "").split(",") if job_id]
@@ -115,13 +115,13 @@ class WorkerApi:
         endpoint.signals.wake("workers")
         request.answer(200)
 
-    async def _held_piece(self, request: Request, endpoint: LiveEndpoint, job_id: str) -> None:
+    async def _held_piece(self, request: GatewayRequest, endpoint: EndpointRuntime, job_id: str) -> None:
         store = endpoint.state.store
         with Hold(request, endpoint.signals, f"room {job_id}", self._options.waits.openai_stream_s) as hold:
             await hold.until(lambda: endpoint.closing or store.has_room(job_id))
         request.answer(200)
 
-    def _take(self, request: Request, endpoint: LiveEndpoint, taker: Taker, render: Render) -> Waiting:
+    def _take(self, request: GatewayRequest, endpoint: EndpointRuntime, taker: Taker, render: Render) -> Waiting:
         endpoint.take(taker)
         if not taker.jobs and not endpoint.closing:
             return self._held_take(request, endpoint, taker, render)
@@ -129,7 +129,9 @@ class WorkerApi:
         _give(request, taker, render)
         return None
 
-    async def _held_take(self, request: Request, endpoint: LiveEndpoint, taker: Taker, render: Render) -> None:
+    async def _held_take(
+        self, request: GatewayRequest, endpoint: EndpointRuntime, taker: Taker, render: Render
+    ) -> None:
         try:
             with Hold(request, endpoint.signals, taker.signal, self._options.waits.take_s) as hold:
                 await self._poll(hold, endpoint, taker.worker_id, lambda: taker.jobs is not None)
@@ -139,7 +141,7 @@ class WorkerApi:
         endpoint.leave(taker)
         _give(request, taker, render)
 
-    async def _poll(self, hold: Hold, endpoint: LiveEndpoint, worker_id: str, reached: Callable[[], bool]) -> None:
+    async def _poll(self, hold: Hold, endpoint: EndpointRuntime, worker_id: str, reached: Callable[[], bool]) -> None:
         fleet = endpoint.state.fleet
         fleet.poll(worker_id, endpoint.clock(), broken_off=False)
         try:
@@ -150,7 +152,7 @@ class WorkerApi:
             raise
 
 
-def _give(request: Request, taker: Taker, render: Render) -> None:
+def _give(request: GatewayRequest, taker: Taker, render: Render) -> None:
     if taker.jobs:
         request.answer(200, render(taker.jobs), JSON_TYPE)
     else:

@@ -1,1 +1,1 @@
-"""gateway.server"""
+"""The gateway's HTTP server."""

@@ -13,7 +13,7 @@ from typing import Any, cast
 
 import httptools
 
-from worker_vllm.gateway.server.request import App, Bounds, Request
+from worker_vllm.gateway.server.request import App, Bounds, GatewayRequest
 
 logger = logging.getLogger(__name__)
 
@@ -24,10 +24,10 @@ BAD_REQUEST = b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\nconnection: clo
 TOO_SLOW = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
 
-class Connection(asyncio.Protocol):
+class ServerConnection(asyncio.Protocol):
     """One client's connection: its requests one after the other, the next only when the last is answered."""
 
-    def __init__(self, app: App, bounds: Bounds, connections: set[Connection]) -> None:
+    def __init__(self, app: App, bounds: Bounds, connections: set[ServerConnection]) -> None:
         self.closed = False
         self._app = app
         self._bounds = bounds
@@ -39,7 +39,7 @@ class Connection(asyncio.Protocol):
         self._writable.set()
         self._lost = asyncio.Event()
         self._notify: Callable[[], None] | None = None
-        self._waiting: deque[tuple[Request, bool]] = deque()
+        self._waiting: deque[tuple[GatewayRequest, bool]] = deque()
         self._task: asyncio.Task[None] | None = None
         self._busy = False
         self._keep_alive = True
@@ -47,7 +47,7 @@ class Connection(asyncio.Protocol):
         self._discarding = False  # a refused body is not kept, and nothing comes after it
         self._patience: asyncio.TimerHandle | None = None
         self._watched = 0.0  # the limit that `_patience` stands for
-        self._request: Request | None = None
+        self._request: GatewayRequest | None = None
         self._begin()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -146,7 +146,7 @@ class Connection(asyncio.Protocol):
         self._head_complete = True
         self._unseen = 0
         parser, headers = self._parser, self._headers
-        self._request = request = Request(self, self._target, parser.get_method().decode("latin-1"), headers)
+        self._request = request = GatewayRequest(self, self._target, parser.get_method().decode("latin-1"), headers)
         has_body = b"transfer-encoding" in headers or headers.get(b"content-length", b"0") != b"0"
         if not self._app.admit(request) and has_body:
             self._discarding = True
@@ -267,13 +267,13 @@ class Connection(asyncio.Protocol):
             self._paused = False
             self._transport.resume_reading()
 
-    async def _answer(self, request: Request, answering: Coroutine[Any, Any, None]) -> None:
+    async def _answer(self, request: GatewayRequest, answering: Coroutine[Any, Any, None]) -> None:
         try:
             await answering
         except Exception as error:
             self._fail(request, error)
 
-    def _fail(self, request: Request, error: Exception) -> None:
+    def _fail(self, request: GatewayRequest, error: Exception) -> None:
         logger.error("%s %s: an error in the gateway itself", request.method, request.path, exc_info=error)
         self.abort()
 

@@ -61,7 +61,7 @@ class Wire(Protocol):
         """Return when the other side has read enough for more to be sent."""
 
 
-class Request:
+class GatewayRequest:
     """A whole request; answered once, by `answer` or by `start_stream` and `write`."""
 
     __slots__ = (
@@ -171,10 +171,10 @@ class Request:
 class App(Protocol):
     """What is served."""
 
-    def admit(self, request: Request) -> bool:
+    def admit(self, request: GatewayRequest) -> bool:
         """Whether the body may be read, decided by the head; when not, `handle` answers without it."""
 
-    def handle(self, request: Request) -> Waiting:
+    def handle(self, request: GatewayRequest) -> Waiting:
         """Answer a request, or return what will answer it."""
 
 
@@ -196,7 +196,7 @@ class _Silence:
         """There is nothing to wait for."""
 
 
-def answer_error(request: Request, error: WorkerError, *, openai: bool = False) -> None:
+def answer_error(request: GatewayRequest, error: WorkerError, *, openai: bool = False) -> None:
     """The error as the platform words it, one sentence under `error`; as OpenAI clients expect it on their routes."""
     body = error.to_body().encode() if openai else dump({"error": error.message})
     request.answer(error.status, body)

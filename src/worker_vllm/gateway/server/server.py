@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from worker_vllm.errors import RequestError
 from worker_vllm.gateway.api.router import Gateway
 from worker_vllm.gateway.options import GatewayOptions
-from worker_vllm.gateway.server.http_connection import Connection
+from worker_vllm.gateway.server.http_connection import ServerConnection
 
 BACKLOG = 2048
 LAST_WORDS_S = 2.0
@@ -67,7 +67,7 @@ class GatewayServer:
     def __init__(self, gateway: Gateway, listener: socket.socket) -> None:
         self._gateway = gateway
         self._listener = listener
-        self._connections: set[Connection] = set()
+        self._connections: set[ServerConnection] = set()
         self._stopped = asyncio.Event()
 
     async def serve(self) -> None:
@@ -85,8 +85,8 @@ class GatewayServer:
         self._gateway.close()
         self._stopped.set()
 
-    def _connect(self) -> Connection:
-        return Connection(self._gateway, self._gateway.bounds, self._connections)
+    def _connect(self) -> ServerConnection:
+        return ServerConnection(self._gateway, self._gateway.bounds, self._connections)
 
     async def _say_last_words(self) -> None:
         """Give the answers that `close` released a moment, then cut what is left."""

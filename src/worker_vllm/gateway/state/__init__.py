@@ -1,1 +1,1 @@
-"""gateway.state"""
+"""Jobs, workers and endpoints of the gateway as pure state that returns effects."""

@@ -8,9 +8,9 @@ from typing import Any
 
 from worker_vllm.gateway.options import GatewayOptions
 from worker_vllm.gateway.state.effects import Effect, StopJob
-from worker_vllm.gateway.state.job import Job, Result, Status
-from worker_vllm.gateway.state.job_store import Store
-from worker_vllm.gateway.state.workers import Fleet
+from worker_vllm.gateway.state.job import Job, JobOutcome, Status
+from worker_vllm.gateway.state.job_store import JobStore
+from worker_vllm.gateway.state.workers import Workers
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +27,8 @@ class Endpoint:
 
     def __init__(self, options: GatewayOptions) -> None:
         self._unlisted_pings = options.fleet.unlisted_pings
-        self.store = Store(options.jobs, options.limits)
-        self.fleet = Fleet(options.fleet)
+        self.store = JobStore(options.jobs, options.limits)
+        self.fleet = Workers(options.fleet)
 
     def next_deadline(self) -> float | None:
         """When `tick` has something to do next."""
@@ -63,7 +63,7 @@ class Endpoint:
                 effects += self.store.requeue(job, now)
         return effects + [StopJob(ping.worker_id, job_id) for job_id in sorted(listed) if self._in_vain(job_id)]
 
-    def finish(self, worker_id: str, job_id: str, result: Result, now: float) -> list[Effect]:
+    def finish(self, worker_id: str, job_id: str, result: JobOutcome, now: float) -> list[Effect]:
         """A worker reported a job's end."""
         self.fleet.hear(worker_id, now)
         return self.store.finish(job_id, worker_id, result, now)

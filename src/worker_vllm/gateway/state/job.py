@@ -54,7 +54,7 @@ class Submission:
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class JobOutcome:
     """What a worker reported at the end: an output, or an error when `error` is not None."""
 
     output: Any = ABSENT

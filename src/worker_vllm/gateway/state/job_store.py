@@ -10,16 +10,16 @@ from dataclasses import replace
 from typing import Any
 
 from worker_vllm.errors import NotFound, RequestError
-from worker_vllm.gateway.options import JobPolicy, Limits
+from worker_vllm.gateway.options import GatewayLimits, JobPolicy
 from worker_vllm.gateway.state.deadlines import Deadlines
 from worker_vllm.gateway.state.effects import CallWebhook, Effect, JobChanged, StopJob, WorkQueued
-from worker_vllm.gateway.state.job import ABSENT, RETRYABLE, Job, Piece, Result, Status, Submission
+from worker_vllm.gateway.state.job import ABSENT, RETRYABLE, Job, JobOutcome, Piece, Status, Submission
 
 
-class Store:
+class JobStore:
     """IN_QUEUE → IN_PROGRESS → one terminal state, with requeues and retries as the only ways back."""
 
-    def __init__(self, policy: JobPolicy, limits: Limits) -> None:
+    def __init__(self, policy: JobPolicy, limits: GatewayLimits) -> None:
         self._policy = policy
         self._limits = limits
         self._jobs: dict[str, Job] = {}
@@ -136,7 +136,7 @@ class Store:
             return False
         return job.worker == worker_id or (job.retries > 0 and not job.delivered)
 
-    def finish(self, job_id: str, worker_id: str, result: Result, now: float) -> list[Effect]:
+    def finish(self, job_id: str, worker_id: str, result: JobOutcome, now: float) -> list[Effect]:
         """The job has ended, well or badly; a result that no longer counts changes nothing."""
         if not self.accepts_result(job_id, worker_id):
             return []

@@ -13,7 +13,7 @@ OVERSLEPT_S = 2.0
 
 
 @dataclass(slots=True)
-class Worker:
+class AttachedWorker:
     """One worker; a new process has a new id."""
 
     id: str
@@ -31,21 +31,21 @@ class Worker:
         return not (self.unhealthy or self.retired)
 
 
-class Fleet:
+class Workers:
     """Every request of a worker is a sign of life; pings are the ones that are owed."""
 
     def __init__(self, policy: FleetPolicy) -> None:
         self._policy = policy
-        self._workers: dict[str, Worker] = {}
+        self._workers: dict[str, AttachedWorker] = {}
         self.deadlines = Deadlines()
 
-    def workers(self) -> list[Worker]:
+    def workers(self) -> list[AttachedWorker]:
         """The workers that are expected or alive."""
         return list(self._workers.values())
 
     def expect(self, worker_id: str) -> None:
         """A worker was started and will come; until then it counts as initializing."""
-        self._workers.setdefault(worker_id, Worker(worker_id))
+        self._workers.setdefault(worker_id, AttachedWorker(worker_id))
 
     def is_retired(self, worker_id: str) -> bool:
         """Whether this worker asked to be replaced."""
@@ -57,16 +57,16 @@ class Fleet:
         self._workers.pop(worker_id, None)
         self.deadlines.remove(worker_id)
 
-    def hear(self, worker_id: str, now: float) -> Worker:
+    def hear(self, worker_id: str, now: float) -> AttachedWorker:
         """The worker made a request."""
         worker = self._workers.get(worker_id)
         if worker is None:
-            worker = self._workers[worker_id] = Worker(worker_id)
+            worker = self._workers[worker_id] = AttachedWorker(worker_id)
         worker.heard = now
         self._arm(worker)
         return worker
 
-    def ping(self, worker_id: str, healthy: bool, now: float) -> Worker:
+    def ping(self, worker_id: str, healthy: bool, now: float) -> AttachedWorker:
         """The worker sent its heartbeat."""
         worker = self.hear(worker_id, now)
         if worker.pinged is not None and now > worker.pinged:
@@ -135,7 +135,7 @@ class Fleet:
             "unhealthy": sum(worker.unhealthy for worker in alive),
         }
 
-    def _arm(self, worker: Worker) -> None:
+    def _arm(self, worker: AttachedWorker) -> None:
         """A worker that never pinged owes nothing while its connection stands, but is not remembered for ever."""
         if worker.heard is None:
             return

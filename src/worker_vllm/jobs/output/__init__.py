@@ -1,1 +1,1 @@
-"""jobs.output"""
+"""What a job yields: framed, batched, limited, and its errors in the form of its route."""

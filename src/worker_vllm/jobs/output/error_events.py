@@ -34,7 +34,7 @@ def error_events(error: WorkerError, job: Mapping[str, Any]) -> bytes:
     return b"data: " + error.to_body().encode() + b"\n\n" + sse.DONE
 
 
-def told_in_band(error: WorkerError, job: Mapping[str, Any], *, raw: bool) -> Output:
+def in_band_error(error: WorkerError, job: Mapping[str, Any], *, raw: bool) -> Output:
     """The error as the last output of a stream, as events or (without `raw`) as a list of what they would hold."""
     if raw:
         return Output(error_events(error, job), sse=True)

@@ -11,7 +11,7 @@ from worker_vllm.jobs.output.size_limits import RUN_BYTES, cut_run
 from worker_vllm.json_bytes import dump
 
 
-class Shape(Protocol):
+class StreamShape(Protocol):
     """Takes runs of whole events, gives outputs."""
 
     def feed(self, run: bytes) -> list[Output]:
@@ -21,7 +21,7 @@ class Shape(Protocol):
         """The last output, if anything is left for it."""
 
 
-class AsTheyCome:
+class PassThrough:
     """Each run at once; whoever delivers them merges those that have to wait."""
 
     def feed(self, run: bytes) -> list[Output]:
@@ -35,7 +35,7 @@ class AsTheyCome:
         return []
 
 
-class InBatches:
+class FixedBatches:
     """The specification's schedule, counted in events.
 
     Items are the events' text (`raw`), or lists of their parsed values, of which `[DONE]` is none.

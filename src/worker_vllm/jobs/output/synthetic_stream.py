@@ -8,7 +8,7 @@ from typing import Any
 from worker_vllm.jobs.output import sse
 
 
-def replayed(answer: Mapping[str, Any], body: Mapping[str, Any]) -> Iterator[bytes]:
+def synthetic_events(answer: Mapping[str, Any], body: Mapping[str, Any]) -> Iterator[bytes]:
     """The events of a completions or a chat answer; usage comes when `stream_options` in the body asks for it."""
     head = {key: answer.get(key) for key in ("id", "object", "created", "model")}
     if head["object"] == "chat.completion":

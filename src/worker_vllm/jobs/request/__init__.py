@@ -1,1 +1,1 @@
-"""jobs.request"""
+"""A job as it arrives: parsed, validated and turned into requests to the engine."""

@@ -26,7 +26,7 @@ class Ranking:
 
 
 @dataclass(frozen=True, slots=True)
-class Ranked:
+class RankedAnswer:
     """The answer with the kept sequences, and how many tokens each of them has."""
 
     answer: dict[str, Any]
@@ -43,8 +43,8 @@ def take_ranking(body: Mapping[str, Any], max_logprobs: int) -> tuple[dict[str, 
     beam = bool(body.get("use_beam_search"))
     if body.get("best_of") is None and not beam:
         return kept, None
-    keep = whole(body, "n")
-    width = whole(body, "best_of", keep)
+    keep = positive_int(body, "n")
+    width = positive_int(body, "best_of", keep)
     if width < keep:
         raise RequestError(f"best_of: expected n={keep} or more, got {width}", param="best_of")
     if beam and 0 <= max_logprobs < 2 * width:
@@ -67,7 +67,7 @@ def ranking_body(body: Mapping[str, Any], ranking: Ranking, *, chat: bool) -> di
     return {**asked, "return_token_ids": True}
 
 
-def ranked(answer: Mapping[str, Any], ranking: Ranking, body: Mapping[str, Any]) -> Ranked:
+def rank_answer(answer: Mapping[str, Any], ranking: Ranking, body: Mapping[str, Any]) -> RankedAnswer:
     """The best sequences of each prompt, showing what `body` asked for; the usage counts the kept ones."""
     choices = sorted(answer.get("choices") or (), key=lambda choice: int(choice["index"]))
     kept: list[Choice] = []
@@ -85,7 +85,7 @@ def ranked(answer: Mapping[str, Any], ranking: Ranking, body: Mapping[str, Any])
         {**choice, **{key: None for key in hidden if key in choice}, "index": index}
         for index, choice in enumerate(kept)
     ]
-    return Ranked({**answer, "choices": shown, "usage": usage}, counts)
+    return RankedAnswer({**answer, "choices": shown, "usage": usage}, counts)
 
 
 def score(choice: Choice) -> float:
@@ -96,7 +96,7 @@ def score(choice: Choice) -> float:
     return sum(float(value) for value in logprobs.get("token_logprobs") or () if value is not None)
 
 
-def whole(fields: Mapping[str, Any], key: str, default: int = 1) -> int:
+def positive_int(fields: Mapping[str, Any], key: str, default: int = 1) -> int:
     """A whole number of 1 or more; null means the default. Raises RequestError for anything else."""
     value = fields.get(key)
     if value is None:

@@ -26,7 +26,7 @@ def nearest_name(name: str, known: Iterable[str]) -> str | None:
     return spelled[found[0]] if found else None
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
+def did_you_mean(name: str, known: Iterable[str]) -> str:
     """`; did you mean X?` with the known name nearest to `name`, or nothing when none is near."""
     found = nearest_name(name, known)
     return f"; did you mean {found}?" if found else ""

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from worker_vllm.errors import RequestError
-from worker_vllm.jobs.request.best_of import Ranking, take_ranking, whole
+from worker_vllm.jobs.request.best_of import Ranking, positive_int, take_ranking
 from worker_vllm.jobs.request.guided_decoding import GUIDED_KEYS, translate_guided
-from worker_vllm.jobs.request.parameter_names import nearest
+from worker_vllm.jobs.request.parameter_names import did_you_mean
 from worker_vllm.settings.types import JobSettings
 
 # The specification's defaults that an unset value would otherwise take from the model's generation_config
@@ -74,7 +74,7 @@ def parse_sampling(given: object, settings: JobSettings) -> Sampling:
         )
     for key in given:
         if key not in SAMPLING_KEYS:
-            message = f"sampling_params.{key}: not a sampling parameter{nearest(key, SAMPLING_KEYS)}"
+            message = f"sampling_params.{key}: not a sampling parameter{did_you_mean(key, SAMPLING_KEYS)}"
             raise RequestError(message, param=key)
     asked = {key: value for key, value in given.items() if value is not None}
     _check(asked)
@@ -87,7 +87,7 @@ def parse_sampling(given: object, settings: JobSettings) -> Sampling:
     beam = bool(asked.get("use_beam_search"))
     defaults = {} if settings.native_model_defaults or beam else SPECIFIED_DEFAULTS
     fields = {**defaults, "max_tokens": settings.default_max_tokens, **fields}
-    return Sampling(fields, ranking.keep if ranking else whole(asked, "n"), ranking, beam)
+    return Sampling(fields, ranking.keep if ranking else positive_int(asked, "n"), ranking, beam)
 
 
 def _check(asked: Mapping[str, Any]) -> None:

@@ -18,7 +18,7 @@ from worker_vllm.jobs.request.engine_request import Ask
 ERROR_BYTES = 1_000_000
 
 
-class Exchange:
+class EngineCalls:
     """Asks `engine`."""
 
     def __init__(self, engine: Engine) -> None:

@@ -11,7 +11,7 @@ from worker_vllm.jobs.output import sse
 from worker_vllm.jobs.output.native_items import ItemStream, whole_item
 from worker_vllm.jobs.output.output import Output
 from worker_vllm.jobs.output.sse_relay import EventRelay
-from worker_vllm.jobs.request.best_of import Ranked
+from worker_vllm.jobs.request.best_of import RankedAnswer
 from worker_vllm.jobs.request.engine_body import (
     CONTINUOUS_USAGE,
     as_completion,
@@ -21,11 +21,11 @@ from worker_vllm.jobs.request.engine_body import (
 )
 from worker_vllm.jobs.request.engine_request import json_ask
 from worker_vllm.jobs.request.native import NativeJob
-from worker_vllm.jobs.run.best_sequences import ranked_answer
-from worker_vllm.jobs.run.engine_calls import Exchange
+from worker_vllm.jobs.run.best_sequences import generate_and_rank
+from worker_vllm.jobs.run.engine_calls import EngineCalls
 
 
-async def native_outputs(exchange: Exchange, job: NativeJob) -> AsyncGenerator[Output, None]:
+async def native_outputs(exchange: EngineCalls, job: NativeJob) -> AsyncGenerator[Output, None]:
     """The job's items: one, or with `stream` as many as its batch sizes make.
 
     What has to be ranked first runs whole and is streamed at its end.
@@ -33,7 +33,7 @@ async def native_outputs(exchange: Exchange, job: NativeJob) -> AsyncGenerator[O
     body = generation_body(job, await _prompt(exchange, job))
     route = generation_route(job)
     if ranking := job.sampling.ranking:
-        result = await ranked_answer(exchange, route, body, ranking)
+        result = await generate_and_rank(exchange, route, body, ranking)
         for output in _ranked_outputs(job, result):
             yield output
     elif not job.stream:
@@ -45,7 +45,7 @@ async def native_outputs(exchange: Exchange, job: NativeJob) -> AsyncGenerator[O
                 yield Output(item)
 
 
-async def _prompt(exchange: Exchange, job: NativeJob) -> str | list[int] | None:
+async def _prompt(exchange: EngineCalls, job: NativeJob) -> str | list[int] | None:
     """The prompt as it stands, or the tokens that the model's chat template makes of the messages."""
     if job.messages is None or job.needs_chat:
         return job.prompt
@@ -55,7 +55,7 @@ async def _prompt(exchange: Exchange, job: NativeJob) -> str | list[int] | None:
     return tokens
 
 
-async def _streamed_items(exchange: Exchange, job: NativeJob, body: dict[str, Any]) -> AsyncGenerator[bytes, None]:
+async def _streamed_items(exchange: EngineCalls, job: NativeJob, body: dict[str, Any]) -> AsyncGenerator[bytes, None]:
     route = generation_route(job)
     asked = {**body, "stream": True, "stream_options": CONTINUOUS_USAGE}
     async with exchange.open(json_ask(route.path, asked)) as response:
@@ -83,7 +83,7 @@ def _items(stream: ItemStream, run: bytes) -> Iterator[bytes]:
         yield from stream.feed(as_completion(sse.parsed(event) or {}))
 
 
-def _ranked_outputs(job: NativeJob, result: Ranked) -> Iterator[Output]:
+def _ranked_outputs(job: NativeJob, result: RankedAnswer) -> Iterator[Output]:
     answer = as_completion(result.answer)
     if not job.stream:
         yield Output(whole_item(answer, job.shown), streamed=False)

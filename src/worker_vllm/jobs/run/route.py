@@ -10,18 +10,18 @@ from worker_vllm.errors import WorkerError
 from worker_vllm.jobs.output.engine_answers import value_of
 from worker_vllm.jobs.output.output import Output
 from worker_vllm.jobs.output.sse_relay import EventRelay
-from worker_vllm.jobs.output.stream_shape import AsTheyCome, InBatches, Shape
-from worker_vllm.jobs.output.synthetic_stream import replayed
+from worker_vllm.jobs.output.stream_shape import FixedBatches, PassThrough, StreamShape
+from worker_vllm.jobs.output.synthetic_stream import synthetic_events
 from worker_vllm.jobs.request.best_of import Ranking
 from worker_vllm.jobs.request.engine_request import Ask, json_ask
 from worker_vllm.jobs.request.multipart import multipart_ask
 from worker_vllm.jobs.request.openai_compat import lacks_model, translate_body
 from worker_vllm.jobs.request.parse import RouteJob
 from worker_vllm.jobs.request.routes import Family, Route
-from worker_vllm.jobs.run.best_sequences import ranked_answer
-from worker_vllm.jobs.run.engine_calls import Exchange, read_whole
+from worker_vllm.jobs.run.best_sequences import generate_and_rank
+from worker_vllm.jobs.run.engine_calls import EngineCalls, read_whole
 from worker_vllm.jobs.run.served_models import ServedModels
-from worker_vllm.jobs.run.stream_failure import ToldError
+from worker_vllm.jobs.run.stream_failure import StreamAlreadyFailed
 from worker_vllm.json_bytes import dump
 from worker_vllm.settings.types import JobSettings
 
@@ -30,7 +30,7 @@ from worker_vllm.settings.types import JobSettings
 class RouteRunner:
     """Runs jobs for the engine's routes."""
 
-    exchange: Exchange
+    exchange: EngineCalls
     models: ServedModels
     settings: JobSettings
 
@@ -67,7 +67,7 @@ class RouteRunner:
             for output in shape.finish():
                 yield output
             if relay.failure is not None:
-                raise ToldError(relay.failure)
+                raise StreamAlreadyFailed(relay.failure)
 
     async def _translated(self, job: RouteJob) -> tuple[Any, Ranking | None]:
         if not isinstance(job.body, Mapping):
@@ -78,14 +78,16 @@ class RouteRunner:
         return body, ranking
 
     async def _ranked(self, job: RouteJob, body: Mapping[str, Any], ranking: Ranking) -> list[Output]:
-        result = await ranked_answer(self.exchange, job.route, body, ranking)
+        result = await generate_and_rank(self.exchange, job.route, body, ranking)
         if not job.stream:
             return [Output(dump(result.answer), streamed=False)]
         shape = self._shape(job)
-        return [*shape.feed(b"".join(replayed(result.answer, job.body))), *shape.finish()]
+        return [*shape.feed(b"".join(synthetic_events(result.answer, job.body))), *shape.finish()]
 
-    def _shape(self, job: RouteJob) -> Shape:
-        return AsTheyCome() if job.batches is None else InBatches(job.batches, raw=self.settings.raw_openai_output)
+    def _shape(self, job: RouteJob) -> StreamShape:
+        return (
+            PassThrough() if job.batches is None else FixedBatches(job.batches, raw=self.settings.raw_openai_output)
+        )
 
 
 def _ask(route: Route, body: Any) -> Ask:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from worker_vllm.errors import EngineAnswer, WorkerError
 from worker_vllm.jobs.request.engine_request import Ask
 from worker_vllm.jobs.request.routes import MODELS
-from worker_vllm.jobs.run.engine_calls import Exchange
+from worker_vllm.jobs.run.engine_calls import EngineCalls
 
 
 class ServedModels:
     """The engine's own list of models."""
 
-    def __init__(self, exchange: Exchange) -> None:
+    def __init__(self, exchange: EngineCalls) -> None:
         self._exchange = exchange
         self._default: str | None = None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from worker_vllm.errors import WorkerError
 
 
-class ToldError(Exception):
+class StreamAlreadyFailed(Exception):
     """The job has failed with `error`, and its stream says so already."""
 
     def __init__(self, error: WorkerError) -> None:

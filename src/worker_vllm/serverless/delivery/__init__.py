@@ -1,1 +1,1 @@
-"""serverless.delivery"""
+"""How results leave: streams, final results, the spool."""

@@ -15,7 +15,7 @@ from worker_vllm.errors import Timeout, WorkerError
 from worker_vllm.jobs.output.error_events import error_events, error_text
 from worker_vllm.jobs.output.output import Output
 from worker_vllm.serverless import protocol
-from worker_vllm.serverless.delivery.stream_sender import JobGone, JobStream, Outbox, StreamBroken
+from worker_vllm.serverless.delivery.stream_sender import JobGone, JobStream, StreamBroken, StreamSender
 from worker_vllm.serverless.job_policy import JobLimits
 
 log = logging.getLogger(__name__)
@@ -52,14 +52,19 @@ class Phase(enum.Enum):
     DONE = enum.auto()
 
 
-class Execution:
+class JobRun:
     """Runs the handler on one job. Cancelling the task that runs it posts nothing more.
 
     A stream that fails may take `last_words_s` to say so in-band.
     """
 
     def __init__(
-        self, job: protocol.Job, handler: Handler, outbox: Outbox, last_words_s: float, redact: Redact = as_it_is
+        self,
+        job: protocol.Job,
+        handler: Handler,
+        outbox: StreamSender,
+        last_words_s: float,
+        redact: Redact = as_it_is,
     ) -> None:
         self.job = job
         self.job_id: str = job["id"]

@@ -11,7 +11,7 @@ TICK_S = 0.005
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
+class PostRateLimits:
     """How much this worker posts: pieces a second (within bounds), in one burst, and POSTs on their way.
 
     The rate follows the event loop's lateness: a loop that runs its timers later than `late_s` is short of CPU.
@@ -25,10 +25,10 @@ class Pace:
     review_s: float = 0.05
 
 
-class Allowance:
+class TokenBucket:
     """A token bucket whose rate yields to lateness: pure arithmetic over the clock it is told, in seconds."""
 
-    def __init__(self, pace: Pace, now: float) -> None:
+    def __init__(self, pace: PostRateLimits, now: float) -> None:
         self.per_second = pace.most_per_second
         self._pace = pace
         self._left = pace.burst
@@ -56,11 +56,11 @@ class Allowance:
         self._reviewed_at, self._worst_s = now, 0.0
 
 
-class Turns:
+class PostScheduler:
     """Hands out turns to post, in the order of asking. A stream that waits for its turn gathers text meanwhile."""
 
-    def __init__(self, pace: Pace, clock: Callable[[], float]) -> None:
-        self.allowance = Allowance(pace, clock())
+    def __init__(self, pace: PostRateLimits, clock: Callable[[], float]) -> None:
+        self.allowance = TokenBucket(pace, clock())
         self._in_flight = 0
         self._pace = pace
         self._clock = clock

@@ -11,11 +11,11 @@ from pathlib import Path
 
 from worker_vllm.errors import RequestError, WorkerError
 from worker_vllm.serverless import protocol
-from worker_vllm.serverless.delivery.result_spool import Result, Spool
+from worker_vllm.serverless.delivery.result_spool import JobResult, ResultSpool
 from worker_vllm.serverless.delivery.spool_ownership import BEAT_S
 from worker_vllm.serverless.http.address import BadAddress, target_of
 from worker_vllm.serverless.http.client import Platform
-from worker_vllm.serverless.http.connection import Answer, NoAnswer, NotSent
+from worker_vllm.serverless.http.connection import NoAnswer, NotSent, PlatformAnswer
 from worker_vllm.serverless.intake.backoff import BROKEN, Curve, may_succeed_later, retry_after_s
 
 log = logging.getLogger(__name__)
@@ -36,25 +36,25 @@ class _Matter:
     `asked_s` is the pause that the platform asked for.
     """
 
-    result: Result
+    result: JobResult
     failures: int = 0
     asked_s: float = 0.0
     replaced: bool = False
 
 
-class Delivery:
+class ResultSender:
     """Delivers final results. One that is not accepted within a second is spooled until it is.
 
     `held_bytes` is the size of all results that are in memory.
     """
 
-    def __init__(self, platform: Platform, spool: Spool | None, random: Callable[[], float]) -> None:
+    def __init__(self, platform: Platform, spool: ResultSpool | None, random: Callable[[], float]) -> None:
         self.held_bytes = 0
         self._platform = platform
         self._spool = spool
         self._random = random
 
-    async def deliver(self, result: Result) -> None:
+    async def deliver(self, result: JobResult) -> None:
         """Return once the platform has accepted the result or will never want it.
 
         A result that is slow to be accepted is spooled meanwhile; when this is cancelled, call `keep` or `forget`.
@@ -80,7 +80,7 @@ class Delivery:
         if keeping and self._spool is not None:
             await asyncio.to_thread(self._spool.forget, result.job_id)
 
-    def keep(self, result: Result) -> None:
+    def keep(self, result: JobResult) -> None:
         """This process ends: leave the result to the next one."""
         if self._spool is None or not self._spool.keep(result):
             log.error("result lost, there is nowhere to keep it: %s", result)
@@ -110,7 +110,7 @@ class Delivery:
         finally:
             self._spool.release()
 
-    async def _deliver_left(self, spool: Spool, path: Path, slots: asyncio.Semaphore) -> None:
+    async def _deliver_left(self, spool: ResultSpool, path: Path, slots: asyncio.Semaphore) -> None:
         """The body is in memory only while it is posted."""
         matter: _Matter | None = None
         while True:
@@ -131,7 +131,7 @@ class Delivery:
                     await asyncio.to_thread(spool.forget, result.job_id)
                     return
                 if not matter.replaced:
-                    matter.result = Result(result.job_id, result.url, b"", result.wanted_until)
+                    matter.result = JobResult(result.job_id, result.url, b"", result.wanted_until)
                 del result
             await self._pause(matter, LEFT)
 
@@ -171,7 +171,7 @@ class Delivery:
             return True
         return False
 
-    async def _post(self, result: Result) -> Answer:
+    async def _post(self, result: JobResult) -> PlatformAnswer:
         """303 says "processed, look there". A platform that means "send it there" is served too."""
         answer = await self._platform.post(result.url, result.body, POST_TIMEOUT_S)
         location = answer.header("location") if answer.status == 303 else None
@@ -184,12 +184,12 @@ class Delivery:
             return answer
         if there.origin != here.origin:  # the key goes to nobody else, and the platform has said that it is processed
             log.warning("job=%s delivered, as HTTP 303 to %s says; not sent there", result.job_id, there.origin.place)
-            return Answer(200)
+            return PlatformAnswer(200)
         answer = await self._platform.post(there.url, result.body, POST_TIMEOUT_S)
-        return Answer(200) if answer.status in NO_POST_HERE else answer
+        return PlatformAnswer(200) if answer.status in NO_POST_HERE else answer
 
 
-def refused(result: Result, status: int) -> Result:
+def refused(result: JobResult, status: int) -> JobResult:
     """The small FAILED result that takes the place of one that the platform refused for good."""
     size = len(result.body)
     error: WorkerError
@@ -206,6 +206,6 @@ def refused(result: Result, status: int) -> Result:
             status=502,
         )
     stop_pod = result.body.endswith(b',"stopPod":true}')
-    return Result(
+    return JobResult(
         result.job_id, result.url, protocol.failed_body(error.to_json(), stop_pod=stop_pod), result.wanted_until
     )

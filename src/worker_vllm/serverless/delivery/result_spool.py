@@ -28,7 +28,7 @@ LONGEST_HEAD_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class JobResult:
     """What a job ends with: where it goes, the body, and until when (seconds since 1970) anybody may want it."""
 
     job_id: str
@@ -41,7 +41,7 @@ class Result:
         return f"job={self.job_id} bytes={len(self.body)} sha256={digest}"
 
 
-class Spool:
+class ResultSpool:
     """Keeps results in `directory` (0700, files 0600). Its methods block on the disk and never raise OSError."""
 
     def __init__(self, directory: Path, clock: Callable[[], float] = time.time) -> None:
@@ -52,7 +52,7 @@ class Spool:
         self._passed: set[Path] = set()  # results of other endpoints, told once
         self._lock = threading.Lock()
 
-    def hold(self, result: Result) -> bool:
+    def hold(self, result: JobResult) -> bool:
         """Keep a result that this process still tries to deliver: nobody else takes it while the process lives."""
         try:
             with self._lock:
@@ -62,7 +62,7 @@ class Spool:
             log.error("result cannot be spooled: %s reason=%s", result, error)
             return False
 
-    def keep(self, result: Result) -> bool:
+    def keep(self, result: JobResult) -> bool:
         """Leave a result to whoever looks next, whole or not at all; False when the disk refuses."""
         try:
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -104,7 +104,7 @@ class Spool:
                 log.warning("spooled result left alone, it belongs to another endpoint: %s", path.name)
         return claimed
 
-    def read(self, path: Path) -> Result | None:
+    def read(self, path: Path) -> JobResult | None:
         """A claimed result; None, with a line in the log, where there is none any more."""
         try:
             with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
@@ -113,7 +113,7 @@ class Spool:
                 raise ValueError(f"over {LARGEST_FILE_BYTES} bytes")
             head, _, body = text.partition(b"\n")
             said = json.loads(head)
-            return Result(str(said["job"]), str(said["url"]), body, float(said["wanted_until"]))
+            return JobResult(str(said["job"]), str(said["url"]), body, float(said["wanted_until"]))
         except (OSError, ValueError, KeyError, TypeError) as error:
             log.error("spooled result cannot be read: %s reason=%s", path.name, error)
             return None
@@ -148,7 +148,7 @@ class Spool:
         with suppress(OSError):
             path.unlink(missing_ok=True)
 
-    def _write(self, result: Result, place: Path) -> bool:
+    def _write(self, result: JobResult, place: Path) -> bool:
         """Write so that a crash leaves either all of the result or nothing."""
         path = place / _name(result.job_id)
         draft = path.with_suffix(f".{os.getpid()}.draft")

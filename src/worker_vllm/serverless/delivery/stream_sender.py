@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from worker_vllm.jobs.output.output import Output
 from worker_vllm.serverless import protocol
 from worker_vllm.serverless.delivery.aggregate import Aggregate
-from worker_vllm.serverless.delivery.post_rate import Turns
+from worker_vllm.serverless.delivery.post_rate import PostScheduler
 from worker_vllm.serverless.http.client import Platform
-from worker_vllm.serverless.http.connection import Answer, NoAnswer, NotSent
+from worker_vllm.serverless.http.connection import NoAnswer, NotSent, PlatformAnswer
 from worker_vllm.serverless.intake.backoff import BROKEN, is_not_accepted, retry_after_s
 
 log = logging.getLogger(__name__)
@@ -38,12 +38,12 @@ class JobGone(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Outbox:
+class StreamSender:
     """What every job's stream shares: the platform, the addresses, the turns and the randomness of back-off."""
 
     platform: Platform
     addresses: protocol.Addresses
-    turns: Turns
+    turns: PostScheduler
     random: Callable[[], float]
     patience_s: float = PIECE_PATIENCE_S
 
@@ -73,7 +73,7 @@ class Outbox:
             await asyncio.sleep(pause_s)
 
 
-def _check_accepted(answer: Answer) -> None:
+def _check_accepted(answer: PlatformAnswer) -> None:
     if answer.status in (404, 410):
         raise JobGone(f"HTTP {answer.status}")
     if answer.status >= 500 or answer.status == 303:
@@ -90,7 +90,7 @@ class JobStream:
     meanwhile gathers in the engine's own connection and is read at once when the next piece may go.
     """
 
-    def __init__(self, job_id: str, outbox: Outbox) -> None:
+    def __init__(self, job_id: str, outbox: StreamSender) -> None:
         self._aggregate = Aggregate()
         self._job_id = job_id
         self._outbox = outbox

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from worker_vllm import __version__
 from worker_vllm.serverless.http.address import BadAddress, Origin, Target, target_of
-from worker_vllm.serverless.http.connection import Answer, Connection, Left, NoAnswer, NotSent
+from worker_vllm.serverless.http.connection import Left, NoAnswer, NotSent, PlatformAnswer, PlatformConnection
 from worker_vllm.serverless.http.dialer import Dialler, is_open
 from worker_vllm.serverless.http.outage_log import Outages
 
@@ -36,10 +36,10 @@ class Rest:
 class Platform(Protocol):
     """Whatever answers the job protocol. Both raise NotSent or NoAnswer when there is no answer."""
 
-    async def get(self, url: str, timeout_s: float) -> Answer:
+    async def get(self, url: str, timeout_s: float) -> PlatformAnswer:
         """The answer to a GET: a long poll or a heartbeat."""
 
-    async def post(self, url: str, body: bytes, timeout_s: float) -> Answer:
+    async def post(self, url: str, body: bytes, timeout_s: float) -> PlatformAnswer:
         """The answer to a POST of JSON text."""
 
     def leave(self, url: str) -> bool:
@@ -62,16 +62,16 @@ class HttpPlatform:
             "Content-Type: application/json\r\n"
         )
         self._key = f"Authorization: {_one_line(api_key)}\r\n" if api_key else ""
-        self._idle: dict[Origin, deque[tuple[Connection, float]]] = {}
-        self._all: set[Connection] = set()
+        self._idle: dict[Origin, deque[tuple[PlatformConnection, float]]] = {}
+        self._all: set[PlatformConnection] = set()
         self._dialler = dialler or Dialler()
         self._outages = Outages(_now)
 
-    def get(self, url: str, timeout_s: float) -> Coroutine[Any, Any, Answer]:
+    def get(self, url: str, timeout_s: float) -> Coroutine[Any, Any, PlatformAnswer]:
         """The answer to a GET, tried once more when a kept-alive connection turns out to be dead."""
         return self._told(url, None, timeout_s)
 
-    def post(self, url: str, body: bytes, timeout_s: float) -> Coroutine[Any, Any, Answer]:
+    def post(self, url: str, body: bytes, timeout_s: float) -> Coroutine[Any, Any, PlatformAnswer]:
         """The answer to a POST, which is sent at most once to each place that redirects lead to."""
         return self._told(url, body, timeout_s)
 
@@ -94,7 +94,7 @@ class HttpPlatform:
         self._all.clear()
         self._idle.clear()
 
-    async def _told(self, url: str, body: bytes | None, timeout_s: float) -> Answer:
+    async def _told(self, url: str, body: bytes | None, timeout_s: float) -> PlatformAnswer:
         """Ask, follow redirects, and let the log know how the platform does."""
         kind = found[1] if (found := _KIND.search(url)) else "the platform"
         try:
@@ -116,7 +116,9 @@ class HttpPlatform:
             self._outages.failed(kind, f"HTTP {answer.status}")
         return answer
 
-    async def _followed(self, target: Target, answer: Answer, body: bytes | None, timeout_s: float) -> Answer:
+    async def _followed(
+        self, target: Target, answer: PlatformAnswer, body: bytes | None, timeout_s: float
+    ) -> PlatformAnswer:
         origin = target.origin
         for _ in range(MOST_REDIRECTS):
             location = answer.header("location")
@@ -129,7 +131,7 @@ class HttpPlatform:
             answer = await self._asked(target, body, timeout_s, self._key if target.origin == origin else "")
         return answer
 
-    async def _asked(self, target: Target, body: bytes | None, timeout_s: float, key: str) -> Answer:
+    async def _asked(self, target: Target, body: bytes | None, timeout_s: float, key: str) -> PlatformAnswer:
         request = self._request(target, body, key)
         connection = self._kept(target)
         if connection is not None:
@@ -148,7 +150,9 @@ class HttpPlatform:
             return f"GET {rest}\r\n".encode()
         return f"POST {rest}Content-Length: {len(body)}\r\n\r\n".encode() + body
 
-    async def _exchange(self, connection: Connection, target: Target, request: bytes, timeout_s: float) -> Answer:
+    async def _exchange(
+        self, connection: PlatformConnection, target: Target, request: bytes, timeout_s: float
+    ) -> PlatformAnswer:
         try:
             answer = await connection.exchange(request, timeout_s)
         except BaseException:
@@ -163,7 +167,7 @@ class HttpPlatform:
             self._all.discard(connection)
         return answer
 
-    def _kept(self, target: Target) -> Connection | None:
+    def _kept(self, target: Target) -> PlatformConnection | None:
         idle = self._idle.get(target.origin)
         while idle:
             connection, since = idle.pop()
@@ -174,7 +178,7 @@ class HttpPlatform:
             self._drop(connection)
         return None
 
-    def _drop(self, connection: Connection) -> None:
+    def _drop(self, connection: PlatformConnection) -> None:
         connection.close()
         self._all.discard(connection)
 

@@ -12,7 +12,7 @@ import socket
 from contextlib import suppress
 from typing import cast
 
-from worker_vllm.serverless.http.response_parser import Answer, AnswerParser
+from worker_vllm.serverless.http.response_parser import AnswerParser, PlatformAnswer
 
 __all__ = ["Left", "NoAnswer", "NotSent", "PlatformAnswer", "PlatformConnection"]
 
@@ -33,7 +33,7 @@ class Left(NoAnswer):
     """This side had closed the connection: that no answer came says nothing about the platform."""
 
 
-class Connection(asyncio.Protocol):
+class PlatformConnection(asyncio.Protocol):
     """Carries one request at a time.
 
     `reusable` tells whether another may follow, `answering` whether any of the latest answer has arrived, `ended`
@@ -44,7 +44,7 @@ class Connection(asyncio.Protocol):
         self.reusable = self.answering = self.ended = self.left = False
         self.asked = b""
         self._transport: asyncio.Transport | None = None
-        self._waiter: asyncio.Future[Answer] | None = None
+        self._waiter: asyncio.Future[PlatformAnswer] | None = None
         self._parser = AnswerParser()
         self._heard = 0  # reads from the socket so far
         self._timer: asyncio.TimerHandle | None = None
@@ -55,10 +55,10 @@ class Connection(asyncio.Protocol):
         assert self._transport is not None
         return self._transport
 
-    async def exchange(self, request: bytes, timeout_s: float) -> Answer:
+    async def exchange(self, request: bytes, timeout_s: float) -> PlatformAnswer:
         """Send `request` and return its answer. Raises NoAnswer; a cancelled exchange closes the connection."""
         loop = asyncio.get_running_loop()
-        waiter: asyncio.Future[Answer] = loop.create_future()
+        waiter: asyncio.Future[PlatformAnswer] = loop.create_future()
         self._waiter = waiter
         self.asked = request
         self.reusable = self.answering = False
@@ -134,7 +134,7 @@ class Connection(asyncio.Protocol):
         else:
             self._timer = loop.call_later(look_s, self._out_of_time, timeout_s, looks + 1, self._heard)
 
-    def _settle(self, answer: Answer | None) -> None:
+    def _settle(self, answer: PlatformAnswer | None) -> None:
         if answer is None:
             return
         # an answer that overtook its own request leaves the rest of that request unread at the other end

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import zlib
 
-from worker_vllm.serverless.http.response_parser import LARGEST_BODY_BYTES, Answer
+from worker_vllm.serverless.http.response_parser import LARGEST_BODY_BYTES, PlatformAnswer
 
 GZIP, ZLIB_OR_GZIP, BARE = 31, 47, -15  # zlib's names for the framing: window bits
 
 
-def plain_body(answer: Answer, limit: int = LARGEST_BODY_BYTES) -> bytes:
+def plain_body(answer: PlatformAnswer, limit: int = LARGEST_BODY_BYTES) -> bytes:
     """The body as it was before its content coding. Raises ValueError for another coding, damage, or over `limit`."""
     body = answer.body
     codings = (answer.header("content-encoding") or "").lower().split(",")

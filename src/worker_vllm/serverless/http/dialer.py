@@ -12,7 +12,7 @@ from typing import Any
 from aiohappyeyeballs import AddrInfoType, start_connection
 
 from worker_vllm.serverless.http.address import Origin
-from worker_vllm.serverless.http.connection import Connection, NotSent
+from worker_vllm.serverless.http.connection import NotSent, PlatformConnection
 
 STEP_TIMEOUT_S = 10.0  # for each of: the name, the connection, TLS
 NEXT_ADDRESS_S = 0.25  # an address that has not answered by then gets the next one as a rival (RFC 8305)
@@ -33,7 +33,7 @@ class Dialler:
         self._resolve = resolve
         self._tls: ssl.SSLContext | None = None
 
-    async def connect(self, origin: Origin) -> Connection:
+    async def connect(self, origin: Origin) -> PlatformConnection:
         """A new connection. Raises NotSent, which names the step that failed."""
         step = "its name is not known"
         try:
@@ -54,16 +54,16 @@ class Dialler:
         _detect_dead_peers(connection.transport.get_extra_info("socket"))
         return connection
 
-    async def _open(self, origin: Origin, **where: Any) -> Connection:
+    async def _open(self, origin: Origin, **where: Any) -> PlatformConnection:
         """Connect, or take over `sock`, and agree on TLS where the address asks for it."""
         tls = self._trust() if origin.scheme == "https" else None
         async with asyncio.timeout(STEP_TIMEOUT_S):
             _, connection = await asyncio.get_running_loop().create_connection(
-                Connection, ssl=tls, server_hostname=origin.host if tls else None, **where
+                PlatformConnection, ssl=tls, server_hostname=origin.host if tls else None, **where
             )
         return connection
 
-    async def _take_over(self, origin: Origin, sock: socket.socket) -> Connection:
+    async def _take_over(self, origin: Origin, sock: socket.socket) -> PlatformConnection:
         try:
             return await self._open(origin, sock=sock)
         except BaseException:
@@ -78,7 +78,7 @@ class Dialler:
         return tls
 
 
-def is_open(connection: Connection) -> bool:
+def is_open(connection: PlatformConnection) -> bool:
     """Whether the peer has not closed a resting connection: nothing, not even its end, is waiting to be read."""
     peeked = socket.socket(fileno=connection.transport.get_extra_info("socket").fileno())  # costs no descriptor
     try:

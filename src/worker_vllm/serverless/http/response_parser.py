@@ -11,7 +11,7 @@ LARGEST_BODY_BYTES = 512 * 1024 * 1024  # far above what the platform hands out 
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class PlatformAnswer:
     """A whole HTTP answer; `head` is its header lines, each after a line break."""
 
     status: int
@@ -39,11 +39,11 @@ class AnswerParser:
         self.keep_alive = False
         self.surplus = False
         self._parser = httptools.HttpResponseParser(self)
-        self._done: Answer | None = None
+        self._done: PlatformAnswer | None = None
         self._idle_bytes = 0
         self._begin()
 
-    def feed(self, data: bytes) -> Answer | None:
+    def feed(self, data: bytes) -> PlatformAnswer | None:
         """The answer that `data` completes, if it does. Raises ValueError for what is not HTTP/1.1 or too large."""
         before = self._size
         try:
@@ -59,7 +59,7 @@ class AnswerParser:
             raise ValueError("a head over 64 KiB")
         return done
 
-    def end(self) -> Answer | None:
+    def end(self) -> PlatformAnswer | None:
         """The connection has ended: the answer whose body this completes."""
         if self._in_body and not self._framed:
             self.on_message_complete()
@@ -98,7 +98,7 @@ class AnswerParser:
         if self._status >= 200 and self._done is None:
             head = b"".join(self._lines).decode("latin-1")
             body = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
-            self._done = Answer(self._status, body, head)
+            self._done = PlatformAnswer(self._status, body, head)
         self._begin()
 
     def _begin(self) -> None:

@@ -1,1 +1,1 @@
-"""serverless.intake"""
+"""How jobs arrive: long polls, cancellations, heartbeats, admission."""

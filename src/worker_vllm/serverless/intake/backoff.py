@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 
-from worker_vllm.serverless.http.connection import Answer
+from worker_vllm.serverless.http.connection import PlatformAnswer
 
 _SECONDS = re.compile("[0-9]{1,9}([.][0-9]+)?")  # not isdigit: that knows digits which are no numbers
 
@@ -47,7 +47,7 @@ def may_succeed_later(status: int) -> bool:
     return 300 <= status < 400 or status in (401, 403, 408, 425, 429) or status >= 500
 
 
-def retry_after_s(answer: Answer, limit_s: float = 60.0, clock: Callable[[], float] = time.time) -> float:
+def retry_after_s(answer: PlatformAnswer, limit_s: float = 60.0, clock: Callable[[], float] = time.time) -> float:
     """The pause that the platform asks for, in seconds or as a date; 0 when it names none that can be understood.
 
     A date counts from the answer's own date; `clock` (seconds since 1970) stands in where it has none.
@@ -70,7 +70,7 @@ def _date(text: str) -> float | None:
         return None
 
 
-class PollPace:
+class PollBackoff:
     """The pause between two long polls.
 
     An answer that the platform held back is followed at once. A platform that answers empty at once is asked at
@@ -88,7 +88,7 @@ class PollPace:
         """The last answer brought something."""
         self._cause, self._times = None, 0
 
-    def after(self, answer: Answer | None, held_s: float) -> float:
+    def after(self, answer: PlatformAnswer | None, held_s: float) -> float:
         """Seconds to wait after an answer that brought nothing and took `held_s`; None stands for no answer."""
         if answer is None:
             return self._next(BROKEN)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from worker_vllm.serverless import protocol
 from worker_vllm.serverless.http.client import Platform
-from worker_vllm.serverless.intake.backoff import Curve, PollPace
+from worker_vllm.serverless.intake.backoff import Curve, PollBackoff
 from worker_vllm.serverless.intake.long_poll import poll
 
 log = logging.getLogger(__name__)
@@ -18,7 +18,7 @@ EARLY_STOP_S = 5.0  # a stop may overtake the take that brings its job
 MOST_EARLY_STOPS = 10_000
 
 
-class StopListener:
+class CancelLoop:
     """Polls for cancelled jobs and cancels those that are here; one that comes just after its stop never starts."""
 
     def __init__(self, platform: Platform, addresses: protocol.Addresses, cancel: Callable[[str], bool]) -> None:
@@ -34,7 +34,7 @@ class StopListener:
         stopped_at = self._early.pop(job_id, None)
         return stopped_at is not None and asyncio.get_running_loop().time() - stopped_at < EARLY_STOP_S
 
-    async def run(self, pace: PollPace, busy: Callable[[], bool]) -> None:
+    async def run(self, pace: PollBackoff, busy: Callable[[], bool]) -> None:
         """Poll for ever. A platform that answers at once is not asked while no job is here."""
         while True:
             self._arrived.clear()

@@ -25,7 +25,7 @@ LONGEST_LINE = 8_000  # bytes of an address that every common server takes
 TOO_LONG = (400, 413, 414, 431)  # how servers refuse a longer one, where they do not just close the connection
 
 
-async def beat(
+async def send_pings(
     platform: Platform, addresses: Addresses, interval_s: float, held: Callable[[], Iterable[str]]
 ) -> None:
     """Ping every `interval_s` with the ids that `held` names, for ever; without a ping address return at once."""

@@ -7,7 +7,7 @@ import logging
 from dataclasses import dataclass
 
 from worker_vllm.serverless.http.client import Platform
-from worker_vllm.serverless.http.connection import Answer, NoAnswer, NotSent
+from worker_vllm.serverless.http.connection import NoAnswer, NotSent, PlatformAnswer
 from worker_vllm.serverless.http.content_encoding import plain_body
 
 log = logging.getLogger(__name__)
@@ -19,7 +19,7 @@ LONGEST_POLL_S = 90.0
 class Polled:
     """What a long poll brought. `body` is empty unless the answer was a 200 that carries JSON."""
 
-    answer: Answer | None
+    answer: PlatformAnswer | None
     held_s: float
     body: bytes = b""
 
@@ -31,7 +31,7 @@ async def poll(platform: Platform, url: str, what: str) -> Polled:
     """
     clock = asyncio.get_running_loop().time
     began = clock()
-    answer: Answer | None = None
+    answer: PlatformAnswer | None = None
     try:
         answer = await platform.get(url, LONGEST_POLL_S)
     except (NotSent, NoAnswer) as error:
@@ -39,7 +39,7 @@ async def poll(platform: Platform, url: str, what: str) -> Polled:
     return Polled(answer, clock() - began, _json_text(answer, what) if answer is not None else b"")
 
 
-def _json_text(answer: Answer, what: str) -> bytes:
+def _json_text(answer: PlatformAnswer, what: str) -> bytes:
     """The body of a 200 answer of type JSON, decompressed."""
     kind = answer.header("content-type") or "application/json"
     if answer.status != 200 or kind.partition(";")[0].strip().lower() != "application/json":

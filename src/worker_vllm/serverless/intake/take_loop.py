@@ -11,7 +11,7 @@ from worker_vllm.engine.client.metrics import EngineLoad
 from worker_vllm.serverless import protocol
 from worker_vllm.serverless.http.client import Platform
 from worker_vllm.serverless.intake.admission import Admission
-from worker_vllm.serverless.intake.backoff import PollPace
+from worker_vllm.serverless.intake.backoff import PollBackoff
 from worker_vllm.serverless.intake.long_poll import poll
 
 log = logging.getLogger(__name__)
@@ -36,7 +36,7 @@ class Crew:
     start: Callable[[protocol.Job], None]
 
 
-class Intake:
+class TakeLoop:
     """Polls for jobs until told to stop. `room_changed()` makes it look again at how many fit."""
 
     def __init__(
@@ -63,7 +63,7 @@ class Intake:
         """Have the poll that is out end as soon as it can without losing its answer; whether that has begun."""
         return self._platform.leave(self._url) if self._url else False
 
-    async def run(self, crew: Crew, pace: PollPace) -> None:
+    async def run(self, crew: Crew, pace: PollBackoff) -> None:
         """Take jobs and start each in the same turn of the loop, until `stop`."""
         while not self.stopped.is_set():
             count = 0 if crew.full() else self._admission.free

@@ -1,1 +1,1 @@
-"""settings.catalog"""
+"""The catalogue: every variable that the worker knows by name, as data."""

@@ -1,1 +1,1 @@
-"""settings.flags"""
+"""vLLM's own flags, as data for each version."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from worker_vllm.settings.builder import Draft
+from worker_vllm.settings.builder import SettingsBuilder
 from worker_vllm.settings.legacy import adapters, logs, multimodal, names, rope, speculative
 from worker_vllm.settings.legacy.logs import silence_statistics
 
@@ -18,7 +18,7 @@ RULES = (
 )
 
 
-def translate(draft: Draft) -> None:
+def translate(draft: SettingsBuilder) -> None:
     """Apply every rule; each reads its own variables only."""
     for rule in RULES:
         rule(draft)

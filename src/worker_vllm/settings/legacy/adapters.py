@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from worker_vllm.settings.builder import ENVIRONMENT, Draft
+from worker_vllm.settings.builder import ENVIRONMENT, SettingsBuilder
 from worker_vllm.settings.catalog.catalog import catalog
 from worker_vllm.settings.parsers import BadValue, compact_json, parse_json
 
@@ -13,7 +13,7 @@ KEYS = ("name", "path", "base_model_name", "is_3d_lora_weight")
 FORMS = 'an object, an array of objects {"name": …, "path": …}, or name=path'
 
 
-def translate(draft: Draft) -> None:
+def translate(draft: SettingsBuilder) -> None:
     """LORA_MODULES, MAX_LORA_RANK, LORA_DTYPE."""
     if "LORA_MODULES" in draft.env:
         try:
@@ -64,7 +64,7 @@ def _adapter(item: Any) -> dict[str, Any]:
     return {key: item[key] for key in KEYS if item.get(key)}
 
 
-def _serve(draft: Draft, adapters: list[dict[str, Any]]) -> None:
+def _serve(draft: SettingsBuilder, adapters: list[dict[str, Any]]) -> None:
     """One argv item per adapter: vLLM takes no array."""
     if not adapters:
         return
@@ -76,7 +76,7 @@ def _serve(draft: Draft, adapters: list[dict[str, Any]]) -> None:
     draft.set_flag("ENABLE_LORA", True, ENVIRONMENT, "LORA_MODULES")
 
 
-def _rank(draft: Draft) -> None:
+def _rank(draft: SettingsBuilder) -> None:
     rank = draft.parsed(catalog()["MAX_LORA_RANK"])
     if rank is None:
         return

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from worker_vllm.settings.builder import ENVIRONMENT, Draft
+from worker_vllm.settings.builder import ENVIRONMENT, SettingsBuilder
 from worker_vllm.settings.parsers import BadValue, parse_int, parse_object
 
 NAME = "LIMIT_MM_PER_PROMPT"
 
 
-def translate(draft: Draft) -> None:
+def translate(draft: SettingsBuilder) -> None:
     """Both spellings of LIMIT_MM_PER_PROMPT."""
     if NAME not in draft.env:
         return

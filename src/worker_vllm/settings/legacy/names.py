@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from worker_vllm.settings.builder import ENVIRONMENT, Draft
+from worker_vllm.settings.builder import ENVIRONMENT, SettingsBuilder
 from worker_vllm.settings.catalog.catalog import catalog
 
 OLD_BLOCK_SIZE = 16
 
 
-def translate(draft: Draft) -> None:
+def translate(draft: SettingsBuilder) -> None:
     """Tokenizer mode, executor, tokenizer pool, structured outputs, chat template, task, attention backend."""
     _tokenizer_mode(draft)
     _executor(draft)
@@ -24,7 +24,7 @@ def translate(draft: Draft) -> None:
         draft.warn("VLLM_ATTENTION_BACKEND is read as ATTENTION_BACKEND: vLLM made it a flag")
 
 
-def _tokenizer_mode(draft: Draft) -> None:
+def _tokenizer_mode(draft: SettingsBuilder) -> None:
     mode = draft.env.get("TOKENIZER_MODE")
     if mode is None:
         return
@@ -35,20 +35,20 @@ def _tokenizer_mode(draft: Draft) -> None:
     draft.set_flag("TOKENIZER_MODE", mode, ENVIRONMENT, "TOKENIZER_MODE")
 
 
-def _executor(draft: Draft) -> None:
+def _executor(draft: SettingsBuilder) -> None:
     if draft.parsed(catalog()["WORKER_USE_RAY"]) and "DISTRIBUTED_EXECUTOR_BACKEND" not in draft.engine:
         draft.set_flag("DISTRIBUTED_EXECUTOR_BACKEND", "ray", ENVIRONMENT, "WORKER_USE_RAY")
         draft.warn("WORKER_USE_RAY is read as DISTRIBUTED_EXECUTOR_BACKEND=ray")
 
 
-def _tokenizer_pool(draft: Draft) -> None:
+def _tokenizer_pool(draft: SettingsBuilder) -> None:
     size = draft.parsed(catalog()["TOKENIZER_POOL_SIZE"])
     if size is not None and size > 1 and "RENDERER_NUM_WORKERS" not in draft.engine:
         draft.set_flag("RENDERER_NUM_WORKERS", size, ENVIRONMENT, "TOKENIZER_POOL_SIZE")
         draft.warn(f"TOKENIZER_POOL_SIZE={size} is read as RENDERER_NUM_WORKERS={size}")
 
 
-def _block_size(draft: Draft) -> None:
+def _block_size(draft: SettingsBuilder) -> None:
     """16 is what old forms send untouched, and what some attention backends, CPU's for one, refuse to start with."""
     size = draft.parsed(catalog()["BLOCK_SIZE"])
     if size == OLD_BLOCK_SIZE:
@@ -57,7 +57,7 @@ def _block_size(draft: Draft) -> None:
         draft.set_flag("BLOCK_SIZE", size, ENVIRONMENT, "BLOCK_SIZE")
 
 
-def _structured_outputs(draft: Draft) -> None:
+def _structured_outputs(draft: SettingsBuilder) -> None:
     backend = draft.env.get("GUIDED_DECODING_BACKEND")
     if backend is None:
         return
@@ -76,7 +76,7 @@ def _structured_outputs(draft: Draft) -> None:
     draft.set_flag("STRUCTURED_OUTPUTS_CONFIG", merged, ENVIRONMENT, "GUIDED_DECODING_BACKEND")
 
 
-def _task(draft: Draft) -> None:
+def _task(draft: SettingsBuilder) -> None:
     """TASK chose between generating and pooling; vLLM asks in two words now."""
     task = draft.env.get("TASK", "").lower()
     if task in ("", "auto"):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from worker_vllm.settings.builder import DEFAULT, ENVIRONMENT, Draft
+from worker_vllm.settings.builder import DEFAULT, ENVIRONMENT, SettingsBuilder
 from worker_vllm.settings.catalog.catalog import catalog
 from worker_vllm.settings.parsers import BadValue, compact_json, parse_json
 from worker_vllm.settings.rules.tensor_parallel import text_part
@@ -20,7 +20,7 @@ OVERRIDES = "--hf-overrides"
 KEPT = ("partial_rotary_factor",)  # a trait of the model, not of the scaling
 
 
-def translate(draft: Draft) -> None:
+def translate(draft: SettingsBuilder) -> None:
     """ROPE_SCALING and ROPE_THETA become rope_parameters in --hf-overrides."""
     scaling, theta = (draft.parsed(catalog()[name]) for name in ("ROPE_SCALING", "ROPE_THETA"))
     if scaling is None and theta is None:
@@ -52,7 +52,7 @@ def translate(draft: Draft) -> None:
         draft.warn(f"{key} is merged with the model's config.json at the start, once that is on disk")
 
 
-def _without_config(draft: Draft, overrides: Mapping[str, Any], change: RopeChange) -> None:
+def _without_config(draft: SettingsBuilder, overrides: Mapping[str, Any], change: RopeChange) -> None:
     """A model without a config.json to read: it lies in an object store, or in a directory that has none."""
     if change.scaling is not None and change.theta is not None:
         draft.set_flag("HF_OVERRIDES", merged(overrides, change, {}), ENVIRONMENT, change.key)

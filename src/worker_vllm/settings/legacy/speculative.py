@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from worker_vllm.settings.builder import ENVIRONMENT, Draft
+from worker_vllm.settings.builder import ENVIRONMENT, SettingsBuilder
 from worker_vllm.settings.catalog.catalog import catalog
 
 KEYS = {
@@ -21,7 +21,7 @@ NGRAM_NAMES = ("ngram", "[ngram]")
 MANY = 1_000_000  # more sequences than any batch holds
 
 
-def translate(draft: Draft) -> None:
+def translate(draft: SettingsBuilder) -> None:
     """The whole family; SPECULATIVE_CONFIG beats the single variables."""
     settings = catalog()
     if draft.parsed(settings["SPEC_DECODING_ACCEPTANCE_METHOD"]) == "typical_acceptance_sampler":
@@ -41,7 +41,7 @@ def translate(draft: Draft) -> None:
         draft.set_flag("SPECULATIVE_CONFIG", config, ENVIRONMENT, key)
 
 
-def _config(draft: Draft, model: str | None, said: dict[str, Any]) -> dict[str, Any] | None:
+def _config(draft: SettingsBuilder, model: str | None, said: dict[str, Any]) -> dict[str, Any] | None:
     config = {key: said[name] for name, key in KEYS.items() if name in said}
     ngram = (model or "").lower() in NGRAM_NAMES or (model is None and "NGRAM_PROMPT_LOOKUP_MAX" in said)
     if ngram or str(config.get("method", "")).startswith("ngram"):
@@ -65,7 +65,7 @@ def _config(draft: Draft, model: str | None, said: dict[str, Any]) -> dict[str, 
     return _checked(draft, config, said)
 
 
-def _checked(draft: Draft, config: dict[str, Any], said: dict[str, Any]) -> dict[str, Any]:
+def _checked(draft: SettingsBuilder, config: dict[str, Any], said: dict[str, Any]) -> dict[str, Any]:
     if config.get("method") == "ngram" and "num_speculative_tokens" not in config:
         draft.refuse("NUM_SPECULATIVE_TOKENS", "a number of tokens with n-gram speculation", "set it, for example 5")
     if (largest := said.get("SPECULATIVE_DISABLE_BY_BATCH_SIZE")) is not None:

@@ -1,1 +1,1 @@
-"""settings.rules"""
+"""What values mean together: deployment, validation, sizes, misplaced names."""

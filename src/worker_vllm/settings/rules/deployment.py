@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit
 
-from worker_vllm.settings.builder import DEFAULT, ENVIRONMENT, Draft
+from worker_vllm.settings.builder import DEFAULT, ENVIRONMENT, SettingsBuilder
 from worker_vllm.settings.catalog.catalog import catalog
 from worker_vllm.settings.types import EngineKind, Mode, Secret
 
@@ -12,7 +12,7 @@ TAKE, DONE, STREAM, PING = (f"RUNPOD_WEBHOOK_{name}" for name in ("GET_JOB", "PO
 START_RESERVE_S = 20.0  # what the worker needs of the platform's patience besides the engine's start
 
 
-def choose_mode(draft: Draft) -> None:
+def choose_mode(draft: SettingsBuilder) -> None:
     """Queue where the platform gives jobs, http where it gives a port, else local; WORKER_MODE overrides."""
     asked = draft.parsed(catalog()["WORKER_MODE"])
     key = draft.first("WORKER_MODE", TAKE, "PORT", "PORT_HEALTH") or "WORKER_MODE"
@@ -23,7 +23,7 @@ def choose_mode(draft: Draft) -> None:
     draft.set_field("mode", Mode(asked), key, source)
 
 
-def choose_engine_kind(draft: Draft) -> None:
+def choose_engine_kind(draft: SettingsBuilder) -> None:
     """vLLM as a child, the echo engine, or a server that is already running."""
     kind = draft.parsed(catalog()["ENGINE"])
     if kind is not None:
@@ -39,7 +39,7 @@ def choose_engine_kind(draft: Draft) -> None:
     draft.set_field("engine.kind", EngineKind.ATTACH, "ENGINE_URL")
 
 
-def fill_queue(draft: Draft) -> None:
+def fill_queue(draft: SettingsBuilder) -> None:
     """The platform's addresses; $ID stays where it stands for a job's id."""
     worker_id = draft.env.get("RUNPOD_POD_ID", "local")
     if "RUNPOD_POD_ID" in draft.env:
@@ -56,7 +56,7 @@ def fill_queue(draft: Draft) -> None:
                 draft.refuse(name, "the platform's address in queue mode", "set it, or set WORKER_MODE=http or local")
 
 
-def fill_metrics(draft: Draft) -> None:
+def fill_metrics(draft: SettingsBuilder) -> None:
     """Where a worker in queue mode shows its figures, if it was told to."""
     address = draft.env.get("METRICS_ADDRESS")
     if address is None:
@@ -68,7 +68,7 @@ def fill_metrics(draft: Draft) -> None:
         draft.refuse("METRICS_ADDRESS", "host:port", "write for example 127.0.0.1:9400")
 
 
-def fill_http(draft: Draft) -> None:
+def fill_http(draft: SettingsBuilder) -> None:
     """Ports and the clients' key; everybody's names, so outside http mode they are nobody's mistake."""
     if draft.fields["mode"].value is not Mode.HTTP:
         return
@@ -84,7 +84,7 @@ def fill_http(draft: Draft) -> None:
         draft.set_field("http.api_key", Secret(draft.env[key]), key)
 
 
-def _address(draft: Draft, name: str, worker_id: str) -> str | None:
+def _address(draft: SettingsBuilder, name: str, worker_id: str) -> str | None:
     address = draft.env.get(name)
     if address is None:
         return None
@@ -104,7 +104,7 @@ def _is_address(text: str) -> bool:
         return False
 
 
-def limit_start(draft: Draft) -> None:
+def limit_start(draft: SettingsBuilder) -> None:
     """The engine's start ends before the platform gives up on this worker, unless the operator says how long."""
     patience = draft.parsed(catalog()["RUNPOD_INIT_TIMEOUT"])
     if patience is not None and "engine.start_timeout_s" not in draft.fields:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from worker_vllm.settings.builder import DEFAULT, Draft
+from worker_vllm.settings.builder import DEFAULT, SettingsBuilder
 from worker_vllm.settings.catalog import catalog
 from worker_vllm.settings.catalog.catalog import Fate, Kind, Setting
 from worker_vllm.settings.flags.flag_table import marks
@@ -27,7 +27,7 @@ MODEL_NAMES = (
 )
 
 
-def refuse_tokens(draft: Draft) -> None:
+def refuse_tokens(draft: SettingsBuilder) -> None:
     """Refuse a variable that is shown to callers and logs while its value is an access token."""
     for name, text in list(draft.env.items()):
         if is_token(text) and _is_shown(draft, name):
@@ -39,7 +39,7 @@ def refuse_tokens(draft: Draft) -> None:
             del draft.env[name]
 
 
-def _is_shown(draft: Draft, name: str) -> bool:
+def _is_shown(draft: SettingsBuilder, name: str) -> bool:
     setting = catalog.names().get(name)
     if setting is not None:
         return setting.kind is not Kind.SECRET
@@ -47,7 +47,7 @@ def _is_shown(draft: Draft, name: str) -> bool:
     return flag or name in MODEL_NAMES
 
 
-def take_prefixed(draft: Draft) -> None:
+def take_prefixed(draft: SettingsBuilder) -> None:
     """Read VLLM_NAME as NAME where NAME is a setting or a flag, unless vLLM itself has a variable VLLM_NAME."""
     taken = []
     for name in [name for name in draft.env if name.startswith(PREFIX)]:
@@ -74,7 +74,7 @@ def _is_elsewhere(setting: Setting) -> bool:
     return setting.fate is Fate.ENVIRONMENT or setting.kind is Kind.SECRET or setting.group == PLATFORM
 
 
-def _take(draft: Draft, name: str, plain: str) -> None:
+def _take(draft: SettingsBuilder, name: str, plain: str) -> None:
     text = draft.env.pop(name)
     if plain in draft.env:
         draft.warn(f"{name} gives way to {plain}, which is set too")
@@ -84,7 +84,7 @@ def _take(draft: Draft, name: str, plain: str) -> None:
     draft.warn(f"{name} is read as {plain}: vLLM claims the prefix VLLM_, so write it without")
 
 
-def refuse_model_names(draft: Draft) -> bool:
+def refuse_model_names(draft: SettingsBuilder) -> bool:
     """Refuse a model named in a variable that nobody reads, where MODEL_NAME is missing; whether there was one."""
     found = [name for name in MODEL_NAMES if name in draft.env and name not in draft.table.variables]
     for name in found:

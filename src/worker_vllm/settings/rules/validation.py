@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from worker_vllm.settings.builder import ENVIRONMENT, Draft
+from worker_vllm.settings.builder import ENVIRONMENT, SettingsBuilder
 from worker_vllm.settings.catalog.catalog import catalog
 from worker_vllm.settings.legacy.adapters import read_adapters
 from worker_vllm.settings.parsers import BadValue
@@ -26,7 +26,7 @@ PLUGINS = {"TOOL_CALL_PARSER": "TOOL_PARSER_PLUGIN", "REASONING_PARSER": "REASON
 JINJA = frozenset("{}\n")
 
 
-def check(draft: Draft) -> None:
+def check(draft: SettingsBuilder) -> None:
     """Every rule, each on its own, so that all mistakes are told at once."""
     for rule in (
         _closed_lists,
@@ -45,14 +45,14 @@ def check(draft: Draft) -> None:
         rule(draft)
 
 
-def choose_parallel_size(draft: Draft) -> None:
+def choose_parallel_size(draft: SettingsBuilder) -> None:
     """TENSOR_PARALLEL_SIZE as said; all GPUs that the heads divide by when nobody said it."""
     size = draft.parsed(catalog()["TENSOR_PARALLEL_SIZE"])
     if size is not None:
         draft.set_flag("TENSOR_PARALLEL_SIZE", size, ENVIRONMENT, "TENSOR_PARALLEL_SIZE")
 
 
-def default_parallel_size(draft: Draft) -> None:
+def default_parallel_size(draft: SettingsBuilder) -> None:
     """Use every GPU of the machine for the one model, unless somebody said how many."""
     others = [draft.flag_value(f"{kind}_PARALLEL_SIZE") or 1 for kind in ("PIPELINE", "DATA")]
     free = (draft.facts.gpus or 1) // (others[0] * others[1])
@@ -68,7 +68,7 @@ def default_parallel_size(draft: Draft) -> None:
     draft.set_flag("TENSOR_PARALLEL_SIZE", size, "default", "TENSOR_PARALLEL_SIZE")
 
 
-def _closed_lists(draft: Draft) -> None:
+def _closed_lists(draft: SettingsBuilder) -> None:
     for name, chosen in draft.engine.items():
         flag, plugin = draft.table.flags[name], PLUGINS.get(name, "")
         if (
@@ -88,7 +88,7 @@ def _closed_lists(draft: Draft) -> None:
             draft.refuse(chosen.key, f"one of {', '.join(flag.known)}", change, chosen.value)
 
 
-def _tool_calls(draft: Draft) -> None:
+def _tool_calls(draft: SettingsBuilder) -> None:
     if draft.flag_value("ENABLE_AUTO_TOOL_CHOICE") and not draft.flag_value("TOOL_CALL_PARSER"):
         parsers = ", ".join(draft.table.flags["TOOL_CALL_PARSER"].known)
         draft.refuse(
@@ -96,12 +96,12 @@ def _tool_calls(draft: Draft) -> None:
         )
 
 
-def _log_outputs(draft: Draft) -> None:
+def _log_outputs(draft: SettingsBuilder) -> None:
     if draft.flag_value("ENABLE_LOG_OUTPUTS") and not draft.flag_value("ENABLE_LOG_REQUESTS"):
         draft.refuse("ENABLE_LOG_OUTPUTS", "ENABLE_LOG_REQUESTS=1 beside it", "set it, or remove ENABLE_LOG_OUTPUTS")
 
 
-def _chat_template(draft: Draft) -> None:
+def _chat_template(draft: SettingsBuilder) -> None:
     chosen, flag = draft.engine.get("CHAT_TEMPLATE"), draft.table.flags["CHAT_TEMPLATE"]
     if chosen is None:
         return
@@ -114,7 +114,7 @@ def _chat_template(draft: Draft) -> None:
         )
 
 
-def _adapters(draft: Draft) -> None:
+def _adapters(draft: SettingsBuilder) -> None:
     chosen = draft.engine.get("LORA_MODULES")
     if chosen is None:
         return
@@ -131,14 +131,14 @@ def _adapters(draft: Draft) -> None:
         draft.set_flag("ENABLE_LORA", True, chosen.source, chosen.key)
 
 
-def _lora_sizes(draft: Draft) -> None:
+def _lora_sizes(draft: SettingsBuilder) -> None:
     most, batch = draft.flag_value("MAX_CPU_LORAS"), draft.flag_value("MAX_LORAS") or 1
     if draft.flag_value("ENABLE_LORA") and most is not None and most < batch:
         key = draft.engine["MAX_CPU_LORAS"].key
         draft.refuse(key, f"at least MAX_LORAS, which is {batch}", f"write {batch} or more", most)
 
 
-def _speculative_sizes(draft: Draft) -> None:
+def _speculative_sizes(draft: SettingsBuilder) -> None:
     config = draft.flag_value("SPECULATIVE_CONFIG") or {}
     size = config.get("draft_tensor_parallel_size") if isinstance(config, dict) else None
     target = draft.flag_value("TENSOR_PARALLEL_SIZE") or 1
@@ -147,7 +147,7 @@ def _speculative_sizes(draft: Draft) -> None:
         draft.refuse(key, f"1, or as many as the model's {target}", "write one of these", size)
 
 
-def _whole_prefill(draft: Draft) -> None:
+def _whole_prefill(draft: SettingsBuilder) -> None:
     """Without chunks, a prompt of the longest length has to fit into one step."""
     step, longest = draft.flag_value("MAX_NUM_BATCHED_TOKENS"), draft.flag_value("MAX_MODEL_LEN")
     if draft.flag_value("ENABLE_CHUNKED_PREFILL") is False and step and longest and 0 < step < longest:
@@ -155,7 +155,7 @@ def _whole_prefill(draft: Draft) -> None:
         draft.refuse(draft.engine["MAX_NUM_BATCHED_TOKENS"].key, f"at least MAX_MODEL_LEN, {longest}", change, step)
 
 
-def _keep_alive(draft: Draft) -> None:
+def _keep_alive(draft: SettingsBuilder) -> None:
     seconds = draft.flag_value("SSE_KEEP_ALIVE_INTERVAL") or 0
     if seconds < 0:
         draft.refuse(
@@ -163,14 +163,14 @@ def _keep_alive(draft: Draft) -> None:
         )
 
 
-def _profiled_ray(draft: Draft) -> None:
+def _profiled_ray(draft: SettingsBuilder) -> None:
     if draft.flag_value("RAY_WORKERS_USE_NSIGHT") and draft.flag_value("DISTRIBUTED_EXECUTOR_BACKEND") != "ray":
         draft.refuse(
             "RAY_WORKERS_USE_NSIGHT", "DISTRIBUTED_EXECUTOR_BACKEND=ray beside it", "set it too, or remove this"
         )
 
 
-def _architecture(draft: Draft) -> None:
+def _architecture(draft: SettingsBuilder) -> None:
     """An architecture that this vLLM cannot serve is told before the start, with the nearest one that it can."""
     config = draft.facts.model_config or {}
     listed = config.get("architectures")
@@ -187,6 +187,6 @@ def _architecture(draft: Draft) -> None:
     draft.refuse("MODEL_NAME", expected, change, model.value if model else None)
 
 
-def _tokenizer(draft: Draft) -> None:
+def _tokenizer(draft: SettingsBuilder) -> None:
     if draft.flag_value("SKIP_TOKENIZER_INIT"):
         draft.warn("SKIP_TOKENIZER_INIT: without a tokenizer only token ids go in and out; every text route fails")

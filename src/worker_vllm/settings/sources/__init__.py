@@ -1,1 +1,1 @@
-"""settings.sources"""
+"""Where values come from: the environment, extra arguments, a config file, the model that is served."""

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from functools import cache
 
 from worker_vllm.settings import suggestions
-from worker_vllm.settings.builder import ENVIRONMENT, Draft
+from worker_vllm.settings.builder import ENVIRONMENT, SettingsBuilder
 from worker_vllm.settings.catalog import catalog
 from worker_vllm.settings.catalog.catalog import Fate, Setting
 from worker_vllm.settings.flags.flag_table import SHIPPED, Flag, FlagTable, flag_table, marks
@@ -19,7 +19,7 @@ PREFIX = "VLLM_"
 SHORTEST_BEHIND_PREFIX = 8  # vLLM has hundreds of variables, and plugins have more
 
 
-def meaningful(env: Mapping[str, str], table: FlagTable) -> dict[str, str]:
+def non_empty(env: Mapping[str, str], table: FlagTable) -> dict[str, str]:
     """The variables that are set and not to be left alone.
 
     Empty ones are gone, None and null too unless `none` is one of a flag's own words, and whatever IGNORE_ENV names.
@@ -49,7 +49,7 @@ def redactor(env: Mapping[str, str], version: str = SHIPPED) -> Redactor:
     return Redactor(secrets_of(env, secret_names(env, version)))
 
 
-def read_environment(draft: Draft) -> None:
+def read_environment(draft: SettingsBuilder) -> None:
     """Set every flag and field that the environment names directly; note slips and names that are ours to set.
 
     Where two settings set the same flag, the later line of the catalogue wins.
@@ -72,7 +72,7 @@ def read_environment(draft: Draft) -> None:
     _find_slips(draft)
 
 
-def _read_setting(draft: Draft, setting: Setting, key: str) -> None:
+def _read_setting(draft: SettingsBuilder, setting: Setting, key: str) -> None:
     """One catalogue setting, where reading it needs no rule of its own."""
     match setting.fate:
         case Fate.ENGINE:
@@ -87,7 +87,7 @@ def _read_setting(draft: Draft, setting: Setting, key: str) -> None:
             pass
 
 
-def _read_flag(draft: Draft, setting: Setting, key: str) -> None:
+def _read_flag(draft: SettingsBuilder, setting: Setting, key: str) -> None:
     flag = draft.table.flags.get(setting.target)
     if flag is None:
         draft.warn(f"{key} has no effect: vLLM {draft.table.version} has no such flag")
@@ -103,12 +103,12 @@ def _read_flag(draft: Draft, setting: Setting, key: str) -> None:
             draft.set_field(setting.field, value, key)
 
 
-def _read_gone(draft: Draft, setting: Setting, key: str) -> None:
+def _read_gone(draft: SettingsBuilder, setting: Setting, key: str) -> None:
     if draft.env[key].lower() not in (setting.default.lower(), "0", "0.0", "false"):
         draft.warn(f"{key} has no effect: {setting.note}")
 
 
-def _refuse_owned(draft: Draft, flag: Flag, reason: str) -> None:
+def _refuse_owned(draft: SettingsBuilder, flag: Flag, reason: str) -> None:
     try:
         harmless = flag.parse(draft.env[flag.name]) == flag.default
     except BadValue:
@@ -118,15 +118,15 @@ def _refuse_owned(draft: Draft, flag: Flag, reason: str) -> None:
 
 
 @cache
-def watched(version: str) -> suggestions.Names:
+def watched(version: str) -> suggestions.KnownNames:
     """The names that slips are looked for from: not the system's own, unless the specification documents them."""
     ambient = {name for name in marks().ambient if name not in catalog.names() or not catalog.names()[name].specified}
     table = flag_table(version)
     names = (frozenset(catalog.names()) | frozenset(table.flags) | OURS) - ambient
-    return suggestions.Names(names, table.variables - names)
+    return suggestions.KnownNames(names, table.variables - names)
 
 
-def _find_slips(draft: Draft) -> None:
+def _find_slips(draft: SettingsBuilder) -> None:
     known = frozenset(catalog.names()) | frozenset(draft.table.flags) | OURS | draft.table.variables
     targets = watched(draft.table.version)
     told = {problem.key for problem in draft.problems}
@@ -141,7 +141,7 @@ def _find_slips(draft: Draft) -> None:
             )
 
 
-def _behind_prefix(name: str, targets: suggestions.Names) -> str | None:
+def _behind_prefix(name: str, targets: suggestions.KnownNames) -> str | None:
     """What VLLM_ and a mistyped name of ours were meant to be."""
     rest = name.removeprefix(PREFIX)
     return targets.meant(rest) if rest != name and len(rest) >= SHORTEST_BEHIND_PREFIX else None

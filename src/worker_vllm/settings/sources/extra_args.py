@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from worker_vllm.settings.builder import CONFIG_FILE, EXTRA_ARGS, Draft
+from worker_vllm.settings.builder import CONFIG_FILE, EXTRA_ARGS, SettingsBuilder
 from worker_vllm.settings.flags.flag_table import Flag, marks
 from worker_vllm.settings.parsers import BadValue
 from worker_vllm.settings.redaction import HIDDEN, looks_secret
@@ -28,7 +28,7 @@ class Said:
     values: tuple[str, ...]
 
 
-def read_config_file(draft: Draft) -> None:
+def read_config_file(draft: SettingsBuilder) -> None:
     """The flags of VLLM_CONFIG_FILE, as the weakest layer; `model` there counts where MODEL_NAME is not set."""
     if draft.facts.config_file_problem:
         draft.refuse(
@@ -50,7 +50,7 @@ def read_config_file(draft: Draft) -> None:
                 draft.refuse("VLLM_CONFIG_FILE", bad.expected, bad.change, f"{key}: {shown}")
 
 
-def read_extra_args(draft: Draft) -> None:
+def read_extra_args(draft: SettingsBuilder) -> None:
     """The flags of VLLM_EXTRA_ARGS, as the strongest layer; `--flag.key value` changes one key of an object."""
     try:
         words = shlex.split(draft.env.get("VLLM_EXTRA_ARGS", ""))
@@ -87,7 +87,7 @@ def options(words: list[str]) -> list[Said]:
     return found
 
 
-def _apply(draft: Draft, flag: Flag, said: Said, *, yes: bool) -> None:
+def _apply(draft: SettingsBuilder, flag: Flag, said: Said, *, yes: bool) -> None:
     try:
         value = yes if flag.is_bool else _value(draft, flag, said)
     except BadValue as bad:
@@ -99,7 +99,7 @@ def _apply(draft: Draft, flag: Flag, said: Said, *, yes: bool) -> None:
     draft.set_flag(flag.name, value, EXTRA_ARGS, EXTRA_ARGS)
 
 
-def _value(draft: Draft, flag: Flag, said: Said) -> Any:
+def _value(draft: SettingsBuilder, flag: Flag, said: Said) -> Any:
     if said.dotted and flag.holds_object:
         return _with_key(draft.flag_value(flag.name), said)
     if flag.many and said.values:
@@ -134,7 +134,7 @@ def _json_or_text(text: str) -> Any:
         return text
 
 
-def _allowed(draft: Draft, flag: Flag, key: str, value: object) -> bool:
+def _allowed(draft: SettingsBuilder, flag: Flag, key: str, value: object) -> bool:
     reason = marks().owned.get(flag.name)
     if reason is None:
         return True
@@ -147,7 +147,7 @@ def _allowed(draft: Draft, flag: Flag, key: str, value: object) -> bool:
     return False
 
 
-def _refuse_unknown(draft: Draft, key: str, option: str) -> None:
+def _refuse_unknown(draft: SettingsBuilder, key: str, option: str) -> None:
     flags = draft.table.flags.values()
     meant = nearest(option, [flag.flag for flag in flags])
     hint = f"did you mean {meant}?" if meant else "see vllm serve --help=all"

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import unquote
 
-from worker_vllm.settings.builder import BAKED, ENVIRONMENT, Draft
+from worker_vllm.settings.builder import BAKED, ENVIRONMENT, SettingsBuilder
 from worker_vllm.settings.parsers import BadValue, parse_list
 from worker_vllm.settings.rules.misplaced import refuse_model_names
 
@@ -21,7 +21,7 @@ TAGGED = re.compile(r"(?P<name>\w[\w.-]*(?:/[\w.-]+)?)[:@](?P<revision>\w[\w./-]
 CACHED = re.compile(r"models--([^/]+?)--([^/]+)/snapshots/")
 
 
-def choose_model(draft: Draft) -> None:
+def choose_model(draft: SettingsBuilder) -> None:
     """The model to serve, with the baked image as the one thing that an environment does not override."""
     asked = _asked(draft)
     baked = baked_model(draft.facts.manifest)
@@ -41,7 +41,7 @@ def choose_model(draft: Draft) -> None:
         draft.warn(f"MODEL_NAME is not set: the documented default {DEFAULT_MODEL} is served")
 
 
-def _asked(draft: Draft) -> str | None:
+def _asked(draft: SettingsBuilder) -> str | None:
     """MODEL_NAME, an address on the hub read as the repository and the revision that it names."""
     asked = draft.env.get("MODEL_NAME")
     if asked is None:
@@ -57,7 +57,7 @@ def _asked(draft: Draft) -> str | None:
     return name
 
 
-def _refuse_name(draft: Draft, asked: str) -> None:
+def _refuse_name(draft: SettingsBuilder, asked: str) -> None:
     """Refuse what can be neither a repository id, nor a path, nor an object store's address."""
     if asked.startswith(("http://", "https://")):
         change = "write it as org/name, as the model's page on the hub shows it"
@@ -77,7 +77,7 @@ def baked_model(manifest: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
     return next((entry for entry in entries if entry.get("role") == "model" and entry.get("repo_id")), None)
 
 
-def choose_names(draft: Draft) -> None:
+def choose_names(draft: SettingsBuilder) -> None:
     """The names that clients may ask for; the first is reported and filled in."""
     chosen = draft.fields.get("engine.model")
     model = chosen.value if chosen else DEFAULT_MODEL

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from tests.support.attached import gateway_process, worker_environment, worker_process
-from tests.support.recorder import Recorder, recording
+from tests.support.engines.recorder import Recorder, recording
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,12 +13,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tests.support.broken_models import PARROT
+from tests.support.engines.broken_models import PARROT
 from worker_vllm.engine.client.http import HttpEngine
 from worker_vllm.engine.interface import EngineRequest, EngineResponse
 from worker_vllm.engine.process.guard import made_since, mapped_shared_memory
 from worker_vllm.engine.supervision.process_watcher import command_line
-from worker_vllm.engine.supervision.startup import Beginning
+from worker_vllm.engine.supervision.startup import StartPlan
 from worker_vllm.engine.supervision.supervisor import State, Supervisor
 from worker_vllm.settings.types import EngineKind, EngineSettings
 
@@ -111,7 +111,7 @@ async def supervised(
 
     Both have ended when the context ends.
     """
-    beginning = Beginning(replace(settings, **changes), {**(only or os.environ), **(environment or {})})
+    beginning = StartPlan(replace(settings, **changes), {**(only or os.environ), **(environment or {})})
     async with followed(Supervisor(beginning, HttpEngine)) as run:
         yield run
 

@@ -16,7 +16,7 @@ from worker_vllm.engine.process.child_process import GRACE_S, GUARD
 from worker_vllm.engine.process.command import child_environment, engine_argv
 from worker_vllm.settings.load import load
 
-PARROT = Path(__file__).resolve().parents[2] / "models" / "parrot"
+PARROT = Path(__file__).resolve().parents[3] / "models" / "parrot"
 START_TIMEOUT_S = 300.0
 SETTINGS = {
     "MODEL_NAME": str(PARROT),

@@ -9,7 +9,7 @@ import json
 import shutil
 from pathlib import Path
 
-from tests.support.real import PARROT
+from tests.support.engines.real import PARROT
 
 CONFIG = {
     "architectures": ["MistralForCausalLM"],

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-PARROT = Path(__file__).resolve().parents[2] / "models" / "parrot"
+PARROT = Path(__file__).resolve().parents[3] / "models" / "parrot"
 SERVED = (
     "config.json",
     "generation_config.json",
