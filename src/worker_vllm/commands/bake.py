@@ -16,7 +16,8 @@ from worker_vllm.errors import ConfigurationError
 from worker_vllm.models.bake import BakeError, Recipe, bake
 from worker_vllm.models.directories import MANIFEST
 from worker_vllm.models.hub_client import HubError
-from worker_vllm.models.references import Reference, Role, references, value
+from worker_vllm.models.references import Reference, Role, references
+from worker_vllm.settings.arguments import EngineArguments
 from worker_vllm.settings.load import load
 
 EXIT_CONFIGURATION = 78
@@ -54,11 +55,11 @@ def run(args: argparse.Namespace) -> int:
 
 def _recipe(args: argparse.Namespace) -> Recipe:
     settings = load(os.environ).engine
-    model = Reference(Role.MODEL, settings.model, value(settings.arguments, "--revision"))
+    model = Reference(Role.MODEL, settings.model, EngineArguments(settings.arguments).get("--revision"))
     return Recipe(
         references=(model, *references(settings.arguments)),
         manifest=args.manifest.absolute(),
-        load_format=value(settings.arguments, "--load-format") or "auto",
+        load_format=EngineArguments(settings.arguments).get("--load-format") or "auto",
         check_hashes=args.check_hashes,
     )
 

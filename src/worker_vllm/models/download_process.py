@@ -13,7 +13,8 @@ from worker_vllm.models.directories import Places
 from worker_vllm.models.download import DownloadRequest
 from worker_vllm.models.hub_client import SETTINGS_CAUSES, Cause
 from worker_vllm.models.locate import KEYS, FoundModel, locate_model, need
-from worker_vllm.models.references import Reference, value
+from worker_vllm.models.references import Reference
+from worker_vllm.settings.arguments import EngineArguments
 from worker_vllm.settings.types import EngineSettings
 
 
@@ -35,13 +36,13 @@ async def fetch(
 
     Raises ConfigurationError when a setting must change (no such model, gated, revision, token), else FetchFailed.
     """
-    places = Places.from_environment(env, value(settings.arguments, "--download-dir"))
+    places = Places.from_environment(env, EngineArguments(settings.arguments).get("--download-dir"))
     fetched = {}
     for reference in found.downloads:
         request = DownloadRequest(
             reference=reference,
             need=need(reference, settings),
-            load_format=value(settings.arguments, "--load-format") or "auto",
+            load_format=EngineArguments(settings.arguments).get("--load-format") or "auto",
             target=places.target,
             spare=places.spare,
         )

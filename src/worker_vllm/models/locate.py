@@ -17,7 +17,8 @@ from worker_vllm.errors import Problem
 from worker_vllm.models import completeness, hub_cache
 from worker_vllm.models.directories import Places
 from worker_vllm.models.manifest import Baked, Manifest, ManifestError, read
-from worker_vllm.models.references import Reference, Role, is_path, localize, references, value
+from worker_vllm.models.references import Reference, Role, is_path, localize, references
+from worker_vllm.settings.arguments import EngineArguments
 from worker_vllm.settings.types import EngineSettings
 
 KEYS = {
@@ -96,9 +97,10 @@ def locate_model(
 
     `fetched` are downloads already made: taken as they are, with a note where they lack something.
     """
-    places = places or Places.from_environment(env, value(settings.arguments, "--download-dir"))
+    given = EngineArguments(settings.arguments)
+    places = places or Places.from_environment(env, given.get("--download-dir"))
     manifest, problems = _read(places.manifest)
-    main = Reference(Role.MODEL, settings.model, value(settings.arguments, "--revision"))
+    main = Reference(Role.MODEL, settings.model, given.get("--revision"))
     notes: list[str] = []
     if manifest is not None and manifest.model is not None:
         main, notes = _baked_main(manifest.model, main)
@@ -107,11 +109,7 @@ def locate_model(
     problems += [problem for each in located if (problem := _problem(each, places, env))]
     notes += [note for each in located for note in each.notes]
     first = located[0]
-    if (
-        first.path
-        and not completeness.has_chat_template(first.path)
-        and not value(settings.arguments, "--chat-template")
-    ):
+    if first.path and not completeness.has_chat_template(first.path) and not given.get("--chat-template"):
         notes.append(f"{main.name} has no chat template: chat requests need CUSTOM_CHAT_TEMPLATE")
     paths = {each.reference: str(each.path) for each in located if each.path is not None}
     downloads = tuple(each.reference for each in located if each.source is Source.HUB)
@@ -154,13 +152,13 @@ def _baked_main(baked: Baked, asked: Reference) -> tuple[Reference, list[str]]:
 
 def need(reference: Reference, settings: EngineSettings) -> completeness.Need:
     """What has to be on disk of this repository, by its use and by the engine's arguments."""
-    arguments = settings.arguments
+    given = EngineArguments(settings.arguments)
     if reference.role is not Role.MODEL:
         return completeness.Need(tokenizer=False)
     return completeness.Need(
-        weights=value(arguments, "--load-format") != "dummy",
-        tokenizer=value(arguments, "--tokenizer") is None and "--skip-tokenizer-init" not in arguments,
-        code="--trust-remote-code" in arguments,
+        weights=given.get("--load-format") != "dummy",
+        tokenizer=given.get("--tokenizer") is None and not given.has("--skip-tokenizer-init"),
+        code=given.has("--trust-remote-code"),
     )
 
 

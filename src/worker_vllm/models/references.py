@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from worker_vllm.settings.arguments import EngineArguments
+
 
 class Role(StrEnum):
     """What a repository is used for; decides which files of it are needed."""
@@ -36,17 +38,6 @@ def is_path(name: str) -> bool:
     return name.startswith(("/", "./", "../", "~"))
 
 
-def value(arguments: Sequence[str], flag: str) -> str | None:
-    """The value of `--flag value` or `--flag=value`; the last one counts, None when it is not given."""
-    found = None
-    for position, argument in enumerate(arguments):
-        if argument == flag and position + 1 < len(arguments):
-            found = arguments[position + 1]
-        elif argument.startswith(f"{flag}="):
-            found = argument.partition("=")[2]
-    return found
-
-
 def references(arguments: Sequence[str]) -> tuple[Reference, ...]:
     """Everything besides the model itself that may have to be fetched, in the order of the command line."""
     found: list[Reference] = []
@@ -64,49 +55,27 @@ def localize(arguments: Sequence[str], paths: Mapping[Reference, str]) -> tuple[
     dropped = {reference.role for reference in paths}
     result = _walk(arguments, lambda reference: paths.get(reference, reference.name))
     if Role.MODEL in dropped:
-        result = without(result, ("--revision", "--code-revision"))
-    if Role.TOKENIZER in dropped or (Role.MODEL in dropped and value(result, "--tokenizer") is None):
-        result = without(result, ("--tokenizer-revision",))
-    return tuple(result)
-
-
-def without(arguments: Sequence[str], flags: Sequence[str]) -> list[str]:
-    """The arguments without these one-value flags and their values."""
-    kept: list[str] = []
-    skip = False
-    for argument in arguments:
-        if skip:
-            skip = False
-        elif argument in flags:
-            skip = True
-        elif argument.partition("=")[0] not in flags:
-            kept.append(argument)
-    return kept
+        result = result.without("--revision", "--code-revision")
+    if Role.TOKENIZER in dropped or (Role.MODEL in dropped and result.get("--tokenizer") is None):
+        result = result.without("--tokenizer-revision")
+    return result.argv
 
 
 _Visit = Callable[[Reference], str]
 
 
-def _walk(arguments: Sequence[str], visit: _Visit) -> list[str]:
+def _walk(arguments: Sequence[str], visit: _Visit) -> EngineArguments:
     """The arguments with every reference replaced by what `visit` answers."""
-    revision = value(arguments, "--tokenizer-revision")
-    rewrite: dict[str, Callable[[str], str]] = {
-        "--tokenizer": lambda text: visit(Reference(Role.TOKENIZER, text, revision)),
-        "--lora-modules": lambda text: _adapter(text, visit),
-        "--speculative-config": lambda text: _draft(text, visit),
-        "--spec-model": lambda text: visit(Reference(Role.DRAFT, text)),
-    }
-    result: list[str] = []
-    flag = ""
-    for argument in arguments:
-        name, equals, text = argument.partition("=")
-        if argument.startswith("--"):
-            flag = name
-            known = equals and name in rewrite
-            result.append(f"{name}={rewrite[name](text)}" if known else argument)
-        else:
-            result.append(rewrite[flag](argument) if flag in rewrite else argument)
-    return result
+    given = EngineArguments(arguments)
+    revision = given.get("--tokenizer-revision")
+    return given.replace_values(
+        {
+            "--tokenizer": lambda text: visit(Reference(Role.TOKENIZER, text, revision)),
+            "--lora-modules": lambda text: _adapter(text, visit),
+            "--speculative-config": lambda text: _draft(text, visit),
+            "--spec-model": lambda text: visit(Reference(Role.DRAFT, text)),
+        }
+    )
 
 
 def _adapter(text: str, visit: _Visit) -> str:

@@ -10,7 +10,6 @@ import signal
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
-from itertools import pairwise
 from typing import Any
 
 import uvloop
@@ -30,6 +29,7 @@ from worker_vllm.serverless.intake.admission import Admission
 from worker_vllm.serverless.loop_watchdog import Watchdog, WatchdogLimits
 from worker_vllm.serverless.metrics import publish
 from worker_vllm.serverless.queue_worker import QueueWorker, Surroundings
+from worker_vllm.settings.arguments import EngineArguments
 from worker_vllm.settings.redaction import Redactor
 from worker_vllm.settings.types import QueueSettings, Settings
 
@@ -147,11 +147,8 @@ async def engine_metrics(engine: Engine) -> bytes:
 
 def known_capacity(arguments: Sequence[str]) -> int | None:
     """How many sequences the engine was told to run at once; None where it decides by itself."""
-    words = [word for argument in arguments for word in argument.split("=", 1)]
-    for name, value in pairwise(words):
-        if name == "--max-num-seqs" and value.isdecimal() and int(value) > 0:
-            return int(value)
-    return None
+    value = EngineArguments(arguments).get("--max-num-seqs")
+    return int(value) if value is not None and value.isdecimal() and int(value) > 0 else None
 
 
 def with_signals(on_signal: Callable[[], None]) -> None:

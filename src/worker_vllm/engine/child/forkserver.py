@@ -22,6 +22,7 @@ from multiprocessing.context import ForkServerContext, ForkServerProcess
 from multiprocessing.forkserver import _forkserver
 
 from worker_vllm.engine.child import model_info_writer
+from worker_vllm.settings.arguments import EngineArguments
 
 TEMPLATE = f"{__name__.rpartition('.')[0]}.template"
 # Any of them set means that the user has a plan of his own for processes or threads.
@@ -77,8 +78,7 @@ class TemplateContext(ForkServerContext):
 
 def applies(environment: Mapping[str, str], arguments: list[str]) -> bool:
     """Whether the engine may start this way: a server in one part, whose processes and threads nobody planned."""
-    flags = [argument.partition("=")[0] for argument in arguments]
-    parallel = any("parallel" in flag or flag in ("-tp", "-pp", "-dp") for flag in flags)
+    parallel = any("parallel" in option.flag for option in EngineArguments(arguments).options)
     return arguments[1:2] == ["serve"] and not parallel and not any(name in environment for name in PLANS)
 
 

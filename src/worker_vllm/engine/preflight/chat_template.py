@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from worker_vllm.errors import Problem
-from worker_vllm.models.references import value
+from worker_vllm.settings.arguments import EngineArguments
 
 NAME = "CUSTOM_CHAT_TEMPLATE"
 QUOTED_CHARACTERS = 60
@@ -18,7 +18,7 @@ QUOTED_CHARACTERS = 60
 
 def template_problems(arguments: Sequence[str]) -> tuple[Problem, ...]:
     """What is wrong with the syntax of the template that the arguments name, as text or as a file."""
-    given = value(arguments, "--chat-template")
+    given = EngineArguments(arguments).get("--chat-template")
     if not given:
         return ()
     text = read(given)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from worker_vllm.engine.preflight.memory_fit import SHARDING, number
 from worker_vllm.errors import Problem
-from worker_vllm.models.references import value
+from worker_vllm.settings.arguments import EngineArguments
 
 MIB = 1 << 20
 SHARED_MEMORY = "/dev/shm"
@@ -101,8 +101,9 @@ def raise_open_files() -> None:
 
 def has_workers(arguments: Sequence[str], on_gpu: bool) -> bool:
     """Whether the engine's core has worker processes, which it talks to through shared memory."""
-    parts = [number(value(arguments, long) or value(arguments, short), 1) for long, short in SHARDING]
-    return not on_gpu or max(parts) > 1 or value(arguments, "--distributed-executor-backend") == "mp"
+    given = EngineArguments(arguments)
+    parts = [number(given.get(flag), 1) for flag in SHARDING]
+    return not on_gpu or max(parts) > 1 or given.get("--distributed-executor-backend") == "mp"
 
 
 def judge(limits: Limits, *, workers: bool) -> Found:

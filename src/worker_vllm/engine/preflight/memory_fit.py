@@ -12,14 +12,14 @@ from typing import Any
 
 from worker_vllm.engine.preflight.nvidia import Gpu
 from worker_vllm.errors import Problem
-from worker_vllm.models.references import value
+from worker_vllm.settings.arguments import EngineArguments
 from worker_vllm.settings.rules.tensor_parallel import attention_heads, larger_size
 
 GIB = 1 << 30
 UTILIZATION = 0.92  # vLLM 0.32.0's own default
 OVERHEAD_BYTES = 3 * GIB // 2  # CUDA context, activations, graphs: per GPU, roughly
 BYTES = {"float32": 4, "float": 4, "fp8": 1, "fp8_e4m3": 1, "fp8_e5m2": 1, "int8": 1}
-SHARDING = (("--tensor-parallel-size", "-tp"), ("--pipeline-parallel-size", "-pp"))
+SHARDING = ("--tensor-parallel-size", "--pipeline-parallel-size")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +56,14 @@ def estimate(
     config: Mapping[str, Any], weights_bytes: int, gpus: Sequence[Gpu], arguments: Sequence[str]
 ) -> MemoryFit:
     """Weights and KV cache against the memory of the GPUs that the arguments spread the model over."""
-    tensor, pipeline = (int(number(value(arguments, long) or value(arguments, short), 1)) for long, short in SHARDING)
+    given = EngineArguments(arguments)
+    tensor, pipeline = (int(number(given.get(flag), 1)) for flag in SHARDING)
     parts = max(1, tensor * pipeline)
     used = list(gpus)[:parts]
-    if not used or not weights_bytes or value(arguments, "--load-format") == "dummy":
+    if not used or not weights_bytes or given.get("--load-format") == "dummy":
         return MemoryFit()
     total = sum(gpu.total_bytes for gpu in used)
-    share = number(value(arguments, "--gpu-memory-utilization"), UTILIZATION)
+    share = number(given.get("--gpu-memory-utilization"), UTILIZATION)
 
     def left_on(count: int) -> float:
         return sum(gpu.total_bytes for gpu in gpus[:count]) * share - weights_bytes - OVERHEAD_BYTES * count
@@ -71,8 +72,8 @@ def estimate(
     if weights_bytes > total:
         more = larger_size(tensor, most, heads, lambda size: left_on(size * pipeline) > 0)
         return MemoryFit(problems=(too_large(weights_bytes, total, parts, change(more, len(gpus))),))
-    per_token = kv_bytes_per_token(config, value(arguments, "--kv-cache-dtype") or str(config.get("dtype") or ""))
-    asked = number(value(arguments, "--max-model-len"), float(config.get("max_position_embeddings") or 0))
+    per_token = kv_bytes_per_token(config, given.get("--kv-cache-dtype") or str(config.get("dtype") or ""))
+    asked = number(given.get("--max-model-len"), float(config.get("max_position_embeddings") or 0))
     if per_token and left < per_token * asked:
         fits = max(0, int(left // per_token) // 16 * 16)
         said = f"by estimate about {fits} tokens of context fit into the GPU's memory, not {asked:.0f}"

@@ -16,10 +16,9 @@ from typing import Any
 from worker_vllm.engine.preflight.memory_fit import number
 from worker_vllm.engine.preflight.nvidia import Driver
 from worker_vllm.engine.preflight.weights import Weights
-from worker_vllm.engine.process.command import has_any_flag
-from worker_vllm.models.references import value
+from worker_vllm.settings.arguments import EngineArguments
 
-FORMAT = ("--load-format",)
+FORMAT = "--load-format"
 # With any of them, or a format other than auto, the user has a plan of his own; a configuration file may hold all.
 PLANS = ("--model-loader-extra-config", "--safetensors-load-strategy", "--config")
 INSTANT = ("--load-format", "instanttensor")
@@ -31,8 +30,8 @@ LOCAL_FUSE = ("fuse.overlayfs", "fuse.fuse-overlayfs")
 KEPT_SHARE = 0.9  # of the free memory, as vLLM itself demands before it reads ahead
 GPU_SHARE = 0.75  # of the GPUs' memory: InstantTensor keeps a buffer there while the weights arrive
 # All ranks read together: with tensor parallelism each needs a share of everything; these differ from rank to rank.
-APART = (("--pipeline-parallel-size", "-pp"), ("--data-parallel-size", "-dp"))
-DRAFT = ("--speculative-config", "-sc")
+APART = ("--pipeline-parallel-size", "--data-parallel-size")
+DRAFT = "--speculative-config"
 OFFLOADED = ("--cpu-offload-gb", "--offload-backend")
 
 
@@ -62,12 +61,12 @@ def choose_loader(
     arguments: Sequence[str], weights: Weights | None, config: Mapping[str, Any], machine: Machine, fast_start: bool
 ) -> LoaderChoice:
     """The way to read these weights; nothing where the user chose one."""
-    named = has_any_flag(arguments, FORMAT) and value(arguments, *FORMAT) != "auto"
-    if named or has_any_flag(arguments, PLANS):
+    given = EngineArguments(arguments)
+    if given.has(*PLANS) or (given.has(FORMAT) and given.get(FORMAT) != "auto"):
         return LoaderChoice()
     if weights is None:
         return LoaderChoice(note=OWN)
-    against = unfit(arguments, weights, config, machine)
+    against = unfit(given, weights, config, machine)
     if fast_start and not against:
         return LoaderChoice(
             INSTANT, "LOAD_FORMAT=instanttensor, by FAST_START=1; should the start fail, then without it"
@@ -89,7 +88,7 @@ def on_unknown_network(file_system: str) -> bool:
     return file_system in NETWORK or file_system.startswith("fuse.")
 
 
-def unfit(arguments: Sequence[str], weights: Weights, config: Mapping[str, Any], machine: Machine) -> str:
+def unfit(given: EngineArguments, weights: Weights, config: Mapping[str, Any], machine: Machine) -> str:
     """Why InstantTensor does not apply; empty when it does."""
     if machine.driver is None or not machine.driver.gpus:
         return "no NVIDIA GPU"
@@ -97,22 +96,22 @@ def unfit(arguments: Sequence[str], weights: Weights, config: Mapping[str, Any],
         return "not installed"
     if not weights.safetensors_alone:
         return "the weights are not in safetensors alone"
-    if has_any_flag(arguments, DRAFT):
+    if given.has(DRAFT):
         return "a draft model"
-    if has_any_flag(arguments, OFFLOADED):
+    if given.has(*OFFLOADED):
         return "weights offloaded to the CPU"
-    if any(size(arguments, *flags) > 1 for flags in APART):
+    if any(size(given, flag) > 1 for flag in APART):
         return "pipeline or data parallelism"
-    if "torchao" in (quantization(config), value(arguments, "--quantization"), value(arguments, "-q")):
+    if "torchao" in (quantization(config), given.get("--quantization")):
         return "torchao's weights need a reader of their own"
-    gpus = machine.driver.gpus[: size(arguments, "--tensor-parallel-size", "-tp")]
+    gpus = machine.driver.gpus[: size(given, "--tensor-parallel-size")]
     room = sum(gpu.free_bytes for gpu in gpus) * GPU_SHARE
     return "" if weights.total_bytes <= room else "too little GPU memory for its buffers"
 
 
-def size(arguments: Sequence[str], long: str, short: str) -> int:
+def size(given: EngineArguments, flag: str) -> int:
     """One parallel size; 1 where it is not given."""
-    return int(number(value(arguments, long) or value(arguments, short), 1))
+    return int(number(given.get(flag), 1))
 
 
 def quantization(config: Mapping[str, Any]) -> str | None:

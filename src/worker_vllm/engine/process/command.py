@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from worker_vllm.engine.child.deferred_arguments import WAIT
+from worker_vllm.settings.arguments import COMPILATION_FLAGS, EngineArguments
 from worker_vllm.settings.types import EngineKind, EngineSettings
 
 # The first two would guard the socket against ourselves, the next three are secrets that the engine has no use for,
@@ -25,24 +26,7 @@ KEEP_ALIVE_S = 120
 # vLLM 0.32 refuses more than four stop strings by default; the original had no such limit.
 MAX_STOP_STRINGS = 256
 
-
-COMPILE_CHOICES = (
-    "--enforce-eager",
-    "--no-enforce-eager",
-    "--compilation-config",
-    "--optimization-level",
-    "-cc",
-    "-O",
-)
-
-ACCESS_LOG_CHOICES = ("--disable-uvicorn-access-log", "--no-disable-uvicorn-access-log")
-
-
-def has_any_flag(arguments: Sequence[str], choices: tuple[str, ...]) -> bool:
-    """Whether one of the flags stands in the command line, in whatever spelling vLLM accepts."""
-    short = tuple(choice for choice in choices if not choice.startswith("--"))
-    names = [argument.replace("_", "-").partition("=")[0] for argument in arguments]
-    return any(name in choices or (short and name.startswith(short)) for name in names)
+ACCESS_LOG_FLAGS = ("--disable-uvicorn-access-log", "--no-disable-uvicorn-access-log")
 
 
 def engine_argv(settings: EngineSettings, socket: str, told_on: int | None = None) -> list[str]:
@@ -60,18 +44,18 @@ def engine_argv(settings: EngineSettings, socket: str, told_on: int | None = Non
 def serve_arguments(settings: EngineSettings, socket: str) -> list[str]:
     """What follows `vllm`."""
     # FAST_START: nothing is compiled or captured; what the user said about that wins.
-    fast = (
-        ["--enforce-eager"] if settings.fast_start and not has_any_flag(settings.arguments, COMPILE_CHOICES) else []
-    )
+    given = EngineArguments(settings.arguments)
+    fast = ["--enforce-eager"] if settings.fast_start and not given.has(*COMPILATION_FLAGS) else []
     # The socket's only client is this worker, which logs its jobs itself; a line a request would cost both processes.
-    quiet = [] if has_any_flag(settings.arguments, ACCESS_LOG_CHOICES) else ["--disable-uvicorn-access-log"]
+    quiet = [] if given.has(*ACCESS_LOG_FLAGS) else ["--disable-uvicorn-access-log"]
     arguments = [*settings.arguments, *settings.loader_arguments, *fast, *quiet]
     return ["serve", settings.model, "--uds", socket, *served(settings), *arguments]
 
 
 def served(settings: EngineSettings) -> list[str]:
     """The names that callers know the model by, unless the arguments hold them."""
-    return [] if "--served-model-name" in settings.arguments else ["--served-model-name", *settings.served_names]
+    given = EngineArguments(settings.arguments).has("--served-model-name")
+    return [] if given else ["--served-model-name", *settings.served_names]
 
 
 def child_environment(settings: EngineSettings, environment: Mapping[str, str], directory: str) -> dict[str, str]:

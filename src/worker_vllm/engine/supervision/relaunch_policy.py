@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from worker_vllm.engine.diagnosis.types import TOO_SLOW, Diagnosis, Remedy, Scope
+from worker_vllm.settings.arguments import COMPILATION_FLAGS, EngineArguments
 from worker_vllm.settings.types import EngineSettings
 
 RETRIES = 2  # relaunches per passing cause
@@ -54,10 +55,7 @@ SMALLER: dict[Remedy, tuple[tuple[tuple[str, ...], tuple[str, ...]], ...]] = {
         (("--gpu-memory-utilization", "--kv-cache-memory-bytes"), ("--gpu-memory-utilization", "0.85")),
         (("--max-num-seqs",), ("--max-num-seqs", "64")),
         (("--max-num-batched-tokens",), ("--max-num-batched-tokens", "8192")),
-        (
-            ("--enforce-eager", "--no-enforce-eager", "--compilation-config", "--optimization-level"),
-            ("--enforce-eager",),
-        ),
+        (COMPILATION_FLAGS, ("--enforce-eager",)),
     ),
     Remedy.SHORTER_CONTEXT: ((("--max-model-len",), ("--max-model-len", "auto")),),
 }
@@ -99,6 +97,6 @@ def may_be_the_loader(diagnosis: Diagnosis) -> bool:
 
 def smaller(remedy: Remedy, arguments: tuple[str, ...]) -> tuple[str, ...]:
     """The remedy's arguments for which the command line has no value of the user's."""
-    given = {argument.partition("=")[0] for argument in arguments}
-    chosen = [added for owners, added in SMALLER.get(remedy, ()) if not given.intersection(owners)]
+    given = EngineArguments(arguments)
+    chosen = [added for owners, added in SMALLER.get(remedy, ()) if not given.has(*owners)]
     return tuple(argument for added in chosen for argument in added)

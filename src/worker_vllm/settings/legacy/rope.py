@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from worker_vllm.settings.arguments import EngineArguments
 from worker_vllm.settings.builder import DEFAULT, ENVIRONMENT, SettingsBuilder
 from worker_vllm.settings.catalog.catalog import catalog
 from worker_vllm.settings.parsers import BadValue, compact_json, parse_json
@@ -71,15 +72,12 @@ def completed(arguments: Sequence[str], change: RopeChange, config: Mapping[str,
 
     Called once the model's config.json is on disk, where it was not when the settings were read.
     """
-    kept, said = list(arguments), "{}"
-    if OVERRIDES in kept[:-1]:
-        position = kept.index(OVERRIDES)
-        said = kept[position + 1]
-        del kept[position : position + 2]
+    given = EngineArguments(arguments)
+    said = given.get(OVERRIDES) or "{}"
     overrides = parse_json(said)
     if not isinstance(overrides, dict) or "rope_parameters" in said:
         return tuple(arguments)
-    return (*kept, OVERRIDES, compact_json(merged(overrides, change, config)))
+    return given.with_(OVERRIDES, compact_json(merged(overrides, change, config))).argv
 
 
 def merged(overrides: Mapping[str, Any], change: RopeChange, config: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,29 +3,16 @@
 from __future__ import annotations
 
 import json
-import re
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
+from worker_vllm.settings.arguments import EngineArguments, Option
 from worker_vllm.settings.builder import CONFIG_FILE, EXTRA_ARGS, SettingsBuilder
 from worker_vllm.settings.flags.flag_table import Flag, marks
 from worker_vllm.settings.parsers import BadValue
 from worker_vllm.settings.redaction import HIDDEN, looks_secret
 from worker_vllm.settings.suggestions import nearest
-
-NUMBER = re.compile(r"-\d+|-\d*\.\d+")
-LEVEL = re.compile(r"-O=?(\d)")
-
-
-@dataclass(frozen=True, slots=True)
-class Said:
-    """One option of a command line: the part after the first dot, if any, and the words that follow it."""
-
-    option: str
-    dotted: str
-    values: tuple[str, ...]
 
 
 def read_config_file(draft: SettingsBuilder) -> None:
@@ -58,72 +45,54 @@ def read_extra_args(draft: SettingsBuilder) -> None:
         reason = f"words as a shell would read them ({error})"
         draft.refuse(EXTRA_ARGS, reason, "close the quotes", "…")
         return
-    for said in options(words):
-        if not said.option:
+    for said in EngineArguments(words).options:
+        if not said.flag:
             draft.refuse(EXTRA_ARGS, "flags only; the model goes into MODEL_NAME", "remove it", " ".join(said.values))
             continue
-        found = draft.table.by_option(said.option)
+        found = draft.table.by_option(said.flag)
         if found is None:
-            _refuse_unknown(draft, EXTRA_ARGS, said.option)
+            _refuse_unknown(draft, EXTRA_ARGS, said.flag)
         elif _allowed(draft, found[0], EXTRA_ARGS, said.values):
             _apply(draft, found[0], said, yes=found[1])
 
 
-def options(words: list[str]) -> list[Said]:
-    """The words grouped by option; words before the first option come under an empty one."""
-    found: list[Said] = []
-    for word in words:
-        if level := LEVEL.fullmatch(word):
-            found.append(Said("--optimization-level", "", (level[1],)))
-        elif word.startswith("-") and not NUMBER.fullmatch(word) and " " not in word:
-            option, equals, value = word.partition("=")
-            option, _, dotted = option.partition(".")
-            option = "--optimization-level" if option == "-O" else option
-            found.append(Said(option, dotted, (value,) if equals else ()))
-        elif found:
-            found[-1] = Said(found[-1].option, found[-1].dotted, (*found[-1].values, word))
-        else:
-            found.append(Said("", "", (word,)))
-    return found
-
-
-def _apply(draft: SettingsBuilder, flag: Flag, said: Said, *, yes: bool) -> None:
+def _apply(draft: SettingsBuilder, flag: Flag, said: Option, *, yes: bool) -> None:
     try:
         value = yes if flag.is_bool else _value(draft, flag, said)
     except BadValue as bad:
-        draft.refuse(EXTRA_ARGS, bad.expected, bad.change, " ".join([said.option, *said.values]))
+        draft.refuse(EXTRA_ARGS, bad.expected, bad.change, " ".join([said.flag, *said.values]))
         return
     if flag.is_bool and said.values:
-        draft.refuse(EXTRA_ARGS, f"no value after {said.option}", "remove it", " ".join(said.values))
+        draft.refuse(EXTRA_ARGS, f"no value after {said.flag}", "remove it", " ".join(said.values))
         return
     draft.set_flag(flag.name, value, EXTRA_ARGS, EXTRA_ARGS)
 
 
-def _value(draft: SettingsBuilder, flag: Flag, said: Said) -> Any:
-    if said.dotted and flag.holds_object:
+def _value(draft: SettingsBuilder, flag: Flag, said: Option) -> Any:
+    if said.key and flag.holds_object:
         return _with_key(draft.flag_value(flag.name), said)
     if flag.many and said.values:
         return flag.accept(list(said.values))
     if len(said.values) != 1:
-        raise BadValue(f"one value after {said.option}", f"write {said.option} VALUE")
+        raise BadValue(f"one value after {said.flag}", f"write {said.flag} VALUE")
     if flag.repeat:
         earlier = draft.engine.get(flag.name)
         return [*(earlier.value if earlier and earlier.source == EXTRA_ARGS else []), said.values[0]]
     return flag.parse(said.values[0])
 
 
-def _with_key(before: Any, said: Said) -> dict[str, Any]:
+def _with_key(before: Any, said: Option) -> dict[str, Any]:
     """An object with one key changed, the way `--flag.outer.inner value` says it; `key+` appends to a list."""
     if len(said.values) != 1:
-        raise BadValue(f"one value after {said.option}.KEY", "write one")
-    text, *path = said.values[0], *said.dotted.rstrip("+").split(".")
-    value: Any = text.split(",") if said.dotted.endswith("+") else _json_or_text(text)
+        raise BadValue(f"one value after {said.flag}.KEY", "write one")
+    text, *path = said.values[0], *said.key.rstrip("+").split(".")
+    value: Any = text.split(",") if said.key.endswith("+") else _json_or_text(text)
     changed = json.loads(json.dumps(before)) if isinstance(before, Mapping) else {}
     inner = changed
     for key in path[:-1]:
         inner = inner.setdefault(key, {})
     last = inner.get(path[-1])
-    inner[path[-1]] = [*last, *value] if said.dotted.endswith("+") and isinstance(last, list) else value
+    inner[path[-1]] = [*last, *value] if said.key.endswith("+") and isinstance(last, list) else value
     return changed
 
 
