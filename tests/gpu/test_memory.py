@@ -9,8 +9,8 @@ from pathlib import Path
 
 from tests.gpu.models import llama
 from tests.support.engines.supervised import Supervised, supervised
+from worker_vllm.engine.interface import EngineState
 from worker_vllm.engine.preflight.nvidia import driver
-from worker_vllm.engine.supervision.supervisor import State
 from worker_vllm.errors import EngineError, EngineUnavailable
 from worker_vllm.settings.types import EngineSettings
 
@@ -29,7 +29,7 @@ async def test_weights_that_do_not_fit(tmp_path: Path) -> None:
     layers = int(2 * gpu_gib() / 0.44)  # a layer of this shape has 0.44 GB in bfloat16
     settings = EngineSettings(model=str(llama(tmp_path, layers)), served_names=("m",), arguments=DUMMY)
     async with supervised(settings) as run:
-        assert await run.supervisor.settled() is State.REFUSING
+        assert await run.supervisor.wait_until_decided() is EngineState.REFUSING
         assert "weights do not fit" in run.supervisor.diagnosis
         assert run.supervisor.arguments == DUMMY
 
@@ -41,9 +41,9 @@ async def test_a_batch_that_does_not_fit(tmp_path: Path) -> None:
         model=str(llama(tmp_path, layers=int(0.8 * gpu_gib() / 0.44))), served_names=("m",), arguments=(*DUMMY, *wish)
     )
     async with supervised(settings) as run:
-        state = await run.supervisor.settled()
+        state = await run.supervisor.wait_until_decided()
         added = run.supervisor.arguments[len(settings.arguments) :]
-        assert state in (State.READY, State.REFUSING)
+        assert state in (EngineState.READY, EngineState.REFUSING)
         if added:
             assert added == ("--max-num-batched-tokens", "8192", "--enforce-eager")
 
@@ -63,7 +63,7 @@ async def ask_until_it_breaks(run: Supervised) -> str:
     """Large prompts with their log probabilities, which need memory that was not set aside; what broke."""
     body = {"model": "m", "prompt": [[5] * 4000] * 64, "max_tokens": 90, "prompt_logprobs": 20}
     try:
-        while run.supervisor.state is State.READY:
+        while run.supervisor.state is EngineState.READY:
             await (await run.post("/v1/completions", json.dumps(body).encode())).read()
     except (EngineError, EngineUnavailable) as error:
         return error.message
@@ -74,7 +74,7 @@ async def test_memory_that_runs_out_while_serving(tmp_path: Path) -> None:
     """Another process takes what is left: requests learn that it was the memory."""
     settings = EngineSettings(model=str(llama(tmp_path, 4)), served_names=("m",), arguments=DUMMY)
     async with supervised(settings) as run:
-        assert await run.supervisor.settled() is State.READY
+        assert await run.supervisor.wait_until_decided() is EngineState.READY
         taker = await asyncio.create_subprocess_exec(sys.executable, "-c", HOG)
         try:
             assert "memory ran out while requests were running" in await ask_until_it_breaks(run)

@@ -14,8 +14,8 @@ import pytest
 from tests.gpu.models import llama
 from tests.support.engines.supervised import supervised
 from worker_vllm.engine.client.http import HttpEngine
+from worker_vllm.engine.interface import EngineState
 from worker_vllm.engine.supervision.engine_run import HEALTH
-from worker_vllm.engine.supervision.supervisor import State
 from worker_vllm.errors import WorkerError
 from worker_vllm.settings.types import EngineSettings
 
@@ -26,7 +26,7 @@ async def supervised_start(settings: EngineSettings, environment: dict[str, str]
     """Seconds until our worker's engine is ready, its warm-up request included."""
     began = time.monotonic()
     async with supervised(settings, environment) as run:
-        assert await run.supervisor.settled() is State.READY, run.supervisor.diagnosis
+        assert await run.supervisor.wait_until_decided() is EngineState.READY, run.supervisor.diagnosis
         return time.monotonic() - began
 
 

@@ -24,9 +24,10 @@ from tests.support.engines.supervised import followed
 from tests.support.processes import Process, running
 from worker_vllm.engine.child.deferred_arguments import IMPORTED
 from worker_vllm.engine.client.http import HttpEngine
+from worker_vllm.engine.interface import EngineState
 from worker_vllm.engine.process.guard import descendants, standing
 from worker_vllm.engine.supervision.startup import plan_start
-from worker_vllm.engine.supervision.supervisor import State, Supervisor
+from worker_vllm.engine.supervision.supervisor import Supervisor
 from worker_vllm.host_inspection import inspect_host
 from worker_vllm.local.launch_config import LocalConfig, worker_environment
 from worker_vllm.settings.load import load
@@ -65,9 +66,9 @@ async def test_the_engine_imports_while_the_model_is_fetched(held: Hub, tmp_path
     async with followed(Supervisor(beginning, HttpEngine)) as run:
         await run.line(IMPORTED)
         await asyncio.to_thread(held.halfway.wait)
-        assert run.supervisor.state is State.STARTING
+        assert run.supervisor.state is EngineState.STARTING
         held.hold[WEIGHTS].set()
-        assert await run.supervisor.settled() is State.READY, run.supervisor.diagnosis
+        assert await run.supervisor.wait_until_decided() is EngineState.READY, run.supervisor.diagnosis
         snapshot = tmp_path / "huggingface-cache/hub/models--org--parrot/snapshots" / COMMIT
         await run.line(f"offline: 1 argv: vllm serve {snapshot} --uds ")
 
@@ -102,12 +103,12 @@ async def test_rope_settings_are_merged_with_the_config_that_was_fetched(
         )
         beginning = plan_start(load(env, inspect_host(env)).engine, env)
         async with followed(Supervisor(beginning, HttpEngine)) as run:
-            state = await run.supervisor.settled()
+            state = await run.supervisor.wait_until_decided()
             if said is None:
-                assert state is State.REFUSING
+                assert state is EngineState.REFUSING
                 assert "expected ROPE_THETA beside it" in run.supervisor.diagnosis
             else:
-                assert state is State.READY, run.supervisor.diagnosis
+                assert state is EngineState.READY, run.supervisor.diagnosis
                 await run.line(said)
 
 

@@ -7,7 +7,7 @@ from prometheus_client import CollectorRegistry
 from tests.serverless.conftest import Serve
 from tests.serverless.memory_platform import MemoryPlatform
 from tests.serverless.test_queue_worker import echo
-from worker_vllm.engine.client.metrics import EngineLoad
+from worker_vllm.engine.interface import EngineLoad
 from worker_vllm.serverless.metrics import publish
 
 

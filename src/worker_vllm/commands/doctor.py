@@ -205,7 +205,8 @@ def findings(checked: Preflight) -> list[tuple[str, str]]:
 async def start(checked: Preflight, environment: Mapping[str, str]) -> int:
     """Start the engine, have it answer once, stop it; each with its time."""
     from worker_vllm.engine.client.http import HttpEngine
-    from worker_vllm.engine.supervision.supervisor import State, Supervisor
+    from worker_vllm.engine.interface import EngineState
+    from worker_vllm.engine.supervision.supervisor import Supervisor
 
     downloads = checked.found if checked.found is not None and checked.found.downloads else None
     settings = checked.given if downloads else checked.settings
@@ -215,16 +216,16 @@ async def start(checked: Preflight, environment: Mapping[str, str]) -> int:
     began = time.monotonic()
     running = asyncio.create_task(supervisor.run())
     try:
-        state = await supervisor.settled()
+        state = await supervisor.wait_until_decided()
         lines = [("state", f"{state} after {time.monotonic() - began:.1f} s")]
         if supervisor.timeline:
             lines.append(("phases", supervisor.timeline))
         if supervisor.diagnosis:
             lines.append(("diagnosis", supervisor.diagnosis))
-        lines += [("it said", line) for line in supervisor.last_lines[-12:]] if state is not State.READY else []
+        lines += [("it said", line) for line in supervisor.last_lines[-12:]] if state is not EngineState.READY else []
         for name, text in lines:
             print(f"  {name:<14} {redact(text)}")
-        return 0 if state is State.READY else EXIT_UNFIT
+        return 0 if state is EngineState.READY else EXIT_UNFIT
     finally:
         stopping = time.monotonic()
         await supervisor.stop()

@@ -1,9 +1,10 @@
-"""The engine seam: a request goes in, a response with a closable stream comes out. Closing IS cancelling."""
+"""The engine seam: a request goes in, a response with a closable stream comes out. Closing a response cancels it."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Protocol
 
 from worker_vllm.errors import EngineUnavailable
@@ -19,12 +20,31 @@ class EngineRequest:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class EngineLoad:
+    """Sequences running and waiting, summed over all engine replicas; the highest share of KV memory used, 0 to 1."""
+
+    running: int
+    waiting: int
+    kv_used: float
+
+
+class EngineState(StrEnum):
+    """The state of an engine and its process."""
+
+    STARTING = "starting"  # jobs should stay in the platform's queue
+    READY = "ready"
+    REFUSING = "refusing"  # the settings cannot work: every request fails with the diagnosis
+    GONE = "gone"  # this machine cannot serve: the worker takes no jobs and exits
+    STOPPED = "stopped"
+
+
 class EngineRefused(EngineUnavailable):
-    """Nobody listens where the engine should: it has ended, or has not begun to serve."""
+    """No process listens at the engine's address: it has exited, or does not serve yet."""
 
 
 class EngineResponse(Protocol):
-    """An answer whose body is still arriving."""
+    """A response whose body is still arriving."""
 
     @property
     def status(self) -> int:
@@ -35,20 +55,40 @@ class EngineResponse(Protocol):
         """Response headers, names in lower case."""
 
     def chunks(self) -> AsyncIterator[bytes]:
-        """The body as it arrives, in arbitrary pieces. Raises EngineError when the engine breaks off."""
+        """The body as it arrives, in arbitrary chunks. Raises EngineError when the engine closes the connection."""
 
     async def read(self) -> bytes:
-        """The whole body. Raises EngineError when the engine breaks off."""
+        """The complete body. Raises EngineError when the engine closes the connection before its end."""
 
     def close(self) -> None:
-        """Give the response up at once; an unfinished one is aborted inside the engine. Never raises."""
+        """Release the response at once; an unfinished request is aborted in the engine. Never raises."""
 
 
 class Engine(Protocol):
-    """Whatever answers vLLM's HTTP routes: the supervised child, an attached server, a test's stand-in."""
+    """A server of vLLM's HTTP routes: the supervised child, an attached server, a test's fake."""
 
     async def request(self, request: EngineRequest) -> EngineResponse:
-        """Return once status and headers are here.
+        """Return once status and headers have arrived.
 
-        Raises EngineUnavailable with the diagnosis when the engine is not running or died before answering.
+        Raises EngineUnavailable with the diagnosis when the engine is not running or exits before it responds.
         """
+
+
+class ManagedEngine(Engine, Protocol):
+    """An engine with a state, as a mode uses it; `Supervisor` and `AttachedEngine` implement it."""
+
+    @property
+    def state(self) -> EngineState:
+        """The state now."""
+
+    async def run(self) -> None:
+        """Own the engine; returns when it is GONE or `stop` was called, and nothing of it is left."""
+
+    async def stop(self) -> None:
+        """End the engine in bounded time; `run` then returns."""
+
+    async def changed(self) -> EngineState:
+        """Wait for the next change of state; returns the new state."""
+
+    async def wait_until_decided(self) -> EngineState:
+        """Wait while the engine is STARTING; returns the state that follows."""

@@ -1,4 +1,4 @@
-"""Queue mode put together: the engine's life, the worker core and the job protocol in one event loop."""
+"""Queue mode: the engine, the job handler and the queue worker in one event loop, from start to close."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import logging
 import os
 import random
 import signal
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import Any
 
@@ -16,12 +16,12 @@ import uvloop
 from prometheus_client import CollectorRegistry
 
 from worker_vllm.engine.client.http import HttpEngine
-from worker_vllm.engine.client.metrics import EngineLoad, parse_load
+from worker_vllm.engine.client.metrics import fetch_load, fetch_metrics
 from worker_vllm.engine.client.retry_when_full import RetryWhenFull
-from worker_vllm.engine.interface import Engine, EngineRequest
+from worker_vllm.engine.interface import EngineState, ManagedEngine
+from worker_vllm.engine.supervision.attached_engine import AttachedEngine
 from worker_vllm.engine.supervision.startup import StartPlan
-from worker_vllm.engine.supervision.supervisor import State, Supervisor
-from worker_vllm.errors import WorkerError
+from worker_vllm.engine.supervision.supervisor import Supervisor
 from worker_vllm.jobs.handler import JobHandler
 from worker_vllm.serverless.http.client import HttpPlatform
 from worker_vllm.serverless.http.proxies import ignored_proxy
@@ -38,115 +38,145 @@ log = logging.getLogger(__name__)
 EXIT_ENGINE = 1
 EXIT_WEDGED = 70
 EXIT_FORCED = 130
-LOAD_TIMEOUT_S = 2.0
-FORCED_END_S = 3.0  # after a second signal, for a loop that gives itself one second
+FORCED_END_S = 3.0  # after a second signal; the queue worker gives itself one second
 VOLUME = "/runpod-volume"
 
 
-def serve_queue(settings: Settings, beginning: StartPlan | None) -> int:
-    """Serve jobs until SIGTERM or SIGINT; the exit status. Without a beginning the engine is somebody else's."""
-    return uvloop.run(_serve(settings, beginning))
+def serve_queue(settings: Settings, plan: StartPlan | None) -> int:
+    """Serve jobs until SIGTERM or SIGINT; the exit status. Without a plan, attach to the engine at ENGINE_URL."""
+    return uvloop.run(_serve(settings, plan))
 
 
-async def _serve(settings: Settings, beginning: StartPlan | None) -> int:
-    stop, force = asyncio.Event(), asyncio.Event()
-    with_signals(lambda: force.set() if stop.is_set() else stop.set())
-    async with ready_engine(settings, beginning, stop) as engine:
-        if stop.is_set():
-            return 0
-        if engine is None:
-            return EXIT_ENGINE
+async def _serve(settings: Settings, plan: StartPlan | None) -> int:
+    engine = AttachedEngine(HttpEngine(settings.engine.url or "")) if plan is None else Supervisor(plan, HttpEngine)
+    mode = QueueMode(engine, settings)
+    with_signals(mode.on_signal)
+    try:
+        if await mode.start():
+            await mode.serve()
+            await mode.drain()
+    finally:
+        await mode.close()
+    return mode.exit_status
+
+
+class QueueMode:
+    """One worker process in queue mode. Its owner calls `start`, `serve` and `drain` in this order, then `close`."""
+
+    def __init__(self, engine: ManagedEngine, settings: Settings) -> None:
+        self.exit_status = 0
+        self._engine = engine
+        self._settings = settings
+        self._stop = asyncio.Event()
+        self._force = asyncio.Event()
+        self._queue: QueueWorker | None = None
+        self._queue_run: asyncio.Task[None] | None = None
+        self._cleanup = AsyncExitStack()
+
+    def on_signal(self) -> None:
+        """Request the drain; the second call requests the end of the drain."""
+        (self._force if self._stop.is_set() else self._stop).set()
+
+    async def start(self) -> bool:
+        """Start the engine, then the queue worker; False where no job is to be taken.
+
+        Waits until the engine is READY or REFUSING (every job is then answered with the diagnosis). No job is taken
+        when the engine is GONE, or when a signal comes first.
+        """
+        running = asyncio.create_task(self._engine.run(), name="engine")
+        self._cleanup.push_async_callback(self._stop_engine, running)
+        decided = asyncio.create_task(self._engine.wait_until_decided())
+        self._cleanup.callback(decided.cancel)
+        await first_of(decided, self._stop)
+        if self._stop.is_set():
+            return False
+        if decided.result() not in (EngineState.READY, EngineState.REFUSING):
+            self.exit_status = EXIT_ENGINE
+            return False
         watchdog = Watchdog(WatchdogLimits(), lambda: os._exit(EXIT_WEDGED))
         watchdog.start()
-        try:
-            return await serve_jobs(engine, settings, stop, force)
-        finally:
-            watchdog.stop()
+        self._cleanup.callback(watchdog.stop)
+        self._queue = queue = self._queue_worker()
+        self._queue_run = asyncio.create_task(queue.run(), name="queue")
+        self._cleanup.push_async_callback(self._end_queue, self._queue_run)
+        following = asyncio.create_task(follow(self._engine, queue, self._stop), name="engine-state")
+        self._cleanup.callback(following.cancel)
+        await self._expose_metrics(queue)
+        return True
 
+    async def serve(self) -> None:
+        """Run jobs until a signal, or until the engine is GONE."""
+        assert self._queue_run is not None
+        await first_of(self._queue_run, self._stop)
 
-async def serve_jobs(engine: Engine, settings: Settings, stop: asyncio.Event, force: asyncio.Event) -> int:
-    """Serve jobs with `engine` until `stop` and a drain, or `force`; the exit status."""
-    if proxy := ignored_proxy(settings.queue.take_url, os.environ):
-        log.warning("%s", proxy)
-    platform = HttpPlatform(settings.queue.api_key.reveal())
-    admission = Admission(settings.queue.max_concurrency, known_capacity(settings.engine.arguments))
-    worker = JobHandler(RetryWhenFull(engine, admission.refused, random.random), settings)
-    redact = Redactor(settings.secrets).value
-    around = Surroundings(admission, lambda: engine_load(engine), redact=redact)
-    queue = QueueWorker(worker.handle, with_spool(settings.queue), platform, around)
-    running = asyncio.create_task(queue.run(), name="queue")
-    following = asyncio.create_task(follow(engine, queue, stop), name="engine-state")
-    try:
-        async with figures(queue, engine, settings.metrics_address):
-            await first_of(running, stop)
-            queue.drain()
-            await first_of(running, force)
-            if force.is_set():
-                queue.force()
-                await asyncio.wait([running], timeout=FORCED_END_S)
-        if isinstance(engine, Supervisor) and engine.state is State.GONE:
-            return EXIT_ENGINE
-        return EXIT_FORCED if force.is_set() else 0
-    finally:
-        following.cancel()
+    async def drain(self) -> None:
+        """Take no more jobs and finish those that run; at a second signal, fail them. Sets the exit status."""
+        assert self._queue is not None
+        assert self._queue_run is not None
+        self._queue.drain()
+        await first_of(self._queue_run, self._force)
+        if self._force.is_set():
+            self._queue.force()
+            await asyncio.wait([self._queue_run], timeout=FORCED_END_S)
+            self.exit_status = EXIT_FORCED
+        if self._engine.state is EngineState.GONE:
+            self.exit_status = EXIT_ENGINE
+
+    async def close(self) -> None:
+        """End everything that `start` started, the engine last. Raises what the queue worker raised."""
+        await self._cleanup.aclose()
+
+    def _queue_worker(self) -> QueueWorker:
+        settings, engine = self._settings, self._engine
+        if proxy := ignored_proxy(settings.queue.take_url, os.environ):
+            log.warning("%s", proxy)
+        platform = HttpPlatform(settings.queue.api_key.reveal())
+        self._cleanup.callback(platform.close)
+        admission = Admission(settings.queue.max_concurrency, known_capacity(settings.engine.arguments))
+        handler = JobHandler(RetryWhenFull(engine, admission.refused, random.random), settings)
+        redact = Redactor(settings.secrets).value
+        surroundings = Surroundings(admission, lambda: fetch_load(engine), redact=redact)
+        return QueueWorker(handler.handle, with_spool(settings.queue), platform, surroundings)
+
+    async def _expose_metrics(self, queue: QueueWorker) -> None:
+        """Serve the queue's and the engine's metrics at METRICS_ADDRESS, where that is set."""
+        if self._settings.metrics_address is None:
+            return
+        from worker_vllm.observability.metrics_server import metrics_at
+
+        registry = CollectorRegistry()
+        publish(queue, registry)
+        metrics = metrics_at(self._settings.metrics_address, registry, lambda: fetch_metrics(self._engine))
+        await self._cleanup.enter_async_context(metrics)
+
+    async def _stop_engine(self, running: asyncio.Task[None]) -> None:
+        await self._engine.stop()
+        await asyncio.wait([running])
+
+    async def _end_queue(self, running: asyncio.Task[None]) -> None:
         running.cancel()
         await asyncio.wait([running])
-        platform.close()
         if not running.cancelled():
             running.result()
 
 
-@asynccontextmanager
-async def figures(queue: QueueWorker, engine: Engine, address: tuple[str, int] | None) -> AsyncIterator[None]:
-    """What the queue decides by, shown with the engine's own figures where the operator asked for it."""
-    if address is None:
-        yield
-        return
-    from worker_vllm.observability.metrics_server import metrics_at
-
-    registry = CollectorRegistry()
-    publish(queue, registry)
-    async with metrics_at(address, registry, lambda: engine_metrics(engine)):
-        yield
-
-
-async def follow(engine: Engine, queue: QueueWorker, stop: asyncio.Event) -> None:
-    """Take jobs only while they can be served, or told why they never will be; stop when the engine is GONE."""
-    if not isinstance(engine, Supervisor):
-        return
-    while engine.state not in (State.GONE, State.STOPPED):
-        queue.pause(engine.state is State.STARTING)
+async def follow(engine: ManagedEngine, queue: QueueWorker, stop: asyncio.Event) -> None:
+    """Pause the queue while the engine is STARTING; set `stop` when the engine is GONE or STOPPED."""
+    while engine.state not in (EngineState.GONE, EngineState.STOPPED):
+        queue.pause(engine.state is EngineState.STARTING)
         await engine.changed()
     stop.set()
 
 
 def with_spool(settings: QueueSettings) -> QueueSettings:
-    """Where undelivered results wait: as told, else on the network volume if there is one."""
+    """The settings with a directory for undelivered results: by default on the network volume, if one is mounted."""
     if settings.spool_directory is None and os.access(VOLUME, os.W_OK):
         return replace(settings, spool_directory=f"{VOLUME}/.worker-vllm/results")
     return settings
 
 
-async def engine_load(engine: Engine) -> EngineLoad | None:
-    """What the engine's metrics say of its load; None when it tells nothing."""
-    return parse_load((await engine_metrics(engine)).decode("utf-8", "replace"))
-
-
-async def engine_metrics(engine: Engine) -> bytes:
-    """The engine's own figures as it shows them; empty when it shows none."""
-    with suppress(WorkerError, TimeoutError):
-        async with asyncio.timeout(LOAD_TIMEOUT_S):
-            response = await engine.request(EngineRequest("GET", "/metrics"))
-            try:
-                if response.status == 200:
-                    return await response.read()
-            finally:
-                response.close()
-    return b""
-
-
 def known_capacity(arguments: Sequence[str]) -> int | None:
-    """How many sequences the engine was told to run at once; None where it decides by itself."""
+    """How many sequences the engine runs at once, by its arguments; None where they leave that to the engine."""
     value = EngineArguments(arguments).get("--max-num-seqs")
     return int(value) if value is not None and value.isdecimal() and int(value) > 0 else None
 
@@ -165,31 +195,3 @@ async def first_of(running: asyncio.Future[Any], event: asyncio.Event) -> None:
         await asyncio.wait([running, waiting], return_when=asyncio.FIRST_COMPLETED)
     finally:
         waiting.cancel()
-
-
-@asynccontextmanager
-async def ready_engine(
-    settings: Settings, beginning: StartPlan | None, stop: asyncio.Event
-) -> AsyncIterator[Engine | None]:
-    """The engine once it can serve or tell why it never will; None when this machine cannot, or `stop` came first.
-
-    It ends with the context.
-    """
-    if beginning is None:
-        attached = HttpEngine(settings.engine.url or "")
-        try:
-            yield attached
-        finally:
-            await attached.aclose()
-        return
-    supervisor = Supervisor(beginning, HttpEngine)
-    life = asyncio.create_task(supervisor.run(), name="engine")
-    settled = asyncio.create_task(supervisor.settled())
-    try:
-        await first_of(settled, stop)
-        ready = settled.done() and settled.result() in (State.READY, State.REFUSING)
-        yield supervisor if ready else None
-    finally:
-        settled.cancel()
-        await supervisor.stop()
-        await asyncio.wait([life])

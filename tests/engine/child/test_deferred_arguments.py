@@ -17,11 +17,12 @@ from tests.support.engines.supervised import Supervised, followed
 from worker_vllm.engine.child.deferred_arguments import IMPORTED
 from worker_vllm.engine.client.http import HttpEngine
 from worker_vllm.engine.diagnosis.types import Diagnosis, Scope
+from worker_vllm.engine.interface import EngineState
 from worker_vllm.engine.process.child_process import EngineProcess, spawn
 from worker_vllm.engine.process.command import engine_argv
 from worker_vllm.engine.process.guard import descendants, standing
 from worker_vllm.engine.supervision.startup import Backoff, StartPlan
-from worker_vllm.engine.supervision.supervisor import State, Supervisor
+from worker_vllm.engine.supervision.supervisor import Supervisor
 from worker_vllm.errors import EngineUnavailable
 from worker_vllm.models.locate import FoundModel, Source
 from worker_vllm.models.references import Reference, Role
@@ -101,15 +102,15 @@ async def test_it_imports_during_the_download_and_then_serves_what_it_is_told(en
     start = Start(environment)
     async with start.run() as run:
         await run.line(IMPORTED)
-        assert run.supervisor.state is State.STARTING
+        assert run.supervisor.state is EngineState.STARTING
         pids = start.processes
         start.outcomes.put_nowait(FETCHED)
-        assert await run.supervisor.settled() is State.READY
+        assert await run.supervisor.wait_until_decided() is EngineState.READY
         assert start.processes == pids
         told = "vllm serve /cache/snapshots/0123 --uds {} --served-model-name org/parrot --tokenizer /cache/tokenizer"
         await run.line(f"argv: {told.format(start.process.socket)} --disable-uvicorn-access-log")
         assert phases(run) == ["import", "rest of the download", "warm-up /v1/completions"]
-    assert run.states == [State.READY, State.STOPPED]
+    assert run.states == [EngineState.READY, EngineState.STOPPED]
     assert start.left(pids) == []
 
 
@@ -120,7 +121,7 @@ async def test_a_download_quicker_than_the_imports_waits_for_nothing(environment
     async with start.run() as run:
         await run.line("engine start: download took")
         await asyncio.to_thread(lambda: gate.open("w").close())
-        assert await run.supervisor.settled() is State.READY
+        assert await run.supervisor.wait_until_decided() is EngineState.READY
         assert phases(run) == ["download", "import", "warm-up /v1/completions"]
 
 
@@ -130,15 +131,15 @@ async def test_the_start_deadline_does_not_count_the_download(environment: dict[
     start.process.spawned_at -= 900
     start.outcomes.put_nowait(FETCHED)
     async with start.run() as run:
-        assert await run.supervisor.settled() is State.READY
+        assert await run.supervisor.wait_until_decided() is EngineState.READY
         assert run.supervisor.timeline.startswith("90")
 
 
 @pytest.mark.parametrize(
-    ("failure", "state"), [(GATED, State.REFUSING), (NO_ROOM, State.GONE)], ids=["settings", "host"]
+    ("failure", "state"), [(GATED, EngineState.REFUSING), (NO_ROOM, EngineState.GONE)], ids=["settings", "host"]
 )
 async def test_a_download_in_vain_ends_the_engine_at_once(
-    environment: dict[str, str], failure: Diagnosis, state: State
+    environment: dict[str, str], failure: Diagnosis, state: EngineState
 ) -> None:
     """Before anyone is told why."""
     start = Start(environment)
@@ -146,7 +147,7 @@ async def test_a_download_in_vain_ends_the_engine_at_once(
         await run.line(IMPORTED)
         pids = start.processes
         start.outcomes.put_nowait(failure)
-        assert await run.supervisor.settled() is state
+        assert await run.supervisor.wait_until_decided() is state
         assert start.left(pids) == []
         with pytest.raises(EngineUnavailable, match="org/parrot"):
             await run.get("/health")
@@ -160,7 +161,7 @@ async def test_a_download_that_is_tried_again_keeps_the_engine(environment: dict
         pids = start.processes
         for outcome in (UNREACHABLE, UNREACHABLE, FETCHED):
             start.outcomes.put_nowait(outcome)
-        assert await run.supervisor.settled() is State.READY
+        assert await run.supervisor.wait_until_decided() is EngineState.READY
         assert (start.asked, start.processes) == (3, pids)
 
 
@@ -170,7 +171,7 @@ async def test_a_hub_that_cannot_be_reached_is_left_in_the_end(environment: dict
     async with start.run() as run:
         for _ in range(6):
             start.outcomes.put_nowait(UNREACHABLE)
-        assert await run.supervisor.settled() is State.GONE
+        assert await run.supervisor.wait_until_decided() is EngineState.GONE
         assert start.asked == 6
 
 
@@ -181,7 +182,7 @@ async def test_a_stop_ends_the_pause_between_two_tries(environment: dict[str, st
         start.outcomes.put_nowait(UNREACHABLE)
         await start.downloading.wait()
         await run.supervisor.stop()
-        assert await run.supervisor.settled() is State.STOPPED
+        assert await run.supervisor.wait_until_decided() is EngineState.STOPPED
 
 
 @pytest.mark.parametrize(
@@ -211,7 +212,7 @@ async def test_a_stop_during_the_download_leaves_nothing(
                 importing.enter_context(await asyncio.to_thread(gate.open, "w"))
             pids = start.processes
             await run.supervisor.stop()
-            assert await run.supervisor.settled() is State.STOPPED
+            assert await run.supervisor.wait_until_decided() is EngineState.STOPPED
             assert start.left(pids) == []
 
 
@@ -223,9 +224,9 @@ async def test_an_engine_that_dies_while_it_waits_is_started_anew(environment: d
         assert await start.process.wait() == 3
         assert not start.directory.exists()
         start.outcomes.put_nowait(FETCHED)
-        assert await run.supervisor.settled() is State.READY
+        assert await run.supervisor.wait_until_decided() is EngineState.READY
         await run.line("argv: vllm serve /cache/snapshots/0123")
-    assert run.states == [State.READY, State.STOPPED]
+    assert run.states == [EngineState.READY, EngineState.STOPPED]
 
 
 async def test_arguments_that_the_pipe_cannot_hold_go_the_plain_way(environment: dict[str, str]) -> None:
@@ -233,7 +234,7 @@ async def test_arguments_that_the_pipe_cannot_hold_go_the_plain_way(environment:
     start = Start(environment)
     start.outcomes.put_nowait(replace(FETCHED, arguments=("--chat-template", "x" * 100_000)))
     async with start.run() as run:
-        assert await run.supervisor.settled() is State.READY
+        assert await run.supervisor.wait_until_decided() is EngineState.READY
         assert not start.directory.exists()
 
 

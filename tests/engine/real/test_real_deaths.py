@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.engines.supervised import REAL, Supervised, leftovers, supervised
+from worker_vllm.engine.interface import EngineState
 from worker_vllm.engine.process.guard import descendants
-from worker_vllm.engine.supervision.supervisor import State
 from worker_vllm.errors import EngineError, EngineUnavailable
 
 pytestmark = [pytest.mark.vllm, pytest.mark.timeout(400)]
@@ -85,7 +85,7 @@ async def while_streaming(run: Supervised, name: str) -> None:
     finally:
         response.close()
     assert time.monotonic() - died < 1.0
-    await run.until(State.STARTING)  # the dying server still answers, in its own words, whoever asks at once
+    await run.until(EngineState.STARTING)  # the dying server still answers, in its own words, whoever asks at once
 
 
 async def while_waiting(run: Supervised, name: str) -> None:
@@ -101,7 +101,7 @@ async def while_waiting(run: Supervised, name: str) -> None:
 async def while_idle(run: Supervised, name: str) -> None:
     """Nobody asks: the death is seen within half a second."""
     died = await kill_one(run, name)
-    await run.until(State.STARTING)
+    await run.until(EngineState.STARTING)
     assert time.monotonic() - died < 0.5
 
 
@@ -124,11 +124,11 @@ async def test_a_killed_process_is_the_end_of_all_and_the_next_job_succeeds(
     before, others = leftovers(), set(descendants(os.getpid()))
     settings = replace(REAL, arguments=("--max-num-seqs", "2")) if kill is while_waiting else REAL
     async with supervised(settings) as run:
-        assert await run.supervisor.settled() is State.READY, run.supervisor.diagnosis
+        assert await run.supervisor.wait_until_decided() is EngineState.READY, run.supervisor.diagnosis
         await kill(run, name)
         answer = json.loads(await (await run.post("/v1/completions", json.dumps(SHORT).encode())).read())
         assert answer["choices"][0]["text"] == "hello"
-        assert State.READY in run.states
+        assert EngineState.READY in run.states
     assert leftovers() <= before
     assert set(descendants(os.getpid())) <= others
 
@@ -147,7 +147,7 @@ async def test_a_kill_while_it_loads_is_tried_again() -> None:
 async def test_a_kill_before_the_first_token() -> None:
     """The request is accepted, nothing was said yet: it is answered with the cause."""
     async with supervised(REAL) as run:
-        await run.supervisor.settled()
+        await run.supervisor.wait_until_decided()
         asked = asyncio.create_task(ask(run, prompt="x" * 60000, max_tokens=1))
         await running(run, 1)
         died = await kill_one(run, "EngineCore")
@@ -160,7 +160,7 @@ import asyncio, os, sys
 from tests.support.engines.supervised import REAL, TWO_PARTS, supervised
 async def main():
     async with supervised(TWO_PARTS if sys.argv[1] == "2" else REAL) as run:
-        print(await run.supervisor.settled(), flush=True)
+        print(await run.supervisor.wait_until_decided(), flush=True)
         await asyncio.Event().wait()
 asyncio.run(main())
 """

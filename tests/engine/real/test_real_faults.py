@@ -18,9 +18,8 @@ from tests.engine.diagnosis.record_endings import settings_of
 from tests.engine.real.faults import FAULTS, Fault
 from tests.support.engines.broken_models import edit
 from tests.support.engines.supervised import leftovers, supervised
-from worker_vllm.engine.interface import EngineRequest
+from worker_vllm.engine.interface import EngineRequest, EngineState
 from worker_vllm.engine.preflight.weight_loader import INSTANT, READ_AHEAD
-from worker_vllm.engine.supervision.supervisor import State
 from worker_vllm.errors import EngineUnavailable
 
 ALWAYS = ("bad_flag", "cut_weights", "too_long")
@@ -40,7 +39,7 @@ async def test_a_mistake_is_answered_with_what_to_change(fault: Fault, tmp_path:
     """REFUSING, the sentence within a second, no process, socket or shared memory left."""
     before = leftovers()
     async with supervised(settings_of(fault, tmp_path / "fault"), only=ENVIRONMENT) as run:
-        assert await run.supervisor.settled() is State.REFUSING, run.supervisor.diagnosis
+        assert await run.supervisor.wait_until_decided() is EngineState.REFUSING, run.supervisor.diagnosis
         asked = time.monotonic()
         with pytest.raises(EngineUnavailable) as refusal:
             await run.supervisor.request(REQUEST)

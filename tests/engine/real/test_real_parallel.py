@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from tests.support.engines.supervised import REAL, TWO_PARTS, Supervised, supervised
-from worker_vllm.engine.supervision.supervisor import State
+from worker_vllm.engine.interface import EngineState
 from worker_vllm.settings.types import EngineSettings
 
 pytestmark = [pytest.mark.vllm, pytest.mark.matrix, pytest.mark.timeout(400)]
@@ -40,5 +40,5 @@ async def test_every_arrangement_gives_the_same_answers(settings: EngineSettings
     """The embedded model's right answer is the message itself; all are asked at once."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("VLLM_")}
     async with supervised(settings, only=environment) as run:
-        assert await run.supervisor.settled() is State.READY, run.supervisor.diagnosis
+        assert await run.supervisor.wait_until_decided() is EngineState.READY, run.supervisor.diagnosis
         assert await asyncio.gather(*(answer(run, message) for message in MESSAGES)) == list(MESSAGES)

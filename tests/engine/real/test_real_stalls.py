@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from tests.support.engines.supervised import REAL, Supervised, supervised
-from worker_vllm.engine.supervision.stall_detector import read_progress
-from worker_vllm.engine.supervision.supervisor import State
+from worker_vllm.engine.client.metrics import parse_progress
+from worker_vllm.engine.interface import EngineState
 from worker_vllm.errors import EngineStalled
 from worker_vllm.settings.types import EngineSettings
 
@@ -54,7 +54,7 @@ async def frozen_counters(run: Supervised, tokens: int) -> tuple[dict[str, Any],
     seen, still_since, longest_s = None, time.monotonic(), 0.0
     while not asking.done():
         response = await run.get("/metrics")
-        counters = dict(read_progress((await response.read()).decode()).counters)
+        counters = dict(parse_progress((await response.read()).decode()).counters)
         counters.pop(KV_USE)
         now = time.monotonic()
         if counters != seen:
@@ -70,11 +70,11 @@ async def test_a_long_prompt_is_read_and_a_stopped_core_is_seen() -> None:
     timeout_s = 5.0
     small_steps = replace(REAL, arguments=("--max-num-batched-tokens", "256", "--max-num-seqs", "64"))
     async with supervised(small_steps, stall_timeout_s=timeout_s) as run:
-        assert await run.supervisor.settled() is State.READY, run.supervisor.diagnosis
+        assert await run.supervisor.wait_until_decided() is EngineState.READY, run.supervisor.diagnosis
         told, still_s = await frozen_counters(run, 20_000)
         assert told["usage"]["prompt_tokens"] >= 20_000
         assert still_s > timeout_s, "the prompt is too short to prove anything here"
-        assert run.states == [State.READY]
+        assert run.states == [EngineState.READY]
         await stop_and_ask(run, core, timeout_s)
         assert (await answer(run, 10))["choices"]
 
@@ -94,7 +94,7 @@ async def stop_and_ask(run: Supervised, process: Callable[[Supervised], int], ti
 async def test_any_stopped_process_is_seen(process: Callable[[Supervised], int]) -> None:
     """The core's worker, or the server just after a burst of jobs, whose counters were moving until then."""
     async with supervised(REAL, stall_timeout_s=TIMEOUT_S) as run:
-        assert await run.supervisor.settled() is State.READY, run.supervisor.diagnosis
+        assert await run.supervisor.wait_until_decided() is EngineState.READY, run.supervisor.diagnosis
         await asyncio.gather(*(answer(run, 10 + n) for n in range(20)))
         await stop_and_ask(run, process, TIMEOUT_S)
         assert (await answer(run, 10))["choices"]
@@ -105,8 +105,8 @@ async def test_any_stopped_process_is_seen(process: Callable[[Supervised], int])
 async def test_100_000_tokens_are_answered_with_default_settings() -> None:
     """Minutes of reading in which no counter but the use of the cache moves, for longer than the default timeout."""
     async with supervised(REAL) as run:
-        assert await run.supervisor.settled() is State.READY, run.supervisor.diagnosis
+        assert await run.supervisor.wait_until_decided() is EngineState.READY, run.supervisor.diagnosis
         told, still_s = await frozen_counters(run, 100_000)
         assert told["usage"]["prompt_tokens"] >= 100_000
         assert still_s > EngineSettings().stall_timeout_s
-        assert run.states == [State.READY]
+        assert run.states == [EngineState.READY]

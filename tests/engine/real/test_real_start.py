@@ -9,9 +9,9 @@ import pytest
 
 from tests.support.engines.supervised import PARROT, leftovers
 from worker_vllm.engine.client.http import HttpEngine
-from worker_vllm.engine.interface import EngineRequest
+from worker_vllm.engine.interface import EngineRequest, EngineState
 from worker_vllm.engine.supervision.startup import plan_start
-from worker_vllm.engine.supervision.supervisor import State, Supervisor
+from worker_vllm.engine.supervision.supervisor import Supervisor
 from worker_vllm.settings.types import EngineSettings
 
 pytestmark = [pytest.mark.vllm, pytest.mark.matrix, pytest.mark.timeout(300)]
@@ -26,7 +26,7 @@ async def test_the_hub_may_be_down_and_the_token_expired() -> None:
     supervisor = Supervisor(plan_start(settings, environment), HttpEngine)
     running = asyncio.create_task(supervisor.run())
     try:
-        assert await supervisor.settled() is State.READY, supervisor.diagnosis
+        assert await supervisor.wait_until_decided() is EngineState.READY, supervisor.diagnosis
         metrics = (await (await supervisor.request(EngineRequest("GET", "/metrics"))).read()).decode()
         done = [line for line in metrics.splitlines() if line.startswith("vllm:request_success_total{")]
         assert sum(float(line.rsplit(" ", 1)[1]) for line in done) == 1

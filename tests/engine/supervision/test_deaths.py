@@ -14,12 +14,11 @@ from typing import Any
 import pytest
 
 from tests.support.engines.supervised import supervised
-from worker_vllm.engine.interface import EngineResponse
+from worker_vllm.engine.interface import EngineResponse, EngineState
 from worker_vllm.engine.process.guard import descendants
 from worker_vllm.engine.supervision.process_watcher import command_line
 from worker_vllm.engine.supervision.stall_detector import Waits
 from worker_vllm.engine.supervision.supervised_response import SupervisedResponse
-from worker_vllm.engine.supervision.supervisor import State
 from worker_vllm.errors import EngineUnavailable, WorkerError
 
 WORDS = "EngineCore encountered an issue. See stack trace (above) for the root cause."
@@ -152,7 +151,7 @@ async def test_a_stream_that_its_dying_server_ends_is_told_the_cause() -> None:
     """In place of the server's own event, of which no byte gets through."""
     came: list[bytes] = []
     async with supervised() as run:
-        await run.supervisor.settled()
+        await run.supervisor.wait_until_decided()
         await (await run.post("/echo/health", b'{"status": 503}')).read()
         response = await run.post("/v1/completions", FAILING)
         with pytest.raises(EngineUnavailable, match="says that it is dead"):
@@ -165,7 +164,7 @@ async def test_a_busy_server_is_not_dead() -> None:
     """Its own error made the worker ask for its health, and it answers nothing for longer than the probe waits."""
     came: list[bytes] = []
     async with supervised() as run:
-        await run.supervisor.settled()
+        await run.supervisor.wait_until_decided()
         response = await run.post("/v1/completions", FAILING)
         blocking = asyncio.create_task(run.post("/echo/block", b'{"ms": 6500}'))
         await run.line("blocked for 6500 ms")
@@ -173,7 +172,7 @@ async def test_a_busy_server_is_not_dead() -> None:
         assert WORDS.encode() in b"".join(came)
         await blocking
         assert json.loads(await (await run.get("/v1/models")).read())["data"]
-        assert run.states == [State.READY]
+        assert run.states == [EngineState.READY]
 
 
 def engine_processes() -> list[int]:
@@ -209,15 +208,15 @@ async def test_streams_that_wait_for_the_platform_are_told_the_cause(kill: Calla
     """50 have said something and wait for their reader, 10 wait for the engine: each is told when it asks again, also
     when that is long after the engine's end, with its successor in service."""
     async with supervised() as run:
-        await run.supervisor.settled()
+        await run.supervisor.wait_until_decided()
         responses = [await run.post("/v1/completions", body(hang_after=2)) for _ in range(60)]
         streams = [(response, response.chunks()) for response in responses]
         for _, chunks in streams:
             assert await anext(chunks)
         waiting = [asyncio.create_task(read_on(*stream)) for stream in streams[50:]]
         kill()
-        assert await run.until(State.STARTING) is State.STARTING
-        assert await run.until(State.READY) is State.READY
+        assert await run.until(EngineState.STARTING) is EngineState.STARTING
+        assert await run.until(EngineState.READY) is EngineState.READY
         told = await asyncio.gather(*waiting, *(read_on(*stream) for stream in streams[:50]))
         assert {(type(error), re.sub(r"\d+", "N", str(error))) for error in told} == {
             (EngineUnavailable, re.sub(r"\d+", "N", str(told[0])))

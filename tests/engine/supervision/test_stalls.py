@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 
 from tests.support.engines.supervised import Supervised, supervised
+from worker_vllm.engine.client.metrics import Progress, parse_progress
+from worker_vllm.engine.interface import EngineState
 from worker_vllm.engine.process.guard import descendants
 from worker_vllm.engine.supervision.process_watcher import command_line
-from worker_vllm.engine.supervision.stall_detector import Progress, StallDetector, Waits, read_progress
-from worker_vllm.engine.supervision.supervisor import State
+from worker_vllm.engine.supervision.stall_detector import StallDetector, Waits
 from worker_vllm.errors import EngineStalled, WorkerError
 
 STALL_S = 1.0
@@ -36,7 +37,7 @@ vllm:iteration_tokens_total_bucket{engine="0",le="1.0",model_name="m"} 99.0
 vllm:kv_cache_usage_perc{engine="0"} 0.5
 http_requests_total{handler="/metrics"} 12.0
 """
-    assert read_progress(metrics) == Progress(
+    assert parse_progress(metrics) == Progress(
         (
             ("vllm:generation_tokens_total", 1510.0),
             ("vllm:iteration_tokens_total_sum", 3.0),
@@ -44,7 +45,7 @@ http_requests_total{handler="/metrics"} 12.0
             ("vllm:num_requests_running", 3.0),
         )
     )
-    assert read_progress("") == Progress(())
+    assert parse_progress("") == Progress(())
 
 
 def at(value: float) -> Progress:
@@ -149,7 +150,7 @@ async def test_a_real_stall_is_seen_in_time(hang: Any) -> None:
     """The request that met it is answered within the timeout and its polling, by an error that clients do not repeat;
     the next one is served by a new engine."""
     async with supervised(stall_timeout_s=STALL_S) as run:
-        await run.supervisor.settled()
+        await run.supervisor.wait_until_decided()
         await hang(run)
         asked_at = time.monotonic()
         told = await ask(run, body(hang_after=2) if hang is begun else body())
@@ -158,20 +159,20 @@ async def test_a_real_stall_is_seen_in_time(hang: Any) -> None:
         assert "it made no progress for" in told.message
         assert "do not send it again as it is" in told.message
         assert told.error["code"] not in REPEATED_BY_CLIENTS
-        assert await run.until(State.READY) is State.READY
+        assert await run.until(EngineState.READY) is EngineState.READY
         assert b"[DONE]" in await ask(run, body())
 
 
 async def lives_on(run: Supervised) -> None:
     """Nothing was relaunched, and it serves."""
-    assert run.states == [State.READY]
+    assert run.states == [EngineState.READY]
     assert b"[DONE]" in await ask(run, body())
 
 
 async def test_a_long_prompt_is_progress() -> None:
     """While it is read only the use of the cache moves, for longer than the timeout."""
     async with supervised(stall_timeout_s=STALL_S) as run:
-        await run.supervisor.settled()
+        await run.supervisor.wait_until_decided()
         assert b"[DONE]" in await ask(run, body(ttft_ms=2500))
         await lives_on(run)
 
@@ -179,7 +180,7 @@ async def test_a_long_prompt_is_progress() -> None:
 async def test_a_reader_that_waits_for_somebody_else_is_no_stall() -> None:
     """The engine has said everything, its counters rest, and the answer lies unread for longer than the timeout."""
     async with supervised(stall_timeout_s=STALL_S) as run:
-        await run.supervisor.settled()
+        await run.supervisor.wait_until_decided()
         response = await run.post("/v1/completions", body())
         chunks = response.chunks()
         assert await anext(chunks)
@@ -193,7 +194,7 @@ async def test_a_reader_that_waits_for_somebody_else_is_no_stall() -> None:
 async def test_a_server_that_is_busy_and_answers_again_is_no_stall() -> None:
     """It answers nothing for most of the timeout, as while it compiles a grammar; a request waits all the time."""
     async with supervised(stall_timeout_s=STALL_S) as run:
-        await run.supervisor.settled()
+        await run.supervisor.wait_until_decided()
         for _ in range(2):
             await asyncio.gather(run.post("/echo/block", b'{"ms": 600}'), ask(run, body(ttft_ms=700)))
         await lives_on(run)
@@ -202,7 +203,7 @@ async def test_a_server_that_is_busy_and_answers_again_is_no_stall() -> None:
 async def test_0_switches_the_watch_off() -> None:
     """A request that hangs stays open."""
     async with supervised(stall_timeout_s=0.0) as run:
-        await run.supervisor.settled()
+        await run.supervisor.wait_until_decided()
         hanging = asyncio.create_task(ask(run, body(hang_after=2)))
         await (await run.get("/echo/wait?running=1")).read()
         done, _ = await asyncio.wait([hanging], timeout=2 * STALL_S)

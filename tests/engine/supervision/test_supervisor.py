@@ -13,11 +13,11 @@ import pytest
 from tests.support.engines.supervised import ECHO, Supervised, supervised
 from worker_vllm.engine.client.http import HttpEngine
 from worker_vllm.engine.diagnosis.types import Diagnosis, Scope
-from worker_vllm.engine.interface import EngineRequest, EngineResponse
+from worker_vllm.engine.interface import EngineRequest, EngineResponse, EngineState
 from worker_vllm.engine.process.child_process import spawn
 from worker_vllm.engine.process.guard import descendants
 from worker_vllm.engine.supervision.startup import StartPlan
-from worker_vllm.engine.supervision.supervisor import State, Supervisor
+from worker_vllm.engine.supervision.supervisor import Supervisor
 from worker_vllm.errors import EngineError, EngineUnavailable
 
 STREAM = json.dumps({"model": "parrot", "prompt": "hello", "stream": True, "echo": {"gate": "shut"}}).encode()
@@ -59,7 +59,7 @@ async def test_it_serves_when_the_engine_is_ready_and_leaves_nothing() -> None:
         requests = json.loads(await (await run.supervisor.request(get("/echo/requests"))).read())
         assert requests[0]["path"] == "/v1/completions"
         assert len(requests) == 2
-    assert run.states == [State.READY, State.STOPPED]
+    assert run.states == [EngineState.READY, EngineState.STOPPED]
 
 
 async def test_settings_that_cannot_work_leave_a_sentence_for_every_request(
@@ -68,7 +68,7 @@ async def test_settings_that_cannot_work_leave_a_sentence_for_every_request(
     """The worker stays up and answers at once; nothing is started again."""
     log = "vllm serve: error: argument --dtype: invalid choice: 'float99' (choose from 'auto', 'half')"
     async with supervised(environment={"ECHO_START_LOG": log, "ECHO_START_EXIT": "2"}) as run:
-        assert await run.supervisor.settled() is State.REFUSING
+        assert await run.supervisor.wait_until_decided() is EngineState.REFUSING
         for _ in range(2):
             with pytest.raises(EngineUnavailable) as refusal:
                 await run.post("/v1/completions", FREE)
@@ -85,11 +85,11 @@ async def test_a_refusal_by_the_preflight_starts_nothing(children: Callable[[], 
     running = asyncio.create_task(supervisor.run())
     with pytest.raises(EngineUnavailable, match="there is no model at /x"):
         await supervisor.request(get("/health"))
-    assert supervisor.state is State.REFUSING
+    assert supervisor.state is EngineState.REFUSING
     assert children() == []
     await supervisor.stop()
     await running
-    assert supervisor.state is State.STOPPED
+    assert supervisor.state is EngineState.STOPPED
 
 
 async def test_a_stop_at_any_moment_of_the_start_leaves_nothing(children: Callable[[], list[int]]) -> None:
@@ -102,7 +102,7 @@ async def test_a_stop_at_any_moment_of_the_start_leaves_nothing(children: Callab
             await asyncio.sleep(0)
         await supervisor.stop()
         await running
-        assert supervisor.state is State.STOPPED
+        assert supervisor.state is EngineState.STOPPED
         assert not os.path.exists(os.path.dirname(process.socket))
     assert children() == []
 
@@ -111,7 +111,7 @@ async def test_a_broken_machine_is_left() -> None:
     """A cause in the host ends the supervision at once, so that another machine serves."""
     log = "OSError: [Errno 28] No space left on device"
     async with supervised(environment={"ECHO_START_LOG": log, "ECHO_START_EXIT": "1"}) as run:
-        assert await run.supervisor.settled() is State.GONE
+        assert await run.supervisor.wait_until_decided() is EngineState.GONE
         assert run.supervisor.diagnosis.startswith("the disk is full")
         await run.running
 
@@ -120,7 +120,7 @@ async def test_out_of_memory_is_tried_once_more_with_less() -> None:
     """Loudly, with smaller values of what the user did not set; then the settings are to blame."""
     environment = {"ECHO_START_LOG": OUT_OF_MEMORY, "ECHO_START_EXIT": "1"}
     async with supervised(environment=environment, arguments=("--max-num-seqs", "7")) as run:
-        assert await run.supervisor.settled() is State.REFUSING
+        assert await run.supervisor.wait_until_decided() is EngineState.REFUSING
         assert run.supervisor.arguments == (
             *("--max-num-seqs", "7"),
             *("--gpu-memory-utilization", "0.85"),
@@ -135,7 +135,7 @@ async def test_out_of_memory_is_tried_once_more_with_less() -> None:
 async def test_every_request_in_flight_learns_of_the_death_within_a_second(body: bytes) -> None:
     """200 at once; and the next request after the relaunch succeeds."""
     async with supervised() as run:
-        await run.supervisor.settled()
+        await run.supervisor.wait_until_decided()
         asked = [asyncio.create_task(ask(run, body)) for _ in range(200)]
         await (await run.supervisor.request(get("/echo/wait?running=200"))).read()
         await exit_now(run)
@@ -144,18 +144,18 @@ async def test_every_request_in_flight_learns_of_the_death_within_a_second(body:
         assert time.monotonic() - died < 1
         assert {type(error) for error in errors} == {EngineUnavailable}
         assert "the engine stopped working" in str(errors[0])
-        assert await run.until(State.READY) is State.READY
+        assert await run.until(EngineState.READY) is EngineState.READY
         assert (await run.post("/v1/completions", FREE)).status == 200
-    assert run.states == [State.READY, State.STARTING, State.READY, State.STOPPED]
+    assert run.states == [EngineState.READY, EngineState.STARTING, EngineState.READY, EngineState.STOPPED]
 
 
 async def test_a_cause_that_keeps_coming_back_ends_in_leaving() -> None:
     """Two relaunches for one cause, then the machine is left."""
     async with supervised() as run:
         for _ in range(3):
-            assert await run.until(State.READY) is State.READY
+            assert await run.until(EngineState.READY) is EngineState.READY
             await exit_now(run)
-        assert await run.until(State.GONE) is State.GONE
+        assert await run.until(EngineState.GONE) is EngineState.GONE
         await run.running
 
 
@@ -163,20 +163,20 @@ async def test_an_engine_that_says_it_is_dead_is_ended() -> None:
     """The first 5xx answer is followed by a look at its health; its reader is told the cause."""
     failing = json.dumps({"model": "parrot", "prompt": "hello", "echo": {"status": 500}}).encode()
     async with supervised() as run:
-        await run.supervisor.settled()
+        await run.supervisor.wait_until_decided()
         assert (await run.post("/v1/completions", failing)).status == 500
         await (await run.post("/echo/health", b'{"status": 503}')).read()
         told = await ask(run, failing)
         assert isinstance(told, EngineUnavailable)
         assert "says that it is dead" in told.message
-        assert await run.until(State.STARTING) is State.STARTING
+        assert await run.until(EngineState.STARTING) is EngineState.STARTING
         assert "says that it is dead" in run.supervisor.diagnosis
 
 
 async def test_a_start_that_takes_too_long_is_given_up() -> None:
     """With the time it was given and what to change."""
     async with supervised(environment={"ECHO_START_DELAY_S": "60"}, start_timeout_s=0.3) as run:
-        assert await run.supervisor.settled() is State.GONE
+        assert await run.supervisor.wait_until_decided() is EngineState.GONE
         assert "was not ready after 0 s; raise ENGINE_START_TIMEOUT" in run.supervisor.diagnosis
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from worker_vllm.engine.client.metrics import EngineLoad, parse_load
+from worker_vllm.engine.client.metrics import parse_load
+from worker_vllm.engine.interface import EngineLoad
 from worker_vllm.serverless.intake.admission import Admission
 
 IDLE = EngineLoad(running=4, waiting=0, kv_used=0.1)

@@ -15,11 +15,11 @@ from typing import Any
 
 from tests.support.engines.broken_models import PARROT
 from worker_vllm.engine.client.http import HttpEngine
-from worker_vllm.engine.interface import EngineRequest, EngineResponse
+from worker_vllm.engine.interface import EngineRequest, EngineResponse, EngineState
 from worker_vllm.engine.process.guard import made_since, mapped_shared_memory
 from worker_vllm.engine.supervision.process_watcher import command_line
 from worker_vllm.engine.supervision.startup import StartPlan
-from worker_vllm.engine.supervision.supervisor import State, Supervisor
+from worker_vllm.engine.supervision.supervisor import Supervisor
 from worker_vllm.settings.types import EngineKind, EngineSettings
 
 ECHO = EngineSettings(kind=EngineKind.ECHO, model="parrot", served_names=("parrot",))
@@ -65,7 +65,7 @@ class Supervised:
 
     def __init__(self, supervisor: Supervisor) -> None:
         self.supervisor = supervisor
-        self.states: list[State] = []
+        self.states: list[EngineState] = []
         self.running = asyncio.create_task(supervisor.run())
         self.following = asyncio.create_task(self._follow())
         self.log = Lines()
@@ -95,7 +95,7 @@ class Supervised:
         found = [match[1] for line in self.log.lines if (match := re.match(rf"\({name} pid=(\d+)\)", line))]
         return int(found[-1])
 
-    async def until(self, *states: State) -> State:
+    async def until(self, *states: EngineState) -> EngineState:
         """Wait for one of the states."""
         return await self.supervisor.until(*states)
 

@@ -1,37 +1,85 @@
-"""What the engine says about its own load: three of the values in its Prometheus text (vLLM 0.32's names)."""
+"""The engine's `/metrics`: requested, and parsed into its load and its progress (vLLM 0.32's names)."""
 
 from __future__ import annotations
 
+import asyncio
+import re
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
+from worker_vllm.engine.interface import Engine, EngineLoad, EngineRequest
+from worker_vllm.errors import WorkerError
+
+METRICS = EngineRequest("GET", "/metrics")
+TIMEOUT_S = 2.0
 RUNNING = "vllm:num_requests_running"
 WAITING = "vllm:num_requests_waiting"
 KV_USED = "vllm:kv_cache_usage_perc"
+# vLLM 0.32.0, v1/metrics/loggers.py: all come from the engine core's steps, none from its server. While a long prompt
+# is read in chunks, only the use of the cache changes.
+PROGRESS = (
+    "vllm:generation_tokens_total",
+    "vllm:prompt_tokens_total",
+    "vllm:request_success_total",
+    "vllm:iteration_tokens_total_sum",
+    KV_USED,
+    RUNNING,
+    WAITING,
+)
+SAMPLE = re.compile(
+    r"^(?P<name>[\w:]+)(?:\{.*\})? (?P<value>[-+]?[\d.]+(?:[eE][-+]?\d+)?)(?: \d+)?$",
+    re.MULTILINE,
+)
 
 
 @dataclass(frozen=True, slots=True)
-class EngineLoad:
-    """Sequences that run and that wait, over all engine replicas; the fullest one's share of KV memory, 0 to 1."""
+class Progress:
+    """The counters, each summed over all data-parallel engines (one label each); empty when none is exposed."""
 
-    running: int
-    waiting: int
-    kv_used: float
+    counters: tuple[tuple[str, float], ...]
+
+
+def samples(exposition: str) -> Iterator[tuple[str, float]]:
+    """Name and value of every sample in a Prometheus text; labels, timestamps, NaN and Inf are left out."""
+    for sample in SAMPLE.finditer(exposition):
+        yield sample["name"], float(sample["value"])
 
 
 def parse_load(exposition: str) -> EngineLoad | None:
-    """The load in a Prometheus text, None where it is not told."""
-    running = _values(exposition, RUNNING)
-    waiting = _values(exposition, WAITING)
-    if not running or not waiting:
+    """The load in a Prometheus text; None where the text does not contain it."""
+    values: dict[str, list[float]] = {RUNNING: [], WAITING: [], KV_USED: []}
+    for name, value in samples(exposition):
+        if name in values:
+            values[name].append(value)
+    if not values[RUNNING] or not values[WAITING]:
         return None
-    kv_used = max(_values(exposition, KV_USED), default=0.0)
-    return EngineLoad(running=int(sum(running)), waiting=int(sum(waiting)), kv_used=kv_used)
+    kv_used = max(values[KV_USED], default=0.0)
+    return EngineLoad(running=int(sum(values[RUNNING])), waiting=int(sum(values[WAITING])), kv_used=kv_used)
 
 
-def _values(exposition: str, name: str) -> list[float]:
-    found: list[float] = []
-    for line in exposition.splitlines():
-        if line.startswith((name + "{", name + " ")):
-            value = line.rpartition("}")[2] if "}" in line else line[len(name) :]
-            found.append(float(value.split()[0]))
-    return found
+def parse_progress(exposition: str) -> Progress:
+    """The progress in a Prometheus text."""
+    found: dict[str, float] = {}
+    for name, value in samples(exposition):
+        if name in PROGRESS:
+            found[name] = found.get(name, 0.0) + value
+    return Progress(tuple(sorted(found.items())))
+
+
+async def fetch_load(engine: Engine) -> EngineLoad | None:
+    """The engine's load now; None when it exposes none or does not answer in time."""
+    return parse_load((await fetch_metrics(engine)).decode("utf-8", "replace"))
+
+
+async def fetch_metrics(engine: Engine) -> bytes:
+    """The engine's metrics as Prometheus text; empty when it exposes none or does not answer in time."""
+    with suppress(WorkerError, TimeoutError):
+        async with asyncio.timeout(TIMEOUT_S):
+            response = await engine.request(METRICS)
+            try:
+                if response.status == 200:
+                    return await response.read()
+            finally:
+                response.close()
+    return b""

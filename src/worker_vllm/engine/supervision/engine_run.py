@@ -14,12 +14,13 @@ from contextlib import suppress
 from enum import Enum
 from typing import Any, Protocol
 
+from worker_vllm.engine.client.metrics import METRICS, Progress, parse_progress
 from worker_vllm.engine.diagnosis.diagnose import EngineExit
 from worker_vllm.engine.interface import Engine, EngineRefused, EngineRequest
 from worker_vllm.engine.process.child_process import EngineProcess
 from worker_vllm.engine.supervision.oom_counter import oom_kills
 from worker_vllm.engine.supervision.process_watcher import ProcessWatcher
-from worker_vllm.engine.supervision.stall_detector import LOOKS, Progress, StallDetector, Waits, read_progress
+from worker_vllm.engine.supervision.stall_detector import LOOKS, StallDetector, Waits
 from worker_vllm.engine.supervision.startup_phases import StartTimeline
 from worker_vllm.engine.supervision.warmup import warm_up
 from worker_vllm.errors import WorkerError
@@ -31,7 +32,6 @@ PROBE_INTERVAL_S = 0.05  # a refused connection to a Unix socket costs microseco
 PROBE_TIMEOUT_S = 5.0
 LAST_WORDS_S = 0.2  # what a dying process wrote is read before the cause is named
 HEALTH = EngineRequest("GET", "/health")
-METRICS = EngineRequest("GET", "/metrics")
 
 
 class Health(Enum):
@@ -225,7 +225,7 @@ class EngineRun:
             async with asyncio.timeout(timeout_s):
                 response = await self.connection.request(METRICS)
                 try:
-                    return read_progress((await response.read()).decode(errors="replace"))
+                    return parse_progress((await response.read()).decode(errors="replace"))
                 finally:
                     response.close()
         except (WorkerError, TimeoutError):

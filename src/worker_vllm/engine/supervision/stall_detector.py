@@ -6,41 +6,13 @@ What the engine itself says to be running decides nothing: a core that hangs bef
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
-# vLLM 0.32.0, v1/metrics/loggers.py: all come from the engine core's steps, none from its server. While a long prompt
-# is read in chunks, the use of the cache alone moves.
-MOVING = (
-    "vllm:generation_tokens_total",
-    "vllm:prompt_tokens_total",
-    "vllm:request_success_total",
-    "vllm:iteration_tokens_total_sum",
-    "vllm:kv_cache_usage_perc",
-    "vllm:num_requests_running",
-    "vllm:num_requests_waiting",
-)
-SAMPLE = re.compile(r"^(?P<name>[\w:]+)(?:\{[^}]*\})? (?P<value>[-+.\deE]+)$", re.MULTILINE)
+from worker_vllm.engine.client.metrics import Progress
+
 LOOKS = 8  # in the time after which a stall is believed
 LAG_S = 1.0  # how late this process may look without having been frozen
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """The counters, each summed over all engines (data parallel ones have a label each); empty when none is shown."""
-
-    counters: tuple[tuple[str, float], ...]
-
-
-def read_progress(metrics: str) -> Progress:
-    """The engine's progress out of the text of `/metrics`."""
-    found: dict[str, float] = {}
-    for sample in SAMPLE.finditer(metrics):
-        if sample["name"] in MOVING:
-            found[sample["name"]] = found.get(sample["name"], 0.0) + float(sample["value"])
-    return Progress(tuple(sorted(found.items())))
 
 
 class Waits:

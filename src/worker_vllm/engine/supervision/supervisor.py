@@ -9,11 +9,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from enum import StrEnum
 
 from worker_vllm.engine.diagnosis.diagnose import diagnose
 from worker_vllm.engine.diagnosis.types import Diagnosis, Scope
-from worker_vllm.engine.interface import EngineRequest, EngineResponse
+from worker_vllm.engine.interface import EngineRequest, EngineResponse, EngineState
 from worker_vllm.engine.process.child_process import spawn
 from worker_vllm.engine.supervision.engine_run import EngineConnection, EngineRun
 from worker_vllm.engine.supervision.model_download import Provide, download, provide
@@ -30,17 +29,7 @@ IN_FLIGHT = "this request was in flight then and may be the cause: do not send i
 DYING = 500  # how vLLM's server answers, in words of its own, when it notices first that its engine has died
 
 
-class State(StrEnum):
-    """Where the engine is in its life."""
-
-    STARTING = "starting"  # jobs should wait where they are
-    READY = "ready"
-    REFUSING = "refusing"  # the settings cannot work: every request is answered with the sentence that says why
-    GONE = "gone"  # this machine cannot serve: take nothing, leave
-    STOPPED = "stopped"
-
-
-SETTLED = (State.READY, State.REFUSING, State.GONE, State.STOPPED)
+DECIDED = (EngineState.READY, EngineState.REFUSING, EngineState.GONE, EngineState.STOPPED)
 
 
 class Supervisor:
@@ -62,7 +51,7 @@ class Supervisor:
         self._diagnosis: Diagnosis | None = None
         self._stopping = asyncio.Event()
         self._changed = asyncio.Event()
-        self.state = State.STARTING
+        self.state = EngineState.STARTING
 
     @property
     def diagnosis(self) -> str:
@@ -97,31 +86,31 @@ class Supervisor:
         """
         try:
             begun = await self._prepare()
-            while self.state is State.STARTING and not self._stopping.is_set():
+            while self.state is EngineState.STARTING and not self._stopping.is_set():
                 life, begun = begun or self._begin(), None
                 await self._follow(life)
                 if self._stopping.is_set() or not self._relaunch(life):
                     break
-            if self.state is State.REFUSING:
+            if self.state is EngineState.REFUSING:
                 await self._stopping.wait()
         finally:
             if self._process is not None:  # spawned, and stopped before it was taken over
                 self._process.abandon()
                 self._process.wait_ended()
-            if self.state is not State.GONE:
-                self._enter(State.STOPPED)
+            if self.state is not EngineState.GONE:
+                self._enter(EngineState.STOPPED)
 
-    async def settled(self) -> State:
+    async def wait_until_decided(self) -> EngineState:
         """Wait until the engine is READY, or until it is known that it never will be; returns that state."""
-        return await self.until(*SETTLED)
+        return await self.until(*DECIDED)
 
-    async def until(self, *states: State) -> State:
+    async def until(self, *states: EngineState) -> EngineState:
         """Wait until the engine is in one of the states; returns it."""
         while self.state not in states:
             await self._changed.wait()
         return self.state
 
-    async def changed(self) -> State:
+    async def changed(self) -> EngineState:
         """Wait for the next change of state; returns the new one."""
         await self._changed.wait()
         return self.state
@@ -134,7 +123,7 @@ class Supervisor:
 
     async def request(self, request: EngineRequest) -> EngineResponse:
         """See `Engine.request`; waits for a starting engine; raises EngineUnavailable when it cannot serve."""
-        if await self.settled() is not State.READY or self._life is None:
+        if await self.wait_until_decided() is not EngineState.READY or self._life is None:
             raise EngineUnavailable(self.diagnosis or "the worker is stopping")
         life = self._life
         life.waits.begin()
@@ -165,7 +154,7 @@ class Supervisor:
             return outcome
         self._diagnosis = outcome
         logger.error("%s", outcome.report)
-        self._enter(State.REFUSING if outcome.scope is Scope.SETTINGS else State.GONE)
+        self._enter(EngineState.REFUSING if outcome.scope is Scope.SETTINGS else EngineState.GONE)
         return None
 
     async def _download(self) -> EngineRun | Diagnosis | None:
@@ -187,7 +176,7 @@ class Supervisor:
     def _begin(self) -> EngineRun:
         process, self._process = self._process or spawn(self._settings, self._beginning.environment), None
         self._life = EngineRun(self._settings, process, self._connect(f"unix:{process.socket}"))
-        self._enter(State.STARTING)
+        self._enter(EngineState.STARTING)
         return self._life
 
     async def _follow(self, life: EngineRun) -> None:
@@ -197,7 +186,7 @@ class Supervisor:
             await life.over.wait()
             if not self._stopping.is_set():
                 self._diagnosis = diagnose(life.ending)
-                self._enter(State.STARTING)
+                self._enter(EngineState.STARTING)
                 logger.error("%s", self._diagnosis.report)
             await asyncio.wait([living])
         finally:
@@ -214,16 +203,16 @@ class Supervisor:
             logger.warning("relaunching the engine%s: %s", decision.changes(self._settings), diagnosis.cause)
             self._settings = decision.onto(self._settings)
             return True
-        self._enter(State.REFUSING if decision.action is Action.REFUSE else State.GONE)
+        self._enter(EngineState.REFUSING if decision.action is Action.REFUSE else EngineState.GONE)
         return False
 
     def _on_ready(self) -> None:
         assert self._life is not None
         self._diagnosis = None
-        self._enter(State.READY)
+        self._enter(EngineState.READY)
         logger.info("the engine is ready after %s", self._life.timeline.summary())
 
-    def _enter(self, state: State) -> None:
+    def _enter(self, state: EngineState) -> None:
         if state is not self.state:
             self.state = state
             self._changed.set()

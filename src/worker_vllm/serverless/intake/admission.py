@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from worker_vllm.engine.client.metrics import EngineLoad
+from worker_vllm.engine.interface import EngineLoad
 
 FIRST_WINDOW = 64  # where the engine's capacity is not known; vLLM runs hundreds of sequences at once by default
 KV_FULL = 0.95

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from worker_vllm.engine.client.metrics import EngineLoad
+from worker_vllm.engine.interface import EngineLoad
 from worker_vllm.serverless import protocol
 from worker_vllm.serverless.http.client import Platform
 from worker_vllm.serverless.intake.admission import Admission
