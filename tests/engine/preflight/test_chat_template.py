@@ -23,17 +23,17 @@ WHOLE = LOOP + "{% break %}{% generation %}x{% endgeneration %}{{ messages | toj
         ((PARROT / "chat_template.jinja").read_text() if (PARROT / "chat_template.jinja").exists() else WHOLE, None),
         (
             LOOP + "{{ message.role }",
-            "CUSTOM_CHAT_TEMPLATE=\"{{ message.role }\": expected a jinja template; line 3: unexpected '}'",
+            "CUSTOM_CHAT_TEMPLATE=\"{{ message.role }\": expected a Jinja template; line 3: unexpected '}'",
         ),
         (
             LOOP,
-            'CUSTOM_CHAT_TEMPLATE="{{ message.content }}": expected a jinja template; line 2: Unexpected end of '
+            'CUSTOM_CHAT_TEMPLATE="{{ message.content }}": expected a Jinja template; line 2: Unexpected end of '
             "template. Jinja was looking for the following tags: 'endfor' or 'else'. The innermost block that needs "
             "to be closed is 'for'.",
         ),
         (
             "{% fro x in y %}",
-            'CUSTOM_CHAT_TEMPLATE="{% fro x in y %}": expected a jinja template; line 1: Encountered '
+            'CUSTOM_CHAT_TEMPLATE="{% fro x in y %}": expected a Jinja template; line 1: Encountered '
             "unknown tag 'fro'.",
         ),
     ],

@@ -9,18 +9,18 @@ from pathlib import Path
 import pytest
 
 from worker_vllm.engine.preflight.container_limits import (
-    Limits,
-    Room,
+    ContainerLimits,
+    DiskSpace,
+    check_limits,
+    finite_limit,
     has_workers,
-    judge,
-    limited,
-    measure,
+    measure_limits,
     raise_open_files,
 )
 
 MIB = 1 << 20
-GENEROUS = Limits("/tmp", Room(9000 * MIB, 900 * MIB), Room(1024 * MIB, 1000 * MIB), 65535, None)
-MOUNT = "set TMPDIR to a directory that may be written to, or mount one (docker run --tmpfs /tmp)"
+GENEROUS = ContainerLimits("/tmp", DiskSpace(9000 * MIB, 900 * MIB), DiskSpace(1024 * MIB, 1000 * MIB), 65535, None)
+MOUNT = "set TMPDIR to a writable directory, or mount one (docker run --tmpfs /tmp)"
 
 
 @pytest.mark.parametrize(
@@ -29,33 +29,33 @@ MOUNT = "set TMPDIR to a directory that may be written to, or mount one (docker 
         (GENEROUS, [], []),
         (replace(GENEROUS, shared_memory=None, open_files=None), [], []),
         (
-            replace(GENEROUS, shared_memory=Room(64 * MIB, 64 * MIB)),
+            replace(GENEROUS, shared_memory=DiskSpace(64 * MIB, 64 * MIB)),
             [
-                '--shm-size="64 MiB": expected at least 241 MiB of /dev/shm: '
-                "the engine's processes talk through it; "
+                '--shm-size="64 MiB": expected at least 241 MiB of /dev/shm, through which '
+                "the engine's processes talk; "
                 "start the container with --shm-size 1g (Docker's default is 64 MiB)"
             ],
             [],
         ),
         (
-            replace(GENEROUS, shared_memory=Room(1024 * MIB, 100 * MIB)),
+            replace(GENEROUS, shared_memory=DiskSpace(1024 * MIB, 100 * MIB)),
             [],
-            ["/dev/shm is full: 100 of 1024 MiB are free"],
+            ["/dev/shm is full: 100 of 1024 MiB are free; remove files there"],
         ),
         (
             replace(GENEROUS, temporary=None),
-            [f'TMPDIR="/tmp": expected a directory that may be written to; {MOUNT}'],
+            [f'TMPDIR="/tmp": expected a writable directory; {MOUNT}'],
             [],
         ),
         (
-            replace(GENEROUS, temporary=Room(16 * MIB, 16 * MIB)),
+            replace(GENEROUS, temporary=DiskSpace(16 * MIB, 16 * MIB)),
             [f'TMPDIR="/tmp of 16 MiB": expected at least 256 MiB for temporary files; {MOUNT}'],
             [],
         ),
         (
-            replace(GENEROUS, temporary=Room(9000 * MIB, 7 * MIB)),
+            replace(GENEROUS, temporary=DiskSpace(9000 * MIB, 7 * MIB)),
             [],
-            ["the disk is full: 7 MiB are free at /tmp"],
+            ["the disk is full: 7 MiB are free at /tmp; remove files, or set TMPDIR to another disk"],
         ),
         (
             replace(GENEROUS, open_files=64),
@@ -76,9 +76,11 @@ MOUNT = "set TMPDIR to a directory that may be written to, or mount one (docker 
     ],
     ids=["enough", "untold", "small shm", "full shm", "no place", "small place", "full place", "files", "addresses"],
 )
-def test_a_limit_is_told_by_whose_fault_it_is(limits: Limits, problems: list[str], host_problems: list[str]) -> None:
+def test_a_limit_is_told_by_whose_fault_it_is(
+    limits: ContainerLimits, problems: list[str], host_problems: list[str]
+) -> None:
     """What the container was started with holds on every machine; what somebody has filled up does not."""
-    found = judge(limits, workers=True)
+    found = check_limits(limits, workers=True)
     assert ([str(problem) for problem in found.problems], list(found.host_problems)) == (problems, host_problems)
 
 
@@ -97,17 +99,17 @@ def test_shared_memory_matters_where_the_engine_has_workers(
 ) -> None:
     """On one GPU vLLM's core runs the model itself, so that Docker's default is no obstacle there."""
     assert has_workers(arguments, on_gpu) is workers
-    small = replace(GENEROUS, shared_memory=Room(64 * MIB, 64 * MIB))
-    assert bool(judge(small, workers=workers).problems) is workers
+    small = replace(GENEROUS, shared_memory=DiskSpace(64 * MIB, 64 * MIB))
+    assert bool(check_limits(small, workers=workers).problems) is workers
 
 
 def test_this_machine_is_measured(tmp_path: Path) -> None:
     """TMPDIR as it is named; a directory that is not there is no place."""
-    here = measure({"TMPDIR": str(tmp_path)})
+    here = measure_limits({"TMPDIR": str(tmp_path)})
     assert here.temporary is not None
-    assert here.open_files == limited(resource.getrlimit(resource.RLIMIT_NOFILE)[1])
-    assert measure({"TMPDIR": str(tmp_path / "gone")}).temporary is None
-    assert limited(resource.RLIM_INFINITY) is None
+    assert here.open_files == finite_limit(resource.getrlimit(resource.RLIMIT_NOFILE)[1])
+    assert measure_limits({"TMPDIR": str(tmp_path / "gone")}).temporary is None
+    assert finite_limit(resource.RLIM_INFINITY) is None
 
 
 def test_a_worker_takes_as_many_open_files_as_it_may() -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from tests.support.engines.broken_models import copy_of_parrot, whole
 from worker_vllm.engine.child.model_info_writer import write_all
-from worker_vllm.engine.preflight.model_info_cache import copy_notes
+from worker_vllm.engine.preflight.model_info_cache import copy_model_info
 from worker_vllm.engine.preflight.preflight import preflight
 from worker_vllm.settings.types import EngineSettings
 
@@ -37,7 +37,7 @@ def test_the_models_own_notes_are_brought(tmp_path: Path) -> None:
     """No other class's, nothing half, and what is there already stays."""
     image = noted(tmp_path / "image", A="a", B="b", C="c")
     volume = noted(tmp_path / "volume", B="newer")
-    copy_notes(image, volume, ["A", "B", "D", "*", 3])
+    copy_model_info(image, volume, ["A", "B", "D", "*", 3])
     assert found(volume) == {"vllm-models-x-A.json": "a", "vllm-models-x-B.json": "newer"}
 
 
@@ -45,7 +45,7 @@ def test_a_cache_that_cannot_be_written_is_left_alone(tmp_path: Path) -> None:
     """The start goes on without."""
     image = noted(tmp_path / "image", A="a")
     (tmp_path / "volume").write_text("a file")
-    copy_notes(image, tmp_path / "volume", ["A"])
+    copy_model_info(image, tmp_path / "volume", ["A"])
     assert (tmp_path / "volume").read_text() == "a file"
 
 
@@ -83,8 +83,8 @@ def test_what_cannot_be_inspected_is_left_out() -> None:
 
 READ = """
 import sys
-from worker_vllm.engine.child.vllm_cpu_alias import answer_for_vllm
-answer_for_vllm()
+from worker_vllm.engine.child.vllm_cpu_alias import install_vllm_alias
+install_vllm_alias()
 from vllm.model_executor.models import registry
 def refuse(inspect):
     raise SystemExit("inspected once more")
@@ -105,7 +105,7 @@ def test_vllm_reads_what_was_written(tmp_path: Path) -> None:
         capture_output=True,
         check=True,
     )
-    assert written.stdout.startswith(b"notes on "), written.stderr
+    assert written.stdout.startswith(b"model info of "), written.stderr
     notes = found(tmp_path / ".cache/vllm")
     assert LLAMA in notes
     assert len(notes) > 200
@@ -115,8 +115,8 @@ def test_vllm_reads_what_was_written(tmp_path: Path) -> None:
 HERE = """
 import os, sys
 from worker_vllm.engine.child import forkserver as prefork
-from worker_vllm.engine.child.vllm_cpu_alias import answer_for_vllm
-answer_for_vllm()
+from worker_vllm.engine.child.vllm_cpu_alias import install_vllm_alias
+install_vllm_alias()
 prefork.load()
 registry = sys.modules["vllm.model_executor.models.registry"]
 assert registry._run_in_subprocess(os.getpid) == os.getpid()

@@ -65,7 +65,9 @@ def test_an_old_driver_is_the_machines_fault() -> None:
     """And one that is new enough is no problem."""
     assert checks.host_problems(Driver("550.54", (12, 4), (CARD,))) == ()
     old = checks.host_problems(Driver("470.1", (11, 4), (CARD,)))
-    assert old == ("the NVIDIA driver 470.1 runs CUDA up to 11.4: too old for the engine",)
+    assert old == (
+        "the NVIDIA driver 470.1 runs CUDA up to 11.4, and the engine needs 12.0: restrict the endpoint to machines with a newer CUDA version",
+    )
     assert checks.Preflight(EngineSettings(), EngineSettings(), host_problems=old).refusal == checks.Diagnosis(
         "machine", Scope.HOST, old[0]
     )
@@ -80,7 +82,7 @@ def test_a_place_that_cannot_be_used_is_named(tmp_path: Path) -> None:
     refusal = checks.preflight(settings, {"TMPDIR": str(missing)}).refusal
     assert refusal is not None
     assert refusal.scope is Scope.SETTINGS
-    assert refusal.sentence.startswith(f'TMPDIR="{missing}": expected a directory that may be written to')
+    assert refusal.sentence.startswith(f'TMPDIR="{missing}": expected a writable directory')
 
 
 @pytest.mark.parametrize(
@@ -100,7 +102,7 @@ def test_kv_cache_bytes_per_token(config: dict[str, Any], dtype: str, per_token:
     assert kv_bytes_per_token(config, dtype) == per_token
 
 
-CONTEXT = "by estimate about 54544 tokens of context fit into the GPU's memory, not 131072"
+CONTEXT = "by estimate about 54544 tokens of context fit into the GPU's memory, not 131072; lower MAX_MODEL_LEN"
 
 
 @pytest.mark.parametrize(
@@ -111,7 +113,7 @@ CONTEXT = "by estimate about 54544 tokens of context fit into the GPU's memory, 
         (60, ("--tensor-parallel-size", "2"), False, ()),
         (60, ("-tp=1", "--pipeline-parallel-size=2"), False, ()),
         (60, ("--load-format", "dummy"), False, ()),
-        (36, (), False, (f"{CONTEXT}; set TENSOR_PARALLEL_SIZE=2: this machine has 2 GPUs",)),
+        (36, (), False, (f"{CONTEXT}, or set TENSOR_PARALLEL_SIZE=2: this machine has 2 GPUs",)),
         (36, ("--max-model-len", "8192"), False, ()),
     ],
     ids=["fits", "too large", "two GPUs", "two stages", "no weights", "context too long", "context lowered"],

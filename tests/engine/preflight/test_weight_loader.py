@@ -63,7 +63,7 @@ def test_a_plan_of_the_users_is_left_alone(arguments: tuple[str, ...], fast: boo
             replace(GPU, memory_bytes=17 * GIB),
             LoaderChoice(
                 note=f"{OWN}, not reading ahead: the weights lie on a network file system (fuse.mfs), "
-                "but are more than the free memory"
+                "but are larger than the free memory"
             ),
         ),
         (None, GPU, LoaderChoice(note=OWN)),
@@ -92,7 +92,7 @@ def test_a_local_disk_is_not(kind: str) -> None:
 @pytest.mark.parametrize("arguments", [(), ("--load-format", "auto"), ("-tp", "2"), ("-q", "fp8")])
 def test_a_fast_start_takes_the_fast_loader(arguments: tuple[str, ...]) -> None:
     """And the log says so, on a network volume as well; `auto`, which forms send, leaves the choice open."""
-    note = "LOAD_FORMAT=instanttensor, by FAST_START=1; should the start fail, then without it"
+    note = "LOAD_FORMAT=instanttensor, chosen by FAST_START=1; a start that fails is repeated without it"
     assert chosen(*arguments, fast=True) == LoaderChoice(INSTANT, note)
     assert chosen(*arguments, fast=True, weights=VOLUME) == LoaderChoice(INSTANT, note)
 
@@ -107,11 +107,11 @@ def test_a_fast_start_takes_the_fast_loader(arguments: tuple[str, ...]) -> None:
         (("--pipeline-parallel-size", "2"), {}, "pipeline or data parallelism"),
         (("-dp=2",), {}, "pipeline or data parallelism"),
         (("--cpu-offload-gb", "8"), {}, "weights offloaded to the CPU"),
-        (("--quantization=torchao",), {}, "torchao's weights need a reader of their own"),
+        (("--quantization=torchao",), {}, "torchao's weights need their own loader"),
         (
             (),
             {"config": {"quantization_config": {"quant_method": "torchao"}}},
-            "torchao's weights need a reader of their own",
+            "torchao's weights need their own loader",
         ),
         ((), {"weights": replace(WEIGHTS, total_bytes=40 * GIB)}, "too little GPU memory for its buffers"),
     ],

@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import tempfile
+from dataclasses import replace
 from pathlib import Path
+
+import pytest
 
 from tests.support.engines.supervised import ECHO
 from worker_vllm.engine.process.child_process import spawn
-from worker_vllm.engine.process.guard import SHARED_MEMORY, descendants, note
+from worker_vllm.engine.process.guard import SHARED_MEMORY, descendants, write_inventory
 from worker_vllm.engine.process.log_tail import LINE_BYTES, LINES, LogTail
 
 
@@ -20,7 +23,7 @@ async def test_a_killed_guard_takes_the_engine_with_it() -> None:
     process.adopt(lambda line: None)
     engine = descendants(process.pid)
     with tempfile.NamedTemporaryFile(prefix="worker-vllm-test-", dir=SHARED_MEMORY, delete=False) as block:
-        note(str(directory), {block.name: os.fstat(block.fileno()).st_ino})
+        write_inventory(str(directory), {block.name: os.fstat(block.fileno()).st_ino})
     os.kill(process.pid, signal.SIGKILL)
     assert await process.wait() == -signal.SIGKILL
     assert (directory.exists(), os.path.exists(block.name)) == (False, False)
@@ -35,6 +38,19 @@ async def test_its_directory_is_for_this_user_alone() -> None:
     for process in (first, second):
         process.adopt(lambda line: None)
         await process.kill()
+
+
+@pytest.mark.parametrize("waiting", [False, True])
+def test_a_spawn_that_the_system_refuses_leaves_nothing(waiting: bool) -> None:
+    """An environment variable above 128 KiB: OSError, no directory of the launch, no open pipe."""
+    settings = replace(ECHO, environment={**ECHO.environment, "TOO_LONG": "x" * 200_000})
+    before = os.listdir("/proc/self/fd")
+    with tempfile.TemporaryDirectory(prefix="w", dir="/tmp") as parent, pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tempfile.tempdir", parent)
+        with pytest.raises(OSError, match="Argument list too long"):
+            spawn(settings, os.environ, waiting=waiting)
+        assert os.listdir(parent) == []
+    assert os.listdir("/proc/self/fd") == before
 
 
 def test_lines_are_cut_whatever_pieces_they_come_in() -> None:

@@ -1,1 +1,1 @@
-"""What runs inside the engine's own process; only here may vLLM be imported."""
+"""Code that runs inside the engine's own process; the only package that may import vLLM."""

@@ -1,7 +1,7 @@
-"""The engine child that starts before its model is on disk: it imports meanwhile, and is told its arguments later.
+"""An engine child that starts before its model is on disk: it imports vLLM first and reads its arguments from a pipe.
 
 While a model is downloaded only its paths are unknown. Environment, socket and flags are those of the later start, so
-that whatever is read at import time is right. The pipe's other end is the worker's, and ends with it.
+whatever vLLM reads at import time is correct. The worker holds the pipe's other end; the pipe closes when it exits.
 """
 
 from __future__ import annotations
@@ -12,39 +12,39 @@ import os
 import sys
 from contextlib import suppress
 
-WAIT = "--arguments-on"
+ARGUMENTS_FLAG = "--arguments-on"
 IMPORTED = "the engine's modules are imported"
-# What vLLM's command line imports before it reads an argument (0.32.0, entrypoints/cli/main.py): it touches no GPU.
+# What vLLM's command line imports before it reads an argument (0.32.0, entrypoints/cli/main.py); none touches a GPU.
 MODULES = ("vllm.entrypoints.cli.main", "vllm.entrypoints.cli.serve")
 
 
-def load() -> None:
+def import_vllm() -> None:
     """Import what every `vllm serve` imports first."""
-    with suppress(ImportError):  # whatever is missing is told by the start itself, in vLLM's words
+    with suppress(ImportError):  # the later start reports a missing module, in vLLM's words
         for name in MODULES:
             importlib.import_module(name)
-        say_imported()
+        log_imported()
 
 
-def say_imported() -> None:
-    """Say on the engine's log that its imports are done."""
+def log_imported() -> None:
+    """Write IMPORTED to the engine's log."""
     os.write(1, f"{IMPORTED}\n".encode())
 
 
-def descriptor(argv: list[str]) -> int | None:
-    """The pipe that the command line names, taken out of it; None where nothing is to be waited for."""
-    if argv[1:2] != [WAIT]:
+def take_descriptor(argv: list[str]) -> int | None:
+    """The pipe's descriptor, removed from the command line; None where the command line names none."""
+    if argv[1:2] != [ARGUMENTS_FLAG]:
         return None
-    number = int(argv[2])
+    descriptor = int(argv[2])
     del argv[1:3]
-    return number
+    return descriptor
 
 
-def arguments(told_on: int) -> list[str]:
-    """What follows `vllm`, once the worker has said it; ends this process when the worker is gone."""
-    with open(told_on, "rb") as pipe:
-        told = pipe.read()
-    if not told:
-        sys.exit("the worker ended before it said what to serve")
-    found: list[str] = json.loads(told)
-    return found
+def read_arguments(descriptor: int) -> list[str]:
+    """The arguments that follow `vllm`, once the worker has sent them; exits when the worker has exited."""
+    with open(descriptor, "rb") as pipe:
+        message = pipe.read()
+    if not message:
+        sys.exit("the worker ended before it sent the engine's arguments")
+    arguments: list[str] = json.loads(message)
+    return arguments

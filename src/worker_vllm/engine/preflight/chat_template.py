@@ -1,6 +1,6 @@
-"""A chat template of the user's own: parsed before the engine is started, which would complain at each request only.
+"""Parses a user's chat template before the engine starts; vLLM would report a syntax error at each request only.
 
-Jinja comes with the engine; where it is not installed nothing is checked, and without a template nothing is imported.
+Jinja comes with the engine. Where it is not installed nothing is checked; without a template it is not imported.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ QUOTED_CHARACTERS = 60
 
 
 def template_problems(arguments: Sequence[str]) -> tuple[Problem, ...]:
-    """What is wrong with the syntax of the template that the arguments name, as text or as a file."""
+    """The syntax error of the template in the arguments, which name it as text or as a file."""
     given = EngineArguments(arguments).get("--chat-template")
     if not given:
         return ()
     text = read(given)
-    told = None if text is None else syntax_error(text)
-    if text is None or told is None:
+    error = None if text is None else syntax_error(text)
+    if text is None or error is None:
         return ()
-    line, why = told
+    line, reason = error
     at = (text.splitlines() or [""])[min(line, len(text.splitlines())) - 1].strip()[:QUOTED_CHARACTERS]
-    return (Problem(NAME, at, "a jinja template", f"line {line}: {why}"),)
+    return (Problem(NAME, at, "a Jinja template", f"line {line}: {reason}"),)
 
 
 def read(given: str) -> str | None:
-    """The template's text: the file's where it is one; None where that cannot be read, which the engine reports."""
+    """The template's text, from the file if `given` is a path; None for a file that cannot be read: vLLM reports it."""
     try:
         return Path(given).read_text(encoding="utf-8") if os.path.isfile(given) else given
     except (OSError, ValueError):
@@ -39,7 +39,7 @@ def read(given: str) -> str | None:
 
 
 def syntax_error(text: str) -> tuple[int, str] | None:
-    """Line and reason; None for a template that can be parsed as transformers (5.x) would, and where nobody can."""
+    """Line and reason; None for a template that transformers (5.x) would accept, and where Jinja is not installed."""
     try:
         from jinja2 import Environment, TemplateSyntaxError, nodes
         from jinja2.ext import Extension
@@ -47,8 +47,8 @@ def syntax_error(text: str) -> tuple[int, str] | None:
     except ImportError:
         return None
 
-    class Generation(Extension):
-        """The tag with which templates mark the assistant's part."""
+    class GenerationTag(Extension):
+        """The tag that marks the assistant's part of a template."""
 
         tags = {"generation"}  # noqa: RUF012  # as jinja declares it
 
@@ -57,7 +57,7 @@ def syntax_error(text: str) -> tuple[int, str] | None:
             return parser.parse_statements(("name:endgeneration",), drop_needle=True)
 
     try:
-        Environment(extensions=[Generation, "jinja2.ext.loopcontrols"]).parse(text)  # nothing is rendered
+        Environment(extensions=[GenerationTag, "jinja2.ext.loopcontrols"]).parse(text)  # nothing is rendered
     except TemplateSyntaxError as error:
         return error.lineno, error.message or "a syntax error"
     return None

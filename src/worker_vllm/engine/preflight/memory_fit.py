@@ -1,7 +1,7 @@
-"""Whether a model can fit into these GPUs, from its configuration and the sizes of its files. Pure.
+"""Estimates whether a model fits into these GPUs, from its configuration and the sizes of its files. Pure.
 
-An estimate: it refuses only what is certain, that the weights alone are more than the memory there is. For the rest
-it tells the longest context that would fit; vLLM measures the truth.
+It refuses only what is certain: weights that are larger than all GPU memory. Otherwise it reports the longest context
+that would fit; vLLM measures the exact one.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ SHARDING = ("--tensor-parallel-size", "--pipeline-parallel-size")
 
 @dataclass(frozen=True, slots=True)
 class MemoryFit:
-    """What the estimate says."""
+    """The result of the estimate."""
 
     problems: tuple[Problem, ...] = ()
     notes: tuple[str, ...] = ()
 
 
 def number(text: str | None, default: float) -> float:
-    """A number out of a flag's value; the default where it is none (`auto`, `8k`)."""
+    """The number in a flag's value; the default where it is no number (`auto`, `8k`)."""
     try:
         return float(text) if text is not None else default
     except ValueError:
@@ -39,7 +39,7 @@ def number(text: str | None, default: float) -> float:
 
 
 def kv_bytes_per_token(config: Mapping[str, Any], dtype: str) -> int:
-    """Bytes of KV cache that one token needs over all layers; 0 where the configuration does not tell."""
+    """Bytes of KV cache per token over all layers; 0 where the configuration lacks the sizes."""
     inner = config.get("text_config") or config
     layers, width = inner.get("num_hidden_layers"), BYTES.get(dtype, 2)
     if not isinstance(layers, int):
@@ -55,7 +55,7 @@ def kv_bytes_per_token(config: Mapping[str, Any], dtype: str) -> int:
 def estimate(
     config: Mapping[str, Any], weights_bytes: int, gpus: Sequence[Gpu], arguments: Sequence[str]
 ) -> MemoryFit:
-    """Weights and KV cache against the memory of the GPUs that the arguments spread the model over."""
+    """Compare weights and KV cache with the memory of the GPUs that the arguments distribute the model over."""
     given = EngineArguments(arguments)
     tensor, pipeline = (int(number(given.get(flag), 1)) for flag in SHARDING)
     parts = max(1, tensor * pipeline)
@@ -76,25 +76,25 @@ def estimate(
     asked = number(given.get("--max-model-len"), float(config.get("max_position_embeddings") or 0))
     if per_token and left < per_token * asked:
         fits = max(0, int(left // per_token) // 16 * 16)
-        said = f"by estimate about {fits} tokens of context fit into the GPU's memory, not {asked:.0f}"
+        note = f"by estimate about {fits} tokens of context fit into the GPU's memory, not {asked:.0f}; lower MAX_MODEL_LEN"
         more = larger_size(tensor, most, heads, lambda size: left_on(size * pipeline) >= per_token * asked)
-        return MemoryFit(notes=(said if more is None else f"{said}; {change(more, len(gpus))}",))
+        return MemoryFit(notes=(note if more is None else f"{note}, or {change(more, len(gpus))}",))
     return MemoryFit()
 
 
 def change(size: int | None, gpus: int) -> str:
-    """What to do about it: more of this machine's GPUs where that would be enough."""
+    """What to change: use more of this machine's GPUs where those are enough."""
     if size is None:
         return "use a larger GPU, more GPUs with TENSOR_PARALLEL_SIZE, or a quantized model"
     return f"set TENSOR_PARALLEL_SIZE={size}: this machine has {gpus} GPUs"
 
 
 def too_large(weights_bytes: int, total: int, parts: int, change: str) -> Problem:
-    """The weights alone are more than all memory."""
-    held = f"{total / GIB:.0f} GiB of GPU memory" + (f" on {parts} GPUs" if parts > 1 else "")
+    """The problem of weights that are larger than all GPU memory."""
+    memory = f"{total / GIB:.0f} GiB of GPU memory" + (f" on {parts} GPUs" if parts > 1 else "")
     return Problem(
         "MODEL_NAME",
         f"{weights_bytes / GIB:.1f} GiB of weights",
-        f"a model that fits into {held}",
+        f"a model that fits into {memory}",
         change,
     )

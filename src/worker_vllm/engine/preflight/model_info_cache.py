@@ -1,8 +1,8 @@
-"""Copies vLLM's model info files into its cache: a start that finds none imports everything once more to make one.
+"""Copies vLLM's model info files from the image into the cache that a start uses.
 
-Before it loads a model, vLLM asks a fresh process what the model's class can do, and keeps the answer as a small file
-in its cache with a hash of the class's source (0.32.0, model_executor/models/registry.py). A new container has none,
-so that its first start would pay for that process: 13 s on two cores. An image holds the files of all classes
+Before it loads a model, vLLM inspects the model's class in a new process and caches the result as a small file with a
+hash of the class's source (0.32.0, model_executor/models/registry.py). A new container has no such file, so that its
+first start would spend 13 s on that process (two cores). An image contains the files of all classes
 (`engine.child.model_info_writer`).
 """
 
@@ -17,29 +17,29 @@ from pathlib import Path
 FOLDER = "modelinfos"
 
 
-def own_cache(environment: Mapping[str, str]) -> Path:
-    """Where vLLM keeps things by itself, and where an image's notes are."""
+def default_cache(environment: Mapping[str, str]) -> Path:
+    """vLLM's default cache directory, where an image has its model info files."""
     return Path(environment.get("HOME") or "/root") / ".cache/vllm"
 
 
-def copy_notes(source: Path, cache: Path, architectures: Iterable[object]) -> None:
-    """Copy the notes on these classes from one cache of vLLM to another; those that are there stay.
+def copy_model_info(source: Path, cache: Path, architectures: Iterable[object]) -> None:
+    """Copy the model info files of these classes from one vLLM cache to another; existing files are kept.
 
-    A copy that cannot be made costs the start what it would have cost without.
+    Ignores a file that cannot be copied: vLLM then inspects the class, which is slower.
     """
     for name in architectures:
         if not isinstance(name, str) or not name.isidentifier():
             continue
-        for note in source.glob(f"{FOLDER}/*-{name}.json"):
+        for info in source.glob(f"{FOLDER}/*-{name}.json"):
             with suppress(OSError):
-                copy(note, cache / FOLDER / note.name)
+                copy_file(info, cache / FOLDER / info.name)
 
 
-def copy(note: Path, target: Path) -> None:
-    """Copy one file, whole or not at all; one that is there stays. Raises OSError."""
+def copy_file(source: Path, target: Path) -> None:
+    """Copy one file, complete or not at all, unless the target exists. Raises OSError."""
     if target.exists():
         return
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f".{target.name}.{os.getpid()}")
-    shutil.copyfile(note, partial)
+    shutil.copyfile(source, partial)
     partial.replace(target)

@@ -1,6 +1,7 @@
-"""What the NVIDIA driver says of this machine, asked through its own library; nothing where there is none.
+"""Reads driver version and GPUs from the NVIDIA driver's own library (NVML).
 
-No package wraps it here: pynvml is not in the engine's CPU tree, and the light start may import nothing heavy.
+It is called through ctypes: pynvml is not installed with the engine's CPU build, and the light start imports nothing
+heavy.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ class Gpu:
 
 @dataclass(frozen=True, slots=True)
 class Driver:
-    """The driver: its version, the newest CUDA it can run as (major, minor), its GPUs in driver order."""
+    """The driver: its version, the newest CUDA that it supports as (major, minor), its GPUs in driver order."""
 
     version: str
     cuda: tuple[int, int]
@@ -38,7 +39,7 @@ class Memory(ctypes.Structure):
 
 
 def driver() -> Driver | None:
-    """The driver of this machine; None where there is no NVIDIA driver or it does not answer."""
+    """The driver of this machine; None where there is no NVIDIA driver or it cannot be initialised."""
     try:
         nvml = ctypes.CDLL(LIBRARY)
     except OSError:
@@ -58,7 +59,7 @@ def driver() -> Driver | None:
 
 
 def gpu(nvml: ctypes.CDLL, index: int) -> Gpu:
-    """One GPU by the driver's number."""
+    """Read one GPU by the driver's index."""
     handle, memory = ctypes.c_void_p(), Memory()
     name = ctypes.create_string_buffer(TEXT_BYTES)
     major, minor = ctypes.c_int(), ctypes.c_int()

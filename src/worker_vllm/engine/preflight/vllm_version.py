@@ -1,4 +1,4 @@
-"""Which engine is installed here, read off directory names: importlib.metadata costs more than a light start has."""
+"""Finds the installed vLLM's version from directory names, as importlib.metadata is too slow for the light start."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import os
 import re
 from collections.abc import Iterable
 
-DISTRIBUTION = re.compile(r"vllm(?:_cpu)?-(\d[\d.]*)[^-]*\.dist-info")  # the distributions that vLLM comes as
+DISTRIBUTION = re.compile(r"vllm(?:_cpu)?-(\d[\d.]*)[^-]*\.dist-info")  # vLLM's distributions
 
 
 def engine_version(paths: Iterable[str]) -> str | None:
-    """The version of the vLLM on these import paths; None where there is none."""
+    """The version of the first vLLM on these import paths; None where there is none."""
     for folder in paths:
         try:
             names = os.listdir(folder or ".")

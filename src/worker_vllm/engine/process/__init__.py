@@ -1,1 +1,1 @@
-"""The engine as a process: its command line, its guard, its directory, its log."""
+"""The engine's process: its command line, its guard, its launch directory, its log."""

@@ -1,6 +1,6 @@
-"""The engine as a child process: spawned light, adopted by the event loop later, ended in bounded time.
+"""The engine as a child process: spawned before the event loop runs, adopted by it later, stopped in bounded time.
 
-`spawn` needs the standard library alone and no event loop: the engine starts before anything heavy is imported.
+`spawn` needs the standard library alone and no event loop, so that the engine starts before the worker's imports.
 """
 
 from __future__ import annotations
@@ -26,19 +26,22 @@ if TYPE_CHECKING:
 
 GUARD = Path(__file__).with_name("guard.py")
 GRACE_S = 5.0
-STOP_MARGIN_S = 10.0  # the guard's own bound on killing, and then some
-PIPE_BYTES = 1 << 20  # what the engine may log before anyone reads
+STOP_MARGIN_S = 10.0  # more than the guard's own KILL_TIMEOUT_S
+PIPE_BYTES = 1 << 20  # what the engine can log before the event loop reads
 F_SETPIPE_SZ = 1031
 
 
 class EngineProcess:
-    """One launch of the engine: its guard, its directory with the socket, its log."""
+    """One launch of the engine: its guard process, its directory with the socket, its log.
 
-    def __init__(self, guard: subprocess.Popen[bytes], directory: str, log: int, telling: int = -1) -> None:
+    `arguments_pipe` is the writing end of the pipe for the arguments of an engine that was spawned `waiting`, else -1.
+    """
+
+    def __init__(self, guard: subprocess.Popen[bytes], directory: str, log: int, arguments_pipe: int = -1) -> None:
         self._guard = guard
         self._directory = directory
         self._log = log
-        self._telling = telling  # the pipe on which a process that was spawned waiting is told what to serve
+        self._arguments_pipe = arguments_pipe
         self._exited: asyncio.Event | None = None
         self.spawned_at = time.monotonic()
         self.tail = LogTail()
@@ -50,7 +53,7 @@ class EngineProcess:
 
     @property
     def pid(self) -> int:
-        """The guard's process id; everything of the engine is below it."""
+        """The guard's process id; every process of the engine is its descendant."""
         return self._guard.pid
 
     @property
@@ -59,7 +62,7 @@ class EngineProcess:
         return self._guard.returncode
 
     def adopt(self, on_line: Callable[[str], None]) -> None:
-        """Read the log and wait for the end from the running event loop; every log line goes to `on_line` too."""
+        """Let the running event loop read the log and wait for the exit; `on_line` gets every log line."""
         import asyncio
 
         loop = asyncio.get_running_loop()
@@ -70,19 +73,19 @@ class EngineProcess:
         os.set_blocking(self._log, False)
         loop.add_reader(self._log, self._on_log, loop)
 
-    def tell(self, settings: EngineSettings) -> bool:
-        """Give a process that was spawned waiting its arguments; False when it can no longer become the engine."""
-        told = json.dumps(serve_arguments(settings, self.socket)).encode()
+    def send_arguments(self, settings: EngineSettings) -> bool:
+        """Send an engine that was spawned `waiting` its arguments; False when it exited or the pipe is too small."""
+        message = json.dumps(serve_arguments(settings, self.socket)).encode()
         try:
-            if self.exit_code is not None or os.write(self._telling, told) < len(told):
+            if self.exit_code is not None or os.write(self._arguments_pipe, message) < len(message):
                 return False
         except BrokenPipeError:
             return False
-        self._close_telling()
+        self._close_arguments_pipe()
         return True
 
     async def wait(self) -> int:
-        """The exit status, once the engine ended, its log is read and nothing of it is left."""
+        """The exit status, once the engine exited, its log is read and its guard has cleaned up."""
         assert self._exited is not None, "adopt() first"
         await self._exited.wait()
         code = self._guard.returncode
@@ -90,7 +93,7 @@ class EngineProcess:
         return code
 
     def take_inventory(self) -> None:
-        """Have the guard note the shared memory in use, for the day all its users die together."""
+        """Have the guard list the shared memory in use, so that it can remove it when all its users die at once."""
         assert self._guard.stdin is not None
         try:
             self._guard.stdin.write(b"i")
@@ -98,7 +101,7 @@ class EngineProcess:
             return
 
     async def stop(self) -> None:
-        """End the engine: asked first, killed after the grace time; returns when nothing of it is left."""
+        """Stop the engine: SIGTERM, then SIGKILL after GRACE_S; returns when its guard has cleaned up."""
         import asyncio
 
         if self._guard.returncode is None:
@@ -111,20 +114,20 @@ class EngineProcess:
             await self.wait()
 
     async def kill(self) -> None:
-        """End the engine without asking; returns when nothing of it is left."""
+        """Kill the engine; returns when its guard has cleaned up."""
         self.abandon()
         await self.wait()
 
     def abandon(self) -> None:
-        """Let the guard end everything at once, as when the worker dies. Needs no event loop; does not wait."""
+        """Have the guard kill the engine at once, as when the worker dies. Needs no event loop and does not wait."""
         assert self._guard.stdin is not None
         self._guard.stdin.close()
 
     def wait_ended(self) -> None:
-        """Block until an abandoned engine is gone, where no event loop took it over."""
+        """Block until an abandoned engine that was never adopted has exited."""
         self._guard.wait(STOP_MARGIN_S)
         os.close(self._log)
-        self._close_telling()
+        self._close_arguments_pipe()
 
     def _on_log(self, loop: asyncio.AbstractEventLoop) -> None:
         try:
@@ -136,10 +139,10 @@ class EngineProcess:
         else:
             self._close_log(loop)
 
-    def _close_telling(self) -> None:
-        if self._telling >= 0:
-            os.close(self._telling)
-            self._telling = -1
+    def _close_arguments_pipe(self) -> None:
+        if self._arguments_pipe >= 0:
+            os.close(self._arguments_pipe)
+            self._arguments_pipe = -1
 
     def _close_log(self, loop: asyncio.AbstractEventLoop) -> None:
         if self._log >= 0:
@@ -152,7 +155,7 @@ class EngineProcess:
         loop.remove_reader(pidfd)
         os.close(pidfd)
         self._guard.wait()
-        if os.path.isdir(self._directory):  # the guard itself was killed
+        if os.path.isdir(self._directory):  # the guard was killed before it could clean up
             end_session(self._guard.pid)
             remove_remains(self._directory)
         while self._log >= 0:
@@ -161,11 +164,11 @@ class EngineProcess:
                     self.tail.feed(data)
                     continue
             except BlockingIOError:
-                pass  # a stray holder of the log outlived the guard; what it writes is not the engine's
+                pass  # a process that outlived the guard holds the pipe; what it writes is not the engine's log
             self._close_log(loop)
         if self._guard.stdin is not None and not self._guard.stdin.closed:
             self._guard.stdin.close()
-        self._close_telling()
+        self._close_arguments_pipe()
         assert self._exited is not None
         self._exited.set()
 
@@ -173,14 +176,16 @@ class EngineProcess:
 def spawn(settings: EngineSettings, environment: Mapping[str, str], *, waiting: bool = False) -> EngineProcess:
     """Start the engine under its guard, in a fresh directory that only this user may enter.
 
-    A `waiting` one imports its modules and then waits to be told what to serve; its environment is final.
+    With `waiting`, the engine imports its modules and then waits for `send_arguments`; its environment is final.
+    Raises OSError, and then leaves no directory and no open pipe behind.
     """
     directory = fresh_directory()
     log_reader, log_writer = os.pipe()
     enlarge(log_reader)
-    told_on, telling = waiting_pipe() if waiting else (None, -1)
-    argv = engine_argv(settings, f"{directory}/engine.sock", told_on)
+    arguments_fd, arguments_pipe = open_arguments_pipe() if waiting else (None, -1)
+    argv = engine_argv(settings, f"{directory}/engine.sock", arguments_fd)
     command = [sys.executable, "-I", "-S", str(GUARD), directory, str(GRACE_S), *argv]
+    child_ends = (log_writer,) if arguments_fd is None else (log_writer, arguments_fd)
     try:
         guard = subprocess.Popen(
             command,
@@ -190,24 +195,32 @@ def spawn(settings: EngineSettings, environment: Mapping[str, str], *, waiting: 
             stdout=log_writer,
             stderr=log_writer,
             start_new_session=True,
-            pass_fds=() if told_on is None else (told_on,),
+            pass_fds=child_ends[1:],
         )
+    except OSError:
+        close_all(log_reader, *([arguments_pipe] if waiting else []))
+        os.rmdir(directory)
+        raise
     finally:
-        os.close(log_writer)
-        if told_on is not None:
-            os.close(told_on)
-    return EngineProcess(guard, directory, log_reader, telling)
+        close_all(*child_ends)
+    return EngineProcess(guard, directory, log_reader, arguments_pipe)
 
 
-def waiting_pipe() -> tuple[int, int]:
-    """Both ends of the pipe for a waiting engine's arguments; writing to it never blocks."""
+def open_arguments_pipe() -> tuple[int, int]:
+    """Reading and writing end of the pipe for a waiting engine's arguments; writing to it never blocks."""
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
     return reader, writer
 
 
+def close_all(*descriptors: int) -> None:
+    """Close file descriptors."""
+    for descriptor in descriptors:
+        os.close(descriptor)
+
+
 def enlarge(pipe: int) -> None:
-    """Give the log pipe room for what is said before the event loop reads; a kernel may refuse."""
+    """Enlarge the log pipe to PIPE_BYTES; where the kernel refuses, it keeps its size."""
     import fcntl
 
     try:

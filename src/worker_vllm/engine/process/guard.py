@@ -1,13 +1,13 @@
-"""Runs the engine's command and leaves nothing of it behind: no process, no socket, no shared memory.
+"""Runs the engine's command and removes everything it leaves: processes, sockets, shared memory.
 
 Run by file path with the bare interpreter, `python -I -S guard.py DIRECTORY GRACE_S COMMAND…`: standard library only.
-It sits between worker and engine: only a process that outlives a `kill -9` of the worker can clean up after it.
-- standard input is a lifeline held by the worker alone: at its end everything is killed at once;
-- SIGTERM ends the engine in order: SIGTERM, GRACE_S seconds, then SIGKILL;
-- an inventory of shared memory is kept, taken when some appears and at a byte on the lifeline: what there is is known
-  even when all its users die together, and in a file for whoever cleans up after a guard that was killed itself.
+It is a process between worker and engine, because it must clean up after a `kill -9` of the worker as well.
+- Standard input is a lifeline that only the worker holds: when it closes, the guard kills everything at once.
+- SIGTERM stops the engine: SIGTERM, GRACE_S seconds, then SIGKILL.
+- It keeps an inventory of shared memory, updated when new files appear and at each byte on the lifeline, because the
+  mappings are gone once all users are dead. A file holds it too, for the next launch if the guard itself is killed.
 As a subreaper it stays the ancestor of every process the engine starts, whatever group or session that moves to.
-It ends the way the engine ended: same status, or same signal.
+It exits as the engine exited: with the same status, or by the same signal.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ import time
 
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
-KILL_TIMEOUT_S = 5.0  # a process stuck in a driver call must not hold the worker for ever
+KILL_TIMEOUT_S = 5.0  # a process stuck in a driver call must not block the worker for ever
 SHARED_MEMORY = "/dev/shm/"
-LOCK = "guard.lock"  # held in the directory as long as this process lives
-INVENTORY = "shared-memory"  # in the directory: inode and path of each piece, a line each
-LOOK_S = 1.0  # how often the names of shared memory are looked at
+LOCK = "guard.lock"  # a file in the directory, locked until this process exits
+INVENTORY = "shared-memory"  # a file in the directory: one line per shared memory file, inode and path
+SCAN_S = 1.0  # interval between two listings of /dev/shm
 
 
 class Guard:
-    """One engine command and everything it leaves on the machine."""
+    """One engine command and everything that it creates on the machine."""
 
     def __init__(self, directory: str, grace_s: float) -> None:
         self.directory = directory
         self.grace_s = grace_s
-        self.born = time.time()
+        self.started_at = time.time()
         self.shared_memory: dict[str, int] = {}
         self.seen: set[str] = set()
         self.leader = 0
@@ -54,7 +54,7 @@ class Guard:
         self.terminate = True
 
     def start(self, command: list[str]) -> None:
-        """Start the engine as the leader of a process group of its own."""
+        """Start the engine as the leader of a new process group."""
         parent = os.getpid()
         self.leader = os.fork()
         if self.leader:
@@ -73,20 +73,20 @@ class Guard:
             os._exit(127)
 
     def watch(self) -> None:
-        """Return once the engine ended, the worker is gone, or the worker asked for the end."""
+        """Return once the engine exited, the lifeline closed, or SIGTERM arrived."""
         while self.status is None and not self.terminate:
-            if 0 in self._wait(LOOK_S):
+            if 0 in self._wait(SCAN_S):
                 command = os.read(0, 1)
                 if not command:
                     self.grace_s = 0.0
                     return
                 self.take_inventory()
-            elif names := set(made_since(self.born)) - self.seen:
+            elif names := set(made_since(self.started_at)) - self.seen:
                 self.take_inventory()
                 self.seen |= names
 
     def end(self) -> None:
-        """End what still runs, in order while the grace lasts, then remove what is left."""
+        """Stop the engine within `grace_s`, kill what still runs, then remove what is left."""
         self.take_inventory()
         deadline = time.monotonic() + self.grace_s
         if self.status is None and self.grace_s > 0:
@@ -99,14 +99,14 @@ class Guard:
         remove_directory(self.directory)
 
     def take_inventory(self) -> None:
-        """Remember the shared memory that the engine's processes made and hold now."""
+        """Add the shared memory files that the engine's processes created and map now."""
         mapped: set[int] = set()
         for pid in descendants(os.getpid()):
             mapped |= mapped_shared_memory(pid)
-        found = {path: inode for path, inode in made_since(self.born).items() if inode in mapped}
+        found = {path: inode for path, inode in made_since(self.started_at).items() if inode in mapped}
         if not found.items() <= self.shared_memory.items():
             self.shared_memory |= found
-            note(self.directory, self.shared_memory)
+            write_inventory(self.directory, self.shared_memory)
 
     def _wait(self, timeout_s: float | None) -> list[int]:
         ready, _, _ = select.select([0, self.wakeup], [], [], timeout_s)
@@ -116,7 +116,7 @@ class Guard:
         return ready
 
     def _reap(self) -> bool:
-        """Collect the dead; True while a child is alive."""
+        """Reap exited children; True while a child is alive."""
         while True:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
@@ -141,18 +141,18 @@ class Guard:
 
 
 def lock_directory(directory: str) -> None:
-    """Lock the directory against being swept up, until this process ends; the engine does not inherit it."""
+    """Lock the directory until this process exits, so that no other launch removes it; the engine has no lock."""
     path = os.path.join(directory, LOCK)
     try:
         lock = os.open(f"{path}.new", os.O_CREAT | os.O_RDWR, 0o600)
         fcntl.flock(lock, fcntl.LOCK_EX)
-        os.rename(f"{path}.new", path)  # nobody sees it unlocked
+        os.rename(f"{path}.new", path)  # visible under its name only once it is locked
     except OSError:
         return
 
 
-def note(directory: str, shared_memory: dict[str, int]) -> None:
-    """Write the inventory down; a disk that is full leaves it to this process alone."""
+def write_inventory(directory: str, shared_memory: dict[str, int]) -> None:
+    """Write the inventory to its file; on a full disk only this process has it."""
     path = os.path.join(directory, INVENTORY)
     try:
         with open(f"{path}.new", "w") as file:
@@ -162,8 +162,8 @@ def note(directory: str, shared_memory: dict[str, int]) -> None:
         return
 
 
-def noted(directory: str) -> dict[str, int]:
-    """The inventory that a guard has left; empty where there is none."""
+def read_inventory(directory: str) -> dict[str, int]:
+    """The inventory in a guard's directory, inode by path; empty where there is none."""
     try:
         with open(os.path.join(directory, INVENTORY), errors="replace") as file:
             lines = [line.rstrip("\n").partition(" ") for line in file]
@@ -173,20 +173,20 @@ def noted(directory: str) -> dict[str, int]:
 
 
 def remove_shared_memory(known: dict[str, int]) -> None:
-    """Remove pieces of shared memory that are still what they were; a name may have gone to somebody else."""
-    there = made_since(0)
+    """Remove shared memory files whose inode is unchanged; another process may have taken the name since."""
+    present = made_since(0)
     for path, inode in known.items():
-        if there.get(path) == inode:
+        if present.get(path) == inode:
             unlink(path)
 
 
 def prctl(option: int, argument: int) -> None:
-    """Set one attribute of this process; a kernel that refuses leaves the other safeguards."""
+    """Set one attribute of this process; ignores a kernel that refuses."""
     ctypes.CDLL(None, use_errno=True).prctl(option, argument, 0, 0, 0)
 
 
 def descendants(ancestor: int) -> list[int]:
-    """Every living process below `ancestor`, whatever group or session it is in."""
+    """Ids of all live descendants of `ancestor`, whatever group or session they are in."""
     children: dict[int, list[int]] = {}
     for entry in os.listdir("/proc"):
         if entry.isdigit():
@@ -203,13 +203,13 @@ def descendants(ancestor: int) -> list[int]:
 
 
 def parent_of(pid: int) -> int | None:
-    """The parent's id, or None for one that is gone or already dead and only waits to be reaped."""
-    parent, _, _ = standing(pid) or (None, 0, 0)
+    """The parent's id; None for a process that has exited, reaped or not."""
+    parent, _, _ = read_stat(pid) or (None, 0, 0)
     return parent
 
 
-def standing(pid: int) -> tuple[int, int, int] | None:
-    """Parent, process group and session of a living process; None for one that is gone or dead."""
+def read_stat(pid: int) -> tuple[int, int, int] | None:
+    """Parent, process group and session of a live process; None for one that has exited."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
             state, parent, group, session = file.read().rpartition(b")")[2].split()[:4]
@@ -219,9 +219,9 @@ def standing(pid: int) -> tuple[int, int, int] | None:
 
 
 def end_session(session: int) -> None:
-    """Kill what a guard that was killed itself has left: every process of its session."""
+    """Kill every process of a session; called when its guard was killed."""
     for entry in os.listdir("/proc"):
-        if entry.isdigit() and (standing(int(entry)) or (0, 0, 0))[2] == session:
+        if entry.isdigit() and (read_stat(int(entry)) or (0, 0, 0))[2] == session:
             try:
                 os.kill(int(entry), signal.SIGKILL)
             except ProcessLookupError:
@@ -229,7 +229,7 @@ def end_session(session: int) -> None:
 
 
 def remove_directory(directory: str) -> None:
-    """Remove a directory and all that lies in it; what cannot be removed is left."""
+    """Remove a directory with its contents; skips what cannot be removed."""
     for folder, _, names in os.walk(directory, topdown=False):
         for path in [os.path.join(folder, name) for name in names]:
             unlink(path)
@@ -248,7 +248,7 @@ def unlink(path: str) -> None:
 
 
 def mapped_shared_memory(pid: int) -> set[int]:
-    """Inodes of the shared memory that a process maps; a semaphore's name in the map is not its name on disk."""
+    """Inodes of the shared memory that a process maps; by inode, as maps show semaphores under temporary names."""
     try:
         with open(f"/proc/{pid}/maps", errors="replace") as file:
             return {int(line.split(maxsplit=5)[4]) for line in file if SHARED_MEMORY in line}
@@ -256,8 +256,8 @@ def mapped_shared_memory(pid: int) -> set[int]:
         return set()
 
 
-def made_since(born: float) -> dict[str, int]:
-    """Files of shared memory not older than `born` (seconds since the epoch), with their inodes."""
+def made_since(time_s: float) -> dict[str, int]:
+    """Shared memory files not older than `time_s` (seconds since the epoch), inode by path."""
     try:
         paths = [SHARED_MEMORY + name for name in os.listdir(SHARED_MEMORY)]
     except OSError:
@@ -268,13 +268,13 @@ def made_since(born: float) -> dict[str, int]:
             status = os.lstat(path)
         except OSError:
             continue
-        if status.st_ctime >= born:
+        if status.st_ctime >= time_s:
             found[path] = status.st_ino
     return found
 
 
 def end_like(status: int) -> None:
-    """End this process with the engine's status or by the engine's signal."""
+    """Exit with the engine's status, or by the engine's signal."""
     code = os.waitstatus_to_exitcode(status)
     if code < 0:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -285,7 +285,7 @@ def end_like(status: int) -> None:
 
 
 def main(arguments: list[str]) -> None:
-    """Guard one command from start to end."""
+    """Run one command under guard; does not return."""
     directory, grace_s, *command = arguments
     lock_directory(directory)
     guard = Guard(directory, float(grace_s))

@@ -1,11 +1,10 @@
-"""The directory of one launch: made fresh for its socket and temporary files, and removed although nobody could.
+"""The directory of one launch, for the engine's socket and temporary files; the next launch removes stale ones.
 
-Its guard removes it, whatever happens to worker and engine. Only when guard and worker are killed in one go, as when
-a container's supervisor ends everything at once, does it stay, and the next launch of the same user sweeps it up,
-with the processes that outlived them (vLLM's engine core does not notice that its server is gone) and the shared
-memory that its guard has noted.
-What proves that its owner is dead is the kernel: a living guard holds a lock on `guard.lock` in it, across containers
-that share the place as well.
+The guard removes its directory, whatever happens to worker and engine. Only when guard and worker are killed at the
+same time, as when a container's supervisor kills everything, does it stay. Then the next launch of the same user
+removes it, together with the processes that survived (vLLM's engine core does not notice that its server exited) and
+the shared memory in the guard's inventory.
+A live guard holds a lock on the directory's `guard.lock`; the kernel keeps it across containers that share the place.
 """
 
 from __future__ import annotations
@@ -18,18 +17,18 @@ import tempfile
 import time
 from pathlib import Path
 
-from worker_vllm.engine.process.guard import LOCK, noted, remove_directory, remove_shared_memory
+from worker_vllm.engine.process.guard import LOCK, read_inventory, remove_directory, remove_shared_memory
 
 PREFIX = "worker-vllm-"
 # A socket's path may have 107 bytes; vLLM puts sockets with 36-byte names beside ours.
 LONGEST_DIRECTORY = 107 - 1 - 36
-OWNER = "VLLM_RPC_BASE_PATH"  # names the directory in the environment of every process of its launch
-# Until its guard has put the lock there, in its first milliseconds, a directory is empty.
+OWNER = "VLLM_RPC_BASE_PATH"  # set to the directory in the environment of every process of its launch
+# A directory is empty until its guard has created the lock, in its first milliseconds.
 EMPTY_S = 600.0
 
 
 def fresh_directory() -> str:
-    """A new directory, mode 0700, whose path leaves room for a socket's name; sweeps up dead ones beside it."""
+    """Create a directory, mode 0700, whose path leaves room for a socket's name; removes stale ones beside it."""
     path = tempfile.mkdtemp(prefix=PREFIX)
     if len(path.encode()) > LONGEST_DIRECTORY:
         os.rmdir(path)
@@ -39,15 +38,15 @@ def fresh_directory() -> str:
 
 
 def sweep(parent: str, user: int, now: float) -> None:
-    """Remove the user's directories whose guards are dead. `now` is in seconds since the epoch."""
+    """Remove the stale launch directories of `user` below `parent`. `now` is in seconds since the epoch."""
     with os.scandir(parent) as entries:
         for entry in entries:
             if entry.name.startswith(PREFIX) and belongs_to(user, entry):
-                sweep_one(entry.path, now)
+                remove_if_stale(entry.path, now)
 
 
 def belongs_to(user: int, entry: os.DirEntry[str]) -> bool:
-    """Whether it is a directory, no link to one, and the user's."""
+    """Whether the entry is a directory of the user, not a link to one."""
     try:
         status = entry.stat(follow_symlinks=False)
     except OSError:
@@ -55,8 +54,8 @@ def belongs_to(user: int, entry: os.DirEntry[str]) -> bool:
     return stat.S_ISDIR(status.st_mode) and status.st_uid == user
 
 
-def sweep_one(directory: str, now: float) -> None:
-    """Remove one directory if its guard is dead."""
+def remove_if_stale(directory: str, now: float) -> None:
+    """Remove one directory if its guard has exited."""
     try:
         lock = os.open(f"{directory}/{LOCK}", os.O_RDWR | os.O_NOFOLLOW)
     except FileNotFoundError:
@@ -66,7 +65,7 @@ def sweep_one(directory: str, now: float) -> None:
         return
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:  # a living guard holds it, or this file system has no locks
+    except OSError:  # a live guard holds the lock, or this file system has no locks
         return
     else:
         remove_remains(directory)
@@ -75,27 +74,27 @@ def sweep_one(directory: str, now: float) -> None:
 
 
 def remove_remains(directory: str) -> None:
-    """End and remove what a launch has left whose guard is dead: its processes, its shared memory, its directory."""
+    """Remove what a launch without a live guard has left: its processes, its shared memory, its directory."""
     end_processes(directory)
-    remove_shared_memory(noted(directory))
+    remove_shared_memory(read_inventory(directory))
     remove_directory(directory)
 
 
 def end_processes(directory: str) -> None:
-    """Kill what still runs of the directory's launch; its environment tells, which only its user may read."""
+    """Kill the processes that have this directory in their environment."""
     mark = f"{OWNER}={directory}".encode()
     for entry in os.listdir("/proc"):
         try:
             if entry.isdigit() and mark in Path("/proc", entry, "environ").read_bytes().split(b"\0"):
                 os.kill(int(entry), signal.SIGKILL)
-        except OSError:  # gone, or not ours
+        except OSError:  # it has exited, or belongs to another user
             continue
 
 
 def remove_if_abandoned(directory: str, now: float) -> None:
-    """Remove one that never got a guard: empty, and long since."""
+    """Remove a directory that never got a guard: one that has been empty for EMPTY_S."""
     try:
         if now - os.stat(directory).st_mtime > EMPTY_S:
             os.rmdir(directory)
-    except OSError:  # not empty, or gone
+    except OSError:  # not empty, or removed already
         return

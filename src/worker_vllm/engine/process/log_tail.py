@@ -1,4 +1,4 @@
-"""The end of the engine's log, bounded in lines and bytes, cut into lines whatever pieces it arrives in."""
+"""The last lines of the engine's log, bounded in lines and bytes, assembled from pieces of any size."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ LINE_BYTES = 4096
 
 
 class LogTail:
-    """Keeps the last lines and hands each whole line to `on_line`."""
+    """Keeps the last LINES lines and passes each complete line to `on_line`."""
 
     def __init__(self, on_line: Callable[[str], None] = lambda line: None) -> None:
         self.on_line = on_line
@@ -23,16 +23,16 @@ class LogTail:
         return list(self._lines)
 
     def feed(self, data: bytes) -> None:
-        """Take bytes as they were read; the rest of a line longer than LINE_BYTES is the next line."""
-        *whole, self._rest = (self._rest + data).split(b"\n")
-        for line in whole:
+        """Add bytes as they were read; a line longer than LINE_BYTES is split."""
+        *complete, self._rest = (self._rest + data).split(b"\n")
+        for line in complete:
             self._keep(line)
         while len(self._rest) > LINE_BYTES:
             self._keep(self._rest[:LINE_BYTES])
             self._rest = self._rest[LINE_BYTES:]
 
     def close(self) -> None:
-        """The log ended: an unfinished last line counts as a line."""
+        """End the log: an unfinished last line counts as a line."""
         if self._rest:
             self._keep(self._rest)
             self._rest = b""

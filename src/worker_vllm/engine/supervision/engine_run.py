@@ -109,7 +109,7 @@ class EngineRun:
     def tell(self, settings: EngineSettings) -> bool:
         """The download is whole: say what to serve to an engine spawned waiting; False when it cannot become one."""
         self.timeline.end("download" if self.timeline.phase == "import" else "rest of the download")
-        told = self._process.tell(settings)
+        told = self._process.send_arguments(settings)
         if not told:
             logger.warning("the engine that was started before the download is of no use: starting another")
         return told

@@ -11,7 +11,7 @@ from typing import Any
 
 from worker_vllm.engine.diagnosis.types import Diagnosis, Scope
 from worker_vllm.engine.preflight.compile_cache import ROOT
-from worker_vllm.engine.preflight.preflight import bring_notes, read_config, with_found
+from worker_vllm.engine.preflight.preflight import fill_model_info_cache, read_config, with_found
 from worker_vllm.engine.supervision.relaunch_policy import Action, RelaunchPolicy
 from worker_vllm.engine.supervision.startup import StartPlan
 from worker_vllm.errors import ConfigurationError, Problem
@@ -41,7 +41,7 @@ async def provide(
         return Diagnosis(f"hub: {error.cause}", scope, str(error))
     if whole.problems:
         return Diagnosis("model damaged", Scope.SETTINGS, "; ".join(map(str, whole.problems)))
-    bring_notes(whole, environment, {**environment, **settings.environment}.get(ROOT))
+    fill_model_info_cache(whole, environment, {**environment, **settings.environment}.get(ROOT))
     return with_rope(with_found(settings, whole))
 
 
