@@ -52,7 +52,7 @@ BOTH = {"VLLM_CPU_KVCACHE_SPACE": "1", "HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STA
 SPAWNED = {"VLLM_WORKER_MULTIPROC_METHOD": "spawn"}  # vLLM's own way, and the worker's on GPUs
 COMPILED = {"ENFORCE_EAGER": "0"}
 LAST_PROCESS_S = 30.0
-SHARE = re.compile(r"the engine was spawned ([\d.]+) s after this process began")
+SHARE = re.compile(r"the engine was spawned ([\d.]+) s after this process started")
 READY = re.compile(r"the engine is ready after [\d.]+ s \((.*)\)")
 PHASE = re.compile(r"([\w-]+)(?: /\S+)? ([\d.]+)")
 

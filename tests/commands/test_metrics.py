@@ -60,4 +60,4 @@ async def test_a_taken_address_is_an_error_in_the_log_alone(port: socket.socket)
         worker_process({**worker_environment(gateway, "w1"), **ECHO, "METRICS_ADDRESS": address}) as worker,
     ):
         assert await served(gateway) == "COMPLETED"
-        assert f"METRICS_ADDRESS={address} cannot be listened at" in worker.output()
+        assert f"METRICS_ADDRESS={address} cannot be bound" in worker.output()

@@ -1,1 +1,1 @@
-"""Logging, metrics, redaction."""
+"""Logging, metrics, crash output."""

@@ -1,4 +1,4 @@
-"""What an unexpected end of the process prints: the traceback, without the environment's secrets."""
+"""Prints the traceback of an uncaught exception without the environment's secrets."""
 
 from __future__ import annotations
 

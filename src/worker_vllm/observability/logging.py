@@ -1,6 +1,6 @@
-"""One line per event: JSON where the platform reads it, text where people do; with the job's id, without secrets.
+"""Log lines: JSON on the platform, text elsewhere; each with its job's id and without secrets.
 
-Secrets are redacted by their value, wherever they turn up: in our lines, in the engine's, in a traceback.
+Secrets are redacted by their value in every line: the worker's, the engine's, and tracebacks.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from typing import TextIO
 from worker_vllm.settings.redaction import Redactor
 from worker_vllm.settings.types import Secret
 
-# Set by whoever starts a job; every line logged below it carries the id.
+# Set in each job's task; every line logged in that task contains the id.
 current_job: ContextVar[str | None] = ContextVar("current_job", default=None)
 
 ON_PLATFORM = ("RUNPOD_ENDPOINT_ID", "RUNPOD_POD_ID")
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line; by `requestId` RunPod's console files a line with its job (SDK 1.12, rp_logger)."""
+    """One JSON object per line; RunPod's console assigns a line to its job by `requestId` (SDK 1.12, rp_logger)."""
 
     def __init__(self, redact: Redactor) -> None:
         super().__init__()
@@ -45,14 +45,14 @@ class JsonFormatter(logging.Formatter):
 
 
 class TextFormatter(logging.Formatter):
-    """Time, level, message, job; the engine's own lines are marked and keep their wording."""
+    """Time, level, message, job; the engine's own lines get a prefix and stay unchanged."""
 
     def __init__(self, redact: Redactor) -> None:
         super().__init__()
         self._redact = redact
 
     def format(self, record: logging.LogRecord) -> str:
-        """The record as a line of text, its traceback below it."""
+        """The record as a line of text, followed by its traceback."""
         message = record.getMessage()
         if getattr(record, "source", "worker") == "engine":
             return self._redact(f"engine | {message}")
@@ -71,7 +71,7 @@ def configure(
     secrets: Iterable[Secret],
     stream: TextIO = sys.stderr,
 ) -> None:
-    """Send every record of the process to `stream`; the format is json, text, or auto: json where RunPod runs us."""
+    """Write every log record of the process to `stream`; `log_format` is json, text, or auto (json on RunPod)."""
     wants_json = log_format == "json" or (log_format == "auto" and any(name in environment for name in ON_PLATFORM))
     redact = Redactor(secrets)
     handler = logging.StreamHandler(stream)

@@ -1,4 +1,4 @@
-"""`/metrics` for Prometheus: the worker's own figures and the engine's, read at the moment somebody asks."""
+"""`/metrics` for Prometheus: the worker's own metrics and the engine's, read at each request."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ log = logging.getLogger(__name__)
 async def metrics_at(
     address: tuple[str, int], registry: CollectorRegistry, engine_text: Callable[[], Awaitable[bytes]]
 ) -> AsyncIterator[None]:
-    """Show `registry`, and after it what the engine shows of itself, for as long as the context lasts.
+    """Serve the metrics of `registry`, followed by the engine's, for as long as the context lasts.
 
-    `registry` must not hold names of the engine's. An address that cannot be had is an error in the log, not the end
-    of the worker.
+    The names in `registry` must differ from the engine's. An address that cannot be bound is logged as an error; the
+    worker goes on without metrics.
     """
 
     async def answer(_: web.Request) -> web.Response:
@@ -34,7 +34,11 @@ async def metrics_at(
     try:
         await web.TCPSite(runner, *address).start()
     except OSError as error:
-        log.error("METRICS_ADDRESS=%s:%d cannot be listened at: %s", *address, error.strerror)
+        log.error(
+            "METRICS_ADDRESS=%s:%d cannot be bound: %s; set a free port and an address of this machine",
+            *address,
+            error.strerror,
+        )
     try:
         yield
     finally:

@@ -17,7 +17,7 @@ from tests.support.engines.supervised import supervised
 from worker_vllm.engine.interface import EngineResponse, EngineState
 from worker_vllm.engine.process.guard import descendants
 from worker_vllm.engine.supervision.process_watcher import command_line
-from worker_vllm.engine.supervision.stall_detector import Waits
+from worker_vllm.engine.supervision.stall_detector import PendingReads
 from worker_vllm.engine.supervision.supervised_response import SupervisedResponse
 from worker_vllm.errors import EngineUnavailable, WorkerError
 
@@ -67,13 +67,13 @@ async def through(pieces: list[bytes], content_type: str = "text/event-stream; c
         asked.append(error)
         return SAID_DEAD
 
-    came, waits = b"", Waits()
-    response = SupervisedResponse(Answer(pieces, content_type), waits, explain)
+    came, pending = b"", PendingReads()
+    response = SupervisedResponse(Answer(pieces, content_type), pending, explain)
     with contextlib.suppress(EngineUnavailable):
         async for chunk in response.chunks():
-            assert waits.count == 0  # its reader has what it asked for
+            assert pending.count == 0  # its reader has what it asked for
             came += chunk
-    assert waits.count == 0
+    assert pending.count == 0
     return came, len(asked)
 
 
@@ -117,17 +117,17 @@ async def test_a_stream_that_is_left_waits_for_nothing() -> None:
             await asyncio.Event().wait()
 
     for waiting in (False, True):
-        waits = Waits()
-        chunks = SupervisedResponse(Slow([], "text/event-stream"), waits, never).chunks()
+        pending = PendingReads()
+        chunks = SupervisedResponse(Slow([], "text/event-stream"), pending, never).chunks()
         await anext(chunks)
         if waiting:
             asking = asyncio.ensure_future(anext(chunks))
             await asyncio.sleep(0)
-            assert waits.count == 1
+            assert pending.count == 1
             asking.cancel()
             await asyncio.wait([asking])
         await chunks.aclose()  # type: ignore[attr-defined]  # a generator, as far as anyone can tell
-        assert waits.count == 0
+        assert pending.count == 0
 
 
 def body(**echo: Any) -> bytes:
@@ -154,14 +154,14 @@ async def test_a_stream_that_its_dying_server_ends_is_told_the_cause() -> None:
         await run.supervisor.wait_until_decided()
         await (await run.post("/echo/health", b'{"status": 503}')).read()
         response = await run.post("/v1/completions", FAILING)
-        with pytest.raises(EngineUnavailable, match="says that it is dead"):
+        with pytest.raises(EngineUnavailable, match="reports that it is dead"):
             await gather(response, came)
     assert b"error" not in b"".join(came)
 
 
 @pytest.mark.timeout(30)
 async def test_a_busy_server_is_not_dead() -> None:
-    """Its own error made the worker ask for its health, and it answers nothing for longer than the probe waits."""
+    """Its own error made the worker ask for its health, and it answers nothing for longer than the probe pending."""
     came: list[bytes] = []
     async with supervised() as run:
         await run.supervisor.wait_until_decided()

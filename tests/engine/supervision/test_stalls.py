@@ -16,7 +16,7 @@ from worker_vllm.engine.client.metrics import Progress, parse_progress
 from worker_vllm.engine.interface import EngineState
 from worker_vllm.engine.process.guard import descendants
 from worker_vllm.engine.supervision.process_watcher import command_line
-from worker_vllm.engine.supervision.stall_detector import StallDetector, Waits
+from worker_vllm.engine.supervision.stall_detector import PendingReads, StallDetector
 from worker_vllm.errors import EngineStalled, WorkerError
 
 STALL_S = 1.0
@@ -87,25 +87,25 @@ SILENT = None
 def test_a_stall_is_silence_or_waiting_without_progress(
     looks: list[tuple[float, Progress | None, float | None]], stalled_s: list[float]
 ) -> None:
-    """Each look: its time, the counters, and since when somebody waits."""
+    """Each look: its time, the counters, and since when somebody pending."""
     clock = StallDetector(interval_s=10)
-    assert [clock.see(progress, since, now) for now, progress, since in looks] == stalled_s
+    assert [clock.update(progress, since, now) for now, progress, since in looks] == stalled_s
 
 
 def test_waiting_lasts_while_anybody_waits() -> None:
     """From the first of several that overlap to the last."""
     now = 1.0
-    waits = Waits(lambda: now)
-    assert waits.since is None
-    waits.begin()
+    pending = PendingReads(lambda: now)
+    assert pending.since is None
+    pending.start()
     now = 2.0
-    waits.begin()
-    waits.end()
-    assert (waits.since, waits.count) == (1.0, 1)
-    waits.end()
-    assert waits.since is None
-    waits.begin()
-    assert waits.since == 2.0
+    pending.start()
+    pending.end()
+    assert (pending.since, pending.count) == (1.0, 1)
+    pending.end()
+    assert pending.since is None
+    pending.start()
+    assert pending.since == 2.0
 
 
 def body(**echo: Any) -> bytes:
@@ -192,7 +192,7 @@ async def test_a_reader_that_waits_for_somebody_else_is_no_stall() -> None:
 
 
 async def test_a_server_that_is_busy_and_answers_again_is_no_stall() -> None:
-    """It answers nothing for most of the timeout, as while it compiles a grammar; a request waits all the time."""
+    """It answers nothing for most of the timeout, as while it compiles a grammar; a request pending all the time."""
     async with supervised(stall_timeout_s=STALL_S) as run:
         await run.supervisor.wait_until_decided()
         for _ in range(2):

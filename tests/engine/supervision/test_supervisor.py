@@ -168,9 +168,9 @@ async def test_an_engine_that_says_it_is_dead_is_ended() -> None:
         await (await run.post("/echo/health", b'{"status": 503}')).read()
         told = await ask(run, failing)
         assert isinstance(told, EngineUnavailable)
-        assert "says that it is dead" in told.message
+        assert "reports that it is dead" in told.message
         assert await run.until(EngineState.STARTING) is EngineState.STARTING
-        assert "says that it is dead" in run.supervisor.diagnosis
+        assert "reports that it is dead" in run.supervisor.diagnosis
 
 
 async def test_a_start_that_takes_too_long_is_given_up() -> None:

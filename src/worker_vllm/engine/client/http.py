@@ -1,7 +1,7 @@
-"""The engine over HTTP: a Unix socket or http://host:port, pooled, raw bytes, closing is cancelling.
+"""The engine over HTTP: a Unix socket or http://host:port, pooled connections, raw bytes; closing is cancelling.
 
-Knows nothing of what the bodies mean. A response's body is read only as fast as its reader asks for it: beyond
-128 KiB unread bytes the socket is paused, and the engine feels it.
+Bodies are not interpreted. A response's body is read only as fast as its consumer reads: beyond 128 KiB of unread
+bytes the socket is paused, which is the engine's back-pressure.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from worker_vllm.errors import EngineError, EngineUnavailable
 KEEP_ALIVE_S = 15.0  # the child is started with a longer one, so that the side which closes first is this one
 READ_BUFFER_BYTES = 64 * 1024  # aiohttp pauses the socket at twice this
 CONNECT_TIMEOUT_S = 10.0
-NOBODY_LISTENS = (errno.ECONNREFUSED, errno.ENOENT)  # not EAGAIN: that is a server with a full queue of connections
-# The last is aiohttp's word for a connection that was closed on this side while somebody read.
-BROKE_OFF = (aiohttp.ClientError, OSError, RuntimeError)
+NOT_LISTENING = (errno.ECONNREFUSED, errno.ENOENT)  # not EAGAIN: a server whose backlog is full
+# aiohttp raises RuntimeError when the connection is closed on this side during a read.
+CONNECTION_ERRORS = (aiohttp.ClientError, OSError, RuntimeError)
 NO_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S)
 
 
@@ -40,37 +40,37 @@ class HttpEngine:
         self._headers = {"Accept-Encoding": "identity", **(headers or {})}
         self._pooled = self._session(force_close=False)
         self._single = self._session(force_close=True)
-        self._answers: WeakSet[aiohttp.ClientResponse] = WeakSet()
+        self._responses: WeakSet[aiohttp.ClientResponse] = WeakSet()
         self._closed = False
 
     async def request(self, request: EngineRequest) -> HttpResponse:
         """Return once status and headers are here; see `Engine.request`.
 
-        A pooled connection that dies before any byte of the answer was most likely closed by the other side while
-        it was idle; the request goes out once more, on a new connection.
+        A pooled connection that fails before the first byte of the response was most likely closed by the server
+        while it was idle; the request is then repeated once on a new connection.
         """
         trace = SimpleNamespace(reused=False)
         try:
             return await self._send(self._pooled, request, trace)
-        except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as broken:
-            if not trace.reused or isinstance(broken, aiohttp.ClientConnectorError):
-                raise unavailable(self.url, broken) from broken
-        except (TimeoutError, aiohttp.ClientError) as broken:
-            raise unavailable(self.url, broken) from broken
+        except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
+            if not trace.reused or isinstance(error, aiohttp.ClientConnectorError):
+                raise unavailable(self.url, error) from error
+        except (TimeoutError, aiohttp.ClientError) as error:
+            raise unavailable(self.url, error) from error
         try:
             return await self._send(self._single, request, trace)
-        except (TimeoutError, aiohttp.ClientError) as broken:
-            raise unavailable(self.url, broken) from broken
+        except (TimeoutError, aiohttp.ClientError) as error:
+            raise unavailable(self.url, error) from error
 
     async def aclose(self) -> None:
-        """Close every connection; whoever reads an answer that is not whole yet is told, now or when asking next.
+        """Close every connection; every unfinished response raises EngineError at its pending or next read.
 
-        aiohttp alone would leave him waiting: it forgets the answer with the connection.
+        aiohttp alone would leave such a read pending: it drops the response together with the connection.
         """
         self._closed = True
-        for answer in list(self._answers):
-            if not answer.content.is_eof():
-                answer.content.set_exception(aiohttp.ClientConnectionError("the connection to it was closed"))
+        for response in list(self._responses):
+            if not response.content.is_eof():
+                response.content.set_exception(aiohttp.ClientConnectionError("the worker closed the connection"))
         await self._pooled.close()
         await self._single.close()
 
@@ -100,8 +100,8 @@ class HttpEngine:
         self, session: aiohttp.ClientSession, request: EngineRequest, trace: SimpleNamespace
     ) -> HttpResponse:
         if self._closed:  # a closed session raises RuntimeError
-            raise aiohttp.ClientConnectionError("the connection to it was closed")
-        answer = await session.request(
+            raise aiohttp.ClientConnectionError("the worker closed the connection")
+        response = await session.request(
             request.method,
             self._base + request.path,
             data=request.body,
@@ -109,54 +109,54 @@ class HttpEngine:
             allow_redirects=False,
             trace_request_ctx=trace,
         )
-        self._answers.add(answer)
-        return HttpResponse(answer)
+        self._responses.add(response)
+        return HttpResponse(response)
 
 
 class HttpResponse:
-    """An answer of an HTTP engine whose body is still arriving."""
+    """A response of an HTTP engine whose body is still arriving."""
 
-    def __init__(self, answer: aiohttp.ClientResponse) -> None:
-        self._answer = answer
+    def __init__(self, response: aiohttp.ClientResponse) -> None:
+        self._response = response
 
     @property
     def status(self) -> int:
         """HTTP status."""
-        return self._answer.status
+        return self._response.status
 
     @property
     def headers(self) -> Mapping[str, str]:
         """Response headers, names in lower case."""
-        return {name.lower(): value for name, value in self._answer.headers.items()}
+        return {name.lower(): value for name, value in self._response.headers.items()}
 
     def chunks(self) -> AsyncIterator[bytes]:
-        """The body as it arrives: each piece is everything that came since the last one was asked for."""
-        return _Pieces(self._answer)
+        """The body as it arrives: each chunk holds everything received since the one before was read."""
+        return _Chunks(self._response)
 
     async def read(self) -> bytes:
-        """The whole body."""
+        """The complete body."""
         try:
-            return await self._answer.read()
-        except BROKE_OFF as broken:
-            raise broke_off(broken) from broken
+            return await self._response.read()
+        except CONNECTION_ERRORS as error:
+            raise connection_lost(error) from error
 
     def close(self) -> None:
-        """Drop the connection of an unfinished answer, which aborts it in the engine; a finished one is kept."""
-        self._answer.close()
+        """Close an unfinished response's connection, which aborts the request in the engine; others stay pooled."""
+        self._response.close()
 
 
-class _Pieces:
-    """An iterator, not a generator: it holds nothing that would have to be closed when its reader stops early.
+class _Chunks:
+    """An iterator, not a generator: nothing needs to be closed when its consumer stops early.
 
-    The socket is read only while somebody waits for a piece: what comes meanwhile gathers in the kernel and is read
-    at once, where otherwise every event would wake this process.
+    The socket is read only while a consumer waits for a chunk. Other data collects in the kernel and is read in one
+    go; otherwise every event would wake this process.
     """
 
-    __slots__ = ("_answer", "_content")
+    __slots__ = ("_content", "_response")
 
-    def __init__(self, answer: aiohttp.ClientResponse) -> None:
-        self._answer = answer
-        self._content = answer.content
+    def __init__(self, response: aiohttp.ClientResponse) -> None:
+        self._response = response
+        self._content = response.content
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self
@@ -164,16 +164,16 @@ class _Pieces:
     async def __anext__(self) -> bytes:
         self._set_reading(True)
         try:
-            piece = await self._content.readany()
-        except BROKE_OFF as broken:
-            raise broke_off(broken) from broken
-        if not piece:
+            chunk = await self._content.readany()
+        except CONNECTION_ERRORS as error:
+            raise connection_lost(error) from error
+        if not chunk:
             raise StopAsyncIteration
         self._set_reading(False)
-        return piece
+        return chunk
 
     def _set_reading(self, reading: bool) -> None:
-        connection = self._answer.connection  # None once the answer is whole: the connection rests or serves another
+        connection = self._response.connection  # None once the response is complete
         transport = cast("asyncio.ReadTransport | None", connection.transport if connection is not None else None)
         if transport is None or transport.is_closing():
             return
@@ -189,14 +189,14 @@ async def _mark_reused(
     context.trace_request_ctx.reused = True
 
 
-def unavailable(url: str, broken: Exception) -> EngineUnavailable:
-    """The engine gave no answer at all."""
-    reason = "timed out" if isinstance(broken, TimeoutError | asyncio.TimeoutError) else str(broken) or repr(broken)
-    refused = isinstance(broken, aiohttp.ClientConnectorError) and broken.os_error.errno in NOBODY_LISTENS
+def unavailable(url: str, error: Exception) -> EngineUnavailable:
+    """The error for a request without a response: EngineRefused when no process listens, else EngineUnavailable."""
+    reason = "timed out" if isinstance(error, TimeoutError | asyncio.TimeoutError) else str(error) or repr(error)
+    refused = isinstance(error, aiohttp.ClientConnectorError) and error.os_error.errno in NOT_LISTENING
     kind = EngineRefused if refused else EngineUnavailable
     return kind(f"the engine at {url} does not answer: {reason}")
 
 
-def broke_off(broken: Exception) -> EngineError:
-    """The engine stopped in the middle of its answer."""
-    return EngineError(f"the engine broke off in the middle of its answer: {str(broken) or type(broken).__name__}")
+def connection_lost(error: Exception) -> EngineError:
+    """The error for a response that ends before its body is complete."""
+    return EngineError(f"the engine's response ended before it was complete: {str(error) or type(error).__name__}")

@@ -1,4 +1,4 @@
-"""An engine whose queue is full is asked again here: the job was taken, so nobody else can run it."""
+"""Requests that the engine refuses because its queue is full are repeated: only this worker can run its jobs."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from collections.abc import Callable
 
 from worker_vllm.engine.interface import Engine, EngineRequest, EngineResponse
 
-FULL = (429, 503)  # vLLM 0.32 answers 503 beyond max_num_queued_reqs and max_num_queued_tokens
-FIRST_PAUSE_S = 0.02
-LONGEST_PAUSE_S = 1.0
-PATIENCE_S = 600.0
+FULL = (429, 503)  # vLLM 0.32 responds 503 beyond max_num_queued_reqs and max_num_queued_tokens
+FIRST_BACKOFF_S = 0.02
+LONGEST_BACKOFF_S = 1.0
+GIVE_UP_AFTER_S = 600.0
 
 
 class RetryWhenFull:
-    """Answers as `engine` does, except that a full queue is waited for; after ten minutes its refusal is the answer.
+    """Sends requests to `engine` and repeats them while its queue is full; after ten minutes returns the refusal.
 
-    `on_full` hears of every refusal; `random` gives numbers in [0, 1) that spread the repeats.
+    `on_full` is called at every refusal; `random` returns numbers in [0, 1) for the jitter.
     """
 
     def __init__(self, engine: Engine, on_full: Callable[[], None], random: Callable[[], float]) -> None:
@@ -27,13 +27,13 @@ class RetryWhenFull:
     async def request(self, request: EngineRequest) -> EngineResponse:
         """See `Engine.request`."""
         clock = asyncio.get_running_loop().time
-        give_up = clock() + PATIENCE_S
-        pause_s = FIRST_PAUSE_S
+        give_up = clock() + GIVE_UP_AFTER_S
+        backoff_s = FIRST_BACKOFF_S
         while True:
             response = await self._engine.request(request)
             if response.status not in FULL or clock() > give_up:
                 return response
             response.close()
             self._on_full()
-            await asyncio.sleep(pause_s * (0.5 + self._random()))
-            pause_s = min(LONGEST_PAUSE_S, pause_s * 1.5)
+            await asyncio.sleep(backoff_s * (0.5 + self._random()))
+            backoff_s = min(LONGEST_BACKOFF_S, backoff_s * 1.5)

@@ -1,1 +1,1 @@
-"""The engine's life as seen by the worker: start, watch, relaunch, stop."""
+"""The engine as the worker manages it: start, watch, relaunch, stop."""

@@ -1,7 +1,7 @@
-"""One launch of the engine, from its first process to the last: ready or not, then over, then nothing left of it.
+"""One launch of the engine: from the spawned process through readiness to the exit of its last process.
 
-`over` comes first, within a moment of the first death of any of its processes, so that callers learn the cause at
-once; the end of `live()` comes when every process is gone and their memory is given back.
+`exited` is set within a moment of the exit of any of its processes, so that callers get the cause at once; `run`
+returns when every process is gone and their memory is free.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from worker_vllm.engine.interface import Engine, EngineRefused, EngineRequest
 from worker_vllm.engine.process.child_process import EngineProcess
 from worker_vllm.engine.supervision.oom_counter import oom_kills
 from worker_vllm.engine.supervision.process_watcher import ProcessWatcher
-from worker_vllm.engine.supervision.stall_detector import LOOKS, StallDetector, Waits
+from worker_vllm.engine.supervision.stall_detector import CHECKS_PER_TIMEOUT, PendingReads, StallDetector
 from worker_vllm.engine.supervision.startup_phases import StartTimeline
 from worker_vllm.engine.supervision.warmup import warm_up
 from worker_vllm.errors import WorkerError
@@ -30,32 +30,32 @@ logger = logging.getLogger(__name__)
 
 PROBE_INTERVAL_S = 0.05  # a refused connection to a Unix socket costs microseconds; only a starting child is probed
 PROBE_TIMEOUT_S = 5.0
-LAST_WORDS_S = 0.2  # what a dying process wrote is read before the cause is named
+LOG_FLUSH_S = 0.2  # the last log lines of an exiting process are read before the cause is decided
 HEALTH = EngineRequest("GET", "/health")
 
 
 class Health(Enum):
-    """What one look at the engine's health shows."""
+    """The result of one health probe."""
 
-    WELL = "well"
-    DEAD = "dead"  # it says so, or nobody listens
-    UNKNOWN = "unknown"  # no answer: a busy server gives none, nor does one that hangs
+    HEALTHY = "healthy"
+    DEAD = "dead"  # it responds so, or no process listens
+    UNKNOWN = "unknown"  # no response: a busy server gives none, nor does a hanging one
 
 
 class EngineConnection(Engine, Protocol):
-    """An engine reached over HTTP that can be let go."""
+    """A closable connection to an engine."""
 
     async def aclose(self) -> None:
         """Close every connection."""
 
 
 class EngineRun:
-    """Owns the process and the connection it is given, from inside a running loop; `live()` is called once."""
+    """Owns the process and the connection that it is given. Create it in a running loop; `run` is called once."""
 
     def __init__(self, settings: EngineSettings, process: EngineProcess, connection: EngineConnection) -> None:
         self.connection = connection
-        self.over = asyncio.Event()
-        self.waits = Waits()  # for this engine: requests whose next word it owes
+        self.exited = asyncio.Event()
+        self.pending = PendingReads()
         self.stalled = False
         self.timeline = StartTimeline(time.monotonic, process.spawned_at, log_phase)
         self._settings = settings
@@ -63,17 +63,17 @@ class EngineRun:
         self._reason = ""
         self._oom_kills = oom_kills()
         self._ready_at: float | None = None
-        self._checking: asyncio.Task[None] | None = None
+        self._health_check: asyncio.Task[None] | None = None
         process.adopt(self._on_line)
 
     @property
     def healthy_s(self) -> float:
-        """Seconds since it was ready; 0 when it never was."""
+        """Seconds since it became ready; 0 when it never did."""
         return 0.0 if self._ready_at is None else time.monotonic() - self._ready_at
 
     @property
-    def ending(self) -> EngineExit:
-        """What is known of the end so far."""
+    def engine_exit(self) -> EngineExit:
+        """What is known of the exit so far."""
         return EngineExit(
             exit_code=self._process.exit_code,
             lines=tuple(self._process.tail.lines),
@@ -84,13 +84,18 @@ class EngineRun:
             oom_killed=oom_kills() > self._oom_kills,
         )
 
-    async def live(self, on_ready: Callable[[], None]) -> None:
-        """Start, serve, end. Returns when nothing of the engine is left; cancelling it ends the engine in order."""
-        exited = asyncio.create_task(self._see_exit(), name="engine-exit")
-        watch = stall = None
+    @property
+    def failing(self) -> bool:
+        """Whether it was killed by `kill`, or has exited."""
+        return bool(self._reason) or self.exited.is_set()
+
+    async def run(self, on_ready: Callable[[], None]) -> None:
+        """Start the engine, wait for its exit, clean up. Returns when nothing of it is left; cancelling stops it."""
+        exiting = asyncio.create_task(self._watch_exit(), name="engine-exit")
+        watcher = stall = None
         try:
             if await self._start():
-                watch = ProcessWatcher(self._process.pid, self._on_death)
+                watcher = ProcessWatcher(self._process.pid, self._on_process_exit)
                 self._process.take_inventory()
                 self._ready_at = time.monotonic()
                 if self._settings.stall_timeout_s > 0:
@@ -98,68 +103,63 @@ class EngineRun:
                 on_ready()
             await self._process.wait()
         finally:
-            if watch is not None:
-                watch.close()
-            await cancel(stall, self._checking)
+            if watcher is not None:
+                watcher.close()
+            await cancel(stall, self._health_check)
             await self._process.stop()
-            await cancel(exited)
-            self.over.set()
+            await cancel(exiting)
+            self.exited.set()
             await self.connection.aclose()
 
-    def tell(self, settings: EngineSettings) -> bool:
-        """The download is whole: say what to serve to an engine spawned waiting; False when it cannot become one."""
+    def send_arguments(self, settings: EngineSettings) -> bool:
+        """Send its arguments to an engine that was spawned before the download; False when it cannot serve them."""
         self.timeline.end("download" if self.timeline.phase == "import" else "rest of the download")
-        told = self._process.send_arguments(settings)
-        if not told:
-            logger.warning("the engine that was started before the download is of no use: starting another")
-        return told
+        sent = self._process.send_arguments(settings)
+        if not sent:
+            logger.warning("the engine that was spawned before the download cannot be used: starting another")
+        return sent
 
     async def discard(self) -> None:
-        """End an engine that is not to live; returns when nothing of it is left."""
+        """Kill an engine for which `run` is not called; returns when nothing of it is left."""
         await self._process.kill()
         await self.connection.aclose()
 
     async def stop(self) -> None:
-        """End the engine in order; `live()` then returns."""
+        """Stop the engine in order; `run` then returns."""
         await self._process.stop()
 
-    def end(self, reason: str) -> None:
-        """Give this engine up: everything of it is killed at once."""
+    def kill(self, reason: str) -> None:
+        """Kill all processes of the engine at once; `reason` goes into the diagnosis."""
         if not self._reason:
             self._reason = reason
         self._process.abandon()
 
-    @property
-    def failing(self) -> bool:
-        """Whether it was given up, or is over already."""
-        return bool(self._reason) or self.over.is_set()
+    def check_health(self) -> asyncio.Task[None]:
+        """Probe the engine's health and kill it if it is dead; called when a response suggests that.
 
-    def doubt(self) -> asyncio.Task[None]:
-        """An answer gave reason to doubt the engine: ask for its health, and end it if it says that it is dead.
-
-        Silence is no death, since a request can keep the server busy for long: the watch for stalls judges that.
-        The task that asks; waiting for it is up to the caller.
+        No response does not mean dead, since one request can keep the server busy for long: the stall detector
+        decides that. Returns the task of the probe, which the caller need not await.
         """
-        if self._checking is None or self._checking.done():
-            self._checking = asyncio.create_task(self._check(), name="engine-health")
-        return self._checking
+        if self._health_check is None or self._health_check.done():
+            self._health_check = asyncio.create_task(self._probe_until_known(), name="engine-health")
+        return self._health_check
 
     async def _start(self) -> bool:
         try:
             async with asyncio.timeout(self._settings.start_timeout_s):
-                while await self._health() is not Health.WELL:
+                while await self._probe() is not Health.HEALTHY:
                     with suppress(TimeoutError):
-                        await asyncio.wait_for(self.over.wait(), PROBE_INTERVAL_S)
-                    if self.over.is_set():
+                        await asyncio.wait_for(self.exited.wait(), PROBE_INTERVAL_S)
+                    if self.exited.is_set():
                         return False
                 route = await warm_up(self.connection, self._settings.served_names[0])
         except TimeoutError:
-            self.end(f"it was not ready after {self._settings.start_timeout_s:.0f} s")
+            self.kill(f"it was not ready after {self._settings.start_timeout_s:.0f} s")
             return False
         self.timeline.end(f"warm-up {route or 'refused'}")
-        return not self.over.is_set()
+        return not self.exited.is_set()
 
-    async def _health(self) -> Health:
+    async def _probe(self) -> Health:
         try:
             async with asyncio.timeout(PROBE_TIMEOUT_S):
                 response = await self.connection.request(HEALTH)
@@ -170,57 +170,57 @@ class EngineRun:
         response.close()
         if response.status >= 500:
             return Health.DEAD
-        return Health.WELL if response.status == 200 else Health.UNKNOWN
+        return Health.HEALTHY if response.status == 200 else Health.UNKNOWN
 
-    async def _check(self) -> None:
-        """Ask until there is an answer: a connection that breaks off at once may be a server about to end."""
+    async def _probe_until_known(self) -> None:
+        """Repeat an UNKNOWN probe: a connection that closes at once may belong to a server that is about to exit."""
         give_up = time.monotonic() + PROBE_TIMEOUT_S
-        health = await self._health()
-        while health is Health.UNKNOWN and time.monotonic() < give_up and not self.over.is_set():
+        health = await self._probe()
+        while health is Health.UNKNOWN and time.monotonic() < give_up and not self.exited.is_set():
             await asyncio.sleep(PROBE_INTERVAL_S)
-            health = await self._health()
-        if health is Health.DEAD and not self.over.is_set():
-            self.end("it no longer listens, or says that it is dead")
+            health = await self._probe()
+        if health is Health.DEAD and not self.exited.is_set():
+            self.kill("it no longer listens, or reports that it is dead")
 
-    async def _see_exit(self) -> None:
+    async def _watch_exit(self) -> None:
         await self._process.wait()
-        self.over.set()
+        self.exited.set()
 
-    def _on_death(self, name: str) -> None:
-        asyncio.get_running_loop().call_later(LAST_WORDS_S, self.over.set)
-        self.end(f"{name} ended")
+    def _on_process_exit(self, name: str) -> None:
+        asyncio.get_running_loop().call_later(LOG_FLUSH_S, self.exited.set)
+        self.kill(f"{name} ended")
 
     def _on_line(self, line: str) -> None:
         self.timeline.read(line)
         logger.info("%s", line, extra={"source": "engine"})
 
     async def _watch_for_stall(self) -> None:
-        """A question that a busy server is slow to answer stays open over several looks: any answer is one."""
+        """Update the stall detector; one request for progress may last several updates while the server is busy."""
         timeout_s = self._settings.stall_timeout_s
-        interval_s = timeout_s / LOOKS
-        clock = StallDetector(interval_s)
-        asking: asyncio.Task[Progress | None] | None = None
+        interval_s = timeout_s / CHECKS_PER_TIMEOUT
+        detector = StallDetector(interval_s)
+        fetching: asyncio.Task[Progress | None] | None = None
         try:
             while True:
-                if asking is None:
+                if fetching is None:
                     await asyncio.sleep(interval_s)
-                    asking = asyncio.create_task(self._progress(timeout_s), name="engine-progress")
-                await asyncio.wait([asking], timeout=interval_s)
-                progress, asking = (asking.result(), None) if asking.done() else (None, asking)
-                stalled_s = clock.see(progress, self.waits.since, time.monotonic())
+                    fetching = asyncio.create_task(self._fetch_progress(timeout_s), name="engine-progress")
+                await asyncio.wait([fetching], timeout=interval_s)
+                progress, fetching = (fetching.result(), None) if fetching.done() else (None, fetching)
+                stalled_s = detector.update(progress, self.pending.since, time.monotonic())
                 if stalled_s >= timeout_s:
-                    self._end_stalled(stalled_s, silent=progress is None)
+                    self._kill_stalled(stalled_s, silent=progress is None)
                     return
         finally:
-            await cancel(asking)
+            await cancel(fetching)
 
-    def _end_stalled(self, stalled_s: float, *, silent: bool) -> None:
-        how = "its server does not answer" if silent else f"{self.waits.count} requests wait for it"
+    def _kill_stalled(self, stalled_s: float, *, silent: bool) -> None:
+        how = "its server does not respond" if silent else f"{self.pending.count} requests wait for it"
         self.stalled = True
-        self.end(f"it made no progress for {stalled_s:.0f} s, and {how}")
+        self.kill(f"it made no progress for {stalled_s:.0f} s, and {how}")
 
-    async def _progress(self, timeout_s: float) -> Progress | None:
-        """The engine's progress; None when it does not even say so."""
+    async def _fetch_progress(self, timeout_s: float) -> Progress | None:
+        """The engine's progress; None when its server does not respond."""
         try:
             async with asyncio.timeout(timeout_s):
                 response = await self.connection.request(METRICS)
@@ -242,5 +242,5 @@ async def cancel(*tasks: asyncio.Task[Any] | None) -> None:
 
 
 def log_phase(phase: str, took_s: float) -> None:
-    """Show the start's progress as it happens."""
+    """Log one phase of the start when it ends."""
     logger.info("engine start: %s took %.1f s", phase, took_s)

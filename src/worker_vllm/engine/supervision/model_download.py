@@ -1,4 +1,4 @@
-"""Bring what is not on disk: the model's downloads, as the engine's settings or as the reason why not."""
+"""Downloads the model's missing files, with retries; the result is the engine's settings or a diagnosis."""
 
 from __future__ import annotations
 
@@ -28,25 +28,25 @@ Provide = Callable[[EngineSettings, Mapping[str, str], FoundModel], Coroutine[An
 async def provide(
     settings: EngineSettings, environment: Mapping[str, str], found: FoundModel
 ) -> EngineSettings | Diagnosis:
-    """The settings with every download made, or the diagnosis of what went wrong. Cancelling ends the download."""
+    """Download everything; returns the settings with local paths, or the diagnosis. Cancelling ends the download."""
     from worker_vllm.models.download_process import FetchFailed, fetch
     from worker_vllm.models.hub_client import Cause
 
     try:
-        whole = await fetch(found, settings, environment, logger.info)
+        complete = await fetch(found, settings, environment, logger.info)
     except ConfigurationError as error:
         return Diagnosis("model not found", Scope.SETTINGS, str(error))
     except FetchFailed as error:
         scope = Scope.PASSING if error.cause is Cause.UNREACHABLE else Scope.HOST
         return Diagnosis(f"hub: {error.cause}", scope, str(error))
-    if whole.problems:
-        return Diagnosis("model damaged", Scope.SETTINGS, "; ".join(map(str, whole.problems)))
-    fill_model_info_cache(whole, environment, {**environment, **settings.environment}.get(ROOT))
-    return with_rope(with_found(settings, whole))
+    if complete.problems:
+        return Diagnosis("model damaged", Scope.SETTINGS, "; ".join(map(str, complete.problems)))
+    fill_model_info_cache(complete, environment, {**environment, **settings.environment}.get(ROOT))
+    return with_rope(with_found(settings, complete))
 
 
 def with_rope(settings: EngineSettings) -> EngineSettings | Diagnosis:
-    """The settings with RoPE parameters merged that had to wait for the model's config.json."""
+    """The settings with the RoPE parameters merged, which needs the model's config.json on disk."""
     if settings.rope is None:
         return settings
     try:
@@ -58,16 +58,16 @@ def with_rope(settings: EngineSettings) -> EngineSettings | Diagnosis:
 
 
 async def download(
-    beginning: StartPlan, provide: Provide, policy: RelaunchPolicy, stopping: asyncio.Event
+    plan: StartPlan, provide: Provide, policy: RelaunchPolicy, stopping: asyncio.Event
 ) -> EngineSettings | Diagnosis | None:
-    """What `provide` gives, asked again while that can help; None when `stopping` came first.
+    """The result of `provide`, called again while that can help; None when `stopping` is set first.
 
-    A hub that cannot be reached is waited for, a while longer each time, but not beyond the start's deadline.
+    While the hub cannot be reached, the pauses grow, within the start's deadline.
     """
-    assert beginning.found is not None
-    pauses = beginning.backoff.pauses(beginning.settings.start_timeout_s)
+    assert plan.found is not None
+    pauses = plan.backoff.pauses(plan.settings.start_timeout_s)
     while not stopping.is_set():
-        providing = asyncio.create_task(provide(beginning.settings, beginning.environment, beginning.found))
+        providing = asyncio.create_task(provide(plan.settings, plan.environment, plan.found))
         await first_of(providing, stopping)
         if providing.cancelled():
             return None
@@ -79,21 +79,21 @@ async def download(
             if pause_s is None:
                 return given
             logger.warning("%s; trying again in %.0f s", given.sentence, pause_s)
-            await passed(stopping, pause_s)
-        elif policy.decide(given, beginning.settings, healthy_s=0).action is not Action.RELAUNCH:
+            await wait_for_event(stopping, pause_s)
+        elif policy.decide(given, plan.settings, healthy_s=0).action is not Action.RELAUNCH:
             return given
     return None
 
 
-async def passed(event: asyncio.Event, within_s: float) -> None:
-    """Return when the time has passed, or the event came."""
+async def wait_for_event(event: asyncio.Event, within_s: float) -> None:
+    """Return when the event is set, or after `within_s` seconds."""
     with suppress(TimeoutError):
         async with asyncio.timeout(within_s):
             await event.wait()
 
 
 async def first_of(task: asyncio.Task[Any], event: asyncio.Event) -> None:
-    """Wait for the task; cancel it when the event comes first."""
+    """Wait for the task; cancel it when the event is set first."""
     waiting = asyncio.create_task(event.wait())
     try:
         await asyncio.wait([task, waiting], return_when=asyncio.FIRST_COMPLETED)

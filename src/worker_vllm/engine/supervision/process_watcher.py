@@ -1,6 +1,6 @@
-"""Sees the death of any of the engine's processes at once, through pidfds; no polling.
+"""Notices the exit of any of the engine's processes at once, through pidfds; no polling.
 
-vLLM's API server notices a dead engine core only by its own watchdog, seconds later, and its clients wait meanwhile.
+vLLM's API server notices a dead engine core only by its own watchdog, seconds later, while its clients wait.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from worker_vllm.engine.process.guard import descendants
 
-# Command lines of processes that live as long as the engine does. Others come and go (compilers, resource trackers).
+# Command lines of processes that run as long as the engine does; others end earlier (compilers, resource trackers).
 LASTING = (
     b"VLLM::",
     b"worker_vllm.engine.child.launch",
@@ -23,10 +23,10 @@ LASTING = (
 
 
 class ProcessWatcher:
-    """Calls `on_death` with the process's name and id, once, when one of the lasting processes below `root` ends."""
+    """Calls `on_exit` once, with the process's name and id, when the first lasting descendant of `root` exits."""
 
-    def __init__(self, root: int, on_death: Callable[[str], None]) -> None:
-        self._on_death = on_death
+    def __init__(self, root: int, on_exit: Callable[[str], None]) -> None:
+        self._on_exit = on_exit
         self._loop = asyncio.get_running_loop()
         self._pidfds: dict[int, str] = {}
         for pid in descendants(root):
@@ -34,11 +34,11 @@ class ProcessWatcher:
 
     @property
     def processes(self) -> list[str]:
-        """Names of the processes watched."""
+        """Names of the watched processes."""
         return list(self._pidfds.values())
 
     def close(self) -> None:
-        """Watch no longer."""
+        """Stop watching; may be called twice."""
         for pidfd in self._pidfds:
             self._loop.remove_reader(pidfd)
             os.close(pidfd)
@@ -48,22 +48,22 @@ class ProcessWatcher:
         try:
             pidfd = os.pidfd_open(pid)
         except OSError:
-            return  # it ended between the listing and here; vLLM starts nothing short-lived under a lasting name
+            return  # it exited after it was listed; no short-lived process of vLLM has a lasting name
         command = command_line(pid)
         if not any(mark in command for mark in LASTING):
             os.close(pidfd)
             return
         self._pidfds[pidfd] = f"{title(command)} (process {pid})"
-        self._loop.add_reader(pidfd, self._died, pidfd)
+        self._loop.add_reader(pidfd, self._exited, pidfd)
 
-    def _died(self, pidfd: int) -> None:
+    def _exited(self, pidfd: int) -> None:
         name = self._pidfds[pidfd]
         self.close()
-        self._on_death(name)
+        self._on_exit(name)
 
 
 def command_line(pid: int) -> bytes:
-    """A process's command line, its arguments separated by NUL; empty when it is gone."""
+    """A process's command line, arguments separated by NUL; empty when the process has exited."""
     try:
         with open(f"/proc/{pid}/cmdline", "rb") as file:
             return file.read()
@@ -72,6 +72,6 @@ def command_line(pid: int) -> bytes:
 
 
 def title(command: bytes) -> str:
-    """A name for people: vLLM's own title where it set one."""
+    """The process's name for messages: vLLM's own process title where it set one."""
     first = command.split(b"\0")[0].decode(errors="replace")
     return first.removeprefix("VLLM::") if first.startswith("VLLM::") else "an engine process"

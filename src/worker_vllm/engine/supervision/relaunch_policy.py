@@ -1,9 +1,9 @@
-"""What to do about a dead engine, by whose fault it is. Pure; the clock is an argument.
+"""Decides what follows an exit of the engine, by the scope of its diagnosis. Pure; the healthy time is an argument.
 
-settings → stay up and answer every job with the sentence; host → take nothing and leave the machine; passing → try
-again within a budget per cause that ten healthy minutes refill, then leave. Before that comes one relaunch with
-smaller settings or a fresh look at a revision, and before all one without the loader that we chose, if that may be to
-blame. None touches a value that the user set.
+settings → stay up and fail every job with the diagnosis; host → take no jobs and exit; passing → relaunch within a
+budget per cause that ten healthy minutes refill, then exit. Tried once before these: a relaunch with smaller
+settings, or with the revision resolved again; and before all, one without the loader that the worker chose, if that
+loader may be the cause. No relaunch changes a value that the user set.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ HEALTHY_S = 600.0
 
 
 class Action(StrEnum):
-    """What follows a death."""
+    """What follows an exit."""
 
     RELAUNCH = "relaunch"
-    REFUSE = "refuse"  # stay up, tell every job why
-    LEAVE = "leave"  # take nothing, exit non-zero
+    REFUSE = "refuse"  # stay up, fail every job with the diagnosis
+    LEAVE = "leave"  # take no jobs, exit non-zero
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class Decision:
 
     action: Action
     added: tuple[str, ...] = ()
-    own_loader: bool = False  # vLLM's own reader of weights again, instead of our choice
+    own_loader: bool = False  # without the loader that the worker chose
 
     def onto(self, settings: EngineSettings) -> EngineSettings:
         """The settings of the next launch."""
@@ -41,15 +41,15 @@ class Decision:
         return replace(settings, arguments=(*settings.arguments, *self.added), loader_arguments=loader)
 
     def changes(self, settings: EngineSettings) -> str:
-        """What changes, in words that follow `relaunching the engine`; empty where nothing does."""
+        """What changes, as the end of the log line `relaunching the engine…`; empty where nothing does."""
         without = f" without {' '.join(settings.loader_arguments)}" if self.own_loader else ""
         return without + (f" with {' '.join(self.added)}" if self.added else "")
 
 
-# Ends that a loader can cause although a row lays them to the settings: it is unknown here, or needs too much room.
+# Causes with scope SETTINGS that a chosen loader can produce: it is unknown here, or needs too much memory.
 LOADER_CAUSES = ("bad flag", "bad value", "out of memory at load")
 
-# The smaller settings, each by the flags that would mean the user had chosen for himself.
+# The smaller settings; each is skipped if the user set one of the flags before it.
 SMALLER: dict[Remedy, tuple[tuple[tuple[str, ...], tuple[str, ...]], ...]] = {
     Remedy.LESS_MEMORY: (
         (("--gpu-memory-utilization", "--kv-cache-memory-bytes"), ("--gpu-memory-utilization", "0.85")),
@@ -63,13 +63,13 @@ SMALLER: dict[Remedy, tuple[tuple[tuple[str, ...], tuple[str, ...]], ...]] = {
 
 @dataclass
 class RelaunchPolicy:
-    """Remembers what was tried."""
+    """Owned by the supervisor; remembers what was tried over all launches of the engine."""
 
     _spent: dict[str, int] = field(default_factory=dict)
     _remedied: set[Remedy] = field(default_factory=set)
 
     def decide(self, diagnosis: Diagnosis, settings: EngineSettings, healthy_s: float) -> Decision:
-        """What to do after this death of an engine that was healthy for so many seconds before it."""
+        """What to do after this exit of an engine that had been ready for `healthy_s` seconds."""
         if healthy_s >= HEALTHY_S:
             self._spent.clear()
         if settings.loader_arguments and may_be_the_loader(diagnosis):
@@ -89,14 +89,14 @@ class RelaunchPolicy:
 
 
 def may_be_the_loader(diagnosis: Diagnosis) -> bool:
-    """Whether a start ended in or before the reading of the weights, by a cause that the reader can bring about."""
+    """Whether a start failed while or before weights were loaded, by a cause that the chosen loader can produce."""
     if not diagnosis.before_weights or diagnosis.cause == TOO_SLOW:
         return False
     return diagnosis.scope is not Scope.SETTINGS or diagnosis.cause in LOADER_CAUSES
 
 
 def smaller(remedy: Remedy, arguments: tuple[str, ...]) -> tuple[str, ...]:
-    """The remedy's arguments for which the command line has no value of the user's."""
+    """The remedy's arguments, without those for which the user set a value."""
     given = EngineArguments(arguments)
     chosen = [added for owners, added in SMALLER.get(remedy, ()) if not given.has(*owners)]
     return tuple(argument for added in chosen for argument in added)

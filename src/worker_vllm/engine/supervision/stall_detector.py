@@ -1,7 +1,8 @@
-"""Whether the engine still moves: by its own counters in `/metrics`, and by who waits for it. Pure but for the clock.
+"""Detects a stalled engine by its progress counters in `/metrics` and by the requests that wait for it. Pure.
 
-It stalls when its server answers nothing at all, or when requests of ours wait for it and none of its counters moves.
-What the engine itself says to be running decides nothing: a core that hangs before its first step says 0.
+The engine stalls when its server does not respond at all, or when requests of this worker wait for it and none of its
+counters changes. The engine's own number of running requests decides nothing: a core that hangs before its first step
+reports 0.
 """
 
 from __future__ import annotations
@@ -11,12 +12,12 @@ from collections.abc import Callable
 
 from worker_vllm.engine.client.metrics import Progress
 
-LOOKS = 8  # in the time after which a stall is believed
-LAG_S = 1.0  # how late this process may look without having been frozen
+CHECKS_PER_TIMEOUT = 8  # progress checks within the stall timeout
+LAG_S = 1.0  # how late a check of this process may be without the machine having been frozen
 
 
-class Waits:
-    """How many requests wait for the engine's next word, and since when there was always one."""
+class PendingReads:
+    """How many requests wait for the next bytes from the engine, and since when there was always one."""
 
     __slots__ = ("_clock", "_since", "count")
 
@@ -27,45 +28,46 @@ class Waits:
 
     @property
     def since(self) -> float | None:
-        """The moment from which on somebody waited without a pause; None when nobody waits."""
+        """The time since which at least one request has waited without a pause; None when none waits."""
         return self._since if self.count else None
 
-    def begin(self) -> None:
-        """One more waits."""
+    def start(self) -> None:
+        """Count one more waiting request."""
         if not self.count:
             self._since = self._clock()
         self.count += 1
 
     def end(self) -> None:
-        """One got its word, or no longer wants it."""
+        """Count one less: it received bytes, or was cancelled."""
         self.count -= 1
 
 
 class StallDetector:
-    """Tells for how long the engine has been stalled. Looked at every `interval_s`; times are monotonic seconds."""
+    """Measures how long the engine has stalled. Call `update` every `interval_s`; times are monotonic seconds."""
 
     def __init__(self, interval_s: float) -> None:
-        self._longest_step_s = 2.5 * interval_s  # a look's own answer may take an interval, and timers are not exact
+        self._longest_step_s = 2.5 * interval_s  # a check's own response may take an interval, and timers are inexact
         self._longest_gap_s = 3 * interval_s + LAG_S
-        self._seen_at = 0.0
-        self._seen: Progress | None = None
-        self._still_s = 0.0
+        self._updated_at = 0.0
+        self._progress: Progress | None = None
+        self._stalled_s = 0.0
 
-    def see(self, progress: Progress | None, waiting_since: float | None, now: float) -> float:
-        """Seconds of stall up to `now`; without `progress` the server did not answer.
+    def update(self, progress: Progress | None, waiting_since: float | None, now: float) -> float:
+        """Seconds of stall up to `now`; `progress` is None when the server did not respond.
 
-        A gap between two looks means that the machine was frozen, this process with it: the stall starts anew. An
-        answer after a silence is progress, and so is any where nobody waits or no counter is shown.
+        A gap between two updates means that the machine was frozen together with this process: the stall starts at 0
+        again. A response after a silence counts as progress, and so does any response while no request waits or no
+        counter is exposed.
         """
-        step_s = now - self._seen_at
+        step_s = now - self._updated_at
         moved = progress is not None and (
-            waiting_since is None or not progress.counters or progress != self._seen or self._seen is None
+            waiting_since is None or not progress.counters or progress != self._progress or self._progress is None
         )
         if moved or step_s > self._longest_gap_s:
-            self._still_s = 0.0
+            self._stalled_s = 0.0
         else:
-            self._still_s += min(step_s, self._longest_step_s)
-        self._seen_at, self._seen = now, progress
+            self._stalled_s += min(step_s, self._longest_step_s)
+        self._updated_at, self._progress = now, progress
         if progress is not None and waiting_since is not None:
-            return min(self._still_s, now - waiting_since)
-        return self._still_s
+            return min(self._stalled_s, now - waiting_since)
+        return self._stalled_s

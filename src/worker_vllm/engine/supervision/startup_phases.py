@@ -1,6 +1,6 @@
-"""Where the start's time goes: phases read off the engine's own log, each ended by a line that vLLM writes.
+"""How long each phase of a start takes, parsed from the engine's log: a line that vLLM writes ends each phase.
 
-A phase that the engine skips (no compilation, no graphs) takes no time and is not named.
+A phase that the engine skips (no compilation, no graphs) is not listed.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 
 from worker_vllm.engine.child.deferred_arguments import IMPORTED
 
-# What ends each phase, in order (vLLM 0.32.0). A later mark also ends the phases before it.
-MARKS: tuple[tuple[str, re.Pattern[str]], ...] = (
+# The line that ends each phase, in order (vLLM 0.32.0). A later line also ends the phases before it.
+PHASE_ENDS: tuple[tuple[str, re.Pattern[str]], ...] = (
     ("import", re.compile(rf"^{IMPORTED}$|non-default args|vLLM API server version")),
     ("resolve", re.compile(r"Using max model len|Using max_model_len")),
     ("processes", re.compile(r"Starting to load model")),
@@ -23,12 +23,12 @@ MARKS: tuple[tuple[str, re.Pattern[str]], ...] = (
     ("prepare", re.compile(r"init engine \(profile, create kv cache, warmup model\) took")),
     ("serve", re.compile(r"Application startup complete")),
 )
-NAMES = tuple(name for name, _ in MARKS)
+NAMES = tuple(name for name, _ in PHASE_ENDS)
 
 
 @dataclass
 class StartTimeline:
-    """Seconds spent in each phase, in the order they passed. `clock` is monotonic."""
+    """Seconds spent in each phase, in order; `clock` is monotonic, `began` its value when the process was spawned."""
 
     clock: Callable[[], float]
     began: float
@@ -41,26 +41,26 @@ class StartTimeline:
 
     @property
     def phase(self) -> str:
-        """The phase that the engine is in now."""
+        """The current phase; `ready` after the last."""
         return NAMES[self._next] if self._next < len(NAMES) else "ready"
 
     def read(self, line: str) -> None:
-        """Take one line of the engine's log."""
-        for index in range(self._next, len(MARKS)):
-            name, mark = MARKS[index]
-            if mark.search(line):
+        """Parse one line of the engine's log, and end the phase that it ends."""
+        for index in range(self._next, len(PHASE_ENDS)):
+            name, pattern = PHASE_ENDS[index]
+            if pattern.search(line):
                 self._next = index + 1
                 self.end(name)
                 return
 
     def end(self, name: str) -> None:
-        """A phase ended now."""
+        """Record that a phase ended now, and report it to `on_phase`."""
         now = self.clock()
         self.phases.append((name, now - self._last))
         self.on_phase(name, now - self._last)
         self._last = now
 
     def summary(self) -> str:
-        """One line: the whole time and each phase's share."""
+        """One line: the total time and the time of each phase."""
         shares = ", ".join(f"{name} {took_s:.1f}" for name, took_s in self.phases)
         return f"{self._last - self.began:.1f} s ({shares})"

@@ -1,4 +1,4 @@
-"""An answer of the supervised engine: counts who waits for it, and says why the engine died where it breaks off."""
+"""A response of the supervised engine: counts pending reads, and raises the diagnosis where the engine dies."""
 
 from __future__ import annotations
 
@@ -7,27 +7,27 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
 
 from worker_vllm.engine.interface import EngineResponse
-from worker_vllm.engine.supervision.stall_detector import Waits
+from worker_vllm.engine.supervision.stall_detector import PendingReads
 from worker_vllm.errors import EngineError, EngineUnavailable, WorkerError
 
-EVENTS = "text/event-stream"
+EVENT_STREAM = "text/event-stream"
 EVENT_END = b"\n\n"
-# In JSON no text can hold these bytes, since its quotes are escaped: only a key or a value of its own is an error.
+# JSON escapes the quotes inside text, so these bytes can only be a key or a complete value.
 ERROR = b'"error"'
-# The types of errors that are the server's own: OpenAI's and Anthropic's dialect (0.32.0).
-OWN = ("InternalServerError", "internal_error")
+# Types of errors that the server itself caused, in OpenAI's and Anthropic's format (vLLM 0.32.0).
+SERVER_ERRORS = ("InternalServerError", "internal_error")
 
 
 class SupervisedResponse:
-    """An answer of the engine; `explain` turns an error into the engine's end, if that is what it was."""
+    """A response of the engine; `explain` replaces an error by the diagnosis if the engine has died."""
 
-    __slots__ = ("_explain", "_inner", "_waits")
+    __slots__ = ("_explain", "_inner", "_pending")
 
     def __init__(
-        self, inner: EngineResponse, waits: Waits, explain: Callable[[WorkerError], Awaitable[WorkerError]]
+        self, inner: EngineResponse, pending: PendingReads, explain: Callable[[WorkerError], Awaitable[WorkerError]]
     ) -> None:
         self._inner = inner
-        self._waits = waits
+        self._pending = pending
         self._explain = explain
 
     @property
@@ -43,78 +43,78 @@ class SupervisedResponse:
     async def chunks(self) -> AsyncIterator[bytes]:
         """The body as it arrives. Raises EngineError, or EngineUnavailable with the diagnosis.
 
-        Its reader waits for the engine only between pieces, and for somebody else while it has one.
+        A read is pending only while the consumer waits for a chunk, not while it processes one.
         """
-        waits = self._waits
-        pieces = self._inner.chunks()
-        waits.begin()
+        pending = self._pending
+        chunks = self._inner.chunks()
+        pending.start()
         try:
-            async for piece in pieces:
-                chunk, told = piece, None
-                if ERROR in chunk and self.headers.get("content-type", "").startswith(EVENTS):
-                    chunk, told = await self._without_own_error(chunk, pieces)
-                waits.end()
+            async for chunk in chunks:
+                forwarded, failure = chunk, None
+                if ERROR in chunk and self.headers.get("content-type", "").startswith(EVENT_STREAM):
+                    forwarded, failure = await self._without_server_error(chunk, chunks)
+                pending.end()
                 try:
-                    yield chunk
+                    yield forwarded
                 finally:
-                    waits.begin()
-                if told is not None:
-                    raise told
+                    pending.start()
+                if failure is not None:
+                    raise failure
         except EngineError as error:
             raise await self._explain(error) from error
         finally:
-            waits.end()
+            pending.end()
 
     async def read(self) -> bytes:
-        """The whole body. Raises as `chunks` does."""
-        self._waits.begin()
+        """The complete body. Raises as `chunks` does."""
+        self._pending.start()
         try:
             return await self._inner.read()
         except EngineError as error:
             raise await self._explain(error) from error
         finally:
-            self._waits.end()
+            self._pending.end()
 
     def close(self) -> None:
-        """Give the response up at once."""
+        """Release the response at once."""
         self._inner.close()
 
-    async def _without_own_error(
-        self, chunk: bytes, pieces: AsyncIterator[bytes]
+    async def _without_server_error(
+        self, chunk: bytes, chunks: AsyncIterator[bytes]
     ) -> tuple[bytes, EngineUnavailable | None]:
-        """Where the engine tells its own failure and is dead: what came before, and why. Else what came."""
+        """The events before a server error and the diagnosis, if the engine has died; else the chunk unchanged."""
         if not chunk.endswith(EVENT_END):  # cut within an event
-            chunk += await anext(pieces, b"")
-        before = before_own_error(chunk)
+            chunk += await anext(chunks, b"")
+        before = before_server_error(chunk)
         if before is None:
             return chunk, None
-        told = await self._explain(EngineError("the engine says that it failed"))
-        return (before, told) if isinstance(told, EngineUnavailable) else (chunk, None)
+        failure = await self._explain(EngineError("the engine reports an internal error in its stream"))
+        return (before, failure) if isinstance(failure, EngineUnavailable) else (chunk, None)
 
 
-def before_own_error(events: bytes) -> bytes | None:
-    """What comes before the first event in which the server tells an error of its own; None without such an event."""
+def before_server_error(events: bytes) -> bytes | None:
+    """The bytes before the first event that is a server error; None without such an event."""
     start = 0
     while start < len(events):
         end = events.find(EVENT_END, start)
         end = len(events) if end < 0 else end + len(EVENT_END)
-        if is_own_error(events[start:end]):
+        if is_server_error(events[start:end]):
             return events[:start]
         start = end
     return None
 
 
-def is_own_error(event: bytes) -> bool:
-    """Whether one server-sent event is an error object that blames the server: not the request, and no answer."""
+def is_server_error(event: bytes) -> bool:
+    """Whether one server-sent event is an error object that the server, not the request, caused."""
     if ERROR not in event:
         return False
     data = b"\n".join(line[5:] for line in event.splitlines() if line.startswith(b"data:"))
     try:
-        told: Any = json.loads(data)
+        content: Any = json.loads(data)
     except ValueError:
         return False
-    error = told.get("error") if isinstance(told, dict) else None
+    error = content.get("error") if isinstance(content, dict) else None
     if not isinstance(error, dict):
         return False
     code = error.get("code")
-    return error.get("type") in OWN or (isinstance(code, int) and code >= 500)
+    return error.get("type") in SERVER_ERRORS or (isinstance(code, int) and code >= 500)

@@ -1,7 +1,6 @@
-"""The engine over all its lives: STARTING → READY → STARTING …, or REFUSING, or GONE; one owner, `run()`.
+"""The engine over all its launches: STARTING → READY → STARTING …, or REFUSING, or GONE; owned by `run`.
 
-Does not know what jobs are. It answers requests while READY; otherwise they end with EngineUnavailable, whose message
-is the diagnosis.
+Knows nothing of jobs. It serves requests while READY; otherwise they raise EngineUnavailable with the diagnosis.
 """
 
 from __future__ import annotations
@@ -24,29 +23,29 @@ from worker_vllm.settings.types import EngineSettings
 
 logger = logging.getLogger(__name__)
 
-DEATH_NOTICE_S = 0.8  # how long a broken answer waits for the reason
+EXIT_NOTICE_S = 0.8  # how long a failed response waits for the diagnosis
 IN_FLIGHT = "this request was in flight then and may be the cause: do not send it again as it is"
-DYING = 500  # how vLLM's server answers, in words of its own, when it notices first that its engine has died
+ENGINE_DEAD = 500  # the status of vLLM's server when it notices before this worker that its engine has died
 
 
 DECIDED = (EngineState.READY, EngineState.REFUSING, EngineState.GONE, EngineState.STOPPED)
 
 
 class Supervisor:
-    """The supervised engine as an Engine. `run()` owns its lives; cancel it or call `stop()` to end the engine."""
+    """A ManagedEngine that spawns its engine and relaunches it. Cancelling `run` stops the engine as `stop` does."""
 
     def __init__(
         self,
-        beginning: StartPlan,
+        plan: StartPlan,
         connect: Callable[[str], EngineConnection],
         provide: Provide = provide,
     ) -> None:
-        self._beginning = beginning
-        self._settings = beginning.settings
+        self._plan = plan
+        self._settings = plan.settings
         self._connect = connect
         self._provide = provide
-        self._process = beginning.process
-        self._life: EngineRun | None = None
+        self._process = plan.process
+        self._run: EngineRun | None = None
         self._policy = RelaunchPolicy()
         self._diagnosis: Diagnosis | None = None
         self._stopping = asyncio.Event()
@@ -55,53 +54,53 @@ class Supervisor:
 
     @property
     def diagnosis(self) -> str:
-        """Why the engine does not serve, for a caller; empty while nothing is known against it."""
+        """Why the engine does not serve, for callers; empty while it serves or starts."""
         return self._diagnosis.sentence if self._diagnosis else ""
 
     @property
     def arguments(self) -> tuple[str, ...]:
-        """The engine's arguments, with what relaunches have added."""
+        """The engine's arguments, including those that relaunches have added."""
         return self._settings.arguments
 
     @property
     def loader_arguments(self) -> tuple[str, ...]:
-        """Our own choice of a loader; empty where there is none, or where it was taken back."""
+        """The loader arguments that the worker chose; empty where it chose none, or has withdrawn them."""
         return self._settings.loader_arguments
 
     @property
     def timeline(self) -> str:
         """The last start's phases in one line; empty before the first."""
-        return self._life.timeline.summary() if self._life else ""
+        return self._run.timeline.summary() if self._run else ""
 
     @property
     def last_lines(self) -> tuple[str, ...]:
         """The end of the engine's log."""
-        return self._life.ending.lines if self._life else ()
+        return self._run.engine_exit.lines if self._run else ()
 
     async def run(self) -> None:
-        """Start the engine if nobody did yet; relaunch it while that can help; leave nothing of it.
+        """Start the engine unless the plan has spawned it; relaunch it while that can help; leave nothing of it.
 
-        Returns when it was stopped or is GONE; while REFUSING it goes on, so that somebody is there to tell why.
-        What the preflight refused is not started at all, and what it found missing is downloaded first.
+        Returns when it was stopped or is GONE; while REFUSING it waits for `stop`, because jobs still get the
+        diagnosis. An engine that the preflight refused is never started, and missing files are downloaded first.
         """
         try:
-            begun = await self._prepare()
+            prepared = await self._prepare()
             while self.state is EngineState.STARTING and not self._stopping.is_set():
-                life, begun = begun or self._begin(), None
-                await self._follow(life)
-                if self._stopping.is_set() or not self._relaunch(life):
+                engine_run, prepared = prepared or self._launch(), None
+                await self._supervise(engine_run)
+                if self._stopping.is_set() or not self._decide_relaunch(engine_run):
                     break
             if self.state is EngineState.REFUSING:
                 await self._stopping.wait()
         finally:
-            if self._process is not None:  # spawned, and stopped before it was taken over
+            if self._process is not None:  # spawned by the plan, and stopped before its first launch
                 self._process.abandon()
                 self._process.wait_ended()
             if self.state is not EngineState.GONE:
                 self._enter(EngineState.STOPPED)
 
     async def wait_until_decided(self) -> EngineState:
-        """Wait until the engine is READY, or until it is known that it never will be; returns that state."""
+        """Wait while the engine is STARTING; returns the state that follows."""
         return await self.until(*DECIDED)
 
     async def until(self, *states: EngineState) -> EngineState:
@@ -118,37 +117,37 @@ class Supervisor:
     async def stop(self) -> None:
         """End the engine in bounded time; `run()` then returns."""
         self._stopping.set()
-        if self._life is not None:
-            await self._life.stop()
+        if self._run is not None:
+            await self._run.stop()
 
     async def request(self, request: EngineRequest) -> EngineResponse:
         """See `Engine.request`; waits for a starting engine; raises EngineUnavailable when it cannot serve."""
-        if await self.wait_until_decided() is not EngineState.READY or self._life is None:
+        if await self.wait_until_decided() is not EngineState.READY or self._run is None:
             raise EngineUnavailable(self.diagnosis or "the worker is stopping")
-        life = self._life
-        life.waits.begin()
+        run = self._run
+        run.pending.start()
         try:
-            response = await life.connection.request(request)
+            response = await run.connection.request(request)
         except EngineUnavailable as error:
-            raise await self._explain(life, error) from error
+            raise await self._explain(run, error) from error
         finally:
-            life.waits.end()
+            run.pending.end()
         if response.status >= 500:
-            doubted = life.doubt()
-            if response.status == DYING:
-                await asyncio.wait([doubted], timeout=DEATH_NOTICE_S)
-                if life.failing:
+            health_check = run.check_health()
+            if response.status == ENGINE_DEAD:
+                await asyncio.wait([health_check], timeout=EXIT_NOTICE_S)
+                if run.failing:
                     response.close()
-                    raise await self._explain(life, EngineUnavailable("the engine is ending"))
-        return SupervisedResponse(response, life.waits, lambda error: self._explain(life, error))
+                    raise await self._explain(run, EngineUnavailable("the engine is shutting down"))
+        return SupervisedResponse(response, run.pending, lambda error: self._explain(run, error))
 
     async def _prepare(self) -> EngineRun | None:
-        """Have downloaded what is not on disk; refuse or leave where that, or the preflight, says so.
+        """Download missing files; enter REFUSING or GONE where the download or the preflight failed.
 
-        Returns the engine's life when it was spawned before the download and now knows what to serve.
+        Returns the run of an engine that was spawned before the download and has received its arguments.
         """
-        outcome: EngineRun | Diagnosis | None = self._beginning.refusal
-        if outcome is None and self._beginning.found is not None:
+        outcome: EngineRun | Diagnosis | None = self._plan.refusal
+        if outcome is None and self._plan.found is not None:
             outcome = await self._download()
         if not isinstance(outcome, Diagnosis):
             return outcome
@@ -158,47 +157,50 @@ class Supervisor:
         return None
 
     async def _download(self) -> EngineRun | Diagnosis | None:
-        """The download; an engine that was spawned for it imports meanwhile, and ends at once if it is in vain."""
-        waiting = self._begin() if self._process is not None else None
-        told = False
+        """Download the missing files, while an engine that the plan has spawned imports its modules.
+
+        That engine is killed when the download fails. Returns its run, a diagnosis, or None for another launch.
+        """
+        waiting = self._launch() if self._process is not None else None
+        sent = False
         try:
-            given = await download(self._beginning, self._provide, self._policy, self._stopping)
+            given = await download(self._plan, self._provide, self._policy, self._stopping)
             if not isinstance(given, EngineSettings) or self._stopping.is_set():
                 return given if isinstance(given, Diagnosis) else None
             self._settings = given
             if waiting is not None:
-                told = waiting.tell(given)
-            return waiting if told else None
+                sent = waiting.send_arguments(given)
+            return waiting if sent else None
         finally:
-            if waiting is not None and not told:
+            if waiting is not None and not sent:
                 await waiting.discard()
 
-    def _begin(self) -> EngineRun:
-        process, self._process = self._process or spawn(self._settings, self._beginning.environment), None
-        self._life = EngineRun(self._settings, process, self._connect(f"unix:{process.socket}"))
+    def _launch(self) -> EngineRun:
+        process, self._process = self._process or spawn(self._settings, self._plan.environment), None
+        self._run = EngineRun(self._settings, process, self._connect(f"unix:{process.socket}"))
         self._enter(EngineState.STARTING)
-        return self._life
+        return self._run
 
-    async def _follow(self, life: EngineRun) -> None:
-        """One life to its end; the cause is told as soon as it is known, before the last process is gone."""
-        living = asyncio.create_task(life.live(self._on_ready), name="engine-life")
+    async def _supervise(self, run: EngineRun) -> None:
+        """Run one launch to its end; callers get the diagnosis as soon as it is known, before the last process exits."""
+        running = asyncio.create_task(run.run(self._on_ready), name="engine-run")
         try:
-            await life.over.wait()
+            await run.exited.wait()
             if not self._stopping.is_set():
-                self._diagnosis = diagnose(life.ending)
+                self._diagnosis = diagnose(run.engine_exit)
                 self._enter(EngineState.STARTING)
                 logger.error("%s", self._diagnosis.report)
-            await asyncio.wait([living])
+            await asyncio.wait([running])
         finally:
-            living.cancel()
-            await asyncio.wait([living])
-        living.result()
+            running.cancel()
+            await asyncio.wait([running])
+        running.result()
 
-    def _relaunch(self, life: EngineRun) -> bool:
-        """Whether there will be another life, with which settings; the state says what follows otherwise."""
-        diagnosis = diagnose(life.ending)
+    def _decide_relaunch(self, run: EngineRun) -> bool:
+        """Whether to launch the engine again, then with which settings; else enter REFUSING or GONE."""
+        diagnosis = diagnose(run.engine_exit)
         self._diagnosis = diagnosis
-        decision = self._policy.decide(diagnosis, self._settings, life.healthy_s)
+        decision = self._policy.decide(diagnosis, self._settings, run.healthy_s)
         if decision.action is Action.RELAUNCH:
             logger.warning("relaunching the engine%s: %s", decision.changes(self._settings), diagnosis.cause)
             self._settings = decision.onto(self._settings)
@@ -207,10 +209,10 @@ class Supervisor:
         return False
 
     def _on_ready(self) -> None:
-        assert self._life is not None
+        assert self._run is not None
         self._diagnosis = None
         self._enter(EngineState.READY)
-        logger.info("the engine is ready after %s", self._life.timeline.summary())
+        logger.info("the engine is ready after %s", self._run.timeline.summary())
 
     def _enter(self, state: EngineState) -> None:
         if state is not self.state:
@@ -218,16 +220,16 @@ class Supervisor:
             self._changed.set()
             self._changed = asyncio.Event()
 
-    async def _explain(self, life: EngineRun, error: WorkerError) -> WorkerError:
-        """The diagnosis, if the engine turns out to be dead; else the error as it was."""
-        life.doubt()
+    async def _explain(self, run: EngineRun, error: WorkerError) -> WorkerError:
+        """The diagnosis as an error, if the engine has died or is about to; else the error unchanged."""
+        run.check_health()
         try:
-            async with asyncio.timeout(DEATH_NOTICE_S):
-                await life.over.wait()
+            async with asyncio.timeout(EXIT_NOTICE_S):
+                await run.exited.wait()
         except TimeoutError:
-            if not life.failing:
+            if not run.failing:
                 return error
         if self._stopping.is_set():
             return EngineUnavailable("the worker is stopping")
-        sentence = diagnose(life.ending).sentence
-        return EngineStalled(f"{sentence}; {IN_FLIGHT}") if life.stalled else EngineUnavailable(sentence)
+        sentence = diagnose(run.engine_exit).sentence
+        return EngineStalled(f"{sentence}; {IN_FLIGHT}") if run.stalled else EngineUnavailable(sentence)

@@ -1,4 +1,4 @@
-"""The first request of an engine's life is ours: it pays for what only a first request pays for."""
+"""Sends the first request after a start, which takes longer than later ones, before any job does."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from worker_vllm.errors import WorkerError
 
 TIMEOUT_S = 120.0
 JSON = {"content-type": "application/json"}
-# A generating model answers the first, an embedding or classifying one the second or third.
+# A generating model serves the first route, an embedding or classifying one the second or third.
 ROUTES: tuple[tuple[str, dict[str, object]], ...] = (
     ("/v1/completions", {"prompt": "Hello", "max_tokens": 2, "temperature": 0}),
     ("/v1/embeddings", {"input": "Hello"}),
@@ -19,9 +19,9 @@ ROUTES: tuple[tuple[str, dict[str, object]], ...] = (
 
 
 async def warm_up(engine: Engine, model: str) -> str:
-    """Have the engine answer one small request; returns the route that worked, or "" when none did.
+    """Send one small request; returns the route that responded with 200, or "" when none did.
 
-    Raises nothing: an engine that dies here is seen dying, one that refuses may still serve what its users ask.
+    Raises nothing: the exit of the engine is noticed elsewhere, and one that refuses may still serve real requests.
     """
     for path, body in ROUTES:
         request = EngineRequest("POST", path, json.dumps({"model": model, **body}).encode(), JSON)
