@@ -45,7 +45,7 @@ def test_a_json_line_has_time_level_message_source_and_the_jobs_id() -> None:
 
 
 def test_the_engines_lines_are_marked() -> None:
-    """A reader can tell who said it."""
+    """Each line shows which process wrote it."""
     assert TextFormatter(Redactor([])).format(record("loading", source="engine")) == "engine | loading"
     assert json.loads(JsonFormatter(Redactor([])).format(record("loading", source="engine")))["source"] == "engine"
 

@@ -48,7 +48,7 @@ class Option:
     """One flag of a command line with the words that belong to it."""
 
     flag: str  # in full, with dashes; empty for the words before the first flag
-    key: str  # of `--flag.key value`; empty for a whole value
+    key: str  # of `--flag.key value`; empty where the complete value is set
     values: tuple[str, ...]
     words: tuple[str, ...]  # as they stand in the command line
 

@@ -16,7 +16,7 @@ from worker_vllm.errors import EngineError, EngineUnavailable
 
 ASK = EngineRequest("POST", "/v1/completions", b"{}", {"Content-Type": "application/json"})
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
-WHOLE = HEAD + b"Content-Length: 2\r\n\r\n{}"
+COMPLETE = HEAD + b"Content-Length: 2\r\n\r\n{}"
 CUT_SHORT = HEAD + b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n"
 ENCODED = HEAD + b"Content-Encoding: gzip\r\nContent-Length: 2\r\n\r\n\x1f\x8b"
 
@@ -73,21 +73,21 @@ async def body(engine: HttpEngine) -> bytes:
 
 async def test_an_idle_connection_that_died_costs_nothing() -> None:
     """The request that finds it dead goes out once more, on a new connection; nothing is sent twice on a live one."""
-    async with scripted([[WHOLE, None], [WHOLE]]) as (server, engine):
+    async with scripted([[COMPLETE, None], [COMPLETE]]) as (server, engine):
         assert await body(engine) == b"{}"
         assert await body(engine) == b"{}"
     assert server.requests == [0, 0, 1]
 
 
 async def test_an_engine_that_hangs_up_on_a_new_connection_is_asked_once() -> None:
-    async with scripted([[None], [WHOLE]]) as (server, engine):
+    async with scripted([[None], [COMPLETE]]) as (server, engine):
         with pytest.raises(EngineUnavailable):
             await body(engine)
     assert server.requests == [0]
 
 
 async def test_an_engine_that_hangs_up_again_is_asked_twice() -> None:
-    async with scripted([[WHOLE, None], [None], [WHOLE]]) as (server, engine):
+    async with scripted([[COMPLETE, None], [None], [COMPLETE]]) as (server, engine):
         await body(engine)
         with pytest.raises(EngineUnavailable):
             await body(engine)
@@ -95,7 +95,7 @@ async def test_an_engine_that_hangs_up_again_is_asked_twice() -> None:
 
 
 async def test_an_answer_cut_short_is_an_error() -> None:
-    """Read whole or piece by piece, after what did arrive."""
+    """Read at once or chunk by chunk, after what did arrive."""
     async with scripted([[CUT_SHORT], [CUT_SHORT]]) as (_, engine):
         with pytest.raises(EngineError, match="ended before it was complete"):
             await body(engine)
@@ -134,7 +134,7 @@ async def silent(begins_with: bytes) -> AsyncIterator[HttpEngine]:
 
 
 async def test_closing_ends_everyone_who_reads() -> None:
-    """Who waits for the next piece or for the whole body, and who asks for the next piece only afterwards."""
+    """A pending read of a chunk or of the complete body, and a read of a chunk that comes afterwards."""
     async with silent(BEGUN) as engine:
         responses = [await engine.request(ASK) for _ in range(3)]
         streams = [response.chunks() for response in responses[:2]]
@@ -150,7 +150,7 @@ async def test_closing_ends_everyone_who_reads() -> None:
 
 
 async def test_closing_ends_everyone_who_waits_for_an_answer() -> None:
-    """And whoever asks later is told the same, not what a library thinks of it."""
+    """A later request fails with the same error, not with the library's."""
     async with silent(b"") as engine:
         asking = asyncio.create_task(engine.request(ASK))
         for _ in range(20):
@@ -163,7 +163,7 @@ async def test_closing_ends_everyone_who_waits_for_an_answer() -> None:
 
 async def test_a_whole_answer_outlives_the_connection() -> None:
     """What had arrived when the client was closed can still be read."""
-    async with scripted([[WHOLE]]) as (_, engine):
+    async with scripted([[COMPLETE]]) as (_, engine):
         response = await engine.request(ASK)
         await engine.aclose()
         assert await response.read() == b"{}"

@@ -19,7 +19,7 @@ class Response:
         self.closed = False
 
     def chunks(self) -> AsyncIterator[bytes]:
-        raise AssertionError("nobody reads this")
+        raise AssertionError("this is never read")
 
     async def read(self) -> bytes:
         return b""

@@ -1,4 +1,4 @@
-"""A full engine is waited for where the job is, since nobody else can run it."""
+"""Requests that a full engine refuses are repeated, since only this worker can run the job."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is evidence of the engine's death and what is not, and who is told: on the echo engine as a real child."""
+"""What is evidence of the engine's death, and which requests get the diagnosis; the echo engine is a real child."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ FAULT = {"error": {"message": WORDS, "type": "BadRequestError", "param": None, "
 SAID_DEAD = EngineUnavailable("the engine stopped working")
 
 
-def event(told: Any, name: str = "") -> bytes:
+def event(content: Any, name: str = "") -> bytes:
     """A server-sent event."""
-    return (f"event: {name}\n" if name else "").encode() + b"data: " + json.dumps(told).encode() + b"\n\n"
+    return (f"event: {name}\n" if name else "").encode() + b"data: " + json.dumps(content).encode() + b"\n\n"
 
 
 def spoken(text: str) -> bytes:
@@ -101,7 +101,7 @@ async def test_the_engines_own_error_is_evidence(failure: bytes) -> None:
     ids=["its words", "its event", "a tool", "a request's fault", "no JSON", "a transcript", "no stream"],
 )
 async def test_the_text_of_an_answer_is_no_evidence(pieces: list[bytes], content_type: str) -> None:
-    """It gets through whole, and the engine is not even asked."""
+    """It gets through unchanged, and the engine is not even asked."""
     assert await through(pieces, content_type) == (b"".join(pieces), 0)
 
 
@@ -126,7 +126,7 @@ async def test_a_stream_that_is_left_waits_for_nothing() -> None:
             assert pending.count == 1
             asking.cancel()
             await asyncio.wait([asking])
-        await chunks.aclose()  # type: ignore[attr-defined]  # a generator, as far as anyone can tell
+        await chunks.aclose()  # type: ignore[attr-defined]  # a generator
         assert pending.count == 0
 
 
@@ -161,7 +161,7 @@ async def test_a_stream_that_its_dying_server_ends_is_told_the_cause() -> None:
 
 @pytest.mark.timeout(30)
 async def test_a_busy_server_is_not_dead() -> None:
-    """Its own error made the worker ask for its health, and it answers nothing for longer than the probe pending."""
+    """Its own error made the worker ask for its health, and it answers nothing for longer than the probe waits."""
     came: list[bytes] = []
     async with supervised() as run:
         await run.supervisor.wait_until_decided()
@@ -205,7 +205,7 @@ async def read_on(response: EngineResponse, chunks: AsyncIterator[bytes]) -> Wor
 
 @pytest.mark.parametrize("kill", [kill_engine, kill_guard])
 async def test_streams_that_wait_for_the_platform_are_told_the_cause(kill: Callable[[], None]) -> None:
-    """50 have said something and wait for their reader, 10 wait for the engine: each is told when it asks again, also
+    """50 have sent a chunk and wait for their reader, 10 wait for the engine: each fails at its next read, also
     when that is long after the engine's end, with its successor in service."""
     async with supervised() as run:
         await run.supervisor.wait_until_decided()
@@ -217,8 +217,8 @@ async def test_streams_that_wait_for_the_platform_are_told_the_cause(kill: Calla
         kill()
         assert await run.until(EngineState.STARTING) is EngineState.STARTING
         assert await run.until(EngineState.READY) is EngineState.READY
-        told = await asyncio.gather(*waiting, *(read_on(*stream) for stream in streams[:50]))
-        assert {(type(error), re.sub(r"\d+", "N", str(error))) for error in told} == {
-            (EngineUnavailable, re.sub(r"\d+", "N", str(told[0])))
+        errors = await asyncio.gather(*waiting, *(read_on(*stream) for stream in streams[:50]))
+        assert {(type(error), re.sub(r"\d+", "N", str(error))) for error in errors} == {
+            (EngineUnavailable, re.sub(r"\d+", "N", str(errors[0])))
         }
-        assert "the engine stopped working" in str(told[0])
+        assert "the engine stopped working" in str(errors[0])

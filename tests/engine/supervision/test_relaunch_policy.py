@@ -94,7 +94,7 @@ def test_a_start_that_ends_in_the_loader_we_chose_is_repeated_without_it(scope: 
     ],
 )
 def test_what_no_loader_causes_is_not_laid_to_it(scope: Scope, cause: str, before_weights: bool) -> None:
-    """A mistake in the settings is told at once; a start that used its time up has none for another."""
+    """A mistake in the settings is reported at once; a start that used its time up has none for another."""
     end = Diagnosis(cause, scope, "sentence", before_weights=before_weights)
     assert RelaunchPolicy().decide(end, CHOSEN, 0) == RelaunchPolicy().decide(end, SETTINGS, 0)
 
@@ -130,7 +130,7 @@ def test_a_remedy_leaves_alone_what_the_user_set(
 
 
 def test_nothing_left_to_lower_is_no_relaunch() -> None:
-    """Where the user chose everything, the sentence says what to change."""
+    """Where the user chose everything, the diagnosis names what to change."""
     chosen = EngineSettings(arguments=("--max-model-len", "9000"))
     short = death(Scope.SETTINGS, "KV cache too small", Remedy.SHORTER_CONTEXT)
     assert RelaunchPolicy().decide(short, chosen, 0) == Decision(Action.REFUSE)

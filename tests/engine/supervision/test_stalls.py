@@ -77,7 +77,7 @@ SILENT = None
         "idle is no stall",
         "it begins with the first request",
         "a reader that pauses is no stall",
-        "silence is one, whoever waits",
+        "silence is one, with or without requests",
         "an answer after a silence is progress",
         "without counters only silence is one",
         "a frozen machine is no stall",
@@ -87,7 +87,7 @@ SILENT = None
 def test_a_stall_is_silence_or_waiting_without_progress(
     looks: list[tuple[float, Progress | None, float | None]], stalled_s: list[float]
 ) -> None:
-    """Each look: its time, the counters, and since when somebody pending."""
+    """Each look: its time, the counters, and since when a request waits."""
     clock = StallDetector(interval_s=10)
     assert [clock.update(progress, since, now) for now, progress, since in looks] == stalled_s
 
@@ -114,7 +114,7 @@ def body(**echo: Any) -> bytes:
 
 
 async def ask(run: Supervised, asked: bytes) -> WorkerError | bytes:
-    """One request to its end: what it said, or what it failed with."""
+    """One request to its end: its content, or its error."""
     try:
         response = await run.post("/v1/completions", asked)
         try:
@@ -136,7 +136,7 @@ async def begun(run: Supervised) -> None:
 
 
 async def core_frozen(run: Supervised) -> None:
-    """Its core stops while idle: its server answers, and says that nothing runs."""
+    """Its core stops while idle: its server answers, and reports that nothing runs."""
     await (await run.post("/echo/freeze")).read()
 
 
@@ -153,12 +153,12 @@ async def test_a_real_stall_is_seen_in_time(hang: Any) -> None:
         await run.supervisor.wait_until_decided()
         await hang(run)
         asked_at = time.monotonic()
-        told = await ask(run, body(hang_after=2) if hang is begun else body())
+        error = await ask(run, body(hang_after=2) if hang is begun else body())
         assert STALL_S * 0.8 < time.monotonic() - asked_at < STALL_S + POLLING_S
-        assert isinstance(told, EngineStalled)
-        assert "it made no progress for" in told.message
-        assert "do not send it again as it is" in told.message
-        assert told.error["code"] not in REPEATED_BY_CLIENTS
+        assert isinstance(error, EngineStalled)
+        assert "it made no progress for" in error.message
+        assert "do not send it again as it is" in error.message
+        assert error.error["code"] not in REPEATED_BY_CLIENTS
         assert await run.until(EngineState.READY) is EngineState.READY
         assert b"[DONE]" in await ask(run, body())
 
@@ -178,7 +178,7 @@ async def test_a_long_prompt_is_progress() -> None:
 
 
 async def test_a_reader_that_waits_for_somebody_else_is_no_stall() -> None:
-    """The engine has said everything, its counters rest, and the answer lies unread for longer than the timeout."""
+    """The engine has sent everything, its counters rest, and the answer lies unread for longer than the timeout."""
     async with supervised(stall_timeout_s=STALL_S) as run:
         await run.supervisor.wait_until_decided()
         response = await run.post("/v1/completions", body())
@@ -192,7 +192,7 @@ async def test_a_reader_that_waits_for_somebody_else_is_no_stall() -> None:
 
 
 async def test_a_server_that_is_busy_and_answers_again_is_no_stall() -> None:
-    """It answers nothing for most of the timeout, as while it compiles a grammar; a request pending all the time."""
+    """It answers nothing for most of the timeout, as while it compiles a grammar; a request waits all the time."""
     async with supervised(stall_timeout_s=STALL_S) as run:
         await run.supervisor.wait_until_decided()
         for _ in range(2):

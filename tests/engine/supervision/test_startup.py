@@ -1,4 +1,4 @@
-"""The beginning of the engine's first life: whatever stands against it becomes a sentence for every job."""
+"""The plan of the engine's first launch: each reason against it becomes the diagnosis for every job."""
 
 from __future__ import annotations
 

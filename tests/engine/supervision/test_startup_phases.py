@@ -34,7 +34,7 @@ def test_each_phase_ends_at_its_mark() -> None:
 
 
 def test_the_phase_it_is_in_is_known() -> None:
-    """What a start that hangs is told by."""
+    """The phase that a hanging start is in."""
     timeline = StartTimeline(lambda: 0.0, 0.0)
     assert timeline.phase == "import"
     for line in CPU_START[:2]:

@@ -1,4 +1,4 @@
-"""The engine's lives, on the echo engine as a real child process."""
+"""The engine over several launches, on the echo engine as a real child process."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ async def test_settings_that_cannot_work_leave_a_sentence_for_every_request(
 
 
 async def test_a_refusal_by_the_preflight_starts_nothing(children: Callable[[], list[int]]) -> None:
-    """What is known to fail is told without the engine."""
+    """What is known to fail is reported without an engine."""
     refusal = Diagnosis("model not found", Scope.SETTINGS, "there is no model at /x; correct MODEL_NAME")
     supervisor = Supervisor(StartPlan(ECHO, os.environ, refusal=refusal), HttpEngine)
     running = asyncio.create_task(supervisor.run())
@@ -130,7 +130,7 @@ async def test_out_of_memory_is_tried_once_more_with_less() -> None:
 
 
 @pytest.mark.parametrize(
-    "body", [STREAM, BEGUN, ONCE], ids=["before the first token", "after the first token", "whole answers"]
+    "body", [STREAM, BEGUN, ONCE], ids=["before the first token", "after the first token", "complete answers"]
 )
 async def test_every_request_in_flight_learns_of_the_death_within_a_second(body: bytes) -> None:
     """200 at once; and the next request after the relaunch succeeds."""
@@ -160,15 +160,15 @@ async def test_a_cause_that_keeps_coming_back_ends_in_leaving() -> None:
 
 
 async def test_an_engine_that_says_it_is_dead_is_ended() -> None:
-    """The first 5xx answer is followed by a look at its health; its reader is told the cause."""
+    """The first 5xx answer is followed by a health check; its reader gets the diagnosis."""
     failing = json.dumps({"model": "parrot", "prompt": "hello", "echo": {"status": 500}}).encode()
     async with supervised() as run:
         await run.supervisor.wait_until_decided()
         assert (await run.post("/v1/completions", failing)).status == 500
         await (await run.post("/echo/health", b'{"status": 503}')).read()
-        told = await ask(run, failing)
-        assert isinstance(told, EngineUnavailable)
-        assert "reports that it is dead" in told.message
+        error = await ask(run, failing)
+        assert isinstance(error, EngineUnavailable)
+        assert "reports that it is dead" in error.message
         assert await run.until(EngineState.STARTING) is EngineState.STARTING
         assert "reports that it is dead" in run.supervisor.diagnosis
 

@@ -86,9 +86,9 @@ class Supervisor:
         try:
             prepared = await self._prepare()
             while self.state is EngineState.STARTING and not self._stopping.is_set():
-                engine_run, prepared = prepared or self._launch(), None
-                await self._supervise(engine_run)
-                if self._stopping.is_set() or not self._decide_relaunch(engine_run):
+                run, prepared = prepared or self._launch(), None
+                await self._supervise(run)
+                if self._stopping.is_set() or not self._decide_relaunch(run):
                     break
             if self.state is EngineState.REFUSING:
                 await self._stopping.wait()
@@ -182,7 +182,7 @@ class Supervisor:
         return self._run
 
     async def _supervise(self, run: EngineRun) -> None:
-        """Run one launch to its end; callers get the diagnosis as soon as it is known, before the last process exits."""
+        """Run one launch to its end; callers get the diagnosis as soon as it is known."""
         running = asyncio.create_task(run.run(self._on_ready), name="engine-run")
         try:
             await run.exited.wait()
