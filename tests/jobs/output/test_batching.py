@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from worker_vllm.jobs.output.batching import BatchPolicy
-from worker_vllm.jobs.output.native_items import ItemStream, whole_item
-from worker_vllm.jobs.request.batch_options import parse_policy
+from worker_vllm.jobs.output.native_items import ItemStream, single_item
+from worker_vllm.jobs.request.batch_options import parse_batch_policy
 from worker_vllm.settings.types import JobSettings
 
 PROMPT_TOKENS = 5
@@ -71,7 +71,7 @@ def run(stream: ItemStream, events: list[dict[str, Any]]) -> list[bytes]:
 def test_a_stream_has_the_originals_items(case: Golden) -> None:
     """Sizes, order, empty entries and the cumulative usage, as bytes."""
     events = [event(index, step + 1, f"{index}.{step} ") for step in range(case.steps) for index in range(case.n)]
-    stream = ItemStream(case.n, parse_policy(case.fields, JobSettings()))
+    stream = ItemStream(case.n, parse_batch_policy(case.fields, JobSettings()))
     taken = [0] * case.n
     expected = []
     for sizes, output in case.items:
@@ -91,11 +91,11 @@ def test_without_a_stream_there_is_one_item_in_the_order_of_the_sequences() -> N
         "usage": {"prompt_tokens": 5, "completion_tokens": 6},
     }
     expected = '{"choices":[{"tokens":["oïne"]},{"tokens":["two"]}],"usage":{"input":5,"output":6}}'
-    assert whole_item(answer) == expected.encode()
+    assert single_item(answer) == expected.encode()
 
 
 def test_an_answer_without_sequences_is_one_empty_text() -> None:
-    assert whole_item({"choices": []}) == b'{"choices":[{"tokens":[""]}],"usage":{"input":0,"output":0}}'
+    assert single_item({"choices": []}) == b'{"choices":[{"tokens":[""]}],"usage":{"input":0,"output":0}}'
 
 
 def test_an_event_of_several_tokens_is_never_split_and_counts_all_of_them() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from worker_vllm.errors import EngineAnswer, RequestError, Timeout, WorkerError, status_of_type
 from worker_vllm.jobs.output import sse
-from worker_vllm.jobs.output.engine_answers import error_of
+from worker_vllm.jobs.output.engine_answers import error_from_response
 from worker_vllm.jobs.output.error_events import error_body, error_events, error_text, in_band_error
 
 CHAT, MESSAGES, COUNT = "/v1/chat/completions", "/v1/messages", "/v1/messages/count_tokens"
@@ -48,7 +48,7 @@ def test_everything_else_has_openais_form(given: dict[str, Any]) -> None:
 
 def test_what_the_engine_said_in_anthropics_form_passes_as_it_came() -> None:
     """To others it is reported in OpenAI's."""
-    error = error_of(404, json.dumps(SAID).encode())
+    error = error_from_response(404, json.dumps(SAID).encode())
     assert json.loads(error_text(error, job(MESSAGES))) == SAID
     assert json.loads(error_text(error, job(CHAT))) == {
         "param": None,
@@ -72,10 +72,10 @@ def test_a_word_of_the_engines_that_tells_no_status_gives_way_to_one_that_does()
 
 
 def test_another_message_keeps_the_form() -> None:
-    error = error_of(404, json.dumps(SAID).encode())
+    error = error_from_response(404, json.dumps(SAID).encode())
     assert isinstance(error, EngineAnswer)
     expected = {**SAID, "error": {"type": "NotFoundError", "message": "try b", "extra": 1}}
-    assert json.loads(error_text(error.reworded("try b"), job(MESSAGES))) == expected
+    assert json.loads(error_text(error.with_message("try b"), job(MESSAGES))) == expected
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 413, 429, 500, 503, 504])

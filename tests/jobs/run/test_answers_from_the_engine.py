@@ -59,7 +59,7 @@ async def test_garbage_that_says_json_fails_the_job(body: bytes) -> None:
     said = await core(Scripted([body])).openai(CHAT, ASK)
     assert said.outputs == []
     assert said.failure["code"] == 500
-    assert "says application/json and cannot be read as that" in said.failure["message"]
+    assert "is declared as application/json and cannot be parsed" in said.failure["message"]
 
 
 @pytest.mark.parametrize(
