@@ -109,7 +109,7 @@ def test_an_event_of_several_tokens_is_never_split_and_counts_all_of_them() -> N
 
 
 def test_an_engine_without_running_counts_is_put_right_by_its_final_usage() -> None:
-    """One per piece of text, then the truth; a last item carries it even when nothing else is left to send."""
+    """One token per piece of text, then the true count; a last item reports it even when no text is pending."""
     events: list[dict[str, Any]] = [{"choices": [{"index": 0, "text": text}]} for text in ("a", "b", "c", "d")]
     events.append({"choices": [], "usage": {"prompt_tokens": 9, "completion_tokens": 6}})
     assert [json.loads(item) for item in run(ItemStream(1, BatchPolicy()), events)] == [
@@ -120,8 +120,8 @@ def test_an_engine_without_running_counts_is_put_right_by_its_final_usage() -> N
 
 
 @pytest.mark.parametrize("seed", range(50))
-def test_whatever_the_sizes_the_items_join_to_the_whole_text(seed: int) -> None:
-    """Any policy, any merging of tokens, any interleaving of sequences: same texts, same count, no item too late."""
+def test_items_of_any_sizes_join_to_the_complete_text(seed: int) -> None:
+    """Any policy, any merging of tokens, any interleaving of sequences: the same texts and counts."""
     dice = random.Random(seed)
     n = dice.randint(1, 4)
     policy = BatchPolicy(dice.randint(1, 20), dice.randint(1, 20), dice.choice([0.5, 1, 1.5, 3]))

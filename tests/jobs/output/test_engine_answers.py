@@ -1,4 +1,4 @@
-"""What the engine says becomes JSON text, or an error that keeps the engine's own words."""
+"""An engine response becomes JSON text, or an error that keeps the engine's own message."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ def test_an_answer_is_one_json_value(kind: str, body: bytes, value: bytes) -> No
     ],
     ids=["cut off", "html", "not utf-8", "utf-16", "no number", "blank", "too deep"],
 )
-def test_an_answer_that_says_json_and_is_none_is_an_error(body: bytes) -> None:
-    """Spliced into a result it would make the whole of it unreadable, and the job would be lost."""
+def test_a_response_declared_as_json_that_is_invalid_is_an_error(body: bytes) -> None:
+    """Spliced into a result, it would make the complete result unreadable, and the job would be lost."""
     with pytest.raises(EngineError) as failed:
         response_as_json("application/json", body)
     assert failed.value.status == 500
@@ -63,8 +63,8 @@ def test_metadata_that_is_no_json_is_an_error() -> None:
         response_as_json("application/octet-stream", b"", "{")
 
 
-def test_what_vllm_says_about_binary_vectors_comes_along() -> None:
-    """Their number and shapes stand in a header, which no job's answer has."""
+def test_vllms_metadata_of_binary_vectors_is_included() -> None:
+    """vLLM sends their number and shapes in a header, and a job's output has no headers."""
     expected = b'{"content_type":"application/octet-stream","base64":"AP8=","metadata":{"data":[{"shape":[2]}]}}'
     assert response_as_json("application/octet-stream", b"\x00\xff", '{"data": [{"shape": [2]}]}') == expected
 
@@ -88,7 +88,7 @@ def test_what_vllm_says_about_binary_vectors_comes_along() -> None:
     ],
     ids=["openai", "flat", "anthropic", "full", "full, no json", "fastapi", "html", "a list"],
 )
-def test_an_error_keeps_its_status_and_its_words(
+def test_an_error_keeps_its_status_and_its_message(
     status: int, body: Any, kind: type[Exception], expected: dict[str, Any]
 ) -> None:
     error = error_from_response(status, body.encode() if isinstance(body, str) else json.dumps(body).encode())

@@ -1,4 +1,4 @@
-"""Audio goes on as the multipart form that the engine's own route reads."""
+"""Audio is sent to the engine as the multipart form that its route reads."""
 
 from __future__ import annotations
 

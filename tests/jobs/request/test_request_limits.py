@@ -1,4 +1,4 @@
-"""What one request may ask of the engine at most, whatever way in it takes."""
+"""The limits of one request, in every form of request."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ def test_usual_requests_pass(body: dict[str, Any]) -> None:
     assert find_exceeded_limit(body, LIMITS, max_logprobs=5) is None
 
 
-def test_a_refusal_says_what_got_expected_and_which_variable() -> None:
+def test_a_refusal_states_what_got_expected_and_which_variable() -> None:
     assert str(find_exceeded_limit({"n": 9}, LIMITS)) == (
         "n: sequences of a prompt: expected at most 8, got 9; ask for less, or raise the endpoint's MAX_N"
     )
@@ -169,7 +169,7 @@ def test_a_text_of_any_depth_is_measured_without_reading_it() -> None:
 
 
 def test_the_walk_ends_at_the_limit() -> None:
-    """What the check costs is bounded by the limits, not by the request."""
+    """The limits bound the cost of the check, not the request."""
     size = GrammarSize()
     began = time.process_time()
     measure("json", {"anyOf": [{"const": word} for word in WORDS] * 20_000}, size, LIMITS)
