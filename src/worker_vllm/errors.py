@@ -8,9 +8,8 @@ WorkerError
 │   ├── Overloaded       429 or 503: the engine is full; try again later
 │   └── Timeout          504
 ├── EngineAnswer         an error object of the engine, passed on unchanged
-├── EngineUnavailable    503: the engine has exited or never started; the message is the diagnosis
-│   └── EngineStalled    424: it hung with this request in flight, which clients must not retry automatically
-└── Cancelled            499: the caller cancelled the job
+└── EngineUnavailable    503: the engine has exited or never started; the message is the diagnosis
+    └── EngineStalled    424: it hung with this request in flight, which clients must not retry automatically
 
 A job's error is the JSON text of the OpenAI error object: message, type, param, code (an HTTP status).
 Standard library only: the light start imports this before anything else.
@@ -167,12 +166,6 @@ class EngineStalled(EngineUnavailable):
     """
 
     status = 424
-
-
-class Cancelled(WorkerError):
-    """The caller cancelled the job."""
-
-    status = 499
 
 
 class EngineAnswer(WorkerError):

@@ -25,19 +25,19 @@ class BatchPolicy:
 class BatchCounter:
     """Counts tokens and reports when an item is full. One counter serves all sequences of a job."""
 
-    __slots__ = ("_policy", "_size", "count")
+    __slots__ = ("_count", "_policy", "_size")
 
     def __init__(self, policy: BatchPolicy) -> None:
         self._policy = policy
         self._size: float = policy.min_size if policy.grows else policy.max_size
-        self.count = 0
+        self._count = 0
 
     def add(self, tokens: int) -> bool:
         """Count `tokens` more. Returns True when the item is full and must be sent; the next one starts empty."""
-        self.count += tokens
-        if self.count < self._size:
+        self._count += tokens
+        if self._count < self._size:
             return False
-        self.count = 0
+        self._count = 0
         if self._policy.grows:
             self._size = min(self._size * self._policy.growth, self._policy.max_size)
         return True

@@ -17,7 +17,7 @@ QUOTED_BYTES = 80
 
 
 class EngineOverloaded(EngineAnswer, Overloaded):
-    """An error that the engine worded, with status 429 or 503: it is full, and the same request may succeed later."""
+    """The engine's own error with status 429 or 503: it is full, and the same request may succeed later."""
 
 
 def error_from_response(status: int, body: bytes) -> WorkerError:

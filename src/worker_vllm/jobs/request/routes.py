@@ -17,8 +17,6 @@ class Family(Enum):
 
     CHAT = auto()
     COMPLETIONS = auto()
-    RESPONSES = auto()
-    MESSAGES = auto()  # Anthropic's API
     AUDIO = auto()  # the body is sent to the engine as multipart/form-data
     PLAIN = auto()
 
@@ -43,8 +41,8 @@ DATA_ROUTES = (
     Route("/v1/chat/completions", family=Family.CHAT),
     Route("/v1/completions", family=Family.COMPLETIONS),
     Route("/v1/chat/completions/batch"),
-    Route("/v1/responses", family=Family.RESPONSES),
-    Route("/v1/messages", family=Family.MESSAGES, needs_model=True),
+    Route("/v1/responses"),
+    Route("/v1/messages", needs_model=True),
     Route("/v1/messages/count_tokens", needs_model=True),
     Route("/v1/embeddings"),
     Route("/v2/embed"),

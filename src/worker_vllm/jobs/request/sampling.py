@@ -61,7 +61,6 @@ class Sampling:
     fields: dict[str, Any]
     n: int
     ranking: Ranking | None
-    beam: bool
 
 
 def parse_sampling(given: object, settings: JobSettings) -> Sampling:
@@ -86,7 +85,7 @@ def parse_sampling(given: object, settings: JobSettings) -> Sampling:
     beam = bool(asked.get("use_beam_search"))
     defaults = {} if settings.native_model_defaults or beam else SPECIFIED_DEFAULTS
     fields = {**defaults, "max_tokens": settings.default_max_tokens, **fields}
-    return Sampling(fields, ranking.keep if ranking else positive_int(asked, "n"), ranking, beam)
+    return Sampling(fields, ranking.keep if ranking else positive_int(asked, "n"), ranking)
 
 
 def _check_supported(asked: Mapping[str, Any]) -> None:
