@@ -1,15 +1,15 @@
-"""The error tree, HTTP status and OpenAI error JSON: the one place that knows them.
+"""The exception classes, their HTTP status, and the OpenAI error JSON.
 
 WorkerError
-├── ConfigurationError   the settings cannot work; carries every problem at once
-├── RequestError         the caller's fault, 4xx
+├── ConfigurationError   503: the settings are invalid; lists every problem
+├── RequestError         4xx: the request is invalid
 │   └── NotFound         404
-├── EngineError          the engine's answer was an error, or it broke, 5xx
-│   ├── Overloaded       429 or 503: try again later
+├── EngineError          5xx: the engine failed to serve the request
+│   ├── Overloaded       429 or 503: the engine is full; try again later
 │   └── Timeout          504
-├── EngineUnavailable    503: the engine is dead or never came up; the message is the diagnosis
-│   └── EngineStalled    424: it hung with this request in flight, which clients must not repeat by themselves
-└── Cancelled            499: the caller went away
+├── EngineAnswer         an error object of the engine, passed on unchanged
+└── EngineUnavailable    503: the engine has exited or never started; the message is the diagnosis
+    └── EngineStalled    424: it hung with this request in flight, which clients must not retry automatically
 
 A job's error is the JSON text of the OpenAI error object: message, type, param, code (an HTTP status).
 Standard library only: the light start imports this before anything else.
@@ -42,7 +42,7 @@ TYPE_BY_STATUS: Mapping[int, str] = {
 }
 
 
-# Anthropic's words for the same, which its clients know the kind of an error by.
+# Anthropic's error types, by which its clients recognise an error.
 ANTHROPIC_TYPE_BY_STATUS: Mapping[int, str] = {
     400: "invalid_request_error",
     401: "authentication_error",
@@ -57,28 +57,35 @@ ANTHROPIC_TYPE_BY_STATUS: Mapping[int, str] = {
 
 
 def anthropic_type(status: int) -> str:
-    """Anthropic's word for an error of this status."""
+    """Anthropic's error type for this status."""
     return ANTHROPIC_TYPE_BY_STATUS.get(status, "api_error" if status >= 500 else "invalid_request_error")
 
 
 def status_of_type(name: object) -> int | None:
-    """The status that an error's type stands for: Anthropic's word, ours, or HTTP's own; None for any other word.
+    """The HTTP status of an error type: Anthropic's, ours, or the HTTP reason phrase; None for any other.
 
-    Anthropic's form holds no code, so this is how the status of such an error is found again.
+    Anthropic's error object has no code, so its status is derived from the type.
     """
     known = {
-        _bare(word): status for words in (TYPE_BY_STATUS, ANTHROPIC_TYPE_BY_STATUS) for status, word in words.items()
+        _normalized(word): status
+        for words in (TYPE_BY_STATUS, ANTHROPIC_TYPE_BY_STATUS)
+        for status, word in words.items()
     }
-    return known.get(_bare(name)) if isinstance(name, str) else None
+    return known.get(_normalized(name)) if isinstance(name, str) else None
 
 
-def _bare(word: str) -> str:
-    """`Bad Request` and `BadRequestError` are the same word."""
+def _normalized(word: str) -> str:
+    """The type without spaces and the suffix: `Bad Request` and `BadRequestError` are equal."""
     return word.replace(" ", "").removesuffix("Error")
 
 
+def json_text(error: object) -> str:
+    """JSON text of an error. Lone surrogates, which a message may quote from the request, become question marks."""
+    return json.dumps(error, ensure_ascii=False).encode("utf-8", "replace").decode()
+
+
 class WorkerError(Exception):
-    """Anything a caller may be told; `status` is the HTTP status, `error` the OpenAI error object."""
+    """An error that is reported to the caller; `status` is the HTTP status, `error` the OpenAI error object."""
 
     status = 500
 
@@ -100,36 +107,35 @@ class WorkerError(Exception):
         }
 
     def redact(self, redact: Callable[[object], object]) -> None:
-        """Take secrets out of everything that a caller may be told."""
+        """Remove secrets from everything that is reported to the caller."""
         for name, value in vars(self).items():
             if isinstance(value, str | Mapping):
                 setattr(self, name, redact(value))
         self.args = (self.message,)
 
     def to_json(self) -> str:
-        """JSON text of the OpenAI error object: what a failed job carries as its `error` string."""
-        text = json.dumps(self.error, ensure_ascii=False)
-        return text.encode("utf-8", "replace").decode()  # a lone surrogate of the caller's, quoted in the message
+        """JSON text of the OpenAI error object: the `error` string of a failed job."""
+        return json_text(self.error)
 
     def to_body(self) -> str:
-        """JSON text of `{"error": {...}}`: what an OpenAI client expects as an HTTP body."""
+        """JSON text of `{"error": {...}}`: the HTTP body that an OpenAI client expects."""
         return f'{{"error": {self.to_json()}}}'
 
 
 class RequestError(WorkerError):
-    """The caller's request cannot be served as it is."""
+    """The request is invalid."""
 
     status = 400
 
 
 class NotFound(RequestError):
-    """The model or the route asked for does not exist here."""
+    """The requested model or route does not exist on this endpoint."""
 
     status = 404
 
 
 class EngineError(WorkerError):
-    """The engine failed to answer this request."""
+    """The engine failed to serve this request."""
 
     status = 500
 
@@ -141,34 +147,31 @@ class Overloaded(EngineError):
 
 
 class Timeout(EngineError):
-    """The request's time is over."""
+    """The request exceeded its time limit."""
 
     status = 504
 
 
 class EngineUnavailable(WorkerError):
-    """The engine is dead or never came up; the message is the diagnosis."""
+    """The engine has exited or never started; the message is the diagnosis."""
 
     status = 503
 
 
 class EngineStalled(EngineUnavailable):
-    """The engine hung with this request in flight. OpenAI's and Anthropic's clients repeat 408, 409, 429 and every
-    5xx by themselves, and a request that made an engine hang would do so again: 424 is not repeated."""
+    """The engine hung with this request in flight.
+
+    OpenAI's and Anthropic's clients retry 408, 409, 429 and every 5xx automatically. A request that made the engine
+    hang would do so again, so its status is 424, which they do not retry.
+    """
 
     status = 424
 
 
-class Cancelled(WorkerError):
-    """The caller cancelled the job."""
-
-    status = 499
-
-
 class EngineAnswer(WorkerError):
-    """An error that the engine itself worded: its OpenAI error object passes through unchanged.
+    """An error response of the engine, whose OpenAI error object is passed on unchanged.
 
-    `anthropic` is the whole of what it said where that had Anthropic's form, for callers who speak it too.
+    `anthropic` is the complete body where the engine used Anthropic's form, for callers of Anthropic's routes.
     """
 
     def __init__(self, status: int, error: Mapping[str, Any], *, anthropic: Mapping[str, Any] | None = None) -> None:
@@ -181,21 +184,21 @@ class EngineAnswer(WorkerError):
         """The engine's own error object, unchanged."""
         return self._error
 
-    def reworded(self, message: str) -> EngineAnswer:
-        """The same error with another message, in both forms."""
-        said = self.anthropic
-        if said is not None:
-            said = {**said, "error": {**said["error"], "message": message}}
-        return type(self)(self.status, {**self._error, "message": message}, anthropic=said)
+    def with_message(self, message: str) -> EngineAnswer:
+        """A copy of the error with another message, in both forms."""
+        body = self.anthropic
+        if body is not None:
+            body = {**body, "error": {**body["error"], "message": message}}
+        return type(self)(self.status, {**self._error, "message": message}, anthropic=body)
 
 
 ANY_CHOICE = "choose one of them"
-LISTS = ("one of", "keys among")  # words before a list of choices
+LISTS = ("one of", "keys among")  # the words that precede a list of choices
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing that is wrong with the settings: what, got, expected, what to do."""
+    """One problem of the settings: the key, its value, what is expected, and what to change."""
 
     key: str
     value: str
@@ -203,7 +206,7 @@ class Problem:
     change: str
 
     def __str__(self) -> str:
-        # A list of choices may be long: a change that names one of them comes before it.
+        # A list of choices may be long, so a concrete change is stated before it.
         parts = [f"expected {self.expected}", self.change]
         if any(word in self.expected for word in LISTS) and self.change != ANY_CHOICE:
             parts.reverse()
@@ -211,7 +214,7 @@ class Problem:
 
 
 class ConfigurationError(WorkerError):
-    """The settings cannot work; `problems` names every reason at once."""
+    """The settings are invalid; `problems` lists every reason."""
 
     status = 503
 

@@ -105,7 +105,7 @@ async def test_the_snippets_work_as_pasted(place: Path) -> None:
         printed = process.output().splitlines()
         line = next(line for line in printed if line.strip().startswith("curl "))
         curled = await asyncio.to_thread(subprocess.run, shlex.split(line), capture_output=True, text=True)
-        assert '"content": "Hello, parrot!"' in curled.stdout
+        assert '"content":"Hello, parrot!"' in curled.stdout
         first = next(n for n, line in enumerate(printed) if "import OpenAI" in line)
         code = "\n".join(line[2:] for line in printed[first : first + 5])
         ran = await asyncio.to_thread(subprocess.run, [sys.executable, "-c", code], capture_output=True, text=True)

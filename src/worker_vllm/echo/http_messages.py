@@ -10,6 +10,7 @@ from http import HTTPStatus
 from typing import Any
 
 from worker_vllm.errors import EngineAnswer
+from worker_vllm.json_bytes import dump_replacing
 
 Send = Callable[[Mapping[str, Any]], Awaitable[None]]
 Receive = Callable[[], Awaitable[Mapping[str, Any]]]
@@ -66,7 +67,7 @@ class Reply:
 
     async def json(self, value: Any, status: int = 200) -> None:
         """Answer with a JSON value."""
-        await self.whole(status, dump(value))
+        await self.whole(status, dump_replacing(value))
 
     def abort(self) -> None:
         """Break the connection off, also before any byte of the answer.
@@ -80,11 +81,6 @@ class Reply:
 
 def _invalid(message: str, param: str = "body") -> EngineAnswer:
     return EngineAnswer(400, error_body(400, f"1 validation error:\n  {message}", param=param)["error"])
-
-
-def dump(value: Any) -> bytes:
-    """JSON as vLLM writes it: compact, UTF-8; of a lone surrogate in the request's own words, a question mark."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
 
 
 def error_body(status: int, message: str, kind: str | None = None, param: str | None = None) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import aiohttp
 
-from worker_vllm.gateway.json_bytes_old import dump
+from worker_vllm.json_bytes import dump
 
 logger = logging.getLogger(__name__)
 

@@ -1,1 +1,1 @@
-"""What a job says, and what is said back: pure functions, no I/O."""
+"""Jobs: parsed (`request`), run on the engine (`run`), and answered (`output`)."""

@@ -162,7 +162,7 @@ async def test_too_large_a_body_is_read_and_refused(served: object, size: int) -
     writer.write(b"POST /a HTTP/1.1\r\nContent-Length: %d\r\n\r\n%b" % (size, b"x" * size))
     head = await reader.readuntil(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 400 Bad Request\r\n")
-    assert (await reader.readuntil(b"}")).startswith(b'{"error": "the body is larger than 10 bytes')
+    assert (await reader.readuntil(b"}")).startswith(b'{"error":"the body is larger than 10 bytes')
     writer.write(b"GET /a HTTP/1.1\r\n\r\n")
     assert await reader.readexactly(len(said(b"/a "))) == said(b"/a ")
 

@@ -54,7 +54,7 @@ RESULTS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("nothing", {}, {"status": "COMPLETED"}),
     ("null", {"output": None}, {"output": None, "status": "COMPLETED"}),
     ("an error", {"error": "boom"}, {"error": "boom", "status": "FAILED"}),
-    ("an error that is no text", {"error": {"b": 1}}, {"error": '{"b": 1}', "status": "FAILED"}),
+    ("an error that is no text", {"error": {"b": 1}}, {"error": '{"b":1}', "status": "FAILED"}),
     ("rest and error", {"output": 1, "error": "boom"}, {"error": "boom", "output": 1, "status": "FAILED"}),
     ("an empty error", {"output": 1, "error": ""}, {"output": 1, "status": "COMPLETED"}),
 ]

@@ -15,6 +15,7 @@ from tests.gateway.conftest import Open
 from tests.gateway.player import Player
 from tests.support.http import Http
 from worker_vllm.gateway.options import GatewayLimits, GatewayOptions, GetBody, Waits
+from worker_vllm.json_bytes import dump
 
 CHAT = "/v2/local/openai/v1/chat/completions"
 STREAM = {"stream": True, "messages": []}
@@ -44,7 +45,7 @@ async def test_a_request_becomes_a_job_with_the_route_and_the_body_as_sent(http:
     assert job.json["input"]["openai_route"] == "/v1/chat/completions"
     await worker.done(JOB, {"output": [{"b": 1, "a": 2}]})
     answer = await waiting
-    assert (answer.status, answer.body) == (200, b'{"b": 1, "a": 2}')
+    assert (answer.status, answer.body) == (200, b'{"b":1,"a":2}')
     assert answer.headers["content-type"] == "application/json; charset=utf-8"
     assert answer.headers["x-request-id"] == JOB
 
@@ -68,9 +69,9 @@ async def test_the_body_of_a_get_is_a_switch(open_gateway: Open, get_body: GetBo
 
 
 OUTPUTS: list[tuple[str, Any, bytes]] = [
-    ("the first of a list", {"output": [{"x": 1}, {"y": 2}]}, b'{"x": 1}'),
+    ("the first of a list", {"output": [{"x": 1}, {"y": 2}]}, b'{"x":1}'),
     ("text as it is", {"output": ['{"x":1.0}']}, b'{"x":1.0}'),
-    ("a plain object", {"output": {"x": 1}}, b'{"x": 1}'),
+    ("a plain object", {"output": {"x": 1}}, b'{"x":1}'),
     ("a plain text", {"output": "hi"}, b"hi"),
     ("an empty list", {"output": []}, b"[]"),
     ("nothing", {}, b""),
@@ -142,7 +143,8 @@ async def test_a_stream_that_fails_later_says_so_in_band(http: Http, worker: Pla
     async with taken(http, worker) as waiting:
         await worker.piece(JOB, event({"n": 1}))
         await worker.done(JOB, {"error": json.dumps(NOT_FOUND)})
-    assert (await waiting).body.decode() == event({"n": 1}) + event({"error": NOT_FOUND}) + "data: [DONE]\n\n"
+    failure = b"data: " + dump({"error": NOT_FOUND}) + b"\n\ndata: [DONE]\n\n"
+    assert (await waiting).body == event({"n": 1}).encode() + failure
 
 
 async def test_an_error_that_the_worker_streamed_is_not_repeated(http: Http, worker: Player) -> None:

@@ -7,6 +7,7 @@ import json
 import pytest
 
 from worker_vllm.gateway.api.openai_response import error_event, of_error_event, of_failure, says_its_end
+from worker_vllm.json_bytes import dump
 
 ERROR = {"message": "no", "type": "NotFoundError", "param": None, "code": 404}
 OPENAI = f"data: {json.dumps({'error': ERROR})}\n\n"
@@ -41,7 +42,7 @@ def test_an_error_of_anthropics_form_keeps_it_and_its_type_tells_the_status() ->
     text = json.dumps(ANTHROPIC_ERROR)
     failure = of_failure(text)
     assert (failure.status, json.loads(failure.body)) == (404, ANTHROPIC_ERROR)
-    assert error_event(text) == b"event: error\ndata: " + text.encode() + b"\n\n"
+    assert error_event(text) == b"event: error\ndata: " + dump(ANTHROPIC_ERROR) + b"\n\n"
     unknown = {"type": "error", "error": {"type": "other", "message": "no"}}
     assert of_failure(json.dumps(unknown)).status == 500
 

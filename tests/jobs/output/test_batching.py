@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from worker_vllm.jobs.output.batching import BatchPolicy
-from worker_vllm.jobs.output.native_items import ItemStream, whole_item
-from worker_vllm.jobs.request.batch_options import parse_policy
+from worker_vllm.jobs.output.native_items import ItemStream, single_item
+from worker_vllm.jobs.request.batch_options import parse_batch_policy
 from worker_vllm.settings.types import JobSettings
 
 PROMPT_TOKENS = 5
@@ -71,7 +71,7 @@ def run(stream: ItemStream, events: list[dict[str, Any]]) -> list[bytes]:
 def test_a_stream_has_the_originals_items(case: Golden) -> None:
     """Sizes, order, empty entries and the cumulative usage, as bytes."""
     events = [event(index, step + 1, f"{index}.{step} ") for step in range(case.steps) for index in range(case.n)]
-    stream = ItemStream(case.n, parse_policy(case.fields, JobSettings()))
+    stream = ItemStream(case.n, parse_batch_policy(case.fields, JobSettings()))
     taken = [0] * case.n
     expected = []
     for sizes, output in case.items:
@@ -91,11 +91,11 @@ def test_without_a_stream_there_is_one_item_in_the_order_of_the_sequences() -> N
         "usage": {"prompt_tokens": 5, "completion_tokens": 6},
     }
     expected = '{"choices":[{"tokens":["oïne"]},{"tokens":["two"]}],"usage":{"input":5,"output":6}}'
-    assert whole_item(answer) == expected.encode()
+    assert single_item(answer) == expected.encode()
 
 
 def test_an_answer_without_sequences_is_one_empty_text() -> None:
-    assert whole_item({"choices": []}) == b'{"choices":[{"tokens":[""]}],"usage":{"input":0,"output":0}}'
+    assert single_item({"choices": []}) == b'{"choices":[{"tokens":[""]}],"usage":{"input":0,"output":0}}'
 
 
 def test_an_event_of_several_tokens_is_never_split_and_counts_all_of_them() -> None:
@@ -109,7 +109,7 @@ def test_an_event_of_several_tokens_is_never_split_and_counts_all_of_them() -> N
 
 
 def test_an_engine_without_running_counts_is_put_right_by_its_final_usage() -> None:
-    """One per piece of text, then the truth; a last item carries it even when nothing else is left to send."""
+    """One token per piece of text, then the true count; a last item reports it even when no text is pending."""
     events: list[dict[str, Any]] = [{"choices": [{"index": 0, "text": text}]} for text in ("a", "b", "c", "d")]
     events.append({"choices": [], "usage": {"prompt_tokens": 9, "completion_tokens": 6}})
     assert [json.loads(item) for item in run(ItemStream(1, BatchPolicy()), events)] == [
@@ -120,8 +120,8 @@ def test_an_engine_without_running_counts_is_put_right_by_its_final_usage() -> N
 
 
 @pytest.mark.parametrize("seed", range(50))
-def test_whatever_the_sizes_the_items_join_to_the_whole_text(seed: int) -> None:
-    """Any policy, any merging of tokens, any interleaving of sequences: same texts, same count, no item too late."""
+def test_items_of_any_sizes_join_to_the_complete_text(seed: int) -> None:
+    """Any policy, any merging of tokens, any interleaving of sequences: the same texts and counts."""
     dice = random.Random(seed)
     n = dice.randint(1, 4)
     policy = BatchPolicy(dice.randint(1, 20), dice.randint(1, 20), dice.choice([0.5, 1, 1.5, 3]))

@@ -1,4 +1,4 @@
-"""What the engine says becomes JSON text, or an error that keeps the engine's own words."""
+"""An engine response becomes JSON text, or an error that keeps the engine's own message."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from worker_vllm.errors import EngineAnswer, EngineError, Overloaded
-from worker_vllm.jobs.output.engine_answers import error_of, value_of
+from worker_vllm.jobs.output.engine_answers import error_from_response, response_as_json
 
 WORDS = {"message": "no", "type": "BadRequestError", "param": "n", "code": 400}
 
@@ -32,7 +32,7 @@ WORDS = {"message": "no", "type": "BadRequestError", "param": "n", "code": 400}
     ],
 )
 def test_an_answer_is_one_json_value(kind: str, body: bytes, value: bytes) -> None:
-    assert value_of(kind, body) == value
+    assert response_as_json(kind, body) == value
 
 
 @pytest.mark.parametrize(
@@ -48,25 +48,25 @@ def test_an_answer_is_one_json_value(kind: str, body: bytes, value: bytes) -> No
     ],
     ids=["cut off", "html", "not utf-8", "utf-16", "no number", "blank", "too deep"],
 )
-def test_an_answer_that_says_json_and_is_none_is_an_error(body: bytes) -> None:
-    """Spliced into a result it would make the whole of it unreadable, and the job would be lost."""
+def test_a_response_declared_as_json_that_is_invalid_is_an_error(body: bytes) -> None:
+    """Spliced into a result, it would make the complete result unreadable, and the job would be lost."""
     with pytest.raises(EngineError) as failed:
-        value_of("application/json", body)
+        response_as_json("application/json", body)
     assert failed.value.status == 500
-    assert "says application/json and cannot be read as that" in failed.value.message
+    assert "is declared as application/json and cannot be parsed" in failed.value.message
     assert "expected JSON in UTF-8, got b" in failed.value.message
     assert len(failed.value.message) < 600
 
 
 def test_metadata_that_is_no_json_is_an_error() -> None:
     with pytest.raises(EngineError):
-        value_of("application/octet-stream", b"", "{")
+        response_as_json("application/octet-stream", b"", "{")
 
 
-def test_what_vllm_says_about_binary_vectors_comes_along() -> None:
-    """Their number and shapes stand in a header, which no job's answer has."""
+def test_vllms_metadata_of_binary_vectors_is_included() -> None:
+    """vLLM sends their number and shapes in a header, and a job's output has no headers."""
     expected = b'{"content_type":"application/octet-stream","base64":"AP8=","metadata":{"data":[{"shape":[2]}]}}'
-    assert value_of("application/octet-stream", b"\x00\xff", '{"data": [{"shape": [2]}]}') == expected
+    assert response_as_json("application/octet-stream", b"\x00\xff", '{"data": [{"shape": [2]}]}') == expected
 
 
 @pytest.mark.parametrize(
@@ -88,10 +88,10 @@ def test_what_vllm_says_about_binary_vectors_comes_along() -> None:
     ],
     ids=["openai", "flat", "anthropic", "full", "full, no json", "fastapi", "html", "a list"],
 )
-def test_an_error_keeps_its_status_and_its_words(
+def test_an_error_keeps_its_status_and_its_message(
     status: int, body: Any, kind: type[Exception], expected: dict[str, Any]
 ) -> None:
-    error = error_of(status, body.encode() if isinstance(body, str) else json.dumps(body).encode())
+    error = error_from_response(status, body.encode() if isinstance(body, str) else json.dumps(body).encode())
     assert isinstance(error, kind)
     assert error.status == status
     assert error.error | expected == error.error

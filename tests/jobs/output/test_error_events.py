@@ -1,4 +1,4 @@
-"""An error in the words of the route that was asked."""
+"""Errors in the form of the job's route."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import pytest
 
 from worker_vllm.errors import EngineAnswer, RequestError, Timeout, WorkerError, status_of_type
 from worker_vllm.jobs.output import sse
-from worker_vllm.jobs.output.engine_answers import error_of
+from worker_vllm.jobs.output.engine_answers import error_from_response
 from worker_vllm.jobs.output.error_events import error_body, error_events, error_text, in_band_error
 
 CHAT, MESSAGES, COUNT = "/v1/chat/completions", "/v1/messages", "/v1/messages/count_tokens"
 LATE = Timeout("late")
 OPENAI = {"message": "late", "type": "TimeoutError", "param": None, "code": 504}
 ANTHROPIC = {"type": "error", "error": {"type": "timeout_error", "message": "late"}}
-SAID = {"type": "error", "error": {"type": "NotFoundError", "message": "no", "extra": 1}, "request_id": "r"}
+ENGINE_ERROR = {"type": "error", "error": {"type": "NotFoundError", "message": "no", "extra": 1}, "request_id": "r"}
 
 
 def job(route: object, key: str = "openai_route") -> dict[str, Any]:
@@ -46,10 +46,10 @@ def test_everything_else_has_openais_form(given: dict[str, Any]) -> None:
     assert done == sse.DONE
 
 
-def test_what_the_engine_said_in_anthropics_form_passes_as_it_came() -> None:
-    """To others it is reported in OpenAI's."""
-    error = error_of(404, json.dumps(SAID).encode())
-    assert json.loads(error_text(error, job(MESSAGES))) == SAID
+def test_an_engine_error_in_anthropics_form_is_passed_on_unchanged() -> None:
+    """On other routes it is converted to OpenAI's form."""
+    error = error_from_response(404, json.dumps(ENGINE_ERROR).encode())
+    assert json.loads(error_text(error, job(MESSAGES))) == ENGINE_ERROR
     assert json.loads(error_text(error, job(CHAT))) == {
         "param": None,
         "type": "NotFoundError",
@@ -59,28 +59,28 @@ def test_what_the_engine_said_in_anthropics_form_passes_as_it_came() -> None:
     }
 
 
-def test_what_the_engine_said_in_openais_form_is_told_in_anthropics_with_its_own_words() -> None:
+def test_an_engine_error_in_openais_form_is_converted_to_anthropics_with_its_type_and_message() -> None:
     error = EngineAnswer(400, {"message": "no", "type": "BadRequestError", "param": "n", "code": 400})
     expected = {"type": "error", "error": {"type": "BadRequestError", "message": "no"}}
     assert json.loads(error_text(error, job(MESSAGES))) == expected
 
 
-def test_a_word_of_the_engines_that_tells_no_status_gives_way_to_one_that_does() -> None:
+def test_an_engines_error_type_without_a_status_is_replaced() -> None:
     error = EngineAnswer(422, {"message": "no", "type": "odd", "param": None, "code": 422})
     expected = {"type": "error", "error": {"type": "invalid_request_error", "message": "no"}}
     assert json.loads(error_text(error, job(MESSAGES))) == expected
 
 
 def test_another_message_keeps_the_form() -> None:
-    error = error_of(404, json.dumps(SAID).encode())
+    error = error_from_response(404, json.dumps(ENGINE_ERROR).encode())
     assert isinstance(error, EngineAnswer)
-    expected = {**SAID, "error": {"type": "NotFoundError", "message": "try b", "extra": 1}}
-    assert json.loads(error_text(error.reworded("try b"), job(MESSAGES))) == expected
+    expected = {**ENGINE_ERROR, "error": {"type": "NotFoundError", "message": "try b", "extra": 1}}
+    assert json.loads(error_text(error.with_message("try b"), job(MESSAGES))) == expected
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 413, 429, 500, 503, 504])
-def test_a_type_tells_the_status_again(status: int) -> None:
-    """Anthropic's form holds no code."""
+def test_the_status_of_an_error_follows_from_its_type(status: int) -> None:
+    """Anthropic's form has no code."""
     for route in (MESSAGES, CHAT):
         error = json.loads(error_text(WorkerError("x", status=status), job(route)))
         assert status_of_type(error.get("error", error)["type"]) == status

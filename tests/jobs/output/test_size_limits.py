@@ -1,4 +1,4 @@
-"""The platform's sizes: what it would drop is refused before it is posted."""
+"""The platform's size limits: what it would drop is refused before it is posted."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_the_size_on_the_wire_is_never_underestimated(text: str) -> None:
 
 
 def test_a_result_beyond_the_platforms_limit_is_refused() -> None:
-    """Whatever is not streamed travels in the final result, which has a limit."""
+    """Outputs that are not streamed are sent in the final result, which has a limit."""
     meter = ResultMeter()
     value = Output(b"x" * 900_000, streamed=False)
     for _ in range(RESULT_BYTES // 900_100):
@@ -34,7 +34,7 @@ def test_a_result_beyond_the_platforms_limit_is_refused() -> None:
 
 
 def test_a_stream_has_no_limit_but_that_of_its_pieces() -> None:
-    """The platform keeps them as they come; their sum is nothing to it."""
+    """The platform stores the pieces one by one and does not limit their sum."""
     meter = ResultMeter()
     piece = Output(b"x" * 900_000, sse=True)
     for _ in range(3 * RESULT_BYTES // 900_000):

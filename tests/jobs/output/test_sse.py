@@ -1,4 +1,4 @@
-"""Streams are cut on event boundaries and nowhere else, whatever the network does to them."""
+"""Streams are cut on event boundaries only, in whatever chunks they arrive."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def split_streams(draw: st.DrawFn) -> tuple[bytes, list[bytes]]:
 
 
 @given(split_streams())
-def test_any_split_gives_the_same_bytes_in_whole_events(case: tuple[bytes, list[bytes]]) -> None:
+def test_any_split_gives_the_same_bytes_in_complete_events(case: tuple[bytes, list[bytes]]) -> None:
     """UTF-8 of any width survives any chunking."""
     stream, pieces = case
     framer = sse.Framer()

@@ -1,4 +1,4 @@
-"""However a stream is cut on its way in and batched on its way out, its reader sees the same events."""
+"""A stream read in any chunks and sent in any batches contains the same events."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ POLICIES = st.builds(
 )
 
 
-def said(text: str) -> bytes:
+def content_event(text: str) -> bytes:
     return sse.event({"choices": [{"index": 0, "delta": {"content": text}}]})
 
 
@@ -32,7 +32,7 @@ def said(text: str) -> bytes:
 def streams(draw: st.DrawFn) -> tuple[list[bytes], list[bytes]]:
     """The events of a chat, and its bytes in arbitrary pieces with keep-alives between the events."""
     texts = draw(st.lists(st.text(alphabet=st.sampled_from('a\n"é漢🦜:'), max_size=4), max_size=12))
-    events = [ROLE, *map(said, texts), sse.DONE]
+    events = [ROLE, *map(content_event, texts), sse.DONE]
     stream = b"".join(event + b": keep-alive\n\n" * draw(st.integers(0, 1)) for event in events)
     cuts = sorted(draw(st.lists(st.integers(0, len(stream)), max_size=15)))
     return events, [stream[a:b] for a, b in zip([0, *cuts], [*cuts, len(stream)], strict=True)]
@@ -81,14 +81,14 @@ def test_nothing_in_nothing_out(shape: StreamShape) -> None:
     assert shape.finish() == []
 
 
-def test_a_stream_whose_last_line_end_is_missing_is_whole_all_the_same() -> None:
+def test_a_stream_whose_last_line_end_is_missing_is_complete() -> None:
     relay = EventRelay(find_route(COMPLETIONS))
     assert relay.feed(b"data: {}\n\ndata: [DONE]") == b"data: {}\n\n"
     assert relay.finish() == sse.DONE
 
 
 def test_what_follows_an_error_does_not_matter() -> None:
-    """The stream is closed right behind it; the failure keeps the engine's code."""
+    """The stream ends with the error event; the failure keeps the engine's code."""
     relay = EventRelay(find_route(COMPLETIONS))
     error = sse.event({"error": {"message": "no", "type": "x", "param": None, "code": 400}})
     assert relay.feed(b"data: {}\n\n" + error + b"data: {}\n\n") == b"data: {}\n\n" + error + sse.DONE

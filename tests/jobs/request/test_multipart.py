@@ -1,4 +1,4 @@
-"""Audio goes on as the multipart form that the engine's own route reads."""
+"""Audio is sent to the engine as the multipart form that its route reads."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from email.policy import HTTP
 
 import pytest
 
+from worker_vllm.engine.interface import EngineRequest
 from worker_vllm.errors import RequestError
-from worker_vllm.jobs.request.engine_request import Ask
-from worker_vllm.jobs.request.multipart import multipart_ask
+from worker_vllm.jobs.request.multipart import multipart_request
 
 SOUND = b"RIFF\r\n--\x00\xff" * 9
 BASE64 = base64.b64encode(SOUND).decode()
 
 
-def fields_of(ask: Ask) -> list[tuple[str, str | None, str, bytes]]:
+def fields_of(request: EngineRequest) -> list[tuple[str, str | None, str, bytes]]:
     """Name, file name, content type and content of every part, read by the standard library."""
-    assert ask.body is not None
-    head = f"Content-Type: {ask.content_type}\r\n\r\n".encode()
-    message = BytesParser(EmailMessage, policy=HTTP).parsebytes(head + ask.body)
+    assert request.body is not None
+    head = f"Content-Type: {request.headers['Content-Type']}\r\n\r\n".encode()
+    message = BytesParser(EmailMessage, policy=HTTP).parsebytes(head + request.body)
     parts = []
     for part in message.iter_parts():
         name = part.get_param("name", header="content-disposition")
@@ -43,8 +43,10 @@ def fields_of(ask: Ask) -> list[tuple[str, str | None, str, bytes]]:
 )
 def test_the_file_and_every_field_arrive(file: str, extra: dict[str, str], filename: str, kind: str) -> None:
     body = {"file": file, "model": "whisper é", "temperature": 0.5, "stream": True, "language": None, **extra}
-    ask = multipart_ask("/v1/audio/transcriptions", {**body, "timestamp_granularities[]": ["word", "segment"]})
-    assert fields_of(ask) == [
+    request = multipart_request(
+        "/v1/audio/transcriptions", {**body, "timestamp_granularities[]": ["word", "segment"]}
+    )
+    assert fields_of(request) == [
         ("model", None, "text/plain", "whisper é".encode()),
         ("temperature", None, "text/plain", b"0.5"),
         ("stream", None, "text/plain", b"true"),
@@ -57,5 +59,5 @@ def test_the_file_and_every_field_arrive(file: str, extra: dict[str, str], filen
 @pytest.mark.parametrize("body", [None, {}, {"file": 7}, {"file": ""}, {"file": "not base64!"}, {"file": "data:,"}])
 def test_what_is_no_audio_is_refused(body: object) -> None:
     with pytest.raises(RequestError) as refused:
-        multipart_ask("/v1/audio/transcriptions", body)
+        multipart_request("/v1/audio/transcriptions", body)
     assert (refused.value.status, refused.value.param) == (400, "file")

@@ -1,4 +1,4 @@
-"""A raw job becomes a typed one, or a typed error that says what to change."""
+"""A raw job becomes a typed job, or a typed error whose message states what to change."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ def test_openai_streams_have_exact_sizes_where_somebody_asked(
         ),
     ],
 )
-def test_a_wrong_job_is_told_what_to_change(given: Any, status: int, message: str) -> None:
+def test_the_error_of_a_wrong_job_states_what_to_change(given: Any, status: int, message: str) -> None:
     with pytest.raises(WorkerError) as refused:
         parsed(given)
     assert isinstance(refused.value, RequestError)
@@ -160,7 +160,7 @@ def test_a_wrong_job_is_told_what_to_change(given: Any, status: int, message: st
 @pytest.mark.parametrize("empty", [None, ""])
 @pytest.mark.parametrize("key", ["openai_route", "route", "openai_input", "body", "method"])
 def test_an_empty_field_of_another_form_is_absent(key: str, empty: str | None) -> None:
-    """Clients that fill in every field of a form leave those of the others empty."""
+    """Clients that send every field leave the fields of the other forms empty."""
     job = parsed({"prompt": "x", key: empty})
     assert isinstance(job, NativeJob)
     assert job.prompt == "x"

@@ -1,4 +1,4 @@
-"""What one request may ask of the engine at most, whatever way in it takes."""
+"""The limits of one request, in every form of request."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from worker_vllm.jobs.request.grammar_size import GrammarSize, measure, pattern_alternatives, text_depth
-from worker_vllm.jobs.request.request_limits import excess
+from worker_vllm.jobs.request.request_limits import find_exceeded_limit
 from worker_vllm.settings.types import RequestLimits
 
 LIMITS = RequestLimits(
@@ -70,11 +70,13 @@ BOMBS: dict[str, tuple[Any, str]] = {
 def test_a_schema_is_bounded_on_every_way_in(way: str, bomb: str) -> None:
     schema, variable = BOMBS[bomb]
     body = WAYS[way](schema)
-    found = excess(body, LIMITS)
+    found = find_exceeded_limit(body, LIMITS)
     assert found is not None
     assert (found.variable, found.param) == (variable, next(iter(body)))
-    assert excess(body, NONE) is None
-    assert excess(WAYS[way]({"type": "object", "properties": {"a": {"enum": WORDS[:90]}}}), LIMITS) is None
+    assert find_exceeded_limit(body, NONE) is None
+    assert (
+        find_exceeded_limit(WAYS[way]({"type": "object", "properties": {"a": {"enum": WORDS[:90]}}}), LIMITS) is None
+    )
 
 
 @pytest.mark.parametrize(
@@ -112,10 +114,10 @@ def test_a_schema_is_bounded_on_every_way_in(way: str, bomb: str) -> None:
     ],
 )
 def test_everything_else_that_multiplies_is_bounded(body: dict[str, Any], param: str, variable: str) -> None:
-    found = excess(body, LIMITS, max_logprobs=5)
+    found = find_exceeded_limit(body, LIMITS, max_logprobs=5)
     assert found is not None
     assert (found.param, found.variable) == (param, variable)
-    assert excess(body, NONE) is None
+    assert find_exceeded_limit(body, NONE) is None
 
 
 @pytest.mark.parametrize(
@@ -134,14 +136,14 @@ def test_everything_else_that_multiplies_is_bounded(body: dict[str, Any], param:
     ],
 )
 def test_usual_requests_pass(body: dict[str, Any]) -> None:
-    assert excess(body, LIMITS, max_logprobs=5) is None
+    assert find_exceeded_limit(body, LIMITS, max_logprobs=5) is None
 
 
-def test_a_refusal_says_what_got_expected_and_which_variable() -> None:
-    assert str(excess({"n": 9}, LIMITS)) == (
+def test_a_refusal_states_what_got_expected_and_which_variable() -> None:
+    assert str(find_exceeded_limit({"n": 9}, LIMITS)) == (
         "n: sequences of a prompt: expected at most 8, got 9; ask for less, or raise the endpoint's MAX_N"
     )
-    assert str(excess({"guided_choice": WORDS}, LIMITS)) == (
+    assert str(find_exceeded_limit({"guided_choice": WORDS}, LIMITS)) == (
         "guided_choice: constants, alternatives, properties and tools: expected at most 100, got 101 or more; ask "
         "for less, or raise the endpoint's MAX_SCHEMA_ALTERNATIVES"
     )
@@ -152,22 +154,22 @@ def test_a_value_of_any_depth_is_walked_without_recursion(way: str) -> None:
     deep: Any = "x"
     for _ in range(50_000):
         deep = {"not": deep}
-    found = excess(WAYS[way](deep), LIMITS)
+    found = find_exceeded_limit(WAYS[way](deep), LIMITS)
     assert found is not None
     assert found.variable == "MAX_SCHEMA_DEPTH"
-    assert excess(WAYS[way](deep), NONE) is None
+    assert find_exceeded_limit(WAYS[way](deep), NONE) is None
 
 
 def test_a_text_of_any_depth_is_measured_without_reading_it() -> None:
-    found = excess({"guided_json": "[" * 2000}, LIMITS)
+    found = find_exceeded_limit({"guided_json": "[" * 2000}, LIMITS)
     assert found is not None
     assert found.variable == "MAX_SCHEMA_DEPTH"
-    assert excess({"guided_json": "[" * 2000}, NONE) is None
+    assert find_exceeded_limit({"guided_json": "[" * 2000}, NONE) is None
     assert text_depth('{"a": "[[[\\"[[", "b": [[]]}') == 3
 
 
 def test_the_walk_ends_at_the_limit() -> None:
-    """What the check costs is bounded by the limits, not by the request."""
+    """The limits bound the cost of the check, not the request."""
     size = GrammarSize()
     began = time.process_time()
     measure("json", {"anyOf": [{"const": word} for word in WORDS] * 20_000}, size, LIMITS)

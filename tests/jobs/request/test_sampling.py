@@ -1,4 +1,4 @@
-"""Native sampling parameters: obeyed, translated or refused, never dropped."""
+"""Native sampling parameters are passed on, translated or refused, never ignored."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def test_a_stop_token_stays_in_the_text_unless_stop_texts_are_to_be_trimmed(
 
 
 def test_a_beam_search_sends_its_width_and_no_sampling_defaults() -> None:
-    """The engine's beam search reads neither top_p nor the penalties, so they are not pretended to."""
+    """The engine's beam search reads neither top_p nor the penalties, so they are not sent."""
     given = {"use_beam_search": True, "best_of": 3, "length_penalty": 0.8, "top_p": 1.0, "temperature": 0.0}
     sampling = parse_sampling(given, JobSettings())
     assert sampling.fields == {

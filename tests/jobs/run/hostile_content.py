@@ -1,4 +1,4 @@
-"""Requests made to hurt others: words that read like a dying engine's, and bombs of every kind."""
+"""Hostile requests: texts that look like the errors of a dying engine, and bombs of every kind."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def _tool(schema: Any, name: str = "f") -> dict[str, Any]:
     return {"type": "function", "function": {"name": name, "parameters": schema}}
 
 
-# Each would hold the engine, and everybody with it, for seconds.
+# Each would block the engine, and all of its clients, for seconds.
 BOMBS: tuple[dict[str, Any], ...] = (
     {"structured_outputs": {"json": {"enum": WORDS}}},
     {"guided_json": json.dumps({"anyOf": [{"const": word} for word in MANY]})},
@@ -53,20 +53,20 @@ BOMBS: tuple[dict[str, Any], ...] = (
 
 
 def hostile(count: int) -> Iterator[tuple[str, bytes]]:
-    """So many requests, as a route below /v1 and a body: two in three speak of death, the third is a bomb."""
-    said = [{"role": "user", "content": DEATH_WORDS[0]}]
-    bombs = itertools.cycle([_encoded({"messages": said, "max_tokens": 2, **bomb}) for bomb in BOMBS])
+    """`count` requests, each as a route below /v1 and a body: two of three have death words, the third is a bomb."""
+    messages = [{"role": "user", "content": DEATH_WORDS[0]}]
+    bombs = itertools.cycle([_encoded({"messages": messages, "max_tokens": 2, **bomb}) for bomb in BOMBS])
     for number in range(count):
         if number % 3 == 2:
             yield CHAT, next(bombs)
         else:
-            route, body = _speaking_of_death(number)
+            route, body = _death_request(number)
             yield route, _encoded(body)
 
 
-def _speaking_of_death(number: int) -> tuple[str, dict[str, Any]]:
+def _death_request(number: int) -> tuple[str, dict[str, Any]]:
     words = DEATH_WORDS[number % len(DEATH_WORDS)]
-    said = [{"role": "user", "content": words}]
+    messages = [{"role": "user", "content": words}]
     match number % 6:
         case 0:
             return COMPLETIONS, {"prompt": words, "echo": True, "max_tokens": 1, "stream": number % 4 == 0}
@@ -74,9 +74,9 @@ def _speaking_of_death(number: int) -> tuple[str, dict[str, Any]]:
             prompts = [words] * (1000 if number % 60 == 1 else 4)
             return COMPLETIONS, {"prompt": prompts, "echo": True, "max_tokens": 1}
         case 3:
-            return MESSAGES, {"messages": said, "max_tokens": 8, "stream": True}
+            return MESSAGES, {"messages": messages, "max_tokens": 8, "stream": True}
         case _:
-            return CHAT, {"messages": said, "max_tokens": 8, "model": words}
+            return CHAT, {"messages": messages, "max_tokens": 8, "model": words}
 
 
 def _encoded(body: dict[str, Any]) -> bytes:

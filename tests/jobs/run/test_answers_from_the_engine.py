@@ -1,4 +1,4 @@
-"""What the engine answers is checked and bounded before it is passed on, and told in the route's own words."""
+"""Engine responses are validated and limited before they are passed on, and errors have the route's form."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ JSON_TYPE = {"content-type": "application/json"}
 
 @dataclass
 class Scripted:
-    """An engine, and its answer: the same pieces to every request; it knows how far it was read."""
+    """An engine and its response in one: the same chunks for every request. It counts the chunks that were read."""
 
     pieces: list[bytes]
     status: int = 200
@@ -54,58 +54,58 @@ def core(engine: Scripted, **jobs: Any) -> Core:
 
 
 @pytest.mark.parametrize("body", [b'{"a": ', b"\xff\xfe", b"<html>", b'{"a": "\xc3"}'])
-async def test_garbage_that_says_json_fails_the_job(body: bytes) -> None:
-    """Spliced into the result it would have made the platform refuse the whole of it."""
-    said = await core(Scripted([body])).openai(CHAT, ASK)
-    assert said.outputs == []
-    assert said.failure["code"] == 500
-    assert "says application/json and cannot be read as that" in said.failure["message"]
+async def test_an_invalid_json_response_fails_the_job(body: bytes) -> None:
+    """Spliced into the result, it would make the platform refuse the complete result."""
+    result = await core(Scripted([body])).openai(CHAT, ASK)
+    assert result.outputs == []
+    assert result.failure["code"] == 500
+    assert "is declared as application/json and cannot be parsed" in result.failure["message"]
 
 
 @pytest.mark.parametrize(
     "given", [{"openai_route": CHAT, "openai_input": ASK}, {"prompt": "x"}], ids=["openai", "native"]
 )
-async def test_a_whole_answer_is_cut_off_while_it_is_read(given: dict[str, Any]) -> None:
-    """Not after: neither the memory nor the engine's time is spent on the rest."""
+async def test_reading_a_response_stops_at_the_size_limit(given: dict[str, Any]) -> None:
+    """The rest is not read: it would cost memory and the engine's time."""
     engine = Scripted([PIECE] * 1000)
-    said = await core(engine).run(given)
-    assert said.failure["code"] == 413
-    assert f"larger than {RESULT_BYTES} bytes" in said.failure["message"]
+    result = await core(engine).run(given)
+    assert result.failure["code"] == 413
+    assert f"larger than {RESULT_BYTES} bytes" in result.failure["message"]
     assert engine.given == RESULT_BYTES // len(PIECE) + 1
     assert engine.closed
 
 
-async def test_an_answer_that_says_that_it_is_too_large_is_not_read() -> None:
+async def test_a_response_whose_content_length_is_too_large_is_not_read() -> None:
     engine = Scripted([PIECE], headers={**JSON_TYPE, "content-length": str(RESULT_BYTES + 1)})
-    said = await core(engine).openai(CHAT, ASK)
-    assert said.failure["code"] == 413
+    result = await core(engine).openai(CHAT, ASK)
+    assert result.failure["code"] == 413
     assert (engine.given, engine.closed) == (0, True)
 
 
 async def test_an_error_is_read_as_far_as_it_can_be_quoted() -> None:
     engine = Scripted([PIECE] * 1000, status=500)
-    said = await core(engine).openai(CHAT, ASK)
-    assert said.failure["code"] == 500
+    result = await core(engine).openai(CHAT, ASK)
+    assert result.failure["code"] == 500
     assert engine.given == engine_calls.ERROR_BYTES // len(PIECE) + 1
     assert engine.closed
 
 
-async def test_an_answer_at_the_limit_is_whole() -> None:
+async def test_a_response_at_the_size_limit_is_complete() -> None:
     body = b'"' + b"x" * (RESULT_BYTES - 20_002) + b'"'
-    said = await core(Scripted([body[:7], body[7:]])).openai(CHAT, ASK)
-    assert said.text == body
+    result = await core(Scripted([body[:7], body[7:]])).openai(CHAT, ASK)
+    assert result.text == body
 
 
 @pytest.mark.parametrize("stream", [False, True])
-async def test_an_error_of_anthropics_form_arrives_as_the_engine_said_it(stream: bool) -> None:
-    said = {"type": "error", "error": {"type": "invalid_request_error", "message": "no"}, "request_id": "r"}
-    engine = Scripted([json.dumps(said).encode()], status=400)
+async def test_an_error_of_anthropics_form_is_passed_on_unchanged(stream: bool) -> None:
+    body = {"type": "error", "error": {"type": "invalid_request_error", "message": "no"}, "request_id": "r"}
+    engine = Scripted([json.dumps(body).encode()], status=400)
     failed = await core(engine, inline_errors=True).openai(MESSAGES, {**ASK, "stream": stream})
-    assert failed.text == (b"event: error\n" + sse.event(said) if stream else json.dumps(said).encode())
+    assert failed.text == (b"event: error\n" + sse.event(body) if stream else json.dumps(body).encode())
 
 
 async def test_the_workers_own_errors_have_the_routes_form() -> None:
-    """A refusal that comes before the job is understood too."""
+    """A refusal before the job is parsed too."""
     engine = Scripted([b"{"])
     failed = await core(engine, inline_errors=True).openai(MESSAGES, ASK)
     assert failed.value["type"] == "error"
@@ -133,7 +133,7 @@ async def test_the_workers_own_errors_have_the_routes_form() -> None:
     ],
 )
 async def test_flags_that_the_engine_names_are_followed_by_their_variables(message: str, added: str) -> None:
-    """Nobody who uses an endpoint can set a flag; its operator sets variables."""
+    """Users of an endpoint cannot set flags; its operator sets variables."""
     error = {"message": message, "type": "BadRequestError", "param": "tools", "code": 400}
     failed = await core(Scripted([json.dumps({"error": error}).encode()], status=400)).openai(CHAT, ASK)
     assert failed.failure == {**error, "message": message + added}
@@ -148,15 +148,15 @@ async def test_flags_that_the_engine_names_are_followed_by_their_variables(messa
         (CHAT, "cannot chat"),
     ],
 )
-async def test_a_route_that_the_model_cannot_serve_says_so(route: str, words: str) -> None:
-    """The engine only says Not Found, as if the address were wrong."""
+async def test_a_route_that_the_model_cannot_serve_fails_with_the_reason(route: str, words: str) -> None:
+    """The engine's own message is only Not Found, as for a wrong path."""
     engine = Scripted([b'{"detail":"Not Found"}'], status=404)
     failed = await core(engine).openai(route, ASK)
     assert failed.failure["code"] == 404
     assert failed.failure["message"].startswith(f"{route}: the model served here {words}: ")
 
 
-async def test_a_native_job_for_a_model_that_cannot_generate_is_told_so() -> None:
+async def test_a_native_job_for_a_model_that_cannot_generate_fails_with_the_reason() -> None:
     failed = await core(Scripted([b'{"detail":"Not Found"}'], status=404)).run({"prompt": "x"})
     assert failed.failure["message"].startswith("/v1/completions: the model served here cannot generate text: ")
 
@@ -167,8 +167,8 @@ async def test_another_servers_page_is_quoted() -> None:
 
 
 @pytest.mark.parametrize("body", [None, {}, {"model": "x"}, "--boundary\r\nContent-Disposition: form-data"])
-async def test_audio_without_base64_says_to_send_it(body: Any) -> None:
-    """A multipart form cannot come through the platform: its job holds nothing of it, or the raw text."""
+async def test_the_error_for_audio_without_base64_states_how_to_send_it(body: Any) -> None:
+    """The platform does not carry multipart forms: the job has no body, or the raw text."""
     failed = await core(Scripted([b"{}"])).openai("/v1/audio/transcriptions", body)
     assert failed.failure["param"] == "file"
     assert 'send {"file": "<base64>", "model": …}' in failed.failure["message"]
@@ -185,5 +185,5 @@ async def test_a_body_that_is_nested_too_deeply_is_the_callers_fault() -> None:
 
 async def test_nothing_of_this_changes_an_answer_of_the_echo_engine() -> None:
     async with echo_engine() as engine, core_on(engine.url) as real:
-        said = await real.openai(CHAT, ASK)
-    assert said.value["choices"][0]["message"]["content"] == "hello"
+        result = await real.openai(CHAT, ASK)
+    assert result.value["choices"][0]["message"]["content"] == "hello"

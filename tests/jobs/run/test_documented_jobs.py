@@ -18,12 +18,12 @@ SHOWN = re.findall(r"```json input\n(.*?)```\n```json (output|error)\n(.*?)```",
 @pytest.mark.parametrize(("given", "kind", "shown"), SHOWN)
 async def test_a_documented_job_does_what_is_shown(given: str, kind: str, shown: str) -> None:
     async with echo_engine() as engine, core_on(engine.url) as core:
-        said = await core.run(json.loads(given))
+        result = await core.run(json.loads(given))
     if kind == "error":
-        assert said.failure == json.loads(shown)
+        assert result.failure == json.loads(shown)
     else:
-        assert said.error is None
-        assert said.items == [json.loads(line) for line in shown.splitlines()]
+        assert result.error is None
+        assert result.items == [json.loads(line) for line in shown.splitlines()]
 
 
 def test_the_page_shows_jobs() -> None:

@@ -65,7 +65,7 @@ async def test_a_text_model_refuses_a_picture_of_nine_megabytes(real_stack: Stac
 
 
 @pytest.mark.vllm
-async def test_a_prompt_of_a_hundred_thousand_tokens_arrives_whole(real_stack: Stack) -> None:
+async def test_a_prompt_of_a_hundred_thousand_tokens_arrives_complete(real_stack: Stack) -> None:
     """The engine reads all of it and keeps the end; a prefill of all of it would take this CPU an hour."""
     sampling = {"max_tokens": 4, "temperature": 0}
     async with Http(real_stack.root) as gateway:

@@ -1,4 +1,4 @@
-"""How jobs fail: every failure typed, told in-band where a stream is read, never mistaken for success."""
+"""How jobs fail: every failure is typed, and a stream contains its error event."""
 
 from __future__ import annotations
 
@@ -21,66 +21,66 @@ ASK: dict[str, Any] = {"messages": [{"role": "user", "content": "hello"}]}
 
 @pytest.mark.parametrize("status", [400, 401, 404, 413, 422, 429, 500, 503, 504])
 @pytest.mark.parametrize("native", [False, True], ids=["openai", "native"])
-async def test_the_engines_refusal_keeps_its_status_and_words(status: int, native: bool) -> None:
+async def test_an_engine_error_keeps_its_status_and_message(status: int, native: bool) -> None:
     async with echo_engine() as engine, core_on(engine.url) as core:
         await engine.script({"status": status, "message": "because"}, times=-1)
         direct = (await engine.http.post(CHAT, ASK)).json["error"]
-        said = await core.run({"prompt": "hello"} if native else {"openai_route": CHAT, "openai_input": ASK})
-    assert said.outputs == []
-    assert said.failure == direct
-    assert said.failure["code"] == status
+        result = await core.run({"prompt": "hello"} if native else {"openai_route": CHAT, "openai_input": ASK})
+    assert result.outputs == []
+    assert result.failure == direct
+    assert result.failure["code"] == status
 
 
-async def test_a_stream_that_is_refused_says_so_and_ends() -> None:
+async def test_a_refused_stream_contains_the_error_and_ends() -> None:
     async with echo_engine() as engine, core_on(engine.url) as core:
-        said = await core.openai(CHAT, {**ASK, "stream": True, "model": "other"})
-    assert said.failure["code"] == 404
-    assert "echo" in said.failure["message"]
-    assert parse_events(said.text) == [{"error": said.failure}, "[DONE]"]
+        result = await core.openai(CHAT, {**ASK, "stream": True, "model": "other"})
+    assert result.failure["code"] == 404
+    assert "echo" in result.failure["message"]
+    assert parse_events(result.text) == [{"error": result.failure}, "[DONE]"]
 
 
 @pytest.mark.parametrize(
     ("script", "code"), [({"fail_after": 3}, 500), ({"disconnect_after": 3}, 500)], ids=["error event", "broken off"]
 )
 async def test_a_stream_that_breaks_ends_with_one_error(script: dict[str, Any], code: int) -> None:
-    """What was said before stays, then one error and `[DONE]`; the job has failed."""
+    """The events before it stay, then one error event and `[DONE]` follow; the job has failed."""
     async with echo_engine() as engine, core_on(engine.url) as core:
         await engine.script(script)
-        said = await core.openai(CHAT, {**ASK, "stream": True})
-    assert said.failure["code"] == code
-    events = list(sse.events(said.text))
+        result = await core.openai(CHAT, {**ASK, "stream": True})
+    assert result.failure["code"] == code
+    events = list(sse.events(result.text))
     text = "".join(sse.parsed(event)["choices"][0]["delta"].get("content") or "" for event in events[:-2])
     assert text == "hel"
-    assert sse.parsed(events[-2])["error"]["message"] == said.failure["message"]
+    assert sse.parsed(events[-2])["error"]["message"] == result.failure["message"]
     assert events[-1] == sse.DONE
 
 
 async def test_without_raw_output_the_error_is_an_entry() -> None:
-    """After the events that were still waiting for their item to fill."""
+    """It follows the events of the batch that was not yet full."""
     async with echo_engine() as engine, core_on(engine.url, raw_openai_output=False) as core:
         await engine.script({"fail_after": 2})
-        said = await core.openai(CHAT, {**ASK, "stream": True})
-    entries = [entry for item in said.items for entry in item]
+        result = await core.openai(CHAT, {**ASK, "stream": True})
+    entries = [entry for item in result.items for entry in item]
     assert [entry["choices"][0]["delta"].get("content") for entry in entries[:-1]] == ["", "h", "e"]
-    assert entries[-1]["error"]["message"] == said.failure["message"]
+    assert entries[-1]["error"]["message"] == result.failure["message"]
 
 
-async def test_a_native_stream_that_breaks_fails_after_all_it_has_said() -> None:
+async def test_a_native_stream_that_breaks_fails_after_its_pending_tokens() -> None:
     async with echo_engine() as engine, core_on(engine.url) as core:
         await engine.script({"fail_after": 3})
-        said = await core.run({"prompt": "hello", "stream": True})
-    assert [item["choices"][0]["tokens"] for item in said.items] == [["h"], ["e", "l"]]
-    assert said.failure["code"] == 500
+        result = await core.run({"prompt": "hello", "stream": True})
+    assert [item["choices"][0]["tokens"] for item in result.items] == [["h"], ["e", "l"]]
+    assert result.failure["code"] == 500
 
 
 @pytest.mark.parametrize("stream", [False, True])
 async def test_errors_inline_complete_the_job_with_the_error_as_its_body(stream: bool) -> None:
     """OPENAI_ERRORS=inline, for OpenAI jobs as in the original."""
     async with echo_engine() as engine, core_on(engine.url, inline_errors=True) as core:
-        said = await core.openai(CHAT, {**ASK, "model": "other", "stream": stream})
+        result = await core.openai(CHAT, {**ASK, "model": "other", "stream": stream})
         native = await core.run({"prompt": 7})
-    assert said.error is None
-    error = said.events[0]["error"] if stream else said.value["error"]
+    assert result.error is None
+    error = result.events[0]["error"] if stream else result.value["error"]
     assert error["code"] == 404
     assert native.failure["code"] == 400
 
@@ -108,22 +108,22 @@ async def test_closing_a_job_aborts_it_in_the_engine(native: bool, stream: bool)
 
 
 class Faulty:
-    """An engine whose client has a fault of its own."""
+    """An engine whose client has a bug."""
 
     async def request(self, request: EngineRequest) -> EngineResponse:
         raise RuntimeError("a fault")
 
 
 @pytest.mark.parametrize("stream", [False, True])
-async def test_a_fault_of_our_own_is_told_as_one(stream: bool) -> None:
-    said = await Core(JobHandler(Faulty(), Settings())).openai(CHAT, {**ASK, "stream": stream})
-    assert said.failure["message"] == "internal error of the worker: RuntimeError: a fault"
-    assert said.failure["code"] == 500
-    assert parse_events(said.text) == ([{"error": said.failure}, "[DONE]"] if stream else [])
+async def test_a_bug_in_the_worker_is_a_500(stream: bool) -> None:
+    result = await Core(JobHandler(Faulty(), Settings())).openai(CHAT, {**ASK, "stream": stream})
+    assert result.failure["message"] == "internal error of the worker: RuntimeError: a fault"
+    assert result.failure["code"] == 500
+    assert parse_events(result.text) == ([{"error": result.failure}, "[DONE]"] if stream else [])
 
 
 async def test_nothing_is_read_ahead_of_the_reader() -> None:
-    """Who does not ask for the next output holds the engine's connection back: its buffers fill and it stops."""
+    """A slow reader applies backpressure to the engine: the connection's buffers fill and it stops generating."""
     async with echo_engine() as engine, core_on(engine.url) as core:
         await engine.script({"text": "x" * 60_000})
         body = {"prompt": "x", "max_tokens": 60_000, "stream": True, "ignore_eos": True}

@@ -41,7 +41,7 @@ SLASHES = ["//", "/./", "\\", "%2f", "%2F", "/%2e/", "／"]
 
 
 class Recorder:
-    """An engine that remembers what it was asked; it answers everything alike."""
+    """An engine that records its requests, with one response to all of them."""
 
     def __init__(self) -> None:
         self.status = 200
@@ -103,23 +103,23 @@ def job(dice: random.Random) -> Any:
 
 
 async def test_hostile_jobs_reach_nothing_and_break_nothing() -> None:
-    """Every request to the engine has an open path, spelled as the list spells it; every failure is the caller's."""
+    """Every request to the engine has an open path, spelled as in the list; every failure is a 4xx."""
     dice, engine = random.Random(20260820), Recorder()
     core = Core(JobHandler(engine, Settings(jobs=JobSettings())))
     failed = 0
     for _ in range(JOBS):
         given = job(dice)
-        said = await core.run(given["input"])
-        if said.error is not None:
+        result = await core.run(given["input"])
+        if result.error is not None:
             failed += 1
-            assert 400 <= said.error.status < 500, (given, said.error)
+            assert 400 <= result.error.status < 500, (given, result.error)
     assert {request.path for request in engine.asked} <= OPEN
     assert {(request.method, request.path) for request in engine.asked} <= {(r.method, r.path) for r in DATA_ROUTES}
     assert failed > JOBS / 3
 
 
-async def test_every_closed_route_is_told_apart_from_a_missing_one() -> None:
-    """A closed route that a variable opens names it; the rest list what is open."""
+async def test_the_error_of_a_closed_route_names_its_variable() -> None:
+    """A route that a variable opens names the variable; the other errors list the open routes."""
     core = Core(JobHandler(Recorder(), Settings()))
     for path in CLOSED[:-1]:
         failure = (await core.openai(path, {})).failure
@@ -130,8 +130,8 @@ async def test_every_closed_route_is_told_apart_from_a_missing_one() -> None:
 async def test_adapters_are_loaded_at_run_time_only_where_allowed() -> None:
     engine = Recorder()
     core = Core(JobHandler(engine, Settings(jobs=JobSettings(allow_lora_updates=True))))
-    said = await core.openai("/v1/load_lora_adapter", {"lora_name": "a", "lora_path": "b"})
-    assert said.error is None
+    result = await core.openai("/v1/load_lora_adapter", {"lora_name": "a", "lora_path": "b"})
+    assert result.error is None
     assert [(request.path, request.body) for request in engine.asked] == [
         ("/v1/load_lora_adapter", b'{"lora_name":"a","lora_path":"b"}')
     ]

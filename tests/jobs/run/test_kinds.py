@@ -1,4 +1,4 @@
-"""Audio in, audio out: what is no JSON on the engine's side is JSON on the job's."""
+"""Audio requests and responses: the engine's side is not JSON, the job's side is."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from worker_vllm.settings.types import Settings
 
 
 class Answers:
-    """An engine that gives one answer and remembers the question."""
+    """An engine with one response to every request; it records the requests."""
 
     def __init__(self, content_type: str, pieces: list[bytes]) -> None:
         self.status = 200
@@ -42,15 +42,15 @@ def core(engine: Answers) -> Core:
 async def test_speech_comes_back_as_base64_with_its_content_type() -> None:
     sound = bytes(range(256))
     engine = Answers("audio/mpeg", [sound[:100], sound[100:]])
-    said = await core(engine).openai("/v1/audio/speech", {"model": "x", "input": "hello"})
-    assert said.value == {"content_type": "audio/mpeg", "base64": base64.b64encode(sound).decode()}
+    result = await core(engine).openai("/v1/audio/speech", {"model": "x", "input": "hello"})
+    assert result.value == {"content_type": "audio/mpeg", "base64": base64.b64encode(sound).decode()}
 
 
 async def test_a_transcription_is_asked_as_a_form() -> None:
     engine = Answers("application/json", [b'{"text":"hello"}'])
     body = {"model": "x", "file": "data:audio/wav;base64,UklGRg==", "language": "en"}
-    said = await core(engine).openai("/v1/audio/transcriptions", body)
-    assert said.value == {"text": "hello"}
+    result = await core(engine).openai("/v1/audio/transcriptions", body)
+    assert result.value == {"text": "hello"}
     [request] = engine.asked
     assert request.headers["Content-Type"].startswith("multipart/form-data; boundary=")
     assert request.body is not None
@@ -65,7 +65,7 @@ async def test_a_transcription_as_text_is_a_json_string() -> None:
 
 
 async def test_an_answer_too_large_for_the_platform_is_refused() -> None:
-    """21 MB of embeddings would vanish there: the job fails instead, and says why."""
+    """The platform would drop 21 MB of embeddings: the job fails instead, and its error states why."""
     engine = Answers("application/json", [b'"', b"x" * 21_000_000, b'"'])
     failure = (await core(engine).openai("/v1/embeddings", {"input": "x"})).failure
     assert failure["code"] == 413
@@ -76,10 +76,10 @@ async def test_a_stream_may_be_longer_than_a_result() -> None:
     """24 MB in pieces that the platform takes: every event arrives, the job succeeds."""
     event = b'data: {"choices":[{"text":"' + b"y" * 800_000 + b'"}]}\n\n'
     engine = Answers("text/event-stream", [*([event] * 30), b"data: [DONE]\n\n"])
-    said = await core(engine).openai("/v1/completions", {"prompt": "x", "stream": True})
-    assert said.error is None
-    assert said.text == event * 30 + b"data: [DONE]\n\n"
-    assert max(len(output.data) for output in said.outputs) <= 400_000
+    result = await core(engine).openai("/v1/completions", {"prompt": "x", "stream": True})
+    assert result.error is None
+    assert result.text == event * 30 + b"data: [DONE]\n\n"
+    assert max(len(output.data) for output in result.outputs) <= 400_000
 
 
 async def test_a_foreign_servers_line_ends_are_kept() -> None:
@@ -89,14 +89,16 @@ async def test_a_foreign_servers_line_ends_are_kept() -> None:
         b"data: {}\r\n",
         b"\r\ndata: [DONE]\r\n\r\n",
     ]
-    said = await core(Answers("text/event-stream", pieces)).openai("/v1/chat/completions", {"stream": True})
-    assert said.error is None
-    assert said.text == b"".join(pieces)
+    result = await core(Answers("text/event-stream", pieces)).openai("/v1/chat/completions", {"stream": True})
+    assert result.error is None
+    assert result.text == b"".join(pieces)
 
 
 async def test_a_stream_without_its_end_is_a_failure() -> None:
     pieces = [b'data: {"choices":[{"text":"a"}]}\n\n']
-    said = await core(Answers("text/event-stream", pieces)).openai("/v1/completions", {"prompt": "x", "stream": True})
-    assert said.failure["message"] == "the engine ended its stream without [DONE]"
-    assert said.text.startswith(pieces[0])
-    assert said.text.endswith(b"data: [DONE]\n\n")
+    result = await core(Answers("text/event-stream", pieces)).openai(
+        "/v1/completions", {"prompt": "x", "stream": True}
+    )
+    assert result.failure["message"] == "the engine ended its stream without [DONE]"
+    assert result.text.startswith(pieces[0])
+    assert result.text.endswith(b"data: [DONE]\n\n")

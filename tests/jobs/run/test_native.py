@@ -34,24 +34,24 @@ async def test_a_stream_is_the_originals_byte_for_byte(
     async with echo_engine() as engine, core_on(engine.url) as core:
         await engine.script({"text": "abcdefghijklmnopqrstuvwxyz"[:n]})
         sampling = {"max_tokens": n, "ignore_eos": True, "n": sequences}
-        said = await core.run({"prompt": "12345", "stream": True, "sampling_params": sampling, **fields})
+        result = await core.run({"prompt": "12345", "stream": True, "sampling_params": sampling, **fields})
     expected, count = [], 0
     for item in items:
         parts = item.split(",")
         count += sum(map(len, parts))
         entries = ",".join(f'{{"tokens":{json.dumps(list(part), separators=(",", ":"))}}}' for part in parts)
         expected.append(f'{{"choices":[{entries}],"usage":{{"input":5,"output":{count}}}}}'.encode())
-    assert said.error is None
-    assert [output.data for output in said.outputs] == expected
+    assert result.error is None
+    assert [output.data for output in result.outputs] == expected
 
 
 async def test_tokens_that_came_merged_count_in_full() -> None:
     """The engine sends four tokens an event: 4 (over 1), 4 (over 3), 8 + 4 (over 9)."""
     async with echo_engine() as engine, core_on(engine.url) as core:
         await engine.script({"text": "abcdefghijklmnopqrst", "merge": 4})
-        said = await core.run({"prompt": "x", "stream": True, "sampling_params": {"max_tokens": 20}})
-    assert [item["usage"]["output"] for item in said.items] == [4, 8, 20]
-    assert ["".join(item["choices"][0]["tokens"]) for item in said.items] == ["abcd", "efgh", "ijklmnopqrst"]
+        result = await core.run({"prompt": "x", "stream": True, "sampling_params": {"max_tokens": 20}})
+    assert [item["usage"]["output"] for item in result.items] == [4, 8, 20]
+    assert ["".join(item["choices"][0]["tokens"]) for item in result.items] == ["abcd", "efgh", "ijklmnopqrst"]
 
 
 @pytest.mark.parametrize(
@@ -68,12 +68,12 @@ async def test_tokens_that_came_merged_count_in_full() -> None:
     ids=["prompt", "messages win", "template", "list as prompt", "null prompt", "text as messages", "token ids"],
 )
 async def test_every_way_to_ask_is_answered(given: dict[str, Any], asked: str) -> None:
-    """Without a stream: one item, the whole text, true counts, delivered with the final result alone."""
+    """Without a stream: one item with the complete text and true counts, delivered only with the final result."""
     async with echo_engine() as engine, core_on(engine.url) as core:
-        said = await core.run({**given, "sampling_params": {"max_tokens": 50}})
-    assert said.value["choices"] == [{"tokens": [asked]}]
-    assert said.value["usage"]["output"] == len(asked) + 1  # the end token counts, as in vLLM
-    assert [output.streamed for output in said.outputs] == [False]
+        result = await core.run({**given, "sampling_params": {"max_tokens": 50}})
+    assert result.value["choices"] == [{"tokens": [asked]}]
+    assert result.value["usage"]["output"] == len(asked) + 1  # the end token counts, as in vLLM
+    assert [output.streamed for output in result.outputs] == [False]
 
 
 async def test_the_engine_gets_the_specified_defaults_and_nothing_else() -> None:
@@ -105,10 +105,10 @@ async def test_the_models_own_defaults_are_an_option() -> None:
     assert json.loads(request["body"]) == {"prompt": "hi", "max_tokens": 100, "top_k": 3}
 
 
-async def test_extras_stand_beside_the_tokens_when_asked_for() -> None:
+async def test_requested_extra_fields_are_beside_the_tokens() -> None:
     async with echo_engine() as engine, core_on(engine.url) as core:
-        said = await core.run({"prompt": "hi", "stream": True, "include": ["finish_reason"]})
-    assert said.items == [
+        result = await core.run({"prompt": "hi", "stream": True, "include": ["finish_reason"]})
+    assert result.items == [
         {"choices": [{"tokens": ["h"]}], "usage": {"input": 2, "output": 1}},
         {"choices": [{"tokens": ["i", ""], "finish_reason": "stop"}], "usage": {"input": 2, "output": 3}},
     ]
@@ -119,12 +119,12 @@ async def test_media_and_tools_go_through_the_chat_route_in_the_same_shape() -> 
     messages = [{"role": "user", "content": [image, {"type": "text", "text": "hi"}]}]
     for stream in (False, True):
         async with echo_engine() as engine, core_on(engine.url) as core:
-            said = await core.run({"messages": messages, "stream": stream})
+            result = await core.run({"messages": messages, "stream": stream})
             [request] = await engine.requests()
-        assert said.error is None
+        assert result.error is None
         assert request["path"] == "/v1/chat/completions"
-        assert "".join(token for item in said.items for token in item["choices"][0]["tokens"]) == "hi"
-        assert said.items[-1]["usage"]["output"] == 3
+        assert "".join(token for item in result.items for token in item["choices"][0]["tokens"]) == "hi"
+        assert result.items[-1]["usage"]["output"] == 3
 
 
 async def test_the_best_of_several_is_kept_and_counted() -> None:

@@ -1,4 +1,4 @@
-"""Adapters beside the base model, and a model that thinks, on the real engine."""
+"""Adapters beside the base model, and a reasoning model, on the real engine."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ async def core(engine: str) -> AsyncIterator[Core]:
 
 
 async def answer(core: Core, model: str | None, native: bool, text: str = "hello world") -> str:
-    """What this model says to the text."""
+    """The model's answer to the text."""
     sampling = {"temperature": 0, "max_tokens": 16}
     if native:
         given = {"messages": text, "sampling_params": sampling, **({"model": model} if model else {})}
@@ -58,7 +58,7 @@ async def test_each_name_answers_with_its_own_weights(core: Core, native: bool) 
     assert answers == ["hello world", "HELLO WORLD", "hello world", "HELLO WORLD"]
 
 
-async def test_adapters_are_listed_and_a_wrong_name_is_told_all_of_them(core: Core) -> None:
+async def test_adapters_are_listed_in_the_model_list_and_in_the_error_for_a_wrong_name(core: Core) -> None:
     models = (await core.openai("/v1/models")).value["data"]
     assert [(model["id"], model["parent"]) for model in models] == [("parrot", None), ("upper", "parrot")]
     assert [model["id"] for model in models if model["root"].startswith("/")] == []
@@ -71,7 +71,7 @@ async def test_adapters_are_listed_and_a_wrong_name_is_told_all_of_them(core: Co
 
 
 async def test_an_adapter_is_loaded_by_a_job_where_that_is_allowed(core: Core, engine: str) -> None:
-    """Then it is chosen by its name, until it is unloaded; an endpoint that did not ask for it refuses."""
+    """Its name can be requested until it is unloaded; an endpoint without the setting refuses the job."""
     asked = {"lora_name": "later", "lora_path": str(UPPER)}
     assert (await core.openai("/v1/load_lora_adapter", asked)).failure["code"] == 404
     async with core_on(engine, allow_lora_updates=True) as open_core:
@@ -83,7 +83,7 @@ async def test_an_adapter_is_loaded_by_a_job_where_that_is_allowed(core: Core, e
 
 @pytest.mark.parametrize("stream", [False, True])
 async def test_a_native_job_of_a_thinking_model_hides_nothing(core: Core, stream: bool) -> None:
-    """The chat route takes the thought apart; the native text is whole."""
+    """The chat route separates the reasoning; the native text contains it."""
     sampling = {"temperature": 0, "max_tokens": 80}
     chat = (await core.openai(CHAT, {"messages": THOUGHT, **sampling})).value["choices"][0]["message"]
     assert (chat["reasoning"].strip(), chat["content"].strip()) == ("two.", "three")

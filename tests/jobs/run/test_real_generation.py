@@ -64,18 +64,18 @@ async def test_a_native_job_gives_the_text_back_with_true_counts(core: Core, tex
     """Counts are the tokenizer's: one per byte here, and the end."""
     sampling = {"temperature": 0, "max_tokens": 64}
     for given in ({"messages": text}, {"prompt": text, "apply_chat_template": True}, {"prompt": text}):
-        said = await core.run({**given, "sampling_params": sampling, "stream": stream})
-        assert said.error is None
-        assert "".join(part for item in said.items for part in item["choices"][0]["tokens"]) == text
-        assert said.items[-1]["usage"]["output"] == len(text.encode()) + 1
-        assert said.items[-1]["usage"]["input"] > len(text.encode())
+        result = await core.run({**given, "sampling_params": sampling, "stream": stream})
+        assert result.error is None
+        assert "".join(part for item in result.items for part in item["choices"][0]["tokens"]) == text
+        assert result.items[-1]["usage"]["output"] == len(text.encode()) + 1
+        assert result.items[-1]["usage"]["input"] > len(text.encode())
 
 
 async def test_native_streams_have_the_originals_sizes(core: Core) -> None:
     """60 tokens: 1, 3, 9, 27 and the rest; an event of several tokens may only make an item larger."""
     sampling = {"temperature": 0, "max_tokens": 60, "ignore_eos": True, "min_tokens": 60}
-    said = await core.run({"prompt": "x" * 60, "sampling_params": sampling, "stream": True})
-    counts = [item["usage"]["output"] for item in said.items]
+    result = await core.run({"prompt": "x" * 60, "sampling_params": sampling, "stream": True})
+    counts = [item["usage"]["output"] for item in result.items]
     assert counts[-1] == 60
     sizes = [after - before for before, after in zip([0, *counts], counts, strict=False)]
     assert all(size >= least for size, least in zip(sizes[:-1], [1, 3, 9, 27], strict=False))
@@ -102,8 +102,8 @@ async def test_the_same_seed_gives_the_same_text_and_another_another(core: Core)
     either = await coin(core)
 
     async def text(seed: int) -> str:
-        said = await core.run({"prompt": "hello", "sampling_params": {**either, "seed": seed}})
-        return str(said.value["choices"][0]["tokens"][0])
+        result = await core.run({"prompt": "hello", "sampling_params": {**either, "seed": seed}})
+        return str(result.value["choices"][0]["tokens"][0])
 
     assert await text(1) == await text(1) != await text(2)
 
@@ -111,9 +111,9 @@ async def test_the_same_seed_gives_the_same_text_and_another_another(core: Core)
 @pytest.mark.parametrize("stop", ["lo", ["x", "lo"], ["1", "2", "3", "4", "lo"]], ids=["one", "two", "five"])
 async def test_a_stop_text_ends_the_answer_and_is_trimmed(core: Core, stop: Any) -> None:
     """More than four as well, as in the original."""
-    said = await core.openai(CHAT, ask("hello world", stop=stop))
-    assert said.value["choices"][0]["message"]["content"] == "hel"
-    assert said.value["choices"][0]["finish_reason"] == "stop"
+    result = await core.openai(CHAT, ask("hello world", stop=stop))
+    assert result.value["choices"][0]["message"]["content"] == "hel"
+    assert result.value["choices"][0]["finish_reason"] == "stop"
     native = await core.run({"messages": "hello world", "sampling_params": {"temperature": 0, "stop": stop}})
     assert native.value["choices"][0]["tokens"] == ["hel"]
 
@@ -130,8 +130,8 @@ async def test_stop_tokens_and_the_stop_text_itself_on_request(core: Core) -> No
 
 
 async def test_min_and_max_tokens_are_met(core: Core) -> None:
-    said = await core.openai(CHAT, ask("hi", min_tokens=20, max_tokens=20))
-    assert said.value["usage"]["completion_tokens"] == 20
+    result = await core.openai(CHAT, ask("hi", min_tokens=20, max_tokens=20))
+    assert result.value["usage"]["completion_tokens"] == 20
     short = await core.run(
         {"prompt": "a long enough prompt to be cut at sixteen", "sampling_params": {"temperature": 0}}
     )
@@ -187,8 +187,8 @@ async def test_log_probabilities_name_the_sampled_tokens(core: Core) -> None:
 )
 async def test_structured_outputs_obey_their_schema(core: Core, fields: dict[str, Any]) -> None:
     """guided_json too, which vLLM 0.32 would ignore."""
-    said = await core.openai(CHAT, ask(TRIP, **fields))
-    check_schema(json.loads(said.value["choices"][0]["message"]["content"]))
+    result = await core.openai(CHAT, ask(TRIP, **fields))
+    check_schema(json.loads(result.value["choices"][0]["message"]["content"]))
     sampling = {"temperature": 0, "max_tokens": 64, **fields}
     native = await core.run({"messages": TRIP, "sampling_params": sampling})
     check_schema(json.loads(native.value["choices"][0]["tokens"][0]))
@@ -200,21 +200,21 @@ async def test_structured_outputs_obey_their_schema(core: Core, fields: dict[str
     ("guided_grammar", 'root ::= "up" | "down"', {"up", "down"}),
 ])  # fmt: skip
 async def test_guided_decoding_is_obeyed(core: Core, key: str, value: Any, expected: set[str]) -> None:
-    said = await core.openai(CHAT, ask("hello", **{key: value}))
-    assert said.value["choices"][0]["message"]["content"] in expected
+    result = await core.openai(CHAT, ask("hello", **{key: value}))
+    assert result.value["choices"][0]["message"]["content"] in expected
 
 
 @pytest.mark.parametrize("stream", [False, True])
 async def test_a_required_tool_is_called_with_arguments_that_fit_its_schema(core: Core, stream: bool) -> None:
     tools = [{"type": "function", "function": {"name": "trip", "strict": True, "parameters": SCHEMA}}]
-    said = await core.openai(CHAT, ask(CALL, tools=tools, tool_choice="required", stream=stream, max_tokens=200))
+    result = await core.openai(CHAT, ask(CALL, tools=tools, tool_choice="required", stream=stream, max_tokens=200))
     if stream:
-        deltas = [event["choices"][0]["delta"] for event in said.events if event != "[DONE]" and event["choices"]]
+        deltas = [event["choices"][0]["delta"] for event in result.events if event != "[DONE]" and event["choices"]]
         calls = [call["function"] for delta in deltas for call in delta.get("tool_calls") or ()]
         name = "".join(call.get("name") or "" for call in calls)
         arguments = "".join(call.get("arguments") or "" for call in calls)
     else:
-        call = said.value["choices"][0]["message"]["tool_calls"][0]
+        call = result.value["choices"][0]["message"]["tool_calls"][0]
         name, arguments = call["function"]["name"], call["function"]["arguments"]
     assert name == "trip"
     check_schema(json.loads(arguments))
@@ -252,17 +252,17 @@ async def test_best_of_keeps_the_likeliest(core: Core, route: str) -> None:
 @pytest.mark.parametrize("stream", [False, True])
 async def test_a_beam_search_finds_the_answer(core: Core, stream: bool) -> None:
     sampling = {"use_beam_search": True, "best_of": 3, "n": 2, "max_tokens": 8}
-    said = await core.run({"messages": "abc", "sampling_params": sampling, "stream": stream})
-    assert said.error is None
-    first = "".join(part for item in said.items for part in item["choices"][0]["tokens"])
-    second = "".join(part for item in said.items for part in item["choices"][1]["tokens"])
+    result = await core.run({"messages": "abc", "sampling_params": sampling, "stream": stream})
+    assert result.error is None
+    first = "".join(part for item in result.items for part in item["choices"][0]["tokens"])
+    second = "".join(part for item in result.items for part in item["choices"][1]["tokens"])
     assert first == "abc" != second
 
 
-async def test_a_wrong_model_is_told_the_right_ones(core: Core) -> None:
+async def test_the_error_for_a_wrong_model_lists_the_served_ones(core: Core) -> None:
     for failure in (
-        (await core.openai(CHAT, ask("x", model="nobody"))).failure,
-        (await core.run({"prompt": "x", "model": "nobody"})).failure,
+        (await core.openai(CHAT, ask("x", model="unknown"))).failure,
+        (await core.run({"prompt": "x", "model": "unknown"})).failure,
     ):
         assert failure["code"] == 404
         assert "parrot" in failure["message"]

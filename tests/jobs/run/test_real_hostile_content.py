@@ -1,4 +1,4 @@
-"""What requests contain ends no engine and holds up nobody else: the real engine, started by the worker itself."""
+"""The content of a request stops no engine and delays no other client: the real engine, started by the worker."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ TEXT = "an honest client's words"
 
 @pytest.fixture(scope="module")
 def stack() -> Iterator[Stack]:
-    """Gateway, worker, and an engine of the worker's own, which it would start again if it believed it dead."""
+    """Gateway, worker, and the worker's own engine, which it would relaunch if it took it for dead."""
     with running(LOCAL, {**SETTINGS, "HF_HUB_OFFLINE": "1", "DRAIN_TIMEOUT": "2"}) as process:
         url = process.line("Ready: ", START_TIMEOUT_S).split("Ready: ")[1].strip()
         yield Stack(url, "", process, "parrot")
 
 
 class Honest:
-    """Twenty clients, each with one request after the other, half of them streams; the longest anybody waited."""
+    """Twenty clients, each with one request after the other, half of them streams; the longest wait of all."""
 
     def __init__(self, http: Http) -> None:
         self._http = http
@@ -86,8 +86,8 @@ class Attack:
                 tasks.create_task(attacker())
 
 
-async def test_hostile_content_ends_nothing_and_holds_up_nobody(stack: Stack) -> None:
-    """A thousand requests beside twenty clients: no relaunch, and nobody waits much longer than without them."""
+async def test_hostile_content_stops_no_engine_and_delays_no_client(stack: Stack) -> None:
+    """A thousand requests beside twenty clients: no relaunch, and no client waits much longer than without them."""
     beside: list[float] = []
     without: list[float] = []
     async with Http(stack.openai_url) as http:

@@ -68,11 +68,11 @@ async def test_scores_are_the_similarities_of_the_embeddings(core: Core) -> None
     assert scores == pytest.approx([1, cosine(one, two)], abs=2e-2)
 
 
-async def test_what_an_encoder_cannot_do_is_told(core: Core) -> None:
+async def test_generation_on_an_encoder_fails_with_the_engines_status(core: Core) -> None:
     """Generation on an embedding endpoint fails with the engine's own status, native jobs too."""
-    for said in (
+    for result in (
         await core.openai("/v1/chat/completions", {"messages": "hi"}),
         await core.openai("/v1/chat/completions", {"messages": "hi", "stream": True}),
         await core.run({"prompt": "hi"}),
     ):
-        assert 400 <= said.failure["code"] < 500
+        assert 400 <= result.failure["code"] < 500

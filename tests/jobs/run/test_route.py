@@ -1,4 +1,4 @@
-"""OpenAI jobs on the echo engine: what goes through untouched, and the few things that are translated."""
+"""OpenAI jobs on the echo engine: what is passed on unchanged, and the few fields that are translated."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def without(value: Any, *volatile: str) -> Any:
 async def test_a_get_needs_no_body(given: dict[str, Any]) -> None:
     """How the platform sends the body of a GET is unknown."""
     async with echo_engine() as engine, core_on(engine.url) as core:
-        said = await core.run({"openai_route": "/v1/models", **given})
-    assert [model["id"] for model in said.value["data"]] == ["echo"]
+        result = await core.run({"openai_route": "/v1/models", **given})
+    assert [model["id"] for model in result.value["data"]] == ["echo"]
 
 
 @pytest.mark.parametrize(
@@ -55,12 +55,12 @@ async def test_an_answer_is_the_engines_own(route: str, body: dict[str, Any]) ->
     body = {"model": "echo", **body}
     async with echo_engine() as engine, core_on(engine.url) as core:
         direct = await engine.http.post(route, body)
-        said = await core.openai(route, body)
+        result = await core.openai(route, body)
         generic = await core.run({"route": route, "method": "post", "body": body})
     assert direct.status == 200, direct.body
-    assert without(said.value, *volatile) == without(direct.json, *volatile)
+    assert without(result.value, *volatile) == without(direct.json, *volatile)
     assert without(generic.value, *volatile) == without(direct.json, *volatile)
-    assert [output.streamed for output in said.outputs] == [False]
+    assert [output.streamed for output in result.outputs] == [False]
 
 
 @pytest.mark.parametrize(
@@ -74,25 +74,25 @@ async def test_an_answer_is_the_engines_own(route: str, body: dict[str, Any]) ->
     ids=lambda value: value if isinstance(value, str) else "",
 )
 async def test_a_stream_is_the_engines_own_events(route: str, body: dict[str, Any]) -> None:
-    """Broken inside characters and mixed with keep-alives, it arrives whole, in whole events, without them."""
+    """Cut inside characters and mixed with keep-alives, it arrives in complete events, without the keep-alives."""
     volatile = ("id", "created", "created_at", "item_id")
     body = {"model": "echo", "stream": True, **body}
     async with echo_engine() as engine, core_on(engine.url) as core:
         direct = await engine.http.events(route, body)
         await engine.script({"comments": True, "split_utf8": True})
-        said = await core.openai(route, body)
-    assert without(said.events, *volatile) == without(direct, *volatile)
-    assert b"keep-alive" not in said.text
-    assert all(output.sse and output.mergeable and output.data.endswith(b"\n\n") for output in said.outputs)
-    assert (b"event: " in said.text) == (route in ("/v1/responses", "/v1/messages"))
+        result = await core.openai(route, body)
+    assert without(result.events, *volatile) == without(direct, *volatile)
+    assert b"keep-alive" not in result.text
+    assert all(output.sse and output.mergeable and output.data.endswith(b"\n\n") for output in result.outputs)
+    assert (b"event: " in result.text) == (route in ("/v1/responses", "/v1/messages"))
 
 
 async def test_a_role_never_travels_alone() -> None:
-    """The first piece of a chat carries its first content, however late that comes."""
+    """The first output of a chat contains its first content, however late that arrives."""
     async with echo_engine() as engine, core_on(engine.url) as core:
         await engine.script({"tpot_ms": 20})
-        said = await core.openai(CHAT, {"messages": HELLO, "stream": True})
-    first = said.outputs[0].data
+        result = await core.openai(CHAT, {"messages": HELLO, "stream": True})
+    first = result.outputs[0].data
     assert b'"role":' in first
     assert sse.parsed(list(sse.events(first))[1])["choices"][0]["delta"]["content"] == "h"
 
@@ -132,7 +132,7 @@ async def body_sent(given: dict[str, Any], route: str = CHAT, **settings: Any) -
     ],
 )
 async def test_only_what_is_documented_is_translated(given: dict[str, Any], changed: dict[str, Any]) -> None:
-    """Everything else reaches the engine as it came, numbers and characters included."""
+    """Everything else reaches the engine unchanged, numbers and characters included."""
     body = {"messages": HELLO, "model": "echo"} | given
     expected = {key: value for key, value in body.items() if not key.startswith(LEGACY)} | changed
     assert await body_sent(body) == expected
@@ -140,7 +140,7 @@ async def test_only_what_is_documented_is_translated(given: dict[str, Any], chan
 
 @pytest.mark.parametrize("given", [{}, {"model": None}, {"model": ""}], ids=["absent", "null", "empty"])
 async def test_the_models_name_is_filled_in_where_the_engine_insists_on_one(given: dict[str, Any]) -> None:
-    """Anthropic's routes; all others take an absent name for their own, and see the body as it came."""
+    """Anthropic's routes need it; on all others the engine accepts a missing model, and the body is unchanged."""
     body = {"messages": HELLO, "max_tokens": 9, **given}
     assert await body_sent(body, "/v1/messages") == body | {"model": "echo"}
     assert await body_sent({"messages": HELLO, **given}) == {"messages": HELLO, **given}
@@ -176,41 +176,41 @@ async def test_the_models_name_is_filled_in_where_the_engine_insists_on_one(give
     ],
 )
 async def test_what_cannot_be_obeyed_is_refused(given: dict[str, Any], param: str, message: str) -> None:
-    """Aloud, with what to do, before the engine is asked."""
+    """With an error that states what to do, before any request to the engine."""
     async with echo_engine() as engine, core_on(engine.url) as core:
-        said = await core.openai(CHAT, {"messages": HELLO, "model": "echo", **given})
+        result = await core.openai(CHAT, {"messages": HELLO, "model": "echo", **given})
         assert await engine.requests() == []
-    assert said.failure == {"message": message, "type": "BadRequestError", "param": param, "code": 400}
+    assert result.failure == {"message": message, "type": "BadRequestError", "param": param, "code": 400}
 
 
 @pytest.mark.parametrize("stream", [False, True])
 async def test_best_of_ranks_chats_too(stream: bool) -> None:
-    """With `stream` it runs whole and is sent at the end; log-probabilities stay hidden unless asked for."""
+    """With `stream` the response is sent at its end; log-probabilities are removed unless the body asks for them."""
     async with echo_engine() as engine, core_on(engine.url) as core:
         await engine.script({"texts": ["aaa", "b"], "logprob": [-0.1, -0.9]})
         body = {"messages": HELLO, "best_of": 2, "stream": stream, "stream_options": {"include_usage": True}}
-        said = await core.openai(CHAT, body)
+        result = await core.openai(CHAT, body)
     if stream:
-        chat, usage, done = said.events
+        chat, usage, done = result.events
         assert (chat["choices"][0]["delta"]["content"], usage["usage"]["completion_tokens"], done) == (
             "aaa",
             4,
             "[DONE]",
         )
     else:
-        [choice] = said.value["choices"]
+        [choice] = result.value["choices"]
         assert choice["message"]["content"] == "aaa"
         assert choice["logprobs"] is None
-        assert said.value["usage"]["completion_tokens"] == 4
+        assert result.value["usage"]["completion_tokens"] == 4
 
 
 async def stream_sizes(**settings: Any) -> list[Any]:
     """The items of a chat of "hello": role, five letters and the end are seven events, then [DONE]."""
     async with echo_engine() as engine, core_on(engine.url, **settings) as core:
-        said = await core.openai(CHAT, {"messages": HELLO, "stream": True})
-    assert said.error is None
-    assert not any(output.mergeable for output in said.outputs)
-    return [list(sse.events(output.data)) if output.sse else json.loads(output.data) for output in said.outputs]
+        result = await core.openai(CHAT, {"messages": HELLO, "stream": True})
+    assert result.error is None
+    assert not any(output.mergeable for output in result.outputs)
+    return [list(sse.events(output.data)) if output.sse else json.loads(output.data) for output in result.outputs]
 
 
 async def test_the_operators_batch_sizes_hold_exactly_for_openai_streams() -> None:

@@ -1,4 +1,4 @@
-"""What a caller never sees: the environment's secrets in an error, this machine's paths in the model list."""
+"""No error contains a secret of the environment, and the model list contains no local path."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ EVENTS = {"content-type": "text/event-stream"}
 
 @dataclass
 class Canned:
-    """An answer that is there already."""
+    """A response whose body is already complete."""
 
     body: bytes
     status: int = 200
@@ -43,7 +43,7 @@ class Canned:
 
 @dataclass
 class CannedEngine:
-    """An engine that gives one answer, or raises."""
+    """An engine that always returns one response, or raises."""
 
     answer: Canned | Exception
 
@@ -54,7 +54,7 @@ class CannedEngine:
 
 
 def core(answer: Canned | Exception, settings: Settings) -> Core:
-    """A worker whose engine answers so."""
+    """A worker whose engine returns this response or raises this error."""
     return Core(JobHandler(CannedEngine(answer), settings))
 
 
@@ -72,20 +72,20 @@ def core(answer: Canned | Exception, settings: Settings) -> Core:
     ids=["diagnosis", "fault", "answer", "status", "garbage"],
 )
 async def test_no_error_of_a_job_holds_a_secret(name: str, stream: bool, fault: Canned | Exception) -> None:
-    """Neither the job's own error nor what the stream says in-band, whichever variable held the secret."""
+    """Neither the job's own error nor the error event of the stream, in whichever variable the secret is."""
     settings = load({"MODEL_NAME": "org/m", name: CANARY, "IGNORE_ENV": name})
-    said = await core(fault, settings).openai(CHAT, {**ASK, "stream": stream})
+    result = await core(fault, settings).openai(CHAT, {**ASK, "stream": stream})
     native = await core(fault, settings).run({"prompt": "hello"})
-    for each in (said, native):
+    for each in (result, native):
         if each.error is not None:
-            told = json.loads(each.error.to_json())
-            assert "canary" not in json.dumps(told)
-            assert set(told) >= {"message", "code"}
+            reported = json.loads(each.error.to_json())
+            assert "canary" not in json.dumps(reported)
+            assert set(reported) >= {"message", "code"}
         if each.error is not None or not isinstance(fault, Canned):
             assert b"canary" not in each.text
 
 
-def test_a_secret_that_is_a_word_of_the_error_leaves_its_form_whole() -> None:
+def test_a_secret_that_is_a_word_of_the_error_leaves_its_form_intact() -> None:
     """API_KEY=message must not rename the key."""
     error = EngineUnavailable("a message")
     error.redact(Redactor(load({"MODEL_NAME": "m", "API_KEY": "message"}).secrets).value)
@@ -122,16 +122,16 @@ async def test_the_model_list_names_repositories_and_no_paths(
 ) -> None:
     """vLLM lists as `root` the directory that it was started with."""
     body = {"object": "list", "data": cards}
-    said = await core(Canned(json.dumps(body).encode()), load(env)).openai("/v1/models")
-    assert [card.get("root") if isinstance(card, dict) else None for card in said.value["data"]] == roots
+    result = await core(Canned(json.dumps(body).encode()), load(env)).openai("/v1/models")
+    assert [card.get("root") if isinstance(card, dict) else None for card in result.value["data"]] == roots
     kept = [
         {**card, "root": root} if isinstance(card, dict) and root else card
         for card, root in zip(cards, roots, strict=True)
     ]
-    assert said.value == {"object": "list", "data": kept}
+    assert result.value == {"object": "list", "data": kept}
 
 
 async def test_a_model_list_that_is_no_json_goes_through() -> None:
-    """The error of the engine's answer is not this module's to tell."""
-    said = await core(Canned(b"[1, 2]"), load({"MODEL_NAME": "m"})).openai("/v1/models")
-    assert said.value == [1, 2]
+    """This module does not report errors of the engine's response."""
+    result = await core(Canned(b"[1, 2]"), load({"MODEL_NAME": "m"})).openai("/v1/models")
+    assert result.value == [1, 2]

@@ -9,8 +9,9 @@ from typing import Any, Protocol
 
 from worker_vllm.echo import tokens as vocabulary
 from worker_vllm.echo.generation import Delta, Generation
-from worker_vllm.echo.http_messages import dump, error_body
+from worker_vllm.echo.http_messages import error_body
 from worker_vllm.errors import WorkerError
+from worker_vllm.json_bytes import dump_replacing
 
 FINGERPRINT = "vllm-0.32.0-echo"
 DONE = b"data: [DONE]\n\n"
@@ -102,7 +103,7 @@ def alternatives(token: int, logprob: float, count: int) -> list[tuple[str, floa
 
 def data(value: Any) -> bytes:
     """One server-sent event."""
-    return b"data: " + dump(value) + b"\n\n"
+    return b"data: " + dump_replacing(value) + b"\n\n"
 
 
 def named(kind: str, value: Any) -> bytes:

@@ -7,11 +7,12 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing
 
 from worker_vllm.echo.generation import Delta, Generation, merged
-from worker_vllm.echo.http_messages import Reply, dump, error_body
+from worker_vllm.echo.http_messages import Reply, error_body
 from worker_vllm.echo.routes.answer import Dialect
 from worker_vllm.echo.runner import BrokenOff, Runner
 from worker_vllm.echo.script import Script
 from worker_vllm.errors import EngineError
+from worker_vllm.json_bytes import dump_replacing
 
 STREAM_HEADERS = ((b"content-type", b"text/event-stream; charset=utf-8"),)
 
@@ -35,14 +36,14 @@ async def respond(reply: Reply, dialect: Dialect, generation: Generation, runner
 
 async def _refuse(reply: Reply, script: Script, status: int) -> None:
     retry = () if script.retry_after is None else ((b"retry-after", script.retry_after.encode()),)
-    body = dump(error_body(status, script.message))
+    body = dump_replacing(error_body(status, script.message))
     await reply.whole(status, body, ((b"content-type", b"application/json"), *retry))
 
 
 async def _whole(reply: Reply, dialect: Dialect, script: Script, steps: AsyncIterator[list[Delta]]) -> None:
     deltas = [delta._replace(thought=False) async for step in steps for delta in step]
     wholes = merged(deltas)
-    await _write(reply, dump(dialect.whole(wholes)), script, first=True)
+    await _write(reply, dump_replacing(dialect.whole(wholes)), script, first=True)
     await reply.end()
 
 

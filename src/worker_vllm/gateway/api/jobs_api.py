@@ -7,12 +7,12 @@ from typing import Any
 
 from worker_vllm.errors import RequestError
 from worker_vllm.gateway.api.submission import read_submission, ttl_seconds
-from worker_vllm.gateway.json_bytes_old import dump
 from worker_vllm.gateway.options import GatewayOptions
 from worker_vllm.gateway.runtime import EndpointRuntime
 from worker_vllm.gateway.server.request import GatewayRequest, Waiting
 from worker_vllm.gateway.state.job import Job
 from worker_vllm.gateway.waits import Hold
+from worker_vllm.json_bytes import dump
 
 
 class JobsApi:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from worker_vllm.errors import status_of_type
-from worker_vllm.gateway.json_bytes_old import dump
 from worker_vllm.gateway.state.job import ABSENT, Job, Status
+from worker_vllm.json_bytes import dump
 
 ERROR_EVENTS = ('data: {"error"', "event: error\n")  # OpenAI's, Anthropic's
 ERROR_KEYS = frozenset({"message", "type", "param", "code"})

@@ -7,9 +7,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from worker_vllm.errors import RequestError
-from worker_vllm.gateway.json_bytes_old import dump
 from worker_vllm.gateway.options import JobPolicy
 from worker_vllm.gateway.state.job import Submission
+from worker_vllm.json_bytes import dump
 
 DAY_S = 86_400
 FORWARDED = ("webhook", "webhookV2", "policy", "s3Config")

@@ -7,13 +7,13 @@ from collections.abc import Callable
 from typing import Any, TypeAlias
 
 from worker_vllm.errors import RequestError
-from worker_vllm.gateway.json_bytes_old import dump
 from worker_vllm.gateway.options import GatewayOptions
 from worker_vllm.gateway.runtime import EndpointRuntime, Taker
 from worker_vllm.gateway.server.request import JSON_TYPE, ClientGone, GatewayRequest, Waiting
 from worker_vllm.gateway.state.endpoint import Ping
 from worker_vllm.gateway.state.job import ABSENT, Job, JobOutcome, Piece
 from worker_vllm.gateway.waits import Hold
+from worker_vllm.json_bytes import dump
 
 LARGEST_BATCH = 10_000
 

@@ -10,7 +10,7 @@ from typing import Any, Protocol, TypeAlias
 from urllib.parse import parse_qs, unquote
 
 from worker_vllm.errors import RequestError, WorkerError
-from worker_vllm.gateway.json_bytes_old import dump
+from worker_vllm.json_bytes import dump
 
 JSON_TYPE = b"application/json"
 MULTIPART = (

@@ -1,1 +1,1 @@
-"""What a job yields: framed, batched, limited, and its errors in the form of its route."""
+"""The outputs of a job: framing, batching, size limits, and errors in the form of the job's route."""

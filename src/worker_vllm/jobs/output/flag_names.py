@@ -1,4 +1,4 @@
-"""vLLM's flags in an error of the engine, and the variables that set them here: what the operator can change."""
+"""The settings variables for vLLM flags that an engine error names: an operator sets variables, not flags."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from worker_vllm.settings.flags.flag_table import SHIPPED, flag_table
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z0-9]*(?:-[a-z0-9]+)*")
 
 
-def with_variables(message: str) -> str:
-    """The message, followed by the variable for each flag that it names; unchanged when it names none."""
-    named = {option: variable for option in OPTION.findall(message) if (variable := variable_of(option))}
+def add_variable_names(message: str) -> str:
+    """The message followed by the variable of each flag in it; unchanged when it names no flag."""
+    named = {option: variable for option in OPTION.findall(message) if (variable := variable_for_flag(option))}
     missing = [f"{variable} for {option}" for option, variable in named.items() if variable not in message]
     if not missing:
         return message
@@ -21,7 +21,7 @@ def with_variables(message: str) -> str:
 
 
 @cache
-def variable_of(option: str) -> str | None:
+def variable_for_flag(option: str) -> str | None:
     """The variable that sets this flag of `vllm serve`; None for a flag that does not exist."""
     found = flag_table(SHIPPED).by_option(option)
     if found is None:

@@ -1,6 +1,6 @@
-"""Native output items: engine answers and events in, `{"choices":[{"tokens":[…]}],"usage":{…}}` out.
+"""Native output items: completions responses and events in, `{"choices":[{"tokens":[…]}],"usage":{…}}` out.
 
-Each of `shown` (finish_reason, logprobs …) stands beside the tokens where the engine has something to say about it.
+`shown` lists the fields (finish_reason, logprobs …) that are copied beside the tokens where the engine sets them.
 """
 
 from __future__ import annotations
@@ -12,27 +12,27 @@ from worker_vllm.jobs.output.batching import BatchCounter, BatchPolicy
 from worker_vllm.json_bytes import dump
 
 Entry = dict[str, Any]
-SILENT: tuple[object, ...] = (None, "", [], {})
+EMPTY: tuple[object, ...] = (None, "", [], {})
 
 
-def whole_item(answer: Mapping[str, Any], shown: Sequence[str] = ()) -> bytes:
-    """The one item of a job that does not stream, from a completions answer."""
+def single_item(answer: Mapping[str, Any], shown: Sequence[str] = ()) -> bytes:
+    """The only item of a job that does not stream, from a completions response."""
     choices = sorted(answer.get("choices") or [{"index": 0}], key=lambda choice: int(choice.get("index", 0)))
     usage = answer.get("usage") or {}
     entries = []
     for choice in choices:
         entry: Entry = {"tokens": [choice.get("text") or ""]}
-        _show(entry, choice, shown)
+        _copy_shown(entry, choice, shown)
         entries.append(entry)
     return _item(entries, usage.get("prompt_tokens") or 0, usage.get("completion_tokens") or 0)
 
 
 class ItemStream:
-    """Turns completions events into items of the sizes that the batch policy asks for.
+    """Turns completions events into items whose sizes follow the batch policy.
 
-    An event holds one choice and, with `continuous_usage_stats`, that choice's own count so far; the job's count is
-    the sum over its choices. An event is never split: it advances the counter by all the tokens it brought. Engines
-    without that option count one token per piece of text, put right by the final usage.
+    An event has one choice and, with `continuous_usage_stats`, that choice's token count so far; the job's count is
+    the sum over its choices. An event is never split: the counter advances by all of its tokens. Without that option
+    each piece of text counts as one token, and the final usage corrects the sum.
     """
 
     def __init__(self, sequences: int, policy: BatchPolicy, shown: Sequence[str] = ()) -> None:
@@ -46,7 +46,7 @@ class ItemStream:
         self._reported = 0
 
     def feed(self, event: Mapping[str, Any]) -> Iterator[bytes]:
-        """Take in one event; yields the items that it completes."""
+        """Add one event. Yields the items that it completes."""
         usage = event.get("usage")
         choices = event.get("choices")
         if usage:
@@ -58,7 +58,7 @@ class ItemStream:
                 yield self._flush()
 
     def finish(self) -> bytes | None:
-        """The last item: what is still pending, or a count that the final usage has put right; else None."""
+        """The last item: pending tokens, or a count corrected by the final usage. None when there is neither."""
         return self._flush() if self._is_pending or self._reported != self._output else None
 
     def _take(self, choice: Mapping[str, Any], usage: Mapping[str, Any] | None) -> bool:
@@ -71,7 +71,7 @@ class ItemStream:
         if text or count > before:
             self._pending[index]["tokens"].append(text)
             self._is_pending = True
-        if self._shown and _show(self._pending[index], choice, self._shown):
+        if self._shown and _copy_shown(self._pending[index], choice, self._shown):
             self._is_pending = True
         return self._counter.add(count - before) if count > before else False
 
@@ -83,18 +83,18 @@ class ItemStream:
         return _item(entries, self._input, self._output)
 
 
-def _show(entry: Entry, choice: Mapping[str, Any], shown: Sequence[str]) -> bool:
-    """Add what the choice says of `shown` to what the entry says already; whether it said anything."""
-    said = {name: choice[name] for name in shown if choice.get(name) not in SILENT}
-    for name, value in said.items():
-        entry[name] = _joined(entry[name], value) if name in entry else value
-    return bool(said)
+def _copy_shown(entry: Entry, choice: Mapping[str, Any], shown: Sequence[str]) -> bool:
+    """Add the choice's `shown` fields to the entry. Returns whether the choice has any."""
+    found = {name: choice[name] for name in shown if choice.get(name) not in EMPTY}
+    for name, value in found.items():
+        entry[name] = _merge(entry[name], value) if name in entry else value
+    return bool(found)
 
 
-def _joined(before: Any, after: Any) -> Any:
-    """Lists and texts go on, objects key by key (log-probabilities are an object of lists), the rest is replaced."""
+def _merge(before: Any, after: Any) -> Any:
+    """Lists and texts concatenated, objects (of lists, for logprobs) merged by key; for other types, `after`."""
     if isinstance(before, dict) and isinstance(after, dict):
-        return {key: _joined(before[key], after[key]) if key in before else after[key] for key in {**before, **after}}
+        return {key: _merge(before[key], after[key]) if key in before else after[key] for key in {**before, **after}}
     if isinstance(before, list) and isinstance(after, list):
         return before + after
     return before + after if isinstance(before, str) and isinstance(after, str) else after

@@ -1,4 +1,4 @@
-"""What a job says back, piece by piece: the vocabulary between the worker core and whatever delivers it."""
+"""The output values of a job, as the handler yields them and job delivery posts them."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from dataclasses import dataclass
 class Output:
     """One output value of a job.
 
-    `data` is JSON text (UTF-8) of the value, spliced into the wire unparsed; with `sse` it is one or more whole
-    server-sent events instead, which travel as one JSON string. Neighbouring `mergeable` SSE outputs may be
-    concatenated by whoever delivers them; anything else keeps its exact size. `streamed` outputs are delivered
-    as they come, the others only with the final result.
+    `data` is JSON text (UTF-8) of the value, copied into the request body unparsed. With `sse` it is one or more
+    complete server-sent events instead, which are sent as one JSON string. Job delivery may concatenate neighbouring
+    `mergeable` outputs; every other output keeps its exact size. `streamed` outputs are delivered as they arrive, the
+    others only with the final result.
     """
 
     data: bytes

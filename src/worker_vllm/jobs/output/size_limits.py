@@ -1,7 +1,7 @@
-"""The platform's limits on what a job says: 1 MB for a piece of a stream, 20 MB for an answer that is not streamed.
+"""The platform's size limits: 1 MB for a piece of a stream, 20 MB for a result that is not streamed.
 
-What is larger would be dropped in silence there (a COMPLETED job without output), so it is refused aloud here. A
-stream may be longer in all: the platform keeps its pieces.
+The platform drops larger ones without an error (a COMPLETED job without output), so the worker fails the job instead.
+A complete stream may be larger: the platform stores its pieces one by one.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from worker_vllm.jobs.output.output import Output
 
 PIECE_BYTES = 1_000_000
 RESULT_BYTES = 20_000_000
-ENVELOPE_BYTES = 10_000  # what stands around the values on the wire
-RUN_BYTES = 384 * 1024  # of events in one output: as a JSON string it may double
+ENVELOPE_BYTES = 10_000  # the request body around the output values
+RUN_BYTES = 384 * 1024  # of events in one output: escaped as a JSON string, it may double
 
 
 class ResultMeter:
-    """Adds up what a job has said."""
+    """Adds up the output bytes of one job."""
 
     __slots__ = ("_total",)
 
@@ -27,7 +27,7 @@ class ResultMeter:
         self._total = ENVELOPE_BYTES
 
     def add(self, output: Output) -> None:
-        """Count one more output. Raises RequestError (413) when the platform would drop it or the whole."""
+        """Count one more output. Raises RequestError (413) when the platform would drop this output or the result."""
         size = wire_size(output)
         if output.streamed and size <= PIECE_BYTES:
             return
@@ -47,7 +47,7 @@ class ResultMeter:
 
 
 def wire_size(output: Output) -> int:
-    """Bytes that an output takes as a JSON value: a text of events grows by its escapes."""
+    """The output's size in bytes as a JSON value: in the JSON string of events, quotes and line ends are escaped."""
     data = output.data
     if not output.sse:
         return len(data) + 1
@@ -55,7 +55,7 @@ def wire_size(output: Output) -> int:
 
 
 def cut_run(run: bytes) -> Iterator[bytes]:
-    """A run of events in parts that fit into a piece: between events, and inside one that alone is too large."""
+    """The run in parts that fit into a piece, cut between events, or inside an event that is itself too large."""
     part = b""
     for event in sse.events(run):
         if part and len(part) + len(event) > RUN_BYTES:
@@ -71,7 +71,7 @@ def cut_run(run: bytes) -> Iterator[bytes]:
 
 
 def _character_start(data: bytes, position: int) -> int:
-    """The nearest position at or before this one where a UTF-8 character begins."""
+    """The nearest position at or before this one where a UTF-8 character starts."""
     while position > 0 and data[position] & 0xC0 == 0x80:
         position -= 1
     return position

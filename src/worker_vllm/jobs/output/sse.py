@@ -1,4 +1,6 @@
-"""Server-sent events as bytes: found by their boundaries, never decoded in pieces, never re-encoded."""
+"""Server-sent events as bytes, found by their boundaries; they are passed on without decoding. A run is one or more
+complete events.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,7 @@ BOUNDARIES = (b"\n\n", b"\r\n\r\n")
 
 
 class Framer:
-    """Turns arbitrary pieces of a stream into runs of whole events; keeps the unfinished rest."""
+    """Turns arbitrary chunks of a stream into runs of complete events; buffers the incomplete rest."""
 
     __slots__ = ("rest",)
 
@@ -21,7 +23,7 @@ class Framer:
         self.rest = b""
 
     def feed(self, chunk: bytes) -> bytes:
-        """Every event that is whole by now, as one run of bytes; empty while none is."""
+        """The events that this chunk completes, as one run; empty when it completes none."""
         data = self.rest + chunk if self.rest else chunk
         for boundary in BOUNDARIES:
             cut = data.rfind(boundary)
@@ -34,7 +36,7 @@ class Framer:
 
 
 def events(run: bytes) -> Iterator[bytes]:
-    """The events of a run of whole events, each with its closing blank line."""
+    """The events of a run, each with its closing blank line."""
     boundary = b"\n\n" if b"\n\n" in run else b"\r\n\r\n"
     for event in run.split(boundary):
         if event.strip():
@@ -42,17 +44,17 @@ def events(run: bytes) -> Iterator[bytes]:
 
 
 def is_done(run: bytes) -> bool:
-    """Whether the run closes with `[DONE]`."""
+    """Whether the run ends with `[DONE]`."""
     return run.rstrip().endswith(DONE.rstrip())
 
 
 def has_comment(run: bytes) -> bool:
-    """Whether a line of the run is a comment, as keep-alives are."""
+    """Whether a line of the run is a comment, such as a keep-alive."""
     return run.startswith(b":") or b"\n:" in run
 
 
 def without_comments(run: bytes) -> bytes:
-    """The run without its comment lines, and without events that held nothing else."""
+    """The run without comment lines and without events that have no other line."""
     kept = []
     for event in events(run):
         lines = [line for line in event.splitlines(keepends=True) if not line.startswith(b":")]
@@ -62,13 +64,13 @@ def without_comments(run: bytes) -> bytes:
 
 
 def data_of(event: bytes) -> bytes:
-    """The payload of an event: its data lines joined, empty when it has none."""
+    """The event's `data:` lines joined; empty when it has none."""
     lines = [line[5:].removeprefix(b" ") for line in event.splitlines() if line.startswith(b"data:")]
     return b"\n".join(lines)
 
 
 def parsed(event: bytes) -> Any:
-    """The JSON value that an event carries; None for `[DONE]`, an empty event or text that is not JSON."""
+    """The event's data as a JSON value; None for `[DONE]`, an empty event or data that is not JSON."""
     try:
         return json.loads(data_of(event))
     except ValueError:
@@ -76,22 +78,22 @@ def parsed(event: bytes) -> Any:
 
 
 def event(value: object) -> bytes:
-    """One event carrying a JSON value."""
+    """One event with a JSON value as its data."""
     return b"data: " + dump(value) + b"\n\n"
 
 
 def may_hold_error(run: bytes) -> bool:
-    """A cheap look that has no false negatives: inside JSON strings a quote is escaped, so keys stand out."""
+    """A fast search without false negatives; inside a JSON string the quotes of a key would be escaped."""
     return b'"error"' in run or b"event: error" in run or b"event: response.failed" in run
 
 
-def only_opens(run: bytes) -> bool:
-    """Whether every event of the run names a role, as the first events of a chat do and no later one."""
+def only_roles(run: bytes) -> bool:
+    """Whether every event of the run has a role, as only the first events of a chat have."""
     return run.count(b'"role":') >= run.count(b"data:")
 
 
 def cut_at_error(run: bytes) -> tuple[bytes, dict[str, Any]] | None:
-    """The run up to its first event that reports an error, that one included, and the error object in it."""
+    """The run up to and including the first event that reports an error, and its error object; None without one."""
     position = 0
     for one in events(run):
         position += len(one)
@@ -102,7 +104,7 @@ def cut_at_error(run: bytes) -> tuple[bytes, dict[str, Any]] | None:
 
 
 def _error_in(value: object) -> dict[str, Any] | None:
-    """OpenAI's form, Anthropic's (`type` beside it), the Responses API's: the event is it, or holds a failure."""
+    """The error object in an event's value, in the form of OpenAI, Anthropic (with `type`) or the Responses API."""
     if not isinstance(value, dict):
         return None
     error = value.get("error")

@@ -1,21 +1,21 @@
-"""An engine's event stream, read in arbitrary pieces, as runs of whole events. Pure; the reading is the caller's.
+"""Turns the chunks of an engine's event stream into runs of complete events. Pure: the caller reads the stream.
 
-Per piece this is a search for the last boundary and a few for the words that matter; events are not looked into.
+The cost per chunk is one search for the last boundary and a few for marker words; events are not parsed.
 """
 
 from __future__ import annotations
 
 from worker_vllm.errors import EngineError, WorkerError
 from worker_vllm.jobs.output import sse
-from worker_vllm.jobs.output.engine_answers import reported
+from worker_vllm.jobs.output.engine_answers import error_from_object
 from worker_vllm.jobs.request.routes import Family, Route, speaks_anthropic
 
 
 class EventRelay:
-    """Feed it the stream's bytes, then `finish`. Once `failure` is set the stream has failed and has said so itself:
-    nothing after it matters.
+    """Call `feed` with each chunk, then `finish`. Once `failure` is set, the stream contains the engine's error
+    event, and everything after it is ignored.
 
-    Events that only open a chat (its roles) wait for the first content. Comments, as keep-alives are, are dropped.
+    The events that open a chat with its roles are held until the first content. Comments (keep-alives) are dropped.
     """
 
     __slots__ = ("_anthropic", "_ends_with_done", "_framer", "_last", "_opened", "_opening", "failure")
@@ -29,17 +29,19 @@ class EventRelay:
         self._last = b""
         self.failure: WorkerError | None = None
 
-    def feed(self, piece: bytes) -> bytes:
-        """The events to pass on now; empty when there are none yet."""
-        run = self._framer.feed(piece)
+    def feed(self, chunk: bytes) -> bytes:
+        """The events to pass on now; empty when there are none."""
+        run = self._framer.feed(chunk)
         if sse.has_comment(run):
             run = sse.without_comments(run)
         if sse.may_hold_error(run) and (cut := sse.cut_at_error(run)):
-            self.failure = reported(cut[1], anthropic={"type": "error", "error": cut[1]} if self._anthropic else None)
-            return self._opening + cut[0] + (sse.DONE if self._ends_with_done else b"")
+            run, error = cut
+            body = {"type": "error", "error": error} if self._anthropic else None
+            self.failure = error_from_object(error, anthropic=body)
+            return self._opening + run + (sse.DONE if self._ends_with_done else b"")
         if not self._opened and run:
             self._opening += run
-            if sse.only_opens(self._opening):
+            if sse.only_roles(self._opening):
                 return b""
             run, self._opening, self._opened = self._opening, b"", True
         if run:
@@ -47,7 +49,7 @@ class EventRelay:
         return run
 
     def finish(self) -> bytes:
-        """What was still held back when the stream ended. Raises EngineError when it ended without its end."""
+        """The events still held when the stream ends. Raises EngineError when the route's `[DONE]` is missing."""
         rest = self._opening
         if self._framer.rest.strip():
             rest += self._framer.rest + b"\n\n"

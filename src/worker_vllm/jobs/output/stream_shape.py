@@ -1,4 +1,4 @@
-"""How events leave a job: as they come, or in items of exactly the sizes asked for."""
+"""How the events of a stream become outputs: unchanged, or in batches of exactly the configured sizes."""
 
 from __future__ import annotations
 
@@ -12,33 +12,33 @@ from worker_vllm.json_bytes import dump
 
 
 class StreamShape(Protocol):
-    """Takes runs of whole events, gives outputs."""
+    """Turns runs of complete events into outputs."""
 
     def feed(self, run: bytes) -> list[Output]:
         """The outputs that the run completes."""
 
     def finish(self) -> list[Output]:
-        """The last output, if anything is left for it."""
+        """The last output; empty when no event is pending."""
 
 
 class PassThrough:
-    """Each run at once; whoever delivers them merges those that have to wait."""
+    """Passes each run on at once. Job delivery merges the outputs that have to wait."""
 
     def feed(self, run: bytes) -> list[Output]:
-        """The run, in parts where it is too large for one piece."""
+        """The run, in parts when it is too large for one piece."""
         if len(run) <= RUN_BYTES:
             return [Output(run, sse=True, mergeable=True)]
         return [Output(part, sse=True, mergeable=True) for part in cut_run(run)]
 
     def finish(self) -> list[Output]:
-        """Nothing is ever left."""
+        """Always empty: no event is held."""
         return []
 
 
 class FixedBatches:
-    """The specification's schedule, counted in events.
+    """The specification's batch sizes, counted in events.
 
-    Items are the events' text (`raw`), or lists of their parsed values, of which `[DONE]` is none.
+    With `raw` an item is the events' text, otherwise a list of their parsed values without `[DONE]`.
     """
 
     def __init__(self, policy: BatchPolicy, *, raw: bool) -> None:
@@ -47,7 +47,7 @@ class FixedBatches:
         self._batch: list[bytes] = []
 
     def feed(self, run: bytes) -> list[Output]:
-        """The items that the run's events complete."""
+        """The batches that the run's events complete."""
         outputs = []
         for event in sse.events(run):
             if not self._raw and sse.data_of(event) == b"[DONE]":
@@ -58,7 +58,7 @@ class FixedBatches:
         return outputs
 
     def finish(self) -> list[Output]:
-        """The last item, if anything is left for it."""
+        """The last batch; empty when no event is pending."""
         return [self._flush()] if self._batch else []
 
     def _flush(self) -> Output:

@@ -1,4 +1,4 @@
-"""A whole answer as the stream that its caller asked for: one event per sequence, its usage, `[DONE]`."""
+"""A complete response as an event stream: one event per sequence, the usage, `[DONE]`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from worker_vllm.jobs.output import sse
 
 
 def synthetic_events(answer: Mapping[str, Any], body: Mapping[str, Any]) -> Iterator[bytes]:
-    """The events of a completions or a chat answer; usage comes when `stream_options` in the body asks for it."""
+    """The events of a completions or chat response, with usage when `stream_options` in the body asks for it."""
     head = {key: answer.get(key) for key in ("id", "object", "created", "model")}
     if head["object"] == "chat.completion":
         head["object"] = "chat.completion.chunk"

@@ -1,1 +1,1 @@
-"""A job as it arrives: parsed, validated and turned into requests to the engine."""
+"""A raw job parsed, validated and turned into requests to the engine."""

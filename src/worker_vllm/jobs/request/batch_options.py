@@ -1,4 +1,4 @@
-"""The batch sizes a job asks for, over those of the settings."""
+"""The batch sizes of one job: its own where it has any, else those of the settings."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ Number = TypeVar("Number", int, float)
 
 
 def asks_for_batches(given: Mapping[str, Any]) -> bool:
-    """Whether the job itself names a batch size."""
+    """Whether the job has a batch size of its own."""
     return any(given.get(key) for key in BATCH_KEYS)
 
 
-def parse_policy(given: Mapping[str, Any], settings: JobSettings) -> BatchPolicy:
-    """The job's own sizes; absent, null and 0 mean the settings'. Raises RequestError for what is no number."""
+def parse_batch_policy(given: Mapping[str, Any], settings: JobSettings) -> BatchPolicy:
+    """The job's sizes; absent, null and 0 mean those of the settings. Raises RequestError for other values."""
     return BatchPolicy(
         max_size=_number(given, "max_batch_size", int) or settings.batch_size,
         min_size=_number(given, "min_batch_size", int) or settings.min_batch_size,

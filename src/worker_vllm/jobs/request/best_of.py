@@ -1,4 +1,4 @@
-"""`best_of` and beam width, which vLLM dropped: run more sequences, keep the best.
+"""`best_of` and beam width, which vLLM 0.32 no longer has: generate more sequences and return the best ones.
 
 Sampled sequences are ranked by their cumulative log-probability; a beam search returns its beams already ranked.
 """
@@ -12,13 +12,13 @@ from typing import Any
 from worker_vllm.errors import RequestError
 
 Choice = dict[str, Any]
-# what the ranking itself asks for and hides again, unless the caller asked for it too
+# Response fields that ranking requests, and the body field with which the caller asks to see each of them.
 HIDDEN_UNLESS = {"logprobs": "logprobs", "token_ids": "return_token_ids", "prompt_token_ids": "return_token_ids"}
 
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """Run `width` sequences of each prompt and keep the best `keep`."""
+    """Generate `width` sequences of each prompt and return the best `keep`."""
 
     keep: int
     width: int
@@ -27,16 +27,16 @@ class Ranking:
 
 @dataclass(frozen=True, slots=True)
 class RankedAnswer:
-    """The answer with the kept sequences, and how many tokens each of them has."""
+    """The response with the best sequences, and the number of tokens of each."""
 
     answer: dict[str, Any]
     counts: tuple[int, ...]
 
 
-def take_ranking(body: Mapping[str, Any], max_logprobs: int) -> tuple[dict[str, Any], Ranking | None]:
-    """The body without best_of and early_stopping, and how its answer is ranked; None when it needs no ranking.
+def extract_ranking(body: Mapping[str, Any], max_logprobs: int) -> tuple[dict[str, Any], Ranking | None]:
+    """The body without best_of and early_stopping, and its ranking; None when it needs none.
 
-    Raises RequestError for what cannot be obeyed.
+    Raises RequestError for a combination that the engine cannot run.
     """
     kept = {key: value for key, value in body.items() if key not in ("best_of", "early_stopping")}
     _check_early_stopping(body.get("early_stopping"))
@@ -53,22 +53,22 @@ def take_ranking(body: Mapping[str, Any], max_logprobs: int) -> tuple[dict[str, 
             f"allows {max_logprobs}; ask for at most {max_logprobs // 2} beams, or raise MAX_LOGPROBS",
             param="best_of" if "best_of" in body else "n",
         )
-    greedy = body.get("temperature") == 0  # every sequence would be the same one, which vLLM refuses to run twice
+    greedy = body.get("temperature") == 0  # all sequences would be equal, and vLLM refuses n > 1 then
     if not beam and (width == keep or greedy):
         return kept, None
     return {**kept, "n": width}, Ranking(keep, width, beam)
 
 
 def ranking_body(body: Mapping[str, Any], ranking: Ranking, *, chat: bool) -> dict[str, Any]:
-    """The body of the request whose answer `ranked` can rank: whole, with log-probabilities and token ids."""
+    """The body of a request that `rank_answer` can rank: no stream, with log-probabilities and token ids."""
     asked = {key: value for key, value in body.items() if key not in ("stream", "stream_options")}
-    if not ranking.beam and not _shows(body, "logprobs"):
+    if not ranking.beam and not _asks_for(body, "logprobs"):
         asked["logprobs"] = True if chat else 0
     return {**asked, "return_token_ids": True}
 
 
 def rank_answer(answer: Mapping[str, Any], ranking: Ranking, body: Mapping[str, Any]) -> RankedAnswer:
-    """The best sequences of each prompt, showing what `body` asked for; the usage counts the kept ones."""
+    """The best sequences of each prompt, with the fields that `body` asks for; the usage counts only these."""
     choices = sorted(answer.get("choices") or (), key=lambda choice: int(choice["index"]))
     kept: list[Choice] = []
     for start in range(0, len(choices), ranking.width):
@@ -80,7 +80,7 @@ def rank_answer(answer: Mapping[str, Any], ranking: Ranking, body: Mapping[str, 
     usage = dict(answer.get("usage") or {})
     usage["completion_tokens"] = sum(counts)
     usage["total_tokens"] = (usage.get("prompt_tokens") or 0) + sum(counts)
-    hidden = [key for key, wish in HIDDEN_UNLESS.items() if not _shows(body, wish)]
+    hidden = [key for key, wish in HIDDEN_UNLESS.items() if not _asks_for(body, wish)]
     shown = [
         {**choice, **{key: None for key in hidden if key in choice}, "index": index}
         for index, choice in enumerate(kept)
@@ -97,7 +97,7 @@ def score(choice: Choice) -> float:
 
 
 def positive_int(fields: Mapping[str, Any], key: str, default: int = 1) -> int:
-    """A whole number of 1 or more; null means the default. Raises RequestError for anything else."""
+    """The field as a whole number of 1 or more; null means the default. Raises RequestError for anything else."""
     value = fields.get(key)
     if value is None:
         return default
@@ -106,7 +106,7 @@ def positive_int(fields: Mapping[str, Any], key: str, default: int = 1) -> int:
     return value
 
 
-def _shows(body: Mapping[str, Any], wish: str) -> bool:
+def _asks_for(body: Mapping[str, Any], wish: str) -> bool:
     return body.get(wish) is not None and body[wish] is not False
 
 

@@ -1,6 +1,6 @@
-"""A native job as requests to the engine, and the chat route's answers in the form of the completions route.
+"""A native job as requests to the engine, and the chat route's responses converted to the completions form.
 
-Completions are the rule: the chat route hides text once the server has a reasoning or a tool parser.
+The completions route is preferred: with a reasoning or a tool parser, the chat route removes text from the content.
 """
 
 from __future__ import annotations
@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from worker_vllm.jobs.request.engine_request import Ask, json_ask
+from worker_vllm.engine.interface import EngineRequest
+from worker_vllm.jobs.request.engine_request import json_request
 from worker_vllm.jobs.request.native import NativeJob
 from worker_vllm.jobs.request.routes import CHAT, COMPLETIONS, TOKENIZE, Route, find_route
 
@@ -20,13 +21,13 @@ def generation_route(job: NativeJob) -> Route:
     return find_route(CHAT if job.needs_chat else COMPLETIONS)
 
 
-def template_ask(job: NativeJob) -> Ask:
-    """The question for the tokens that the model's chat template makes of the job's messages."""
-    return json_ask(TOKENIZE, {"messages": job.messages, **job.template, **_model(job)})
+def tokenize_request(job: NativeJob) -> EngineRequest:
+    """The request that renders the job's messages with the model's chat template, as token ids."""
+    return json_request(TOKENIZE, {"messages": job.messages, **job.template, **_model(job)})
 
 
 def generation_body(job: NativeJob, prompt: str | list[int] | None) -> dict[str, Any]:
-    """The body of the generation: of `prompt`, or of the job's messages on the chat route."""
+    """The body of the generation request, for `prompt`, or for the job's messages on the chat route."""
     fields = dict(job.sampling.fields)
     if "token_ids" in job.include:
         fields["return_token_ids"] = True
@@ -39,7 +40,7 @@ def generation_body(job: NativeJob, prompt: str | list[int] | None) -> dict[str,
 
 
 def as_completion(answer: Mapping[str, Any]) -> Mapping[str, Any]:
-    """An answer or an event of either route in the completions form."""
+    """A response or an event of either route in the completions form."""
     choices = answer.get("choices") or []
     if not any("message" in choice or "delta" in choice for choice in choices):
         return answer
@@ -47,9 +48,9 @@ def as_completion(answer: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _choice(choice: Mapping[str, Any]) -> dict[str, Any]:
-    said = choice.get("message") or choice.get("delta") or {}
-    extras = {key: said.get(key) for key in ("tool_calls", "reasoning")}
-    return {**choice, "text": said.get("content") or "", **extras}
+    message = choice.get("message") or choice.get("delta") or {}
+    extras = {key: message.get(key) for key in ("tool_calls", "reasoning")}
+    return {**choice, "text": message.get("content") or "", **extras}
 
 
 def _model(job: NativeJob) -> dict[str, Any]:

@@ -1,7 +1,6 @@
-"""How large a grammar is, without compiling it: bytes, depth and alternatives of a JSON value and the texts in it.
+"""The size of a grammar without compiling it: bytes, depth and alternatives of a JSON value and the texts in it.
 
-The walk is a loop over a list of what is still to see, and ends as soon as a limit is passed, so that what it costs
-is bounded by the limits and not by the request.
+The walk is iterative and ends as soon as a limit is exceeded, so that the limits bound its cost, not the request.
 """
 
 from __future__ import annotations
@@ -14,17 +13,17 @@ from typing import Any
 
 from worker_vllm.settings.types import RequestLimits
 
-# Texts that are regular expressions or grammars: a bar is one more alternative, and so is a rule.
+# Texts that are regular expressions or grammars: each bar and each rule counts as an alternative.
 PATTERN_KEYS = frozenset({"regex", "pattern", "grammar", "guided_regex", "guided_grammar", "lark", "definition"})
-# Texts that may hold a whole schema as JSON.
+# Texts that may contain a complete schema as JSON.
 JSON_KEYS = frozenset({"json", "guided_json", "structural_tag", "schema", "json_schema"})
-# What counts in such a text: groups, bars, rules, repetitions; what is escaped, quoted or in a class does not.
+# The tokens that count in a pattern: groups, bars, rules, repetitions. Escapes and character classes are skipped.
 PATTERN = re.compile(r"\\.|\[(?:\\.|[^\]\\])*\]|\{\s*(\d*)\s*(?:,\s*(\d*)\s*)?\}|::=|[()|]", re.DOTALL)
 MOST_REPEATS = 10**9
-LONG_TEXT = 50  # so many characters of a constant, a name or a pattern count as one more alternative
-MANY_MEMBERS = 1000  # an object of so many properties counts twice: their grammar grows faster than their number
+LONG_TEXT = 50  # characters of a constant, a name or a pattern that count as one more alternative
+MANY_MEMBERS = 1000  # an object with this many properties counts double: its grammar grows faster than their number
 BRACKETS = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
-# Objects whose members are alternatives of their own, and the one list whose items are not.
+# Objects whose members count as alternatives, texts that do not count by length, and lists whose items do not count.
 MEMBERS = frozenset({"properties", "patternProperties", "$defs", "definitions", "dependentSchemas"})
 PROSE_KEYS = frozenset({"description", "title", "$comment", *JSON_KEYS})
 NAMES_ONLY = frozenset({"required", "examples"})
@@ -32,15 +31,15 @@ NAMES_ONLY = frozenset({"required", "examples"})
 
 @dataclass(slots=True)
 class GrammarSize:
-    """Everything seen so far; `cut` once the walk ended early because a limit was passed."""
+    """The size measured so far. `cut` is set when the walk ended early because a limit was exceeded."""
 
     bytes: int = 0
     depth: int = 0
     alternatives: int = 0
     cut: bool = False
 
-    def passes(self, limits: RequestLimits) -> bool:
-        """Whether a limit is passed."""
+    def exceeds(self, limits: RequestLimits) -> bool:
+        """Whether a limit is exceeded; a limit of 0 is none."""
         return bool(
             (limits.schema_bytes and self.bytes > limits.schema_bytes)
             or (limits.schema_depth and self.depth > limits.schema_depth)
@@ -49,32 +48,32 @@ class GrammarSize:
 
 
 def measure(key: str, value: Any, size: GrammarSize, limits: RequestLimits) -> None:
-    """Add what stands under `key` to `size`, as far as the first limit that it passes."""
-    waiting: list[Iterator[tuple[str, Any]]] = [iter([(key, value)])]
-    while waiting:
-        size.depth = max(size.depth, len(waiting) - 1)
-        for name, item in waiting[-1]:
-            inner = _add(name, item, size, limits)
-            if size.passes(limits):
+    """Add the value of `key` to `size`, up to the first limit that it exceeds."""
+    pending: list[Iterator[tuple[str, Any]]] = [iter([(key, value)])]
+    while pending:
+        size.depth = max(size.depth, len(pending) - 1)
+        for name, item in pending[-1]:
+            inner = _count(name, item, size, limits)
+            if size.exceeds(limits):
                 size.cut = True
                 return
             if inner is not None:
-                waiting.append(inner)
+                pending.append(inner)
                 break
         else:
-            waiting.pop()
+            pending.pop()
 
 
-def _add(key: str, value: Any, size: GrammarSize, limits: RequestLimits) -> Iterator[tuple[str, Any]] | None:
-    """Count one value; what is inside it, if anything."""
+def _count(key: str, value: Any, size: GrammarSize, limits: RequestLimits) -> Iterator[tuple[str, Any]] | None:
+    """Count one value. Returns its members, None when it has none."""
     if isinstance(value, str):
-        size.bytes += _length(value) + 3
+        size.bytes += _utf8_length(value) + 3
         size.alternatives += 0 if key in PROSE_KEYS else len(value) // LONG_TEXT
         if key in PATTERN_KEYS:
             size.alternatives += pattern_alternatives(value)
-        return _parsed(key, value, size, limits) if key in JSON_KEYS else None
+        return _parse_embedded(key, value, size, limits) if key in JSON_KEYS else None
     if isinstance(value, Mapping):
-        names = sum(_length(str(name)) + 4 for name in value)
+        names = sum(_utf8_length(str(name)) + 4 for name in value)
         size.bytes += 2 + names
         if key in MEMBERS:
             size.alternatives += len(value) + len(value) ** 2 // MANY_MEMBERS + names // LONG_TEXT
@@ -87,20 +86,22 @@ def _add(key: str, value: Any, size: GrammarSize, limits: RequestLimits) -> Iter
     return None
 
 
-def _parsed(key: str, text: str, size: GrammarSize, limits: RequestLimits) -> Iterator[tuple[str, Any]] | None:
-    """The value of a text that is JSON. A text that is none is left to the engine, which says so."""
-    if size.passes(limits):
+def _parse_embedded(
+    key: str, text: str, size: GrammarSize, limits: RequestLimits
+) -> Iterator[tuple[str, Any]] | None:
+    """The value of a text that is JSON; None for other text, which the engine itself refuses."""
+    if size.exceeds(limits):
         return None
     depth = text_depth(text)
     size.depth = max(size.depth, depth)
     try:
-        return None if size.passes(limits) else iter([(key, json.loads(text))])
+        return None if size.exceeds(limits) else iter([(key, json.loads(text))])
     except (ValueError, RecursionError):
         return None
 
 
 def text_depth(text: str) -> int:
-    """How deeply a JSON text is nested, found without reading it as JSON."""
+    """The nesting depth of a JSON text, found without parsing it."""
     depth = deepest = 0
     for token in BRACKETS.finditer(text):
         depth += (token[0] in "[{") - (token[0] in "]}")
@@ -109,12 +110,12 @@ def text_depth(text: str) -> int:
 
 
 def pattern_alternatives(text: str) -> int:
-    """The alternatives and rules of a regular expression or a grammar, what is repeated as often as it may be.
+    """The number of alternatives and rules in a regular expression or a grammar, repetitions included.
 
-    Each time counts once, or as often as the repeated group has alternatives or characters.
+    A repetition counts its maximum, multiplied by the repeated group's alternatives or characters.
     """
-    counts, starts = [0], [0]  # of each open group: alternatives so far, and where it began
-    inner = size = closed = 0  # of the group that was closed last: alternatives, characters, and where it ended
+    counts, starts = [0], [0]  # of each open group: alternatives so far, and start position
+    inner = size = closed = 0  # of the last closed group: alternatives, characters, end position
     for found in PATTERN.finditer(text):
         sign = found[0]
         if sign == "(":
@@ -133,6 +134,6 @@ def pattern_alternatives(text: str) -> int:
     return 1 + min(sum(counts), MOST_REPEATS)
 
 
-def _length(text: str) -> int:
-    """Bytes in UTF-8."""
+def _utf8_length(text: str) -> int:
+    """The text's length in UTF-8 bytes."""
     return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))

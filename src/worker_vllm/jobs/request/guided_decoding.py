@@ -1,4 +1,7 @@
-"""The guided_* fields of vLLM 0.6 to today's `structured_outputs`; vLLM 0.32 would answer 200, unconstrained."""
+"""Translates the guided_* fields of vLLM 0.6 to `structured_outputs`.
+
+vLLM 0.32 ignores them: it would answer 200 with unconstrained text.
+"""
 
 from __future__ import annotations
 
@@ -21,9 +24,9 @@ GUIDED_KEYS = (*KINDS, BACKEND, NESTED)
 
 
 def translate_guided(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """`fields` with structured outputs in the place of guided decoding; null ones are dropped.
+    """`fields` with `structured_outputs` instead of the guided_* fields; null ones are dropped.
 
-    Raises RequestError when both are given, or a backend is, which only the server can choose now.
+    Raises RequestError when both are given, or when a backend is given, which only the server can choose.
     """
     kept = {key: value for key, value in fields.items() if key not in GUIDED_KEYS}
     guided = {name: fields[key] for key, name in KINDS.items() if fields.get(key) is not None}

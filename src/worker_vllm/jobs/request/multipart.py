@@ -1,4 +1,4 @@
-"""Audio requests: the file comes as base64 or a data URL in JSON and goes on as multipart/form-data."""
+"""Audio requests: a file in base64 or a data URL in a JSON body becomes a multipart/form-data request."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ import hashlib
 from collections.abc import Mapping
 from typing import Any
 
+from worker_vllm.engine.interface import EngineRequest
 from worker_vllm.errors import RequestError
-from worker_vllm.jobs.request.engine_request import Ask
 from worker_vllm.json_bytes import dump
 
 FILE = "file"
 EXTENSIONS = {"mpeg": "mp3", "x-wav": "wav", "wave": "wav", "vnd.wave": "wav", "mp4": "mp4", "x-m4a": "m4a"}
 
 
-def multipart_ask(path: str, body: Any) -> Ask:
+def multipart_request(path: str, body: Any) -> EngineRequest:
     """The multipart request for a JSON body whose `file` is base64 or a data URL; `filename` names it.
 
-    Raises RequestError when there is no such file in it.
+    Raises RequestError when the body has no such file.
     """
     if not isinstance(body, Mapping) or not isinstance(body.get(FILE), str):
         given = body.get(FILE) if isinstance(body, Mapping) else body
@@ -29,18 +29,18 @@ def multipart_ask(path: str, body: Any) -> Ask:
             'cannot travel inside a job: send {"file": "<base64>", "model": …}',
             param=FILE,
         )
-    content, kind = _decoded(body[FILE])
+    content, kind = _decode_file(body[FILE])
     name = body.get("filename") or f"audio.{EXTENSIONS.get(kind, kind)}"
     boundary = hashlib.sha256(content).hexdigest()
     parts = [_part(boundary, key, value) for key, value in _fields(body)]
     disposition = f'form-data; name="{FILE}"; filename="{_quoted(name)}"'
     parts.append(_header(boundary, disposition, f"audio/{kind}") + content + b"\r\n")
-    whole = b"".join(parts) + f"--{boundary}--\r\n".encode()
-    return Ask("POST", path, whole, f"multipart/form-data; boundary={boundary}")
+    form = b"".join(parts) + f"--{boundary}--\r\n".encode()
+    return EngineRequest("POST", path, form, {"Content-Type": f"multipart/form-data; boundary={boundary}"})
 
 
 def _fields(body: Mapping[str, Any]) -> list[tuple[str, object]]:
-    """Every other field; a list goes as one part per element, null is left out."""
+    """The body's other fields: a list becomes one field per element, null is left out."""
     found: list[tuple[str, object]] = []
     for key, value in body.items():
         if key in (FILE, "filename") or value is None:
@@ -49,7 +49,7 @@ def _fields(body: Mapping[str, Any]) -> list[tuple[str, object]]:
     return found
 
 
-def _decoded(text: str) -> tuple[bytes, str]:
+def _decode_file(text: str) -> tuple[bytes, str]:
     kind = "wav"
     if text.startswith("data:"):
         head, _, text = text.partition(",")
@@ -74,5 +74,5 @@ def _header(boundary: str, disposition: str, kind: str | None) -> bytes:
 
 
 def _quoted(name: object) -> str:
-    """As HTML forms do: what could end the header's quotes or line is percent-encoded."""
+    """The name with quotes and line ends percent-encoded, as HTML forms do."""
     return str(name).replace('"', "%22").replace("\r", "%0D").replace("\n", "%0A")

@@ -1,7 +1,7 @@
-"""Native jobs: `prompt` or `messages` with `sampling_params`, as the specification's "Usage: Standard" has them.
+"""Native jobs: `prompt` or `messages` with `sampling_params`, as in the specification's "Usage: Standard".
 
-Additive fields, which leave the shape alone until they are used: `model` (an adapter's name), `tools`, the template's
-own arguments, and `include` for finish reasons and token ids.
+Additional fields, without which the output has the specified shape: `model` (an adapter's name), `tools`, arguments
+of the chat template, and `include` for finish reasons and token ids.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 from worker_vllm.errors import RequestError
 from worker_vllm.jobs.output.batching import BatchPolicy
-from worker_vllm.jobs.request.batch_options import BATCH_KEYS, parse_policy
+from worker_vllm.jobs.request.batch_options import BATCH_KEYS, parse_batch_policy
 from worker_vllm.jobs.request.parameter_names import nearest_name
 from worker_vllm.jobs.request.sampling import SAMPLING_KEYS, Sampling, parse_sampling
 from worker_vllm.settings.types import JobSettings
@@ -28,7 +28,7 @@ INPUT_KEYS = (
     "apply_chat_template",
     "sampling_params",
     "stream",
-    "use_openai_format",  # the original parsed it and never used it
+    "use_openai_format",  # accepted and ignored: the original parsed it and never used it
     "model",
     "include",
     *TEMPLATE_KEYS,
@@ -39,7 +39,7 @@ INPUT_KEYS = (
 
 @dataclass(frozen=True, slots=True)
 class NativeJob:
-    """What a native job asks for: either `messages` for the model's chat template, or a `prompt` as it stands."""
+    """A parsed native job: either `messages` for the model's chat template, or a `prompt` that is used unchanged."""
 
     prompt: str | list[int] | None
     messages: Messages | None
@@ -53,12 +53,12 @@ class NativeJob:
 
     @property
     def needs_chat(self) -> bool:
-        """Whether only the engine's chat route can do this: it alone reads media and calls tools."""
+        """Whether the job needs the engine's chat route, because of media or tools."""
         return bool(self.tools) or any(_has_media(message) for message in self.messages or ())
 
     @property
     def shown(self) -> tuple[str, ...]:
-        """What each sequence carries beside its tokens, because the job asked for it."""
+        """The fields that each sequence has beside its tokens, because the job asks for them."""
         asked = [name for name in ("logprobs", "prompt_logprobs") if name in self.sampling.fields]
         stops = ["finish_reason", "stop_reason"] if "finish_reason" in self.include else []
         ids = ["token_ids"] if "token_ids" in self.include else []
@@ -66,12 +66,12 @@ class NativeJob:
 
 
 def parse_native(given: Mapping[str, Any], settings: JobSettings) -> NativeJob:
-    """The native job in `given`; null means absent. Raises RequestError that says what to change."""
+    """The native job in `given`; null means absent. Raises RequestError, whose message states what to change."""
     for key in given:
         if key not in INPUT_KEYS:
-            raise _unknown(key)
+            raise _unknown_field(key)
     asked = {key: value for key, value in given.items() if value is not None}
-    prompt, messages = _text(asked)
+    prompt, messages = _prompt_or_messages(asked)
     if asked.get("apply_chat_template") and isinstance(prompt, str):
         prompt, messages = None, [{"role": "user", "content": prompt}]
     tools = {key: asked[key] for key in TOOL_KEYS if key in asked} if asked.get("tools") else {}
@@ -82,16 +82,16 @@ def parse_native(given: Mapping[str, Any], settings: JobSettings) -> NativeJob:
         messages=messages,
         sampling=parse_sampling(asked.get("sampling_params"), settings),
         stream=bool(asked.get("stream")),
-        batches=parse_policy(asked, settings),
+        batches=parse_batch_policy(asked, settings),
         model=asked.get("model"),
         template={key: asked[key] for key in TEMPLATE_KEYS if key in asked},
         tools=tools,
-        include=_include(asked.get("include", ())),
+        include=_parse_include(asked.get("include", ())),
     )
 
 
-def _text(asked: Mapping[str, Any]) -> tuple[str | list[int] | None, Messages | None]:
-    """Messages win over a prompt; a prompt that is a list of messages is taken as such."""
+def _prompt_or_messages(asked: Mapping[str, Any]) -> tuple[str | list[int] | None, Messages | None]:
+    """The prompt or the messages. Messages take precedence; a prompt that is a list of messages becomes messages."""
     key = "messages" if "messages" in asked else "prompt"
     value = asked.get(key)
     if value is None:
@@ -107,7 +107,7 @@ def _text(asked: Mapping[str, Any]) -> tuple[str | list[int] | None, Messages | 
     raise RequestError(f"{key}: expected a text{tokens} or a list of messages, got {value!r:.80}", param=key)
 
 
-def _include(value: object) -> tuple[str, ...]:
+def _parse_include(value: object) -> tuple[str, ...]:
     names = [value] if isinstance(value, str) else value
     if not isinstance(names, list | tuple) or not all(name in INCLUDABLE for name in names):
         raise RequestError(
@@ -123,7 +123,7 @@ def _has_media(message: Mapping[str, Any]) -> bool:
     )
 
 
-def _unknown(key: str) -> RequestError:
+def _unknown_field(key: str) -> RequestError:
     if key in SAMPLING_KEYS:
         return RequestError(f'{key}: belongs into "sampling_params"', param=key)
     meant = nearest_name(key, (*INPUT_KEYS, *SAMPLING_KEYS))

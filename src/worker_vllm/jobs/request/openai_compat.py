@@ -1,5 +1,6 @@
-"""OpenAI bodies go through as they came, except for what the specification documents and vLLM 0.32 would drop in
-silence or refuse: those few fields are translated, or refused aloud.
+"""Translates OpenAI bodies: the fields that the specification documents and vLLM 0.32 ignores or refuses.
+
+Everything else is passed on unchanged.
 """
 
 from __future__ import annotations
@@ -7,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from worker_vllm.jobs.request.best_of import Ranking, take_ranking
+from worker_vllm.jobs.request.best_of import Ranking, extract_ranking
 from worker_vllm.jobs.request.guided_decoding import GUIDED_KEYS, translate_guided
 from worker_vllm.jobs.request.routes import Family, Route
 
@@ -18,9 +19,9 @@ RANKED_KEYS = ("best_of", "early_stopping")
 def translate_body(
     route: Route, body: Mapping[str, Any], max_logprobs: int
 ) -> tuple[Mapping[str, Any], Ranking | None]:
-    """The body that the engine understands, the very same object where nothing was to translate.
+    """The body for the engine, the same object when no field needs translation, and its ranking, if any.
 
-    Raises RequestError for what cannot be obeyed.
+    Raises RequestError for a field that the engine cannot obey.
     """
     if route.family not in TRANSLATED:
         return body, None
@@ -30,10 +31,10 @@ def translate_body(
     if route.family is Family.CHAT and isinstance(messages, str):
         body = {**body, "messages": [{"role": "user", "content": messages}]}
     if any(key in body for key in RANKED_KEYS):
-        return take_ranking(body, max_logprobs)
+        return extract_ranking(body, max_logprobs)
     return body, None
 
 
 def lacks_model(route: Route, body: Mapping[str, Any]) -> bool:
-    """Whether the served model's name is to be filled in."""
+    """Whether the body needs the served model's name."""
     return route.needs_model and not body.get("model")

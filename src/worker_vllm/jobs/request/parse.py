@@ -1,6 +1,6 @@
-"""A raw job to one of two typed ones, or a typed error before the engine is asked.
+"""Parses a raw job into one of two typed jobs, or raises a typed error before any request to the engine.
 
-Shapes: native (`prompt` or `messages`), OpenAI (`openai_route` + `openai_input`), generic (`route` + `body`).
+Input forms: native (`prompt` or `messages`), OpenAI (`openai_route` + `openai_input`), generic (`route` + `body`).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 
 from worker_vllm.errors import RequestError
 from worker_vllm.jobs.output.batching import BatchPolicy
-from worker_vllm.jobs.request.batch_options import asks_for_batches, parse_policy
+from worker_vllm.jobs.request.batch_options import asks_for_batches, parse_batch_policy
 from worker_vllm.jobs.request.native import NativeJob, parse_native
 from worker_vllm.jobs.request.routes import Route, find_route
 from worker_vllm.settings.types import JobSettings
@@ -21,20 +21,20 @@ FORM_KEYS = ("openai_route", "openai_input", "route", "body", "method")
 
 @dataclass(frozen=True, slots=True)
 class RouteJob:
-    """A request for one of the engine's own routes; `body` is None when the job carried none."""
+    """A request for one of the engine's own routes; `body` is None for a GET."""
 
     route: Route
     body: Any
-    batches: BatchPolicy | None  # the exact schedule that the operator or the job asked for
+    batches: BatchPolicy | None  # batch sizes set by the operator or the job; None for none
 
     @property
     def stream(self) -> bool:
-        """Whether the answer is a stream of events."""
+        """Whether the response is a stream of events."""
         return isinstance(self.body, Mapping) and bool(self.body.get("stream"))
 
 
 def parse_job(job: Mapping[str, Any], settings: JobSettings) -> NativeJob | RouteJob:
-    """The job that `job["input"]` describes. Raises RequestError or NotFound."""
+    """The job in `job["input"]`. Raises RequestError or NotFound."""
     if refused := job.get("refused"):
         raise RequestError(str(refused), param="input")
     given = job.get("input")
@@ -44,12 +44,12 @@ def parse_job(job: Mapping[str, Any], settings: JobSettings) -> NativeJob | Rout
         return _route_job(given, settings, ("openai_route", "openai_input"))
     if given.get("route"):
         return _route_job(given, settings, ("route", "body"))
-    absent = [key for key in FORM_KEYS if given.get(key, 0) in (None, "")]  # forms that a client leaves empty
+    absent = [key for key in FORM_KEYS if given.get(key, 0) in (None, "")]  # fields of the other forms, sent empty
     return parse_native({key: value for key, value in given.items() if key not in absent}, settings)
 
 
-def asked_for(job: NativeJob | RouteJob) -> Mapping[str, Any]:
-    """What the job asks of the engine, in the fields of the engine's own routes."""
+def engine_fields(job: NativeJob | RouteJob) -> Mapping[str, Any]:
+    """The job's request as fields of the engine's own routes, for the check of limits."""
     if isinstance(job, RouteJob):
         return job.body if isinstance(job.body, Mapping) else {}
     ranking = job.sampling.ranking
@@ -70,4 +70,4 @@ def _route_job(given: Mapping[str, Any], settings: JobSettings, keys: tuple[str,
     elif body is None:
         body = {}
     exact = settings.batch_sizes_set or asks_for_batches(given) or not settings.raw_openai_output
-    return RouteJob(route, body, parse_policy(given, settings) if exact else None)
+    return RouteJob(route, body, parse_batch_policy(given, settings) if exact else None)

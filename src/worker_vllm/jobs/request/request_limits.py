@@ -1,9 +1,9 @@
-"""What one request may ask of the engine at most, checked before the engine is asked. Pure, standard library alone.
+"""The limits of one request, checked before it is sent to the engine.
 
-Grammars are compiled on the way into the engine, where every other client waits meanwhile: a schema of 100,000
-constants holds it for 8 s. Bytes, depth and alternatives of everything that becomes a grammar are bounded together,
-whatever way in the request takes: `guided_*`, `structured_outputs`, `response_format`, tools, Anthropic's and the
-Responses API's forms, or a native job's sampling parameters.
+vLLM compiles grammars before it queues a request, and every other client waits meanwhile: a schema of 100,000
+constants blocks it for 8 s. So the bytes, depth and alternatives of everything that becomes a grammar are limited in
+sum, in every form of request: `guided_*`, `structured_outputs`, `response_format`, tools, the fields of Anthropic's
+API and the Responses API, and a native job's sampling parameters.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 from worker_vllm.jobs.request.grammar_size import GrammarSize, measure
 from worker_vllm.settings.types import RequestLimits
 
-# Fields whose content becomes a grammar, in any dialect.
+# Fields whose content becomes a grammar, in any API.
 GRAMMAR_KEYS = (
     *("structured_outputs", "response_format", "tools", "functions", "tool_choice"),
     *(
@@ -26,18 +26,18 @@ GRAMMAR_KEYS = (
         "guided_decoding",
         "guided_whitespace_pattern",
     ),
-    *("text", "output_config", "output_format"),  # the Responses API's, Anthropic's
+    *("text", "output_config", "output_format"),  # of the Responses API and of Anthropic's API
 )
 SEQUENCE_KEYS = ("n", "best_of")
 LOGPROB_KEYS = ("logprobs", "top_logprobs", "prompt_logprobs")
 STOP_KEYS = ("stop", "stop_sequences")
-LARGE = 10**12
+LARGEST_COUNT = 10**12
 INPUT_KEYS = ("input", "documents", "text_1", "text_2", "queries", "items", "texts", "inputs", "data_1", "data_2")
 
 
 @dataclass(frozen=True, slots=True)
-class Excess:
-    """One limit that a request exceeds: what, got, expected, which variable changes it."""
+class ExceededLimit:
+    """A limit that a request exceeds: what, got, expected, and the variable that changes it."""
 
     param: str
     what: str
@@ -52,12 +52,14 @@ class Excess:
         )
 
 
-def excess(body: Mapping[str, Any], limits: RequestLimits, max_logprobs: int = -1) -> Excess | None:
-    """The first limit that the request's body exceeds; None when it exceeds none. A limit of 0 is none."""
-    return _of_grammars(body, limits) or _of_sequences(body, limits) or _of_lists(body, limits, max_logprobs)
+def find_exceeded_limit(
+    body: Mapping[str, Any], limits: RequestLimits, max_logprobs: int = -1
+) -> ExceededLimit | None:
+    """The first limit that the request's body exceeds; None when it exceeds none. A limit of 0 means no limit."""
+    return _check_grammars(body, limits) or _check_sequences(body, limits) or _check_lists(body, limits, max_logprobs)
 
 
-def _of_grammars(body: Mapping[str, Any], limits: RequestLimits) -> Excess | None:
+def _check_grammars(body: Mapping[str, Any], limits: RequestLimits) -> ExceededLimit | None:
     size = GrammarSize()
     for key in GRAMMAR_KEYS:
         if body.get(key) is None or (key == "text" and not isinstance(body[key], Mapping)):
@@ -72,48 +74,47 @@ def _of_grammars(body: Mapping[str, Any], limits: RequestLimits) -> Excess | Non
             ),
         ):
             if most and got > most:
-                return Excess(
+                return ExceededLimit(
                     key, what, f"{got} or more" if name != "depth" or size.cut else str(got), most, variable
                 )
     return None
 
 
-def _of_sequences(body: Mapping[str, Any], limits: RequestLimits) -> Excess | None:
-    prompts = _prompts(body)
+def _check_sequences(body: Mapping[str, Any], limits: RequestLimits) -> ExceededLimit | None:
+    prompts = _count_prompts(body)
     if limits.prompts and prompts > limits.prompts:
         key = "prompt" if "prompt" in body else "messages"
-        return Excess(key, "prompts in one request", str(prompts), limits.prompts, "MAX_PROMPTS")
+        return ExceededLimit(key, "prompts in one request", str(prompts), limits.prompts, "MAX_PROMPTS")
     for key in SEQUENCE_KEYS:
-        count = _number(body.get(key))
+        count = _bounded_int(body.get(key))
         if limits.n and count > limits.n:
-            return Excess(key, "sequences of a prompt", str(count), limits.n, "MAX_N")
-        whole = count * max(prompts, 1)
-        if limits.sequences and whole > limits.sequences:
+            return ExceededLimit(key, "sequences of a prompt", str(count), limits.n, "MAX_N")
+        if limits.sequences and count * max(prompts, 1) > limits.sequences:
             got = f"{count} for each of {prompts} prompts"
-            return Excess(key, "sequences in one request", got, limits.sequences, "MAX_SEQUENCES")
+            return ExceededLimit(key, "sequences in one request", got, limits.sequences, "MAX_SEQUENCES")
     return None
 
 
-def _of_lists(body: Mapping[str, Any], limits: RequestLimits, max_logprobs: int) -> Excess | None:
+def _check_lists(body: Mapping[str, Any], limits: RequestLimits, max_logprobs: int) -> ExceededLimit | None:
     for key in STOP_KEYS:
         if limits.stop and isinstance(stop := body.get(key), list) and len(stop) > limits.stop:
-            return Excess(key, "stop texts", str(len(stop)), limits.stop, "MAX_STOP")
+            return ExceededLimit(key, "stop texts", str(len(stop)), limits.stop, "MAX_STOP")
     for key in INPUT_KEYS:
         inputs = body.get(key)
-        if limits.inputs and isinstance(inputs, list) and len(inputs) > limits.inputs and not _is_tokens(inputs):
-            return Excess(key, "inputs in one request", str(len(inputs)), limits.inputs, "MAX_INPUTS")
+        if limits.inputs and isinstance(inputs, list) and len(inputs) > limits.inputs and not _is_token_ids(inputs):
+            return ExceededLimit(key, "inputs in one request", str(len(inputs)), limits.inputs, "MAX_INPUTS")
     for key in LOGPROB_KEYS:
-        asked = _number(body.get(key))
+        asked = _bounded_int(body.get(key))
         if max_logprobs >= 0 and (asked > max_logprobs or asked == -1):
             got = "all (-1)" if asked == -1 else str(asked)
-            return Excess(key, "log-probabilities a token", got, max_logprobs, "MAX_LOGPROBS")
+            return ExceededLimit(key, "log-probabilities a token", got, max_logprobs, "MAX_LOGPROBS")
     return None
 
 
-def _prompts(body: Mapping[str, Any]) -> int:
-    """How many prompts the body holds: a list of texts or of token lists, or a batch of conversations."""
+def _count_prompts(body: Mapping[str, Any]) -> int:
+    """The number of prompts in the body: a list of texts or of token lists, or a batch of conversations."""
     prompt = body.get("prompt")
-    if isinstance(prompt, list) and not _is_tokens(prompt):
+    if isinstance(prompt, list) and not _is_token_ids(prompt):
         return len(prompt)
     messages = body.get("messages")
     if isinstance(messages, list) and messages and isinstance(messages[0], list):
@@ -122,13 +123,13 @@ def _prompts(body: Mapping[str, Any]) -> int:
     return len(embeds) if isinstance(embeds, list) else 1
 
 
-def _is_tokens(value: list[Any]) -> bool:
-    """Whether the list is one text as token ids."""
+def _is_token_ids(value: list[Any]) -> bool:
+    """Whether the list is one prompt as token ids."""
     return bool(value) and isinstance(value[0], int)
 
 
-def _number(value: object) -> int:
-    """A number as a whole one, a huge one as a large one; 0 for anything else, which the engine refuses itself."""
+def _bounded_int(value: object) -> int:
+    """A number as an integer from -1 to LARGEST_COUNT; 0 for anything else, which the engine itself refuses."""
     if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
         return 0
-    return int(max(-1, min(value, LARGE)))
+    return int(max(-1, min(value, LARGEST_COUNT)))

@@ -1,7 +1,7 @@
-"""The routes that a job may reach: an exact list, everything else is closed.
+"""The allow-list of engine routes that jobs may use.
 
-A spelling is looked up as it is. Nothing is decoded, normalised or joined, and what is sent to the engine is the
-entry's own path, so no spelling of anything else can get through.
+The job's path is looked up exactly as it is, without decoding or normalisation, and the request to the engine uses
+the path of the entry. So no other path can reach the engine, however it is spelled.
 """
 
 from __future__ import annotations
@@ -13,13 +13,11 @@ from worker_vllm.errors import NotFound, RequestError
 
 
 class Family(Enum):
-    """What a route's bodies have in common."""
+    """Routes whose bodies have the same form."""
 
     CHAT = auto()
     COMPLETIONS = auto()
-    RESPONSES = auto()
-    MESSAGES = auto()  # Anthropic's
-    AUDIO = auto()  # the body goes on as multipart
+    AUDIO = auto()  # the body is sent to the engine as multipart/form-data
     PLAIN = auto()
 
 
@@ -30,11 +28,11 @@ class Route:
     path: str
     method: str = "POST"
     family: Family = Family.PLAIN
-    needs_model: bool = False  # vLLM 0.32 takes an absent name for its own everywhere else
+    needs_model: bool = False  # on its other routes, vLLM 0.32 accepts a request without a model
 
     @property
     def ends_with_done(self) -> bool:
-        """Whether a stream of this route must close with `[DONE]`; the others have final events of their own."""
+        """Whether a stream of this route must end with `[DONE]`; the others have final events of their own."""
         return self.family in (Family.CHAT, Family.COMPLETIONS)
 
 
@@ -43,8 +41,8 @@ DATA_ROUTES = (
     Route("/v1/chat/completions", family=Family.CHAT),
     Route("/v1/completions", family=Family.COMPLETIONS),
     Route("/v1/chat/completions/batch"),
-    Route("/v1/responses", family=Family.RESPONSES),
-    Route("/v1/messages", family=Family.MESSAGES, needs_model=True),
+    Route("/v1/responses"),
+    Route("/v1/messages", needs_model=True),
     Route("/v1/messages/count_tokens", needs_model=True),
     Route("/v1/embeddings"),
     Route("/v2/embed"),
@@ -65,7 +63,7 @@ DATA_ROUTES = (
 LORA_ROUTES = (Route("/v1/load_lora_adapter"), Route("/v1/unload_lora_adapter"))
 TOKENIZER_INFO = Route("/tokenizer_info", "GET")
 ANTHROPIC_PATHS = ("/v1/messages", "/v1/messages/count_tokens")
-ROUTE_KEYS = ("openai_route", "route")  # where a job's input names its route
+ROUTE_KEYS = ("openai_route", "route")  # the fields of a job's input that contain its route
 
 COMPLETIONS = "/v1/completions"
 CHAT = "/v1/chat/completions"
@@ -76,7 +74,7 @@ MODELS = "/v1/models"
 def find_route(
     path: object, method: object = None, *, lora_updates: bool = False, tokenizer_info: bool = False
 ) -> Route:
-    """The open route with exactly this path. Raises NotFound, or RequestError for another method than its own."""
+    """The open route with exactly this path. Raises NotFound, or RequestError for another method than the route's."""
     table = _BY_PATH | (_LORA_BY_PATH if lora_updates else {})
     if tokenizer_info:
         table[TOKENIZER_INFO.path] = TOKENIZER_INFO
@@ -98,8 +96,8 @@ _OPENED_BY = {
 }
 
 
-def unable(route: Route) -> NotFound:
-    """What a caller is told whose route is open here and unknown to the engine: it has those its model can serve."""
+def route_not_served(route: Route) -> NotFound:
+    """The error for an open route that the engine does not have: vLLM serves only the routes that fit its model."""
     does = next((words for part, words in _DOES.items() if part in route.path), "that")
     return NotFound(
         f"{route.path}: the model served here cannot {does}: the engine offers this route only for models that can; "
@@ -126,5 +124,5 @@ _DOES = {
 
 
 def speaks_anthropic(path: object) -> bool:
-    """Whether this is a route of Anthropic's, whose clients expect errors in a form of their own."""
+    """Whether the route is one of Anthropic's API, whose clients expect errors in Anthropic's form."""
     return path in ANTHROPIC_PATHS

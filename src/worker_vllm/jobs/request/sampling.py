@@ -1,5 +1,5 @@
-"""Native sampling parameters: each one obeyed, translated or refused, since the engine's HTTP models drop what they
-do not know. Ranges are left to the engine, whose own error names the parameter.
+"""Native sampling parameters: each one is passed on, translated or refused, since vLLM's HTTP models ignore unknown
+fields. The engine itself checks ranges; its error contains the parameter's name.
 """
 
 from __future__ import annotations
@@ -9,13 +9,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from worker_vllm.errors import RequestError
-from worker_vllm.jobs.request.best_of import Ranking, positive_int, take_ranking
+from worker_vllm.jobs.request.best_of import Ranking, extract_ranking, positive_int
 from worker_vllm.jobs.request.guided_decoding import GUIDED_KEYS, translate_guided
 from worker_vllm.jobs.request.parameter_names import did_you_mean
 from worker_vllm.settings.types import JobSettings
 
-# The specification's defaults that an unset value would otherwise take from the model's generation_config
-# (vLLM 0.32: a sampling field that is null over HTTP).
+# The specification's defaults. Without them vLLM 0.32 would take a null field from the model's generation_config.
 SPECIFIED_DEFAULTS: Mapping[str, float] = {
     "temperature": 1.0,
     "top_p": 1.0,
@@ -25,7 +24,7 @@ SPECIFIED_DEFAULTS: Mapping[str, float] = {
     "presence_penalty": 0.0,
     "frequency_penalty": 0.0,
 }
-# What vLLM 0.32's beam search reads (BeamSearchParams), and what merely says how much is wanted of it.
+# The fields that vLLM 0.32's beam search reads (BeamSearchParams), and those that limit its prompt or output.
 BEAM_KEYS = frozenset(
     {"n", "best_of", "use_beam_search", "length_penalty", "early_stopping", "temperature", "max_tokens", "ignore_eos"}
     | {"include_stop_str_in_output", "skip_special_tokens", "spaces_between_special_tokens", "add_special_tokens"}
@@ -57,12 +56,11 @@ SAMPLING_KEYS = (
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """The sampling half of an engine request; `n` sequences reach the caller."""
+    """The sampling fields of an engine request. The caller receives `n` sequences."""
 
     fields: dict[str, Any]
     n: int
     ranking: Ranking | None
-    beam: bool
 
 
 def parse_sampling(given: object, settings: JobSettings) -> Sampling:
@@ -77,21 +75,21 @@ def parse_sampling(given: object, settings: JobSettings) -> Sampling:
             message = f"sampling_params.{key}: not a sampling parameter{did_you_mean(key, SAMPLING_KEYS)}"
             raise RequestError(message, param=key)
     asked = {key: value for key, value in given.items() if value is not None}
-    _check(asked)
-    fields, ranking = take_ranking(translate_guided(asked), settings.max_logprobs)
+    _check_supported(asked)
+    fields, ranking = extract_ranking(translate_guided(asked), settings.max_logprobs)
     fields.pop("detokenize", None)
     if fields.get("stop_token_ids") and not fields.get("stop"):
-        # The specification keeps a stop token in the text, vLLM 0.32 does so with this flag only. It would keep stop
-        # texts too, which the specification trims, so with both of them the texts decide.
+        # The specification keeps a stop token in the text; vLLM 0.32 does so only with this flag. The flag would keep
+        # stop texts too, which the specification removes, so it is not set when there are any.
         fields.setdefault("include_stop_str_in_output", True)
     beam = bool(asked.get("use_beam_search"))
     defaults = {} if settings.native_model_defaults or beam else SPECIFIED_DEFAULTS
     fields = {**defaults, "max_tokens": settings.default_max_tokens, **fields}
-    return Sampling(fields, ranking.keep if ranking else positive_int(asked, "n"), ranking, beam)
+    return Sampling(fields, ranking.keep if ranking else positive_int(asked, "n"), ranking)
 
 
-def _check(asked: Mapping[str, Any]) -> None:
-    """What vLLM 0.6 refused, or does over HTTP in silence what was not asked."""
+def _check_supported(asked: Mapping[str, Any]) -> None:
+    """Raise RequestError for parameters that vLLM 0.32 would ignore over HTTP."""
     if asked.get("detokenize") is False:
         raise RequestError(
             "detokenize: this endpoint always answers with text; use /v1/completions with return_token_ids",

@@ -1,1 +1,1 @@
-"""A job on the engine: the requests that are sent and the responses that are read."""
+"""Running a job: the requests that are sent to the engine and the responses that are read."""

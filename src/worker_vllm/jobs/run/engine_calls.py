@@ -1,66 +1,77 @@
-"""Questions to the engine: an error status becomes the matching exception, and an answer is closed whatever happens,
-which is what cancels it inside the engine.
+"""Requests to the engine. An error status is raised as the matching exception. A response is always closed at the
+end, which aborts an unfinished one inside the engine.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
 from worker_vllm.engine.interface import Engine, EngineRequest, EngineResponse
 from worker_vllm.errors import EngineError, RequestError
-from worker_vllm.jobs.output.engine_answers import error_of
+from worker_vllm.jobs.output.engine_answers import error_from_response
 from worker_vllm.jobs.output.size_limits import RESULT_BYTES
-from worker_vllm.jobs.request.engine_request import Ask
+from worker_vllm.jobs.request.best_of import RankedAnswer, Ranking, rank_answer, ranking_body
+from worker_vllm.jobs.request.engine_request import json_request
+from worker_vllm.jobs.request.routes import Family, Route
 
 ERROR_BYTES = 1_000_000
+UNRANKED_BYTES = 4 * RESULT_BYTES  # a response with the sequences that ranking discards, and their log-probabilities
 
 
 class EngineCalls:
-    """Asks `engine`."""
+    """Sends requests to one engine. All jobs share it; it holds no state of a request."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
     @asynccontextmanager
-    async def open(self, ask: Ask) -> AsyncIterator[EngineResponse]:
-        """The engine's good answer. Raises what its error means, or EngineUnavailable."""
-        response = await self._ask(ask)
+    async def open(self, request: EngineRequest) -> AsyncIterator[EngineResponse]:
+        """The engine's response with a status below 400, closed on exit.
+
+        Raises the WorkerError that an error status means, or EngineUnavailable.
+        """
+        response = await self._send(request)
         try:
             yield response
         finally:
             response.close()
 
-    async def value(self, ask: Ask, limit: int = RESULT_BYTES) -> dict[str, Any]:
-        """The engine's good answer as a JSON object. Raises RequestError (413) when it is larger than `limit`."""
-        async with self.open(ask) as response:
-            body = await read_whole(response, limit)
+    async def json_object(self, request: EngineRequest, limit: int = RESULT_BYTES) -> dict[str, Any]:
+        """The response's body as a JSON object. Raises RequestError (413) when it is larger than `limit` bytes."""
+        async with self.open(request) as response:
+            body = await read_body(response, limit)
         try:
             value = json.loads(body)
         except (ValueError, RecursionError):
             value = None
         if not isinstance(value, dict):
-            raise EngineError(f"{ask.path}: expected a JSON object from the engine, got {body[:80]!r}")
+            raise EngineError(f"{request.path}: expected a JSON object from the engine, got {body[:80]!r}")
         return value
 
-    async def _ask(self, ask: Ask) -> EngineResponse:
-        headers = {"Content-Type": ask.content_type} if ask.body is not None else {}
-        response = await self._engine.request(EngineRequest(ask.method, ask.path, ask.body, headers))
+    async def generate_and_rank(self, route: Route, body: Mapping[str, Any], ranking: Ranking) -> RankedAnswer:
+        """Generate every sequence without streaming, and return the best ones."""
+        request = json_request(route.path, ranking_body(body, ranking, chat=route.family is Family.CHAT))
+        return rank_answer(await self.json_object(request, UNRANKED_BYTES), ranking, body)
+
+    async def _send(self, request: EngineRequest) -> EngineResponse:
+        response = await self._engine.request(request)
         if response.status < 400:
             return response
         try:
-            raise error_of(response.status, await read_start(response, ERROR_BYTES))
+            raise error_from_response(response.status, await read_up_to(response, ERROR_BYTES))
         finally:
             response.close()
 
 
-async def read_whole(response: EngineResponse, limit: int = RESULT_BYTES) -> bytes:
-    """The whole body. Raises RequestError (413) as soon as it has more than `limit` bytes; the rest is not read."""
-    said = response.headers.get("content-length", "")
-    body = b"" if said.isdigit() and int(said) > limit else await read_start(response, limit)
-    if len(body) > limit or (said.isdigit() and int(said) > limit):
+async def read_body(response: EngineResponse, limit: int = RESULT_BYTES) -> bytes:
+    """The complete body. Raises RequestError (413) as soon as more than `limit` bytes are announced or read."""
+    announced = response.headers.get("content-length", "")
+    too_large = announced.isdigit() and int(announced) > limit
+    body = b"" if too_large else await read_up_to(response, limit)
+    if too_large or len(body) > limit:
         raise RequestError(
             f"the engine's answer is larger than {limit} bytes, what the platform takes as a job's result: ask for "
             "fewer tokens, sequences, inputs or log-probabilities, split the request, or stream it",
@@ -69,12 +80,12 @@ async def read_whole(response: EngineResponse, limit: int = RESULT_BYTES) -> byt
     return body
 
 
-async def read_start(response: EngineResponse, limit: int) -> bytes:
-    """The body as far as the piece that takes it beyond `limit` bytes; the rest is not read."""
-    pieces, size = [], 0
-    async for piece in response.chunks():
-        pieces.append(piece)
-        size += len(piece)
+async def read_up_to(response: EngineResponse, limit: int) -> bytes:
+    """The body up to and including the chunk that exceeds `limit` bytes; the rest is not read."""
+    chunks, size = [], 0
+    async for chunk in response.chunks():
+        chunks.append(chunk)
+        size += len(chunk)
         if size > limit:
             break
-    return b"".join(pieces)
+    return b"".join(chunks)

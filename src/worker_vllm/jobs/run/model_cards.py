@@ -1,4 +1,4 @@
-"""The engine's model list as callers see it: vLLM names each model's directory on this machine as its `root`."""
+"""The engine's model list without local paths: vLLM reports each model's directory on this machine as its `root`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from worker_vllm.settings.sources.served_model import repository_name
 
 
 async def without_paths(outputs: AsyncGenerator[Output, None], served: str | None) -> AsyncGenerator[Output, None]:
-    """The outputs of a model list with every path replaced; `served` is the engine's own model, if known."""
+    """The outputs of a model list with every local path replaced by a repository name.
+
+    `served` is the repository name of the engine's own model; None when it is unknown.
+    """
     async with aclosing(outputs):
         async for output in outputs:
             yield _without_paths(output, served)
@@ -32,7 +35,7 @@ def _without_paths(output: Output, served: str | None) -> Output:
 
 
 def _without_path(card: Any, served: str | None) -> Any:
-    """A model's card whose root is the repository, not the directory where its files lie."""
+    """A model card whose root is the repository instead of the directory with its files."""
     if not isinstance(card, dict) or not isinstance(root := card.get("root"), str):
         return card
     if not root.startswith("/"):

@@ -1,4 +1,4 @@
-"""A native job on the engine."""
+"""Runs a native job on the engine."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from worker_vllm.errors import EngineError, WorkerError
 from worker_vllm.jobs.output import sse
-from worker_vllm.jobs.output.native_items import ItemStream, whole_item
+from worker_vllm.jobs.output.native_items import ItemStream, single_item
 from worker_vllm.jobs.output.output import Output
 from worker_vllm.jobs.output.sse_relay import EventRelay
 from worker_vllm.jobs.request.best_of import RankedAnswer
@@ -17,53 +17,53 @@ from worker_vllm.jobs.request.engine_body import (
     as_completion,
     generation_body,
     generation_route,
-    template_ask,
+    tokenize_request,
 )
-from worker_vllm.jobs.request.engine_request import json_ask
+from worker_vllm.jobs.request.engine_request import json_request
 from worker_vllm.jobs.request.native import NativeJob
-from worker_vllm.jobs.run.best_sequences import generate_and_rank
 from worker_vllm.jobs.run.engine_calls import EngineCalls
 
 
-async def native_outputs(exchange: EngineCalls, job: NativeJob) -> AsyncGenerator[Output, None]:
-    """The job's items: one, or with `stream` as many as its batch sizes make.
+async def native_outputs(calls: EngineCalls, job: NativeJob) -> AsyncGenerator[Output, None]:
+    """The job's items: one, or with `stream` one per batch.
 
-    What has to be ranked first runs whole and is streamed at its end.
+    A job whose sequences are ranked generates all of them first and streams the best ones afterwards.
     """
-    body = generation_body(job, await _prompt(exchange, job))
+    body = generation_body(job, await _prompt(calls, job))
     route = generation_route(job)
     if ranking := job.sampling.ranking:
-        result = await generate_and_rank(exchange, route, body, ranking)
+        result = await calls.generate_and_rank(route, body, ranking)
         for output in _ranked_outputs(job, result):
             yield output
     elif not job.stream:
-        answer = await exchange.value(json_ask(route.path, body))
-        yield Output(whole_item(as_completion(answer), job.shown), streamed=False)
+        answer = await calls.json_object(json_request(route.path, body))
+        yield Output(single_item(as_completion(answer), job.shown), streamed=False)
     else:
-        async with aclosing(_streamed_items(exchange, job, body)) as items:
+        async with aclosing(_streamed_items(calls, job, body)) as items:
             async for item in items:
                 yield Output(item)
 
 
-async def _prompt(exchange: EngineCalls, job: NativeJob) -> str | list[int] | None:
-    """The prompt as it stands, or the tokens that the model's chat template makes of the messages."""
+async def _prompt(calls: EngineCalls, job: NativeJob) -> str | list[int] | None:
+    """The job's prompt unchanged, or its messages rendered by the model's chat template, as token ids."""
     if job.messages is None or job.needs_chat:
         return job.prompt
-    tokens = (await exchange.value(template_ask(job))).get("tokens")
+    tokens = (await calls.json_object(tokenize_request(job))).get("tokens")
     if not isinstance(tokens, list):
-        raise EngineError("the engine's /tokenize answered without tokens")
+        raise EngineError("/tokenize: expected a list of tokens from the engine, got none; see the engine's log")
     return tokens
 
 
-async def _streamed_items(exchange: EngineCalls, job: NativeJob, body: dict[str, Any]) -> AsyncGenerator[bytes, None]:
+async def _streamed_items(calls: EngineCalls, job: NativeJob, body: dict[str, Any]) -> AsyncGenerator[bytes, None]:
+    """The items of a stream. One that fails yields its pending tokens before the error is raised."""
     route = generation_route(job)
-    asked = {**body, "stream": True, "stream_options": CONTINUOUS_USAGE}
-    async with exchange.open(json_ask(route.path, asked)) as response:
+    streaming = {**body, "stream": True, "stream_options": CONTINUOUS_USAGE}
+    async with calls.open(json_request(route.path, streaming)) as response:
         relay, stream = EventRelay(route), ItemStream(job.sampling.n, job.batches, job.shown)
         failure: WorkerError | None = None
         try:
-            async for piece in response.chunks():
-                for item in _items(stream, relay.feed(piece)):
+            async for chunk in response.chunks():
+                for item in _items(stream, relay.feed(chunk)):
                     yield item
                 if relay.failure is not None:
                     raise relay.failure
@@ -86,7 +86,7 @@ def _items(stream: ItemStream, run: bytes) -> Iterator[bytes]:
 def _ranked_outputs(job: NativeJob, result: RankedAnswer) -> Iterator[Output]:
     answer = as_completion(result.answer)
     if not job.stream:
-        yield Output(whole_item(answer, job.shown), streamed=False)
+        yield Output(single_item(answer, job.shown), streamed=False)
         return
     stream = ItemStream(job.sampling.n, job.batches, job.shown)
     for choice, count in zip(answer["choices"], result.counts, strict=True):

@@ -1,4 +1,4 @@
-"""A job for one of the engine's own routes: the body goes through, the answer comes back unparsed."""
+"""Runs a job for one of the engine's own routes. The body is passed on, and the response is returned unparsed."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from worker_vllm.engine.interface import EngineRequest
 from worker_vllm.errors import WorkerError
-from worker_vllm.jobs.output.engine_answers import value_of
+from worker_vllm.jobs.output.engine_answers import response_as_json
+from worker_vllm.jobs.output.error_events import StreamAlreadyFailed
 from worker_vllm.jobs.output.output import Output
 from worker_vllm.jobs.output.sse_relay import EventRelay
 from worker_vllm.jobs.output.stream_shape import FixedBatches, PassThrough, StreamShape
 from worker_vllm.jobs.output.synthetic_stream import synthetic_events
 from worker_vllm.jobs.request.best_of import Ranking
-from worker_vllm.jobs.request.engine_request import Ask, json_ask
-from worker_vllm.jobs.request.multipart import multipart_ask
+from worker_vllm.jobs.request.engine_request import json_request
+from worker_vllm.jobs.request.multipart import multipart_request
 from worker_vllm.jobs.request.openai_compat import lacks_model, translate_body
 from worker_vllm.jobs.request.parse import RouteJob
 from worker_vllm.jobs.request.routes import Family, Route
-from worker_vllm.jobs.run.best_sequences import generate_and_rank
-from worker_vllm.jobs.run.engine_calls import EngineCalls, read_whole
+from worker_vllm.jobs.run.engine_calls import EngineCalls, read_body
 from worker_vllm.jobs.run.served_models import ServedModels
-from worker_vllm.jobs.run.stream_failure import StreamAlreadyFailed
 from worker_vllm.json_bytes import dump
 from worker_vllm.settings.types import JobSettings
 
@@ -30,28 +30,32 @@ from worker_vllm.settings.types import JobSettings
 class RouteRunner:
     """Runs jobs for the engine's routes."""
 
-    exchange: EngineCalls
+    calls: EngineCalls
     models: ServedModels
     settings: JobSettings
 
     async def outputs(self, job: RouteJob) -> AsyncGenerator[Output, None]:
-        """The answer as one JSON value, or a stream as server-sent events or lists of their parsed values."""
-        body, ranking = await self._translated(job)
+        """The response as one JSON value, or a stream as server-sent events or lists of their parsed values.
+
+        Raises StreamAlreadyFailed for an error that the engine reported inside the stream.
+        """
+        body, ranking = await self._translate(job)
         if ranking is not None:
             for output in await self._ranked(job, body, ranking):
                 yield output
             return
-        async with self.exchange.open(_ask(job.route, body)) as response:
+        async with self.calls.open(_engine_request(job.route, body)) as response:
             headers = response.headers
             kind = headers.get("content-type", "")
             if not kind.startswith("text/event-stream"):
-                yield Output(value_of(kind, await read_whole(response), headers.get("metadata")), streamed=False)
+                value = response_as_json(kind, await read_body(response), headers.get("metadata"))
+                yield Output(value, streamed=False)
                 return
-            # One generator from the socket to the job's reader: every further one would cost each token its share.
+            # One generator between the socket and the job's reader: each further one would add time to every token.
             relay, shape = EventRelay(job.route), self._shape(job)
             try:
-                async for piece in response.chunks():
-                    if run := relay.feed(piece):
+                async for chunk in response.chunks():
+                    if run := relay.feed(chunk):
                         for output in shape.feed(run):
                             yield output
                         if relay.failure is not None:
@@ -69,7 +73,7 @@ class RouteRunner:
             if relay.failure is not None:
                 raise StreamAlreadyFailed(relay.failure)
 
-    async def _translated(self, job: RouteJob) -> tuple[Any, Ranking | None]:
+    async def _translate(self, job: RouteJob) -> tuple[Any, Ranking | None]:
         if not isinstance(job.body, Mapping):
             return job.body, None
         body, ranking = translate_body(job.route, job.body, self.settings.max_logprobs)
@@ -78,21 +82,21 @@ class RouteRunner:
         return body, ranking
 
     async def _ranked(self, job: RouteJob, body: Mapping[str, Any], ranking: Ranking) -> list[Output]:
-        result = await generate_and_rank(self.exchange, job.route, body, ranking)
+        result = await self.calls.generate_and_rank(job.route, body, ranking)
         if not job.stream:
             return [Output(dump(result.answer), streamed=False)]
         shape = self._shape(job)
         return [*shape.feed(b"".join(synthetic_events(result.answer, job.body))), *shape.finish()]
 
     def _shape(self, job: RouteJob) -> StreamShape:
-        return (
-            PassThrough() if job.batches is None else FixedBatches(job.batches, raw=self.settings.raw_openai_output)
-        )
+        if job.batches is None:
+            return PassThrough()
+        return FixedBatches(job.batches, raw=self.settings.raw_openai_output)
 
 
-def _ask(route: Route, body: Any) -> Ask:
+def _engine_request(route: Route, body: Any) -> EngineRequest:
     if body is None:
-        return Ask(route.method, route.path)
+        return EngineRequest(route.method, route.path)
     if route.family is Family.AUDIO:
-        return multipart_ask(route.path, body)
-    return json_ask(route.path, body)
+        return multipart_request(route.path, body)
+    return json_request(route.path, body)
