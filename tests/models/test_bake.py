@@ -18,8 +18,8 @@ from worker_vllm.models.locate import FoundModel, Source, locate_model
 from worker_vllm.settings.types import EngineSettings
 
 NAME = "org/Model"
-WHOLE = {**sharded(), "modeling_x.py": b"", "chat_template.jinja": b"{{ messages }}"}
-REPOSITORY = {**WHOLE, "pytorch_model.bin": b"x" * 100, "original/consolidated.00.pth": b"x", "README.md": b"#"}
+COMPLETE = {**sharded(), "modeling_x.py": b"", "chat_template.jinja": b"{{ messages }}"}
+REPOSITORY = {**COMPLETE, "pytorch_model.bin": b"x" * 100, "original/consolidated.00.pth": b"x", "README.md": b"#"}
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -80,12 +80,12 @@ def test_exactly_what_is_needed_is_baked_and_listed(hub: Hub, image: Path) -> No
                 "repo_id": NAME,
                 "commit": COMMIT,
                 "path": "model/org--Model",
-                "files": {name: len(content) for name, content in sorted(WHOLE.items())},
+                "files": {name: len(content) for name, content in sorted(COMPLETE.items())},
                 "revision": None,
             }
         ],
     }
-    assert tree(image / "model" / "org--Model") == WHOLE
+    assert tree(image / "model" / "org--Model") == COMPLETE
     assert not [path for path in image.rglob("*") if path.is_symlink()]
     assert not (image.parent / "home").exists()
 
@@ -155,13 +155,13 @@ def test_a_bake_that_was_killed_continues(hub: Hub, image: Path) -> None:
     directory = image / "model" / "org--Model"
     with subprocess.Popen(COMMAND, env=environment(hub, image), stdout=subprocess.DEVNULL) as first:
         assert hub.halfway.wait(20)
-        wait_for(lambda: set(tree(directory)) >= set(WHOLE) - {last})
+        wait_for(lambda: set(tree(directory)) >= set(COMPLETE) - {last})
         first.kill()
     hub.hold.pop(last).set()
     assert not (image / "manifest.json").exists()
     hub.requests.clear()
     assert bake(hub, image).returncode == 0
-    assert tree(directory) == WHOLE
+    assert tree(directory) == COMPLETE
     assert [name for name in hub.downloads if name.endswith(".safetensors")] == [last]
 
 
@@ -181,17 +181,17 @@ REFUSED = {
     ),
     "a cut shard on the hub itself": (
         {**MODEL, "model.safetensors": safetensors()[:-1]},
-        "bytes, its header says",
+        "bytes, its header expects",
     ),
     "code in another repository": (
         {**MODEL, "config.json": text({"auto_map": {"AutoModel": "org/code--m.Model"}})},
-        "its code lies in another repository (org/code), which offline cannot be read",
+        "its code is in another repository (org/code), which an offline engine cannot read",
     ),
     "code that is missing": (
         {**MODEL, "config.json": text({"auto_map": {"AutoModel": "m.Model"}})},
         "m.py is missing (named by auto_map)",
     ),
-    "nothing": ({}, "holds no file that this use needs (model)"),
+    "nothing": ({}, "has no file that a model needs"),
 }
 
 
@@ -210,10 +210,10 @@ def test_a_model_that_could_not_serve_is_not_baked(
 def test_a_changed_file_is_found_by_its_hash(hub: Hub, image: Path) -> None:
     """--check-hashes compares with what the hub lists, sizes being equal."""
     assert bake(hub, image).returncode == 0
-    other = bytearray(WHOLE["model-00001-of-00003.safetensors"])
+    other = bytearray(COMPLETE["model-00001-of-00003.safetensors"])
     other[-1] ^= 1
     hub.repositories[NAME].wrong["model-00001-of-00003.safetensors"] = bytes(other)
     (image / "model" / "org--Model" / "model-00001-of-00003.safetensors").unlink()
     done = bake(hub, image, "--check-hashes")
     assert done.returncode == 1
-    assert "model-00001-of-00003.safetensors has another SHA-256 than the hub lists" in done.stderr
+    assert "model-00001-of-00003.safetensors has a SHA-256 that differs from the hub's listing" in done.stderr

@@ -52,7 +52,7 @@ def test_the_index_decides_between_variants() -> None:
 
 
 def test_an_index_over_another_format_is_not_asked() -> None:
-    """The index of .bin shards says nothing of safetensors."""
+    """The index of .bin shards does not apply to safetensors."""
     assert index_of(("model.safetensors", "pytorch_model.bin.index.json")) is None
     assert index_of(("consolidated.safetensors", *SHARDS, INDEX), "auto") is None
     assert index_of(("consolidated.safetensors", *SHARDS, INDEX), "safetensors") == INDEX

@@ -24,7 +24,7 @@ from worker_vllm.engine.preflight.vllm_version import engine_version
 from worker_vllm.engine.supervision.startup import StartPlan
 from worker_vllm.errors import ConfigurationError, WorkerError
 from worker_vllm.host_inspection import inspect_host
-from worker_vllm.models.hub_access import refusal
+from worker_vllm.models.hub_access import access_error
 from worker_vllm.settings.env_file import read_env_file
 from worker_vllm.settings.load import load
 from worker_vllm.settings.sources.environment import redactor
@@ -120,7 +120,7 @@ def on_the_hub(checked: Preflight, environment: Mapping[str, str]) -> list[tuple
         return []
     lines = []
     for reference in checked.found.downloads:
-        error = refusal(reference, {**environment, **checked.found.environment})
+        error = access_error(reference, {**environment, **checked.found.environment})
         lines.append(("on the hub", reference.name) if error is None else ("problem", str(error)))
     return lines
 

@@ -29,14 +29,14 @@ async def provide(
     settings: EngineSettings, environment: Mapping[str, str], found: FoundModel
 ) -> EngineSettings | Diagnosis:
     """The settings with every download made, or the diagnosis of what went wrong. Cancelling ends the download."""
-    from worker_vllm.models.download_process import FetchFailed, fetch
+    from worker_vllm.models.download_process import DownloadFailed, fetch
     from worker_vllm.models.hub_client import Cause
 
     try:
         whole = await fetch(found, settings, environment, logger.info)
     except ConfigurationError as error:
         return Diagnosis("model not found", Scope.SETTINGS, str(error))
-    except FetchFailed as error:
+    except DownloadFailed as error:
         scope = Scope.PASSING if error.cause is Cause.UNREACHABLE else Scope.HOST
         return Diagnosis(f"hub: {error.cause}", scope, str(error))
     if whole.problems:
