@@ -10,7 +10,7 @@ ARG BASE_IMAGE=vllm/vllm-openai:v0.32.0
 FROM ${BASE_IMAGE} AS wheel
 WORKDIR /source
 RUN python3 -m pip install --no-cache-dir --break-system-packages hatchling==1.33.0
-COPY pyproject.toml README.md ./
+COPY pyproject.toml README.md LICENSE ./
 COPY src ./src
 COPY models/parrot ./models/parrot
 RUN python3 -m hatchling build --target wheel --directory /dist

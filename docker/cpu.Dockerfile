@@ -9,7 +9,7 @@ ARG BASE_IMAGE=python:3.12-slim-bookworm
 FROM ${BASE_IMAGE} AS wheel
 WORKDIR /source
 RUN python3 -m pip install --no-cache-dir hatchling==1.33.0
-COPY pyproject.toml README.md ./
+COPY pyproject.toml README.md LICENSE ./
 COPY src ./src
 COPY models/parrot ./models/parrot
 RUN python3 -m hatchling build --target wheel --directory /dist

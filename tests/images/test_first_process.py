@@ -127,8 +127,8 @@ def test_a_worker_that_stays_up_to_tell_what_is_wrong_is_healthy(gateway: str) -
 
 def test_the_health_check_fails_without_a_process_or_a_port() -> None:
     """With the reason, for `docker inspect`."""
-    nobody = health("--pid", "999999999", WORKER_MODE="local")
-    assert (nobody.returncode, nobody.stderr) == (1, "there is no process 999999999\n")
+    absent = health("--pid", "999999999", WORKER_MODE="local")
+    assert (absent.returncode, absent.stderr) == (1, "there is no process 999999999\n")
     closed = health(WORKER_MODE="http", PORT="9")
     assert closed.returncode == 1
     assert closed.stderr.startswith("no answer on port 9: ")

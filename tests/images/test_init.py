@@ -19,8 +19,8 @@ from worker_vllm.local.launch_config import LocalConfig, worker_environment
 
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
-NOBODY = "http://127.0.0.1:9"  # a platform that is not there: nothing is ever taken
-SETTINGS = {**worker_environment(LocalConfig(engine="echo"), {}, NOBODY, "worker-1"), "MODEL_NAME": "echo"}
+NO_PLATFORM = "http://127.0.0.1:9"  # no platform listens there: no job is ever taken
+SETTINGS = {**worker_environment(LocalConfig(engine="echo"), {}, NO_PLATFORM, "worker-1"), "MODEL_NAME": "echo"}
 FOUND_S = 10.0
 
 pytestmark = [
@@ -88,7 +88,7 @@ def test_a_stop_in_the_first_milliseconds_is_obeyed(name: str) -> None:
 
 
 def below(parent: int) -> list[str]:
-    """The names of a process's children; a dead one that nobody has reaped has its name still."""
+    """The names of a process's children; a zombie still has its name."""
     pids = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
     return [Path(f"/proc/{pid}/comm").read_text().strip() for pid in pids]
 
@@ -118,7 +118,7 @@ def test_orphans_are_reaped() -> None:
     ids=["killed", "done", "misused"],
 )
 def test_the_end_is_passed_on(command: tuple[str, ...], status: int) -> None:
-    """With the status that a shell would tell."""
+    """With the status that a shell would report."""
     process = container(*command)
     try:
         if status > 128:

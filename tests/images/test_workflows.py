@@ -23,7 +23,7 @@ def read(path: Path) -> dict[str, Any]:
 
 
 @each
-def test_every_action_is_pinned_by_its_commit_and_says_its_version(path: Path) -> None:
+def test_every_action_is_pinned_by_its_commit_and_names_its_version(path: Path) -> None:
     """A tag can be moved, a commit cannot."""
     for line in path.read_text().splitlines():
         if "uses:" in line:
