@@ -144,7 +144,7 @@ def test_a_download_that_fails_leaves_no_engine(tmp_path: Path) -> None:
     """The worker stays up to report the reason, without any child process."""
     with serving() as hub, tempfile.TemporaryDirectory(prefix="w") as temporary:
         with worker(hub, tmp_path, temporary) as process:
-            process.line("a model that the hub gives")
+            process.line("a model that the hub serves")
             assert (descendants(process.pid), os.listdir(temporary)) == ([], [])
 
 
