@@ -45,9 +45,7 @@ def fork_below() -> None:
     child = os.fork()
     if child:
         os._exit(forward_signals(child))
-    os.setpgid(
-        0, 0
-    )  # so that Ctrl-C at the container's terminal reaches the child once, not once more as a forwarded signal
+    os.setpgid(0, 0)  # Ctrl-C at the container's terminal must not reach the child twice, once forwarded
     take_terminal()
     signal.pthread_sigmask(signal.SIG_SETMASK, before)
 

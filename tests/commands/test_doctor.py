@@ -105,7 +105,7 @@ def test_an_attached_engine_is_asked_for_its_health() -> None:
 
 @pytest.mark.parametrize("arguments", [("--no-start",), ()])
 def test_without_an_engine_the_check_fails(arguments: tuple[str, ...], tmp_path: Path) -> None:
-    """Status 1, also when nothing was to be started: the packages of this Python, without vLLM."""
+    """Status 1, also with --no-start; in an environment with all packages but vLLM."""
     packages = Path(aiohttp.__file__).parents[1]
     for path in packages.iterdir():
         if not path.name.startswith("vllm"):
@@ -121,7 +121,7 @@ def test_without_an_engine_the_check_fails(arguments: tuple[str, ...], tmp_path:
 
 
 def test_the_settings_of_a_file_take_the_place_of_this_environments(tmp_path: Path) -> None:
-    """As with `config`; what a process needs of its machine is still this one's."""
+    """As with `config`; the variables of the machine are inherited."""
     path = tmp_path / "endpoint.env"
     path.write_text("ENGINE=echo\nMODEL_NAME=org/model\nMAX_NUM_SEQS=4\n")
     status, text = doctor("--env-file", str(path), MAX_MODEL_LEN="nonsense", MODEL_NAME="org/other")

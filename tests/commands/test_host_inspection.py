@@ -62,7 +62,7 @@ def test_the_config_file_is_yaml(
 
 
 def test_a_config_file_that_is_missing_is_a_problem(tmp_path: Path) -> None:
-    """Named, it has to be there."""
+    """A file that is named must exist."""
     facts = inspect_host({"VLLM_CONFIG_FILE": str(tmp_path / "no.yaml"), "ENGINE_URL": "http://h"})
     assert (facts.config_file_problem or "").startswith("a readable file (")
 

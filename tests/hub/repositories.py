@@ -1,4 +1,4 @@
-"""Tiny repositories, as file name → bytes, and the layouts that they lie in on disk."""
+"""Tiny repositories, as file name → bytes, and their layouts on disk."""
 
 from __future__ import annotations
 

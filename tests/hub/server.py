@@ -38,7 +38,7 @@ class Repository:
 
 @dataclass
 class Hub:
-    """The running stand-in: what it holds, what was asked of it, and the faults to play."""
+    """The running hub: its repositories, the requests it received, and the faults to simulate."""
 
     address: str = ""
     repositories: dict[str, Repository] = field(default_factory=dict)
@@ -53,7 +53,7 @@ class Hub:
 
     @property
     def downloads(self) -> list[str]:
-        """The files whose content was asked for, in order."""
+        """The files whose content was requested, in order."""
         return [line.split("/", 5)[-1] for line in self.requests if line.startswith("GET") and "/resolve/" in line]
 
 

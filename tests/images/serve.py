@@ -1,4 +1,4 @@
-"""Run inside a built image without a network: starts it behind a local gateway, asks it, keeps what came."""
+"""Runs inside a built image without a network: starts a worker behind a local gateway and records its responses."""
 
 from __future__ import annotations
 

@@ -153,7 +153,7 @@ def test_a_base_with_another_cuda_is_refused(tmp_path: Path) -> None:
 @pytest.mark.matrix
 @pytest.mark.timeout(600)
 def test_the_real_engine_serves_the_baked_model_offline(tmp_path: Path) -> None:
-    """The parrot repeats the message: the weights came from the image, no network was there and none was tried."""
+    """The parrot repeats the message: the weights are in the image, and no connection was attempted."""
     with serving(org__parrot=Repository(parrot())) as hub:
         image = build(tmp_path, "vllm", {"MODEL_NAME": NAME}, hub.address)
     result = json.loads((image.out / "result.json").read_text())

@@ -117,7 +117,7 @@ def test_the_bake_can_ask_a_mirror(path: Path) -> None:
 
 @both
 def test_no_step_leaves_bytecode_of_the_base_behind(path: Path) -> None:
-    """What runs Python in the build imports much of the base: its bytecode would be 124 MB of the layer."""
+    """Build steps that run Python import much of the base: its bytecode would add 124 MB to the layer."""
     runs = [step.text for step in Dockerfile.read(path).stages[-1].steps if step.instruction == "RUN"]
     ours = [text for text in runs if re.search(r"python3 -m worker_vllm|worker-vllm ", text)]
     assert len(ours) == 2

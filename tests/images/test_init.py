@@ -30,7 +30,7 @@ pytestmark = [
 
 
 def entry_point(name: str) -> list[str]:
-    """What the image starts."""
+    """The image's entry point."""
     steps = {step.instruction: step for step in Dockerfile.read(ROOT / name).stages[-1].steps}
     return steps["ENTRYPOINT"].words + (steps["CMD"].words if "CMD" in steps else [])
 
@@ -41,7 +41,7 @@ def container(*command: str) -> Process:
 
 
 def first_of(process: Process) -> int:
-    """The container's first process, by its id on this machine, once `unshare` has given way to the command."""
+    """The container's first process, by its id on this machine, once `unshare` has executed the command."""
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
     return int(
         until(lambda: [pid for pid in children.read_text().split() if command_of(int(pid))[:1] != ["unshare"]])[0]
@@ -49,7 +49,7 @@ def first_of(process: Process) -> int:
 
 
 def until(look: Callable[[], list[str]]) -> list[str]:
-    """What `look` gives, once that is anything."""
+    """The first true result of `look`."""
     deadline = time.monotonic() + FOUND_S
     while time.monotonic() < deadline:
         if found := look():
@@ -94,7 +94,7 @@ def below(parent: int) -> list[str]:
 
 
 def test_orphans_are_reaped() -> None:
-    """A process whose parent is gone becomes the first process's child: here one that `docker exec` left behind."""
+    """An orphan becomes the first process's child: here one that `docker exec` left behind."""
     process = container("worker-vllm", "start")
     try:
         first = first_of(process)

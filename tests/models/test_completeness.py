@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.hub.repositories import ADAPTER, MODEL, Files, lay, safetensors, sharded, text
-from worker_vllm.models.completeness import Need, adapter_gaps, gaps, has_chat_template
+from worker_vllm.models.completeness import RequiredFiles, adapter_gaps, gaps, has_chat_template
 
 SHARDED = sharded()
 SHARD = "model-00002-of-00003.safetensors"
@@ -109,13 +109,13 @@ def test_code_counts_only_when_it_may_run(tmp_path: Path) -> None:
     }
     lay(tmp_path, {**MODEL, "config.json": text({"auto_map": auto_map}), "tok.py": b""})
     assert gaps(tmp_path) == ()
-    assert gaps(tmp_path, Need(code=True)) == ("modeling_x.py is missing (named by auto_map)",)
+    assert gaps(tmp_path, RequiredFiles(code=True)) == ("modeling_x.py is missing (named by auto_map)",)
 
 
 def test_dummy_weights_and_a_tokenizer_from_elsewhere_are_not_missed(tmp_path: Path) -> None:
     """LOAD_FORMAT=dummy needs the configuration alone."""
     lay(tmp_path, {"config.json": b"{}"})
-    assert gaps(tmp_path, Need(weights=False, tokenizer=False)) == ()
+    assert gaps(tmp_path, RequiredFiles(weights=False, tokenizer=False)) == ()
 
 
 def test_an_adapter_needs_its_configuration_and_its_weights(tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ class Worker:
         self.reports: list[str] = []
 
     async def get(self, *arguments: str, model: str = NAME, **env: str) -> FoundModel:
-        """Find, and fetch what is missing, as the worker's start does."""
+        """Locate the model and download missing files, as the worker's start does."""
         settings = EngineSettings(model=model, arguments=arguments)
         environment = {**self.env, **env}
         found = locate_model(settings, environment)
@@ -62,7 +62,7 @@ def contents(found: FoundModel) -> dict[str, bytes]:
 
 
 async def test_exactly_what_is_needed_arrives_and_serves_offline_from_then_on(hub: Hub, worker: Worker) -> None:
-    """One weight format, no pictures of it; the second start asks the hub nothing at all."""
+    """One weight format, no pictures; the second start does not contact the hub."""
     found = await worker.get()
     assert contents(found) == {name: REPOSITORY[name] for name in NEEDED}
     assert (found.source, found.commit, found.offline) == (Source.CACHE, COMMIT, True)
@@ -193,7 +193,7 @@ async def test_a_hub_that_is_down_fails_with_its_address(hub: Hub, worker: Worke
 
 
 async def test_a_model_larger_than_the_disk_is_refused_before_its_first_byte(hub: Hub, worker: Worker) -> None:
-    """With both sizes and what to change."""
+    """With both sizes and the change to make."""
     hub.repositories[NAME] = Repository(REPOSITORY, listed_sizes={"model.safetensors": 10**18})
     with pytest.raises(DownloadFailed) as raised:
         await worker.get()

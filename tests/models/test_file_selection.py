@@ -39,7 +39,7 @@ WEIGHTS = {
 
 @pytest.mark.parametrize(("names", "load_format", "expected"), WEIGHTS.values(), ids=WEIGHTS)
 def test_one_weight_format_is_chosen(names: tuple[str, ...], load_format: str, expected: tuple[str, ...]) -> None:
-    """The one that the engine loads; what lies beside the weights comes along, other formats and pictures do not."""
+    """The format that the engine loads; small files are included, other formats and pictures are not."""
     chosen = choose((*names, *SMALL, *LEFT), Role.MODEL, load_format)
     assert chosen == tuple(sorted((*expected, *SMALL)))
 

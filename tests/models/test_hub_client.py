@@ -1,4 +1,4 @@
-"""What the hub's library raises becomes a cause and a message with the remedy."""
+"""Exceptions of the hub's library become a cause and a message with the remedy."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_a_disk_or_a_quota_that_fills_up_is_a_disk_error(number: int) -> None:
 
 
 def test_any_other_transfer_failure_is_temporary() -> None:
-    """With the first line of what went wrong."""
+    """With the first line of the original error."""
     with pytest.raises(HubError) as raised, translate_errors(REFERENCE):
         raise ConnectionResetError("peer went away\nand more")
     assert raised.value.cause is Cause.UNREACHABLE

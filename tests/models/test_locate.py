@@ -1,4 +1,4 @@
-"""Where a model is found: what is baked wins, then a path, then every hub cache, and the hub comes last."""
+"""The order in which a model is located: baked, a path, every hub cache, and the hub last."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def baked(root: Path, role: Role, repo_id: str, files: dict[str, bytes]) -> mani
 
 
 def test_a_cached_model_is_served_from_its_snapshot_and_keeps_its_name(tmp_path: Path) -> None:
-    """The engine gets the path and no revision, callers keep the repository id, the hub is not asked."""
+    """The engine gets the path and no revision, clients keep the repository id, the hub is not contacted."""
     snapshot = lay_cached(tmp_path / "volume", NAME, MODEL)
     assert search(tmp_path, NAME, "--revision", "main", "--seed", "7") == FoundModel(
         model=str(snapshot),
@@ -82,7 +82,7 @@ def test_caches_are_searched_in_order_and_a_cut_download_is_passed_over(tmp_path
 
 
 def test_a_revision_is_taken_from_refs_from_a_commit_or_from_its_first_digits(tmp_path: Path) -> None:
-    """A branch on disk, a full commit and a short one give the same snapshot; another one is left to the hub."""
+    """A branch on disk, a full commit and a short one select the same snapshot; any other revision is downloaded."""
     lay_cached(tmp_path / "volume", NAME, MODEL)
     older = lay_cached(tmp_path / "volume", NAME, MODEL, OLDER, ref="v1.0")
     for revision in ("v1.0", OLDER, OLDER[:8]):
@@ -131,7 +131,7 @@ def test_a_name_that_can_never_be_found_is_a_problem(tmp_path: Path, model: str,
 
 
 def test_an_incomplete_path_is_a_problem_that_names_what_is_missing(tmp_path: Path) -> None:
-    """Nothing can complete a plain directory, so the user must."""
+    """The worker cannot complete a plain directory, so the user must."""
     model = lay(tmp_path / "mine", {"config.json": b"{}"})
     (found,) = search(tmp_path, str(model)).problems
     assert "no weights" in found.change
@@ -165,7 +165,7 @@ def test_what_is_baked_wins_over_every_other_place(tmp_path: Path) -> None:
 
 
 def test_another_name_does_not_replace_the_baked_model_and_is_reported(tmp_path: Path) -> None:
-    """The image is what it is; the note names both."""
+    """The baked model is served; the note names both."""
     bake(tmp_path, baked(tmp_path, Role.MODEL, NAME, dict(MODEL)))
     found = search(tmp_path, "facebook/opt-125m")
     assert found.name == NAME
@@ -181,14 +181,14 @@ def test_a_baked_file_that_was_changed_is_a_problem(tmp_path: Path) -> None:
 
 
 def test_a_broken_manifest_is_a_problem(tmp_path: Path) -> None:
-    """Never read past: the image is not what it should be."""
+    """Never ignored: the image is damaged."""
     lay(tmp_path / "image", {"manifest.json": b"{"})
     (found,) = search(tmp_path).problems
     assert found.key == "WORKER_MANIFEST"
 
 
 def test_adapters_tokenizer_and_draft_are_found_and_given_as_paths(tmp_path: Path) -> None:
-    """Each from wherever it lies; the engine's arguments keep everything else."""
+    """Each from its own location; the engine's other arguments are unchanged."""
     bake(tmp_path, baked(tmp_path, Role.ADAPTER, "org/adapter", dict(ADAPTER)))
     model = lay_cached(tmp_path / "volume", NAME, MODEL)
     tokenizer = lay_cached(tmp_path / "container", "org/tokenizer", TOKENIZER)
@@ -211,7 +211,7 @@ def test_adapters_tokenizer_and_draft_are_found_and_given_as_paths(tmp_path: Pat
 
 
 def test_one_part_on_the_hub_keeps_the_start_online(tmp_path: Path) -> None:
-    """The model is taken from disk all the same; only what is missing is to be downloaded."""
+    """The model is still taken from disk; only the missing repository is downloaded."""
     lay_cached(tmp_path / "volume", NAME, MODEL)
     found = search(tmp_path, NAME, "--lora-modules", "a=org/adapter")
     assert found.source is Source.CACHE

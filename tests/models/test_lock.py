@@ -32,7 +32,7 @@ def ended_process() -> int:
 
 
 def test_the_lock_is_there_while_held_and_gone_after(tmp_path: Path) -> None:
-    """Nothing else is left behind."""
+    """No other file remains."""
     path = tmp_path / "locks" / "model.lock"
     with DownloadLock(path, ignore, TIMING):
         assert json.loads(path.read_text())["pid"] == os.getpid()

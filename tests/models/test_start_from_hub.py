@@ -1,4 +1,4 @@
-"""A start whose model is only on the hub: the engine imports while it is fetched, and asks the hub for nothing."""
+"""A start whose model is only on the hub: the engine imports during the download, and never contacts the hub."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def held() -> Iterator[Hub]:
 
 
 def environment(hub: Hub, directory: Path, **more: str) -> dict[str, str]:
-    """What sends a worker to this hub, with everything it writes below `directory`."""
+    """The environment of a worker that uses this hub and writes below `directory`."""
     home = directory / "home"
     home.mkdir()
     return {"HF_ENDPOINT": hub.address, "BASE_PATH": str(directory), "HOME": str(home), **more}
@@ -151,7 +151,7 @@ def test_a_download_that_fails_leaves_no_engine(tmp_path: Path) -> None:
 @pytest.mark.vllm
 @pytest.mark.matrix
 def test_a_model_on_the_hub_is_fetched_and_served_offline(tmp_path: Path) -> None:
-    """Into the original's place on the volume, while the engine imports; once it is there the hub may go away."""
+    """Into the original's place on the volume, while the engine imports; afterwards the hub is not needed."""
     files = {name: (PARROT / name).read_bytes() for name in NAMES}
     with serving(org__parrot=Repository({**files, "README.md": b"# parrot", "pytorch_model.bin": b"x"})) as hub:
         hub.hold[WEIGHTS] = threading.Event()

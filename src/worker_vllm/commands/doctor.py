@@ -51,16 +51,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--env-file", type=Path, help="NAME=value lines to read instead of this environment's settings"
     )
     parser.add_argument("--no-start", action="store_true", help="check without starting the engine")
-    parser.add_argument("--timeout", type=seconds, metavar="SECONDS", help="how long the start may take")
+    parser.add_argument("--timeout", type=positive_seconds, metavar="SECONDS", help="how long the start may take")
 
 
 def run(args: argparse.Namespace) -> int:
     """Exit status 0 when every check passed, 1 when one failed, 2 for wrong usage, 78 for invalid settings."""
     redact = redactor(os.environ)
     try:
-        environment = environment_of(args.env_file, os.environ)
+        environment = effective_environment(args.env_file, os.environ)
         redact = redactor(environment)
-        section("machine", machine())
+        print_section("machine", machine_facts())
         settings = load(environment, inspect_host(environment))
     except OSError as error:
         print(f"worker-vllm doctor: --env-file {args.env_file}: {error.strerror}", file=sys.stderr)
@@ -69,9 +69,9 @@ def run(args: argparse.Namespace) -> int:
         print(f"worker-vllm doctor: --env-file {args.env_file}: expected lines of text", file=sys.stderr)
         return EXIT_USAGE
     except ConfigurationError as error:
-        section("settings", [("problem", str(problem)) for problem in error.problems], redact)
+        print_section("settings", [("problem", str(problem)) for problem in error.problems], redact)
         return EXIT_CONFIGURATION
-    section(
+    print_section(
         "settings", [*effective_settings(settings), *(("note", warning) for warning in settings.warnings)], redact
     )
     return try_engine(args, settings, environment)
@@ -83,21 +83,23 @@ def try_engine(args: argparse.Namespace, settings: Settings, environment: Mappin
     if settings.engine.kind is EngineKind.ATTACH:
         return asyncio.run(check_attached(str(settings.engine.url), redact))
     if settings.engine.kind is EngineKind.VLLM and engine_version(sys.path) is None:
-        section("engine", [("problem", f"vLLM is not installed for {sys.executable}: install it, or set ENGINE_URL")])
+        print_section(
+            "engine", [("problem", f"vLLM is not installed for {sys.executable}: install it, or set ENGINE_URL")]
+        )
         return EXIT_UNFIT
     checked = preflight(settings.engine, environment)
     refused = hub_access_lines(checked, environment)
-    section("preflight", [*findings(checked), *refused], redact)
+    print_section("preflight", [*preflight_findings(checked), *refused], redact)
     if checked.refusal is not None or any(name == "problem" for name, _ in refused):
         return EXIT_UNFIT
     if args.no_start:
         return 0
     if args.timeout:
         checked = replace(checked, settings=replace(checked.settings, start_timeout_s=args.timeout))
-    return asyncio.run(start(checked, environment))
+    return asyncio.run(start_and_stop(checked, environment))
 
 
-def seconds(text: str) -> float:
+def positive_seconds(text: str) -> float:
     """Parse a positive number of seconds. Raises ArgumentTypeError."""
     try:
         value = float(text)
@@ -108,7 +110,7 @@ def seconds(text: str) -> float:
     return value
 
 
-def environment_of(env_file: Path | None, outer: Mapping[str, str]) -> dict[str, str]:
+def effective_environment(env_file: Path | None, outer: Mapping[str, str]) -> dict[str, str]:
     """This environment, or a file's settings with the machine's variables. Raises OSError, ConfigurationError."""
     if env_file is None:
         return dict(outer)
@@ -138,14 +140,14 @@ async def check_attached(url: str, redact: Callable[[str], str]) -> int:
             answer = await engine.request(EngineRequest("GET", "/health"))
             answer.close()
     except TimeoutError:
-        section(
+        print_section(
             "engine", [("problem", f"the engine at {url} does not answer within {ATTACHED_TIMEOUT_S:.0f} s")], redact
         )
     except WorkerError as error:
-        section("engine", [("problem", error.message)], redact)
+        print_section("engine", [("problem", error.message)], redact)
     else:
         healthy = answer.status == 200
-        section(
+        print_section(
             "engine", [("attached to" if healthy else "problem", f"{url}: HTTP {answer.status} on /health")], redact
         )
         return 0 if healthy else EXIT_UNFIT
@@ -154,14 +156,14 @@ async def check_attached(url: str, redact: Callable[[str], str]) -> int:
     return EXIT_UNFIT
 
 
-def section(title: str, lines: list[tuple[str, str]], redact: Callable[[str], str] = str) -> None:
+def print_section(title: str, lines: list[tuple[str, str]], redact: Callable[[str], str] = str) -> None:
     """Print one section of the report, redacted."""
     print(title)
     for name, text in lines or [("", "no findings")]:
         print(f"  {name:<14} {redact(text)}")
 
 
-def machine() -> list[tuple[str, str]]:
+def machine_facts() -> list[tuple[str, str]]:
     """Versions, memory, disk and GPUs of this machine."""
     pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     shared = shutil.disk_usage("/dev/shm")
@@ -198,7 +200,7 @@ def effective_settings(settings: Settings) -> list[tuple[str, str]]:
     ]
 
 
-def findings(checked: Preflight) -> list[tuple[str, str]]:
+def preflight_findings(checked: Preflight) -> list[tuple[str, str]]:
     """The preflight's problems and notes, and where the model was found."""
     lines = [("problem", str(problem)) for problem in checked.problems]
     lines += [("machine", problem) for problem in checked.host_problems]
@@ -208,7 +210,7 @@ def findings(checked: Preflight) -> list[tuple[str, str]]:
     return lines
 
 
-async def start(checked: Preflight, environment: Mapping[str, str]) -> int:
+async def start_and_stop(checked: Preflight, environment: Mapping[str, str]) -> int:
     """Start the engine until it is ready, then stop it, and print the time of each. Returns the exit status."""
     from worker_vllm.engine.client.http import HttpEngine
     from worker_vllm.engine.supervision.supervisor import State, Supervisor

@@ -34,9 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Serve until SIGTERM. Exit status 0 after a drain, 1 when this machine cannot serve, 78 for invalid settings
-    outside queue mode.
-    """
+    """Serve until SIGTERM. Exit status 0 after a drain, 1 for a fault of this machine, 78 outside queue mode."""
     environment = dict(os.environ)
     raise_open_files()
     facts = inspect_host(environment)

@@ -20,8 +20,8 @@ from worker_vllm.models.progress import call_every, format_size
 from worker_vllm.models.references import Reference, Role, is_path
 
 PROGRESS_S = 5.0
-ALL_FILES = completeness.Need(code=True)
-WITHOUT_TOKENIZER = completeness.Need(tokenizer=False, code=True)
+ALL_FILES = completeness.RequiredFiles(code=True)
+WITHOUT_TOKENIZER = completeness.RequiredFiles(tokenizer=False, code=True)
 
 
 class BakeError(Exception):

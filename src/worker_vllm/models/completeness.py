@@ -23,7 +23,7 @@ _MAX_HEADER = 100_000_000  # the safetensors format's own limit, in bytes
 
 
 @dataclass(frozen=True, slots=True)
-class Need:
+class RequiredFiles:
     """Which files must be present for one use of a model."""
 
     weights: bool = True  # False with LOAD_FORMAT=dummy
@@ -31,19 +31,19 @@ class Need:
     code: bool = False  # TRUST_REMOTE_CODE: the *.py files that the configuration names
 
 
-FULL_MODEL = Need()
+FULL_MODEL = RequiredFiles()
 
 
-def gaps(directory: Path, need: Need = FULL_MODEL) -> tuple[str, ...]:
+def gaps(directory: Path, required: RequiredFiles = FULL_MODEL) -> tuple[str, ...]:
     """One clause for each file that is missing or truncated; empty when the model can be served."""
     found = _configuration_gaps(directory)
-    if need.weights:
+    if required.weights:
         found += _weight_gaps(directory)
-    if need.tokenizer and not has_tokenizer(directory):
+    if required.tokenizer and not has_tokenizer(directory):
         found.append("no tokenizer (tokenizer.json, tokenizer.model, vocab.json, *.tiktoken …)")
-    if need.tokenizer:
+    if required.tokenizer:
         found += [f"{name} is not valid JSON" for name in _TOKENIZER_JSON if not _is_valid_json(directory / name)]
-    if need.code:
+    if required.code:
         found += [f"{name} is missing (named by auto_map)" for name in _absent(directory, code_files(directory))]
     return tuple(found)
 

@@ -38,18 +38,18 @@ class DownloadRequest:
     """What to download, the hub cache it goes to, and the cache to use when that one is not writable."""
 
     reference: Reference
-    need: completeness.Need
+    required: completeness.RequiredFiles
     load_format: str
     target: Path
     fallback: Path
 
     def to_json(self) -> str:
         """The command line argument of the download process."""
-        reference, need = self.reference, self.need
+        reference, required = self.reference, self.required
         return json.dumps(
             {
                 "reference": [reference.role, reference.name, reference.revision],
-                "need": [need.weights, need.tokenizer, need.code],
+                "required": [required.weights, required.tokenizer, required.code],
                 "load_format": self.load_format,
                 "target": str(self.target),
                 "fallback": str(self.fallback),
@@ -63,7 +63,7 @@ class DownloadRequest:
         role, name, revision = fields["reference"]
         return cls(
             reference=Reference(Role(role), name, revision),
-            need=completeness.Need(*fields["need"]),
+            required=completeness.RequiredFiles(*fields["required"]),
             load_format=fields["load_format"],
             target=Path(fields["target"]),
             fallback=Path(fields["fallback"]),
@@ -128,7 +128,7 @@ def _completed_snapshot(request: DownloadRequest, target: Path) -> Path | None:
     """The directory of a complete snapshot, if another worker finished it while this one waited; else None."""
     for repository in hub_cache.repositories(target, request.reference.name):
         snapshot = hub_cache.snapshot(repository, request.reference.revision)
-        if snapshot is not None and not missing(snapshot.path, request.reference, request.need):
+        if snapshot is not None and not missing(snapshot.path, request.reference, request.required):
             return snapshot.path
     return None
 

@@ -12,7 +12,7 @@ from worker_vllm.errors import ConfigurationError, EngineUnavailable, Problem
 from worker_vllm.models.directories import ModelDirectories
 from worker_vllm.models.download import DownloadRequest
 from worker_vllm.models.hub_client import SETTINGS_CAUSES, Cause
-from worker_vllm.models.locate import KEYS, FoundModel, locate_model, need
+from worker_vllm.models.locate import KEYS, FoundModel, locate_model, required_files
 from worker_vllm.models.references import Reference, value
 from worker_vllm.settings.types import EngineSettings
 
@@ -40,7 +40,7 @@ async def fetch(
     for reference in found.downloads:
         request = DownloadRequest(
             reference=reference,
-            need=need(reference, settings),
+            required=required_files(reference, settings),
             load_format=value(settings.arguments, "--load-format") or "auto",
             target=directories.target,
             fallback=directories.fallback,

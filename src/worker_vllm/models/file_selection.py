@@ -35,11 +35,11 @@ def choose(
 ) -> tuple[str, ...]:
     """The files to download, sorted. `shards` are the weight files in the model's index; None without an index."""
     if role is Role.TOKENIZER:
-        return tuple(sorted(name for name in names if _any(name, TOKENIZER)))
+        return tuple(sorted(name for name in names if _matches_any(name, TOKENIZER)))
     if role is Role.ADAPTER:
         weights = [name for name in ADAPTER[1:] if name in names][:1]
         return tuple(sorted({"adapter_config.json"} & set(names)) + weights)
-    candidates = [name for name in names if not _any(name, UNUSED)]
+    candidates = [name for name in names if not _matches_any(name, UNUSED)]
     chosen = [name for name in candidates if not name.endswith(WEIGHTS)]
     for folder in sorted({PurePosixPath(name).parent for name in candidates}):
         here = [name for name in candidates if PurePosixPath(name).parent == folder and name.endswith(WEIGHTS)]
@@ -77,5 +77,5 @@ def weights_of(names: Sequence[str], load_format: str) -> list[str]:
     return []
 
 
-def _any(name: str, patterns: Sequence[str]) -> bool:
+def _matches_any(name: str, patterns: Sequence[str]) -> bool:
     return any(fnmatchcase(name, pattern) or fnmatchcase(name.rsplit("/", 1)[-1], pattern) for pattern in patterns)

@@ -159,19 +159,19 @@ def _baked_main(baked: BakedModel, requested: Reference) -> tuple[Reference, lis
     return Reference(Role.MODEL, baked.repo_id, requested.revision), notes
 
 
-def need(reference: Reference, settings: EngineSettings) -> completeness.Need:
+def required_files(reference: Reference, settings: EngineSettings) -> completeness.RequiredFiles:
     """Which files of this repository must be on disk, for its role and the engine's arguments."""
     arguments = settings.arguments
     if reference.role is not Role.MODEL:
-        return completeness.Need(tokenizer=False)
-    return completeness.Need(
+        return completeness.RequiredFiles(tokenizer=False)
+    return completeness.RequiredFiles(
         weights=value(arguments, "--load-format") != "dummy",
         tokenizer=value(arguments, "--tokenizer") is None and "--skip-tokenizer-init" not in arguments,
         code="--trust-remote-code" in arguments,
     )
 
 
-def missing(directory: Path, reference: Reference, needed: completeness.Need) -> tuple[str, ...]:
+def missing(directory: Path, reference: Reference, required: completeness.RequiredFiles) -> tuple[str, ...]:
     """One clause for each file that this role of the repository needs and the directory lacks."""
     match reference.role:
         case Role.TOKENIZER:
@@ -179,7 +179,7 @@ def missing(directory: Path, reference: Reference, needed: completeness.Need) ->
         case Role.ADAPTER:
             return completeness.adapter_gaps(directory)
         case _:
-            return completeness.gaps(directory, needed)
+            return completeness.gaps(directory, required)
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,27 +198,27 @@ class _Search:
             return Located(reference, Source.BAKED, path, baked.commit, self.manifest.gaps(baked))
         if "://" in reference.name:
             return Located(reference, Source.STORE)
-        needed = need(reference, self.settings)
+        required = required_files(reference, self.settings)
         if reference in self.fetched:
             path = self.fetched[reference]
-            notes = tuple(f"{reference.name}: {gap}" for gap in missing(path, reference, needed))
+            notes = tuple(f"{reference.name}: {gap}" for gap in missing(path, reference, required))
             return Located(reference, Source.CACHE, path, path.name, notes=notes)
         named = Path(reference.name).expanduser()
         if is_path(reference.name) or named.is_dir():
             inner = hub_cache.snapshot(named, reference.revision)
             path = inner.path if inner else named.absolute()
             commit = inner.commit if inner else None
-            return Located(reference, Source.PATH, path, commit, missing(path, reference, needed))
-        return self._in_caches(reference, needed)
+            return Located(reference, Source.PATH, path, commit, missing(path, reference, required))
+        return self._in_caches(reference, required)
 
-    def _in_caches(self, reference: Reference, needed: completeness.Need) -> Located:
+    def _in_caches(self, reference: Reference, required: completeness.RequiredFiles) -> Located:
         notes = []
         for cache in self.directories.caches:
             for repository in hub_cache.repositories(cache, reference.name):
                 snapshot = hub_cache.snapshot(repository, reference.revision)
                 if snapshot is None:
                     continue
-                gaps = missing(snapshot.path, reference, needed)
+                gaps = missing(snapshot.path, reference, required)
                 if not gaps:
                     if snapshot.guessed:
                         notes.append(f"{repository} has no refs/main: taking its newest snapshot, {snapshot.commit}")
