@@ -16,7 +16,7 @@ from worker_vllm.settings import versions
 
 ROOT = Path(__file__).resolve().parents[2]
 BUMP = ROOT / "tools" / "bump.py"
-COPIED = ("src", "docs", ".runpod", "docker", "scripts", "tools", "tests/images", "tests/tools")
+COPIED = ("src", "docs", ".runpod", "docker", "scripts", "tools", "tests/images", "tests/support", "tests/tools")
 FILES = ("Dockerfile", "docker-bake.hcl", ".dockerignore", "worker-config.json", ".env.example", "CHANGELOG.md")
 
 specification = importlib.util.spec_from_file_location("bump", BUMP)
@@ -47,7 +47,7 @@ def run(tree: Path, *command: str) -> subprocess.CompletedProcess[str]:
 
 def assert_consistent(tree: Path) -> None:
     """Generated files are fresh and every pin names the release."""
-    rendered = run(tree, "-m", "worker_vllm", "config", "render", "--check")
+    rendered = run(tree, "-m", "tools.render", "--check")
     assert rendered.returncode == 0, rendered.stdout
     checked = run(tree, "-m", "pytest", "-q", "tests/images/test_dockerfile.py", "-k", "version or tag")
     assert checked.returncode == 0, checked.stdout

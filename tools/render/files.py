@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
-import worker_vllm.forms
 from tools.render import docs
 from tools.render.hub import hub, hub_tests
+from worker_vllm.forms.check import SCHEMA
 from worker_vllm.forms.form import entry, form_value, worker_config
 from worker_vllm.settings.catalog.catalog import Fate, Kind, catalog
-
-SCHEMA = Path(worker_vllm.forms.__file__).with_name("worker-config.schema.json")
 
 
 def rendered() -> dict[str, str]:

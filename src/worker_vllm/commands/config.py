@@ -40,20 +40,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     form = verbs.add_parser("form", help="check a worker-config.json, ours or anybody's")
     form.add_argument("--check", type=Path, required=True, metavar="FILE", help="the file to check")
     form.add_argument("--json", action="store_true", help="for machines")
-    render = verbs.add_parser("render", help="write the generated documentation and forms")
-    render.add_argument("--check", action="store_true", help="only tell which are stale; exit 1 when any is")
-    render.add_argument("--root", type=Path, default=Path(), help="the checkout (default: here)")
 
 
 def run(args: argparse.Namespace) -> int:
     """0, 78 for settings or forms that cannot work, 1 for stale files."""
-    match args.what:
-        case "form":
-            return _form(args)
-        case "render":
-            return _render(args)
-        case _:
-            return _settings(args)
+    return _form(args) if args.what == "form" else _settings(args)
 
 
 def _settings(args: argparse.Namespace) -> int:
@@ -162,20 +153,3 @@ def _form(args: argparse.Namespace) -> int:
     else:
         print("\n".join(problems) or "ok")
     return EXIT_CONFIGURATION if problems else 0
-
-
-def _render(args: argparse.Namespace) -> int:
-    from tools.render.files import rendered
-
-    stale = []
-    for name, text in rendered().items():
-        path = args.root / name
-        if path.is_file() and path.read_text(encoding="utf-8") == text:
-            continue
-        stale.append(name)
-        if not args.check:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text, encoding="utf-8")
-    for name in stale:
-        print(f"{name} is stale: run worker-vllm config render" if args.check else f"wrote {name}")
-    return 1 if stale and args.check else 0
