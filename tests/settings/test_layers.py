@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from worker_vllm.errors import ConfigurationError
-from worker_vllm.settings.host_facts import HostFacts
-from worker_vllm.settings.load import load
+from worker_vllm.settings.host_facts import HostFacts, ModelFiles, ModelSource
+from worker_vllm.settings.load import build_draft, load
+from worker_vllm.settings.summary import context
 
 MANIFEST = {"models": [{"role": "model", "repo_id": "org/baked", "commit": "c0ffee", "revision": "main"}]}
 
@@ -45,6 +46,43 @@ def test_a_baked_model_wins_over_the_environment() -> None:
         "MODEL_REVISION=v2 is ignored: the image has commit c0ffee inside",
     )
     assert load({"MODEL_NAME": "ORG/baked", "MODEL_REVISION": "main"}, facts).warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("env", "source"),
+    [
+        ({}, ModelSource("facebook/opt-125m")),
+        ({"MODEL_NAME": "org/m", "MODEL_REVISION": "v1"}, ModelSource("org/m", "v1")),
+        ({"MODEL_NAME": "https://huggingface.co/org/m/tree/v2"}, ModelSource("org/m", "v2")),
+        (
+            {"MODEL_NAME": "org/m", "DOWNLOAD_DIR": "/d", "VLLM_EXTRA_ARGS": "--revision v3 --seed 1"},
+            ModelSource("org/m", "v3", "/d"),
+        ),
+        ({"MODEL_NAME": "org/m", "REVISION": "v1", "VLLM_EXTRA_ARGS": "--revision 'v3"}, ModelSource("org/m", "v1")),
+    ],
+)
+def test_the_host_is_searched_once_for_the_model_of_the_strongest_layer(
+    env: dict[str, str], source: ModelSource
+) -> None:
+    """The rules that need its config.json get it in the same pass."""
+    searched = []
+
+    def find(asked: ModelSource) -> ModelFiles:
+        searched.append(asked)
+        return ModelFiles({"num_attention_heads": 6, "max_position_embeddings": 99}, True)
+
+    draft = build_draft(env, HostFacts(find_model=find, gpus=4))
+    assert searched == [source]
+    assert (draft.flag_value("TENSOR_PARALLEL_SIZE"), context(draft)) == (3, 99)
+
+
+def test_the_host_is_not_searched_where_a_server_is_attached() -> None:
+    """Its model is not ours to find."""
+
+    def find(_: ModelSource) -> ModelFiles:
+        raise AssertionError("the host was searched")
+
+    assert build_draft({"ENGINE_URL": "http://h"}, HostFacts(find_model=find)).facts.model_config is None
 
 
 @pytest.mark.parametrize(

@@ -210,9 +210,7 @@ CASES: dict[str, Case] = {
     "OPENAI_SERVED_MODEL_NAME_OVERRIDE": Case(
         {"OPENAI_SERVED_MODEL_NAME_OVERRIDE": "gpt"}, fields={"engine.served_names": ("gpt", "facebook/opt-125m")}
     ),
-    "OPENAI_RESPONSE_ROLE": Case(
-        {"OPENAI_RESPONSE_ROLE": "bot"}, ("--response-role", "bot"), {"jobs.response_role": "bot"}
-    ),
+    "OPENAI_RESPONSE_ROLE": flag("OPENAI_RESPONSE_ROLE", "bot", "--response-role", "bot"),
     "MAX_CONCURRENCY": Case({"MAX_CONCURRENCY": "30"}, fields={"queue.max_concurrency": 30}),
     "DISABLE_LOG_REQUESTS": flag("DISABLE_LOG_REQUESTS", "0", "--enable-log-requests"),
 }

@@ -27,8 +27,8 @@ def test_the_forms_ask_for_the_release_s_cuda() -> None:
     hub = json.loads((ROOT / ".runpod" / "hub.json").read_text())
     cases = json.loads((ROOT / ".runpod" / "tests.json").read_text())
     (version,) = json.loads((ROOT / "worker-config.json").read_text())["versions"].values()
-    assert hub["config"]["allowedCudaVersions"] == list(versions.ALLOWED_CUDA)
-    assert cases["config"]["allowedCudaVersions"] == list(versions.ALLOWED_CUDA)
+    assert hub["config"]["allowedCudaVersions"] == [versions.MINIMUM_CUDA]
+    assert cases["config"]["allowedCudaVersions"] == [versions.MINIMUM_CUDA]
     assert version["minimumCudaVersion"] == versions.MINIMUM_CUDA
     assert version["imageName"] == versions.image_name(__version__)
 

@@ -18,8 +18,9 @@ from worker_vllm.settings.redaction import Redactor, embedded, secrets_of
 from worker_vllm.settings.rules import deployment, validation
 from worker_vllm.settings.rules.misplaced import refuse_tokens, take_prefixed
 from worker_vllm.settings.sources import served_model
+from worker_vllm.settings.sources.config_file import read_config_file
 from worker_vllm.settings.sources.environment import non_empty, read_environment, secret_names
-from worker_vllm.settings.sources.extra_args import read_config_file, read_extra_args
+from worker_vllm.settings.sources.extra_args import read_extra_args
 from worker_vllm.settings.types import Mode, Secret, Settings
 
 LEVELS = {"TRACE": "DEBUG", "WARN": "WARNING", "FATAL": "CRITICAL", "NOTSET": "DEBUG"}
@@ -147,8 +148,9 @@ STEPS = (
     read_config_file,
     read_environment,
     validation.choose_parallel_size,
-    legacy.translate,
     served_model.choose_model,
+    served_model.find_model,
+    legacy.translate,
     read_extra_args,
     validation.default_parallel_size,
     legacy.silence_statistics,

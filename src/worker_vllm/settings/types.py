@@ -71,7 +71,6 @@ class EngineSettings:
     url: str | None = None  # ENGINE_URL, for EngineKind.ATTACH: http://host:port or unix:/path
     model: str = "facebook/opt-125m"
     served_names: tuple[str, ...] = ("facebook/opt-125m",)  # first is the one reported and filled in
-    lora_names: tuple[str, ...] = ()
     arguments: tuple[str, ...] = ()  # `vllm serve` argv after the model; neither socket nor model path in it
     environment: Mapping[str, str] = field(default_factory=dict)  # extra variables for the child only
     withheld: tuple[str, ...] = ()  # variables that the child does not get: VLLM_ names that the worker has read
@@ -91,7 +90,6 @@ class JobSettings:
     batch_size_growth_factor: float = 3.0
     batch_sizes_set: bool = False  # the operator chose: the exact schedule holds for OpenAI streams too
     raw_openai_output: bool = True
-    response_role: str = "assistant"
     default_max_tokens: int = 16
     native_model_defaults: bool = False  # NATIVE_SAMPLING_DEFAULTS=model
     inline_errors: bool = False  # OPENAI_ERRORS=inline

@@ -12,7 +12,6 @@ REPOSITORY = "runpod/worker-v1-vllm"
 
 BASE_IMAGE = f"vllm/vllm-openai:v{VLLM}"
 MINIMUM_CUDA = ".".join(CUDA.split(".")[:2])  # of the host's driver
-ALLOWED_CUDA = (MINIMUM_CUDA,)
 
 
 def image_name(worker_version: str, channel: str = "stable") -> str:

@@ -70,7 +70,6 @@ def _serve(draft: SettingsBuilder, adapters: list[dict[str, Any]]) -> None:
         return
     items = [compact_json(adapter) for adapter in adapters]
     draft.set_flag("LORA_MODULES", items, ENVIRONMENT, "LORA_MODULES")
-    draft.set_field("engine.lora_names", tuple(adapter["name"] for adapter in adapters), "LORA_MODULES")
     if (chosen := draft.engine.get("ENABLE_LORA")) and not chosen.value:
         draft.warn(f"{chosen.key}=0 gives way to LORA_MODULES, which needs LoRA enabled")
     draft.set_flag("ENABLE_LORA", True, ENVIRONMENT, "LORA_MODULES")

@@ -123,7 +123,6 @@ def _adapters(draft: SettingsBuilder) -> None:
     except BadValue as bad:
         draft.refuse(chosen.key, bad.expected, bad.change, chosen.value)
         return
-    draft.set_field("engine.lora_names", tuple(names), chosen.key, chosen.source)
     served = draft.fields["engine.served_names"].value
     for name in sorted({name for name in names if name in served}):
         draft.refuse(chosen.key, "adapters called otherwise than the model", f"rename the adapter {name}", name)

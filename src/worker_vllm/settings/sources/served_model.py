@@ -8,8 +8,10 @@ from typing import Any
 from urllib.parse import unquote
 
 from worker_vllm.settings.builder import BAKED, ENVIRONMENT, SettingsBuilder
+from worker_vllm.settings.host_facts import ModelSource
 from worker_vllm.settings.parsers import BadValue, parse_list
 from worker_vllm.settings.rules.misplaced import refuse_model_names
+from worker_vllm.settings.sources.extra_args import text_flag
 
 DEFAULT_MODEL = "facebook/opt-125m"
 # huggingface.co/org/name, with or without the scheme, and the page of a revision or a file below it.
@@ -39,6 +41,16 @@ def choose_model(draft: SettingsBuilder) -> None:
         draft.set_field("engine.model", asked, "MODEL_NAME")
     elif "ENGINE_URL" not in draft.env and "engine.model" not in draft.fields and not refuse_model_names(draft):
         draft.warn(f"MODEL_NAME is not set: the documented default {DEFAULT_MODEL} is served")
+
+
+def find_model(draft: SettingsBuilder) -> None:
+    """Search the host for the model's files, whose config.json later rules need; not where a server is attached."""
+    if "ENGINE_URL" in draft.env:
+        return
+    chosen = draft.fields.get("engine.model")
+    revision, directory = (text_flag(draft, name) or draft.flag_value(name) for name in ("REVISION", "DOWNLOAD_DIR"))
+    source = ModelSource(chosen.value if chosen else DEFAULT_MODEL, revision, directory)
+    draft.facts = draft.facts.with_model(source)
 
 
 def _asked(draft: SettingsBuilder) -> str | None:
