@@ -41,8 +41,8 @@ def test_check_tells_every_problem_and_exits_78(config: Any) -> None:
     assert status == 78
     assert sorted(out.splitlines()) == [
         'ENFORCE_EAGER="maybe": expected a yes or no: 1/0, true/false, yes/no, on/off; write 1 or 0',
-        'GPU_MEM_UTIL="0.5": expected a variable that the worker knows; GPU_MEMORY_UTILIZATION is one; '
-        "rename it to GPU_MEMORY_UTILIZATION, or set IGNORE_ENV=GPU_MEM_UTIL when it is somebody else's",
+        'GPU_MEM_UTIL="0.5": expected a known variable; GPU_MEMORY_UTILIZATION is one; '
+        "rename it to GPU_MEMORY_UTILIZATION, or set IGNORE_ENV=GPU_MEM_UTIL if it belongs to another program",
         'MAX_MODEL_LEN="8k tokens": expected a whole number, or 8k, 8K, auto; write for example 8192 or 8k',
         "warning: MODEL_NAME is not set: the documented default facebook/opt-125m is served",
         "✗ these settings cannot be served: 3 problems",
@@ -145,7 +145,7 @@ def test_show_tells_values_origins_and_the_engine_command(config: Any) -> None:
         "HOST laptop (left alone)",
         "mode: local",
         "✓ org/m as org/m; no tools; context: 8000",
-        "warning: TOKENIZER_MODE=slow became hf: vLLM has no slow tokenizers any more",
+        "warning: TOKENIZER_MODE=slow is read as hf: vLLM removed slow tokenizers",
     ):
         assert line in lines
     assert lines[0] == "MODEL_NAME org/m (environment)"

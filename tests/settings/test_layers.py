@@ -42,8 +42,8 @@ def test_a_baked_model_wins_over_the_environment() -> None:
     assert (settings.engine.model, settings.engine.served_names) == ("org/baked", ("org/baked",))
     assert settings.engine.arguments == ()
     assert settings.warnings == (
-        "MODEL_NAME=org/other is ignored: the image has org/baked inside, and that is what it serves",
-        "MODEL_REVISION=v2 is ignored: the image has commit c0ffee inside",
+        "MODEL_NAME=org/other is ignored: the image serves the model org/baked that it contains",
+        "MODEL_REVISION=v2 is ignored: the image contains commit c0ffee",
     )
     assert load({"MODEL_NAME": "ORG/baked", "MODEL_REVISION": "main"}, facts).warnings == ()
 
@@ -189,4 +189,4 @@ def test_names_of_the_system_are_left_alone() -> None:
     harmless = {"NNODES": "1", "HEADLESS": "false", "ROOT_PATH": "/app", "CONFIG": "x", "LOG_LEVEL": "verbose"}
     settings = load(env | harmless)
     assert settings.engine.arguments == ()
-    assert "LOG_LEVEL=verbose is no log level; INFO is used" in settings.warnings
+    assert "LOG_LEVEL=verbose is not a log level; INFO is used" in settings.warnings

@@ -50,12 +50,12 @@ CASES: dict[str, Case] = {
     "SKIP_TOKENIZER_INIT": Case(
         {"SKIP_TOKENIZER_INIT": "1"},
         ("--skip-tokenizer-init",),
-        warning="SKIP_TOKENIZER_INIT: without a tokenizer only token ids go in and out; every text route fails",
+        warning="SKIP_TOKENIZER_INIT: without a tokenizer only token ids work; every text route fails",
     ),
     "TOKENIZER_MODE": Case(
         {"TOKENIZER_MODE": "slow"},
         ("--tokenizer-mode", "hf"),
-        warning="TOKENIZER_MODE=slow became hf: vLLM has no slow tokenizers any more",
+        warning="TOKENIZER_MODE=slow is read as hf: vLLM removed slow tokenizers",
     ),
     "TRUST_REMOTE_CODE": flag("TRUST_REMOTE_CODE", "1", "--trust-remote-code"),
     "DOWNLOAD_DIR": flag("DOWNLOAD_DIR", "/models", "--download-dir", "/models"),
@@ -119,14 +119,14 @@ CASES: dict[str, Case] = {
     "MAX_LORA_RANK": Case(
         {"MAX_LORA_RANK": "24"},
         ("--max-lora-rank", "32"),
-        warning="MAX_LORA_RANK=24 is rounded up to 32, the next rank that vLLM knows",
+        warning="MAX_LORA_RANK=24 is rounded up to 32, the next rank that vLLM supports",
     ),
     "LORA_EXTRA_VOCAB_SIZE": gone(
         "LORA_EXTRA_VOCAB_SIZE", "512", "adapters with extra vocabulary are no longer supported"
     ),
     "LORA_DTYPE": Case(
         {"LORA_DTYPE": "float32"},
-        warning="LORA_DTYPE=float32 became auto: vLLM keeps adapters in the model's data type",
+        warning="LORA_DTYPE=float32 is read as auto: vLLM keeps adapters in the model's data type",
     ),
     "LONG_LORA_SCALING_FACTORS": gone("LONG_LORA_SCALING_FACTORS", "4.0", "LongLoRA support was removed from vLLM"),
     "MAX_CPU_LORAS": flag("MAX_CPU_LORAS", "8", "--max-cpu-loras", "8"),
@@ -168,7 +168,7 @@ CASES: dict[str, Case] = {
     "SPEC_DECODING_ACCEPTANCE_METHOD": gone(
         "SPEC_DECODING_ACCEPTANCE_METHOD",
         "typical_acceptance_sampler",
-        "only rejection sampling is left in vLLM",
+        "vLLM has only rejection sampling",
     ),
     "TYPICAL_ACCEPTANCE_SAMPLER_POSTERIOR_THRESHOLD": gone(
         "TYPICAL_ACCEPTANCE_SAMPLER_POSTERIOR_THRESHOLD", "0.09", SAMPLER

@@ -254,7 +254,7 @@ def test_the_old_block_size_is_left_to_vllm() -> None:
     settings = load({"MODEL_NAME": "m", "BLOCK_SIZE": "16"})
     assert settings.engine.arguments == ()
     assert settings.warnings == (
-        "BLOCK_SIZE=16, the old default, is left to vLLM: not every attention backend can work with it",
+        "BLOCK_SIZE=16, the old default, is left to vLLM: not every attention backend supports it",
     )
     assert load({"VLLM_EXTRA_ARGS": "--block-size 16"}).engine.arguments == ("--block-size", "16")
 

@@ -26,7 +26,7 @@ def test_a_model_named_elsewhere_is_an_error_that_names_model_name(name: str) ->
     """Serving the documented default instead would answer every caller with another model."""
     (problem,) = problems({name: "/models/mine"})
     assert (problem.key, problem.value) == (name, "/models/mine")
-    assert problem.change == f"rename it to MODEL_NAME, or set IGNORE_ENV={name} when it is somebody else's"
+    assert problem.change == f"rename it to MODEL_NAME, or set IGNORE_ENV={name} if it belongs to another program"
     assert load({name: "/models/mine", "IGNORE_ENV": name}).engine.model == "facebook/opt-125m"
 
 
@@ -122,7 +122,7 @@ def test_worker_settings_behind_the_prefix_are_read_and_the_plain_name_wins() ->
     settings = load({**MODEL, "VLLM_MAX_CONCURRENCY": "3", "VLLM_SEED": "4", "SEED": "5", "VLLM_SWAP_SPACE": "8"})
     assert settings.queue.max_concurrency == 3
     assert settings.engine.arguments == ("--seed", "5")
-    assert "VLLM_SEED gives way to SEED, which is set too" in settings.warnings
+    assert "VLLM_SEED is ignored: SEED is set too" in settings.warnings
     assert any(warning.startswith("SWAP_SPACE has no effect") for warning in settings.warnings)
     assert load({"VLLM_MODEL_NAME": "org/m"}).engine.model == "org/m"
 
@@ -149,7 +149,7 @@ def test_vllms_own_variables_keep_their_meaning() -> None:
             {"VLLM_MAX_MODEL_LENN": "8k"},
             "VLLM_MAX_MODEL_LENN",
             "8k",
-            "rename it to MAX_MODEL_LEN, or set IGNORE_ENV=VLLM_MAX_MODEL_LENN when it is somebody else's",
+            "rename it to MAX_MODEL_LEN, or set IGNORE_ENV=VLLM_MAX_MODEL_LENN if it belongs to another program",
         ),
     ],
 )

@@ -14,7 +14,7 @@ from worker_vllm.settings.env_file import read_env_file
 from worker_vllm.settings.flags.flag_table import flag_table, known_versions, marks
 from worker_vllm.settings.host_facts import HostFacts
 from worker_vllm.settings.load import load
-from worker_vllm.settings.sources.environment import watched
+from worker_vllm.settings.sources.environment import name_index
 
 RECORDED = sorted((Path(__file__).parent / "environments").glob("*.env"))
 
@@ -38,10 +38,10 @@ def single_edits(name: str) -> set[str]:
 def test_slips_of_catalogue_names_are_caught_with_the_right_name() -> None:
     """At least 95 of 100 single edits, by a fixed sample of forty for each name."""
     others = known_names() | flag_table().variables | frozenset(marks().ambient)
-    names = watched(flag_table().version)
+    names = name_index(flag_table().version)
     dice = random.Random(20)
     slips = [(slip, name) for name in catalog() for slip in dice.sample(sorted(single_edits(name) - others), 40)]
-    missed = [slip for slip, name in slips if names.meant(slip) != name]
+    missed = [slip for slip, name in slips if names.best_match(slip) != name]
     assert len(missed) / len(slips) <= 0.05, f"{len(missed)} of {len(slips)}, for example {missed[:20]}"
 
 
@@ -75,5 +75,5 @@ def test_a_slip_is_told_with_the_name_that_was_meant(name: str, meant: str) -> N
         load({name: "1"})
     (problem,) = caught.value.problems
     assert problem.key == name
-    assert problem.change == f"rename it to {meant}, or set IGNORE_ENV={name} when it is somebody else's"
+    assert problem.change == f"rename it to {meant}, or set IGNORE_ENV={name} if it belongs to another program"
     load({name: "1", "IGNORE_ENV": f"OTHER,{name}"})
