@@ -1,4 +1,4 @@
-"""Generated files: never stale, in their schemas, honest about what is empty."""
+"""Generated files: never stale, valid by their schemas, empty fields where the engine chooses."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tools.render.files import rendered
 from tools.render.hub import hub, hub_tests
 from worker_vllm.cli import main
 from worker_vllm.forms.check import check_form
-from worker_vllm.forms.form import untouched, worker_config
+from worker_vllm.forms.form import initial_environment, worker_config
 from worker_vllm.settings.catalog.catalog import Fate, catalog
 from worker_vllm.settings.env_file import read_env_file
 from worker_vllm.settings.flags.flag_table import flag_table, marks
@@ -50,13 +50,13 @@ def test_render_writes_and_lists_stale_files(tmp_path: Path, capsys: pytest.Capt
 
 def test_an_untouched_form_is_an_empty_environment() -> None:
     """The same engine command, the same job and queue settings."""
-    form, empty = load(untouched(FORM), GPUS), load({}, GPUS)
+    form, empty = load(initial_environment(FORM), GPUS), load({}, GPUS)
     assert (form.engine, form.jobs, form.queue) == (empty.engine, empty.jobs, empty.queue)
     assert form.warnings == empty.warnings
 
 
 def test_what_the_hub_sends_by_default_is_an_empty_environment() -> None:
-    """Its form's defaults are no orders."""
+    """The defaults of its form change nothing."""
     inputs = [entry["input"] | {"key": entry["key"]} for entry in hub()["config"]["env"]]
     env = {i["key"]: str(i["default"]).lower() for i in inputs if i.get("default", "") != ""}
     assert load(env, GPUS).engine == load({}, GPUS).engine
@@ -70,7 +70,7 @@ def test_a_preset_is_a_good_configuration(preset: dict[str, Any]) -> None:
 
 
 def test_the_form_offers_nothing_that_has_no_effect() -> None:
-    """A dead input is a lie."""
+    """Neither in our form nor in the Hub's."""
     gone = {setting.name for setting in catalog().values() if setting.fate is Fate.GONE}
     assert gone & set(FORM["schema"]) == set()
     assert gone & {entry["key"] for entry in hub()["config"]["env"]} == set()
@@ -204,7 +204,7 @@ def test_every_variable_and_flag_is_documented() -> None:
     assert missing == []
 
 
-def test_the_hubs_tests_ask_in_every_way() -> None:
+def test_the_hubs_tests_cover_every_kind_of_request() -> None:
     """Each case is a raw job input with a time limit."""
     assert all(set(case) == {"name", "input", "timeout"} for case in hub_tests()["tests"])
     assert {next(iter(case["input"])) for case in hub_tests()["tests"]} == {"prompt", "messages", "openai_route"}

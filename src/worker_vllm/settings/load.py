@@ -120,8 +120,8 @@ def _refuse_kept_responses(draft: SettingsBuilder) -> None:
     if draft.env.get(name, "0").strip("0") and draft.fields["mode"].value is not Mode.HTTP:
         draft.refuse(
             name,
-            "0 where jobs are taken: each job may reach another worker, and a stored response stays in this worker's memory "
-            "until it stops",
+            "0 where jobs are taken: each job may reach another worker, and a stored response stays in the memory of "
+            "this one until it stops",
             f"remove it, serve in http mode, or set IGNORE_ENV={name} to pass it to the engine anyway",
         )
 

@@ -1,7 +1,7 @@
 """Which variables and values are secret, and their removal from text.
 
 A variable is secret when the catalogue lists it as one, when its name has the form of one (`…_TOKEN`, `…_APIKEY`),
-or when it is a misspelling of a secret's name. A value is secret in any variable when it has the format of a known access
+or when it misspells a secret's name. A value is secret in any variable when it has the format of a known access
 token, or is the password of a URL, the value of a secret key in JSON, or of a secret option of a command line.
 """
 

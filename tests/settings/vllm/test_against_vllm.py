@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,9 +30,7 @@ REFUSED_TOO_MUCH = {
     "limits of vLLM's config classes, which the parser does not look at": lambda p: "in that range" in p.change,
     "lists that vLLM looks a word up in only when it starts": lambda p: p.expected.startswith("one of "),
     "numbers that are none: inf, nan": lambda p: p.expected == "a number" and p.value in ("inf", "nan"),
-    "an item that begins with a dash works alone, but not as one of several": lambda p: (
-        "begin with a dash" in p.expected
-    ),
+    "an item that begins with a dash works alone, but not as one of several": lambda p: "leading dash" in p.expected,
     "a broken JSON object, which the parser takes as a text": lambda p: p.expected.startswith("JSON"),
     "keys of an object that vLLM builds after parsing": lambda p: p.expected.startswith("an object with keys among"),
     "what needs another setting beside it, checked when vLLM builds its configuration": lambda p: (
@@ -40,9 +40,9 @@ REFUSED_TOO_MUCH = {
 }
 
 
-def reason(table: dict[str, object], subject: object) -> str | None:
+def reason(table: Mapping[str, Callable[[Any], object]], subject: object) -> str | None:
     """The first listed reason that applies."""
-    return next((why for why, applies in table.items() if applies(subject)), None)  # type: ignore[operator]
+    return next((why for why, applies in table.items() if applies(subject)), None)
 
 
 @pytest.fixture(scope="module")

@@ -1,8 +1,8 @@
 """The catalogue of settings: every variable that the worker reads by name, one line each in catalog/*.json.
 
 `specification.json` holds the specification's rows in its order and groups, `later.json` the names that later
-releases of the original added, `worker.json` the names that are new here. Parsing, provenance, documentation, forms and
-tests are derived from it.
+releases of the original added, `worker.json` the names that are new here. Parsing, provenance, documentation, forms
+and tests are derived from it.
 """
 
 from __future__ import annotations
