@@ -1,4 +1,4 @@
-"""Who wins: default < config file < environment < VLLM_EXTRA_ARGS, with the baked model as the one exception."""
+"""Precedence: default < config file < environment < VLLM_EXTRA_ARGS, with the baked model as the one exception."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def sources(env: dict[str, str], facts: HostFacts) -> dict[str, tuple[Any, str]]
 
 
 def test_each_layer_wins_over_the_one_before() -> None:
-    """And `config show` says which one it was."""
+    """`config show` names the layer."""
     facts = HostFacts(config_file={"seed": 1, "max-model-len": "1k", "max_num_seqs": 2, "model": "org/file"})
     env = {"SEED": "3", "MAX_MODEL_LEN": "2k", "VLLM_EXTRA_ARGS": "--seed 5"}
     found = sources(env, facts)
@@ -36,7 +36,7 @@ def test_each_layer_wins_over_the_one_before() -> None:
 
 
 def test_a_baked_model_wins_over_the_environment() -> None:
-    """Loudly, where they differ; its name stays the repository id."""
+    """With a warning where they differ; its name stays the repository id."""
     facts = HostFacts(manifest=MANIFEST)
     settings = load({"MODEL_NAME": "org/other", "MODEL_REVISION": "v2"}, facts)
     assert (settings.engine.model, settings.engine.served_names) == ("org/baked", ("org/baked",))
@@ -77,7 +77,7 @@ def test_the_host_is_searched_once_for_the_model_of_the_strongest_layer(
 
 
 def test_the_host_is_not_searched_where_a_server_is_attached() -> None:
-    """Its model is not ours to find."""
+    """The server has its own model."""
 
     def find(_: ModelSource) -> ModelFiles:
         raise AssertionError("the host was searched")
@@ -113,7 +113,7 @@ def test_extra_args_are_a_piece_of_command_line(text: str, arguments: tuple[str,
     assert load({"VLLM_EXTRA_ARGS": text}).engine.arguments == arguments
 
 
-def test_a_dotted_key_changes_what_the_environment_said() -> None:
+def test_a_dotted_key_changes_the_value_from_the_environment() -> None:
     """One key of the object, the others stay."""
     env = {"HF_OVERRIDES": '{"a": {"b": 1, "c": 2}}', "VLLM_EXTRA_ARGS": "--hf-overrides.a.b 5"}
     assert load(env).engine.arguments == ("--hf-overrides", '{"a":{"b":5,"c":2}}')
@@ -155,8 +155,8 @@ def test_a_config_file_that_cannot_work_is_refused(document: dict[str, Any]) -> 
     assert [problem.key for problem in caught.value.problems] == ["VLLM_CONFIG_FILE"]
 
 
-def test_a_config_file_that_is_not_there_is_told() -> None:
-    """Whoever looked says what was there instead."""
+def test_a_missing_config_file_is_a_problem() -> None:
+    """The problem comes from the host inspection."""
     with pytest.raises(ConfigurationError, match="expected a file that can be read"):
         load({"VLLM_CONFIG_FILE": "/x"}, HostFacts(config_file_problem="a file that can be read"))
 
@@ -178,7 +178,7 @@ def test_flags_that_are_ours_are_refused_with_the_reason(env: dict[str, str], re
 
 
 def test_what_ignore_env_names_is_left_alone_altogether() -> None:
-    """A flag's name that is somebody else's variable here, and one that we would refuse."""
+    """Another program's variable with the name of a flag, and one that would be refused."""
     env = {"REVISION": "0a1b2c", "UDS": "/run/other.sock", "RUNNER": "ci-7", "IGNORE_ENV": "REVISION, UDS RUNNER"}
     assert load(env).engine.arguments == ()
 

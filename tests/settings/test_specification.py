@@ -1,4 +1,4 @@
-"""Every row of the specification's table: set it, see what engine or worker do with it, or the exact warning."""
+"""Every row of the specification's table: its effect on engine and worker, or the exact warning."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Case:
 
 
 def gone(name: str, value: str, why: str) -> Case:
-    """A setting without effect, and the warning that says so."""
+    """A setting without effect, and its warning."""
     return Case({name: value}, warning=f"{name} has no effect: {why}")
 
 
@@ -235,8 +235,8 @@ def test_a_row_of_the_specification(name: str) -> None:
     assert settings.engine.arguments == case.arguments
     assert differences(settings, empty) == case.fields
     assert dict(settings.engine.environment) == case.environment
-    said = [warning for warning in settings.warnings if warning not in empty.warnings]
-    assert said == ([case.warning] if case.warning else [])
+    warnings = [warning for warning in settings.warnings if warning not in empty.warnings]
+    assert warnings == ([case.warning] if case.warning else [])
 
 
 def test_no_row_is_without_a_case() -> None:
@@ -250,10 +250,10 @@ def test_no_row_is_without_a_case() -> None:
 DEFAULTS = {setting.name: setting.default for setting in catalog().values() if setting.specified}
 
 
-def test_the_documented_defaults_all_at_once_are_obeyed() -> None:
+def test_the_documented_defaults_all_at_once_are_applied() -> None:
     """What the specification prints as defaults is a configuration like any other."""
-    said = load(DEFAULTS | {"MODEL_NAME": "org/name"}).engine.arguments
-    assert said == (
+    arguments = load(DEFAULTS | {"MODEL_NAME": "org/name"}).engine.arguments
+    assert arguments == (
         "--no-enable-chunked-prefill",
         "--enable-log-requests",
         "--no-enable-lora",
@@ -265,7 +265,7 @@ def test_the_documented_defaults_all_at_once_are_obeyed() -> None:
 
 
 def test_every_variable_empty_is_an_empty_environment() -> None:
-    """Consoles send empty texts for what nobody filled in."""
+    """Consoles send empty texts for fields without a value."""
     for text in ("", " ", "None", "null"):
         assert load(dict.fromkeys(DEFAULTS, text)) == load({})
 

@@ -1,4 +1,4 @@
-"""An answer of the wrong shape fails a Hub test, whatever its HTTP status."""
+"""An answer in the wrong format fails a Hub test, whatever its HTTP status."""
 
 from __future__ import annotations
 

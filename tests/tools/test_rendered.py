@@ -48,7 +48,7 @@ def test_render_writes_and_lists_stale_files(tmp_path: Path, capsys: pytest.Capt
     assert capsys.readouterr().out == "docs/models.md is stale: run make render\n"
 
 
-def test_an_untouched_form_is_an_empty_environment() -> None:
+def test_a_form_with_its_initial_values_is_an_empty_environment() -> None:
     """The same engine command, the same job and queue settings."""
     form, empty = load(initial_environment(FORM), GPUS), load({}, GPUS)
     assert (form.engine, form.jobs, form.queue) == (empty.engine, empty.jobs, empty.queue)

@@ -1,4 +1,4 @@
-"""What vLLM is asked: every flag with every kind of text, and whole environments made up at random."""
+"""The questions for vLLM: every flag with every kind of text, and random environments."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def engine_flags() -> list[Flag]:
 
 
 def ask(env: dict[str, str], depth: str = "parse") -> Question:
-    """Our own verdict, and the argv that we would start vLLM with."""
+    """The settings' own verdict, and the argv that vLLM would be started with."""
     draft = build_draft(env, HostFacts(exists=os.path.exists))
     return Question(env, tuple(draft.problems), tuple(draft.argv()), depth)
 
