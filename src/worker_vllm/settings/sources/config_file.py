@@ -5,7 +5,7 @@ from __future__ import annotations
 from worker_vllm.settings.builder import CONFIG_FILE, SettingsBuilder
 from worker_vllm.settings.parsers import BadValue
 from worker_vllm.settings.redaction import HIDDEN, looks_secret
-from worker_vllm.settings.sources.flag_names import is_allowed, refuse_unknown
+from worker_vllm.settings.sources.flag_checks import is_allowed, refuse_unknown
 
 KEY = "VLLM_CONFIG_FILE"
 

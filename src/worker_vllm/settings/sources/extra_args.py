@@ -12,7 +12,7 @@ from typing import Any
 from worker_vllm.settings.builder import EXTRA_ARGS, SettingsBuilder
 from worker_vllm.settings.flags.flag_table import Flag
 from worker_vllm.settings.parsers import BadValue
-from worker_vllm.settings.sources.flag_names import is_allowed, refuse_unknown
+from worker_vllm.settings.sources.flag_checks import is_allowed, refuse_unknown
 
 NUMBER = re.compile(r"-\d+|-\d*\.\d+")
 LEVEL = re.compile(r"-O=?(\d)")

@@ -1,4 +1,4 @@
-"""Flag names from a config file or a command line: unknown ones, and those that only the worker may set."""
+"""Checks of flags from a config file or a command line: unknown ones, and those that only the worker may set."""
 
 from __future__ import annotations
 
