@@ -1,1 +1,1 @@
-"""The console's form, worker-config.json: generation of ours, validation of any."""
+"""The console's form, worker-config.json: how it is generated, and how any such form is validated."""
