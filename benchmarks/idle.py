@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from benchmarks.fan_out import cpu_s
+from benchmarks.cpu import cpu_s
 from tests.support.attached import worker_environment
 from tests.support.processes import running
 

@@ -80,7 +80,8 @@ def described(root: Path, version: str, engine: str | None) -> dict[str, Any]:
         path.write_text(text)
     if not path.is_file():
         raise Missing(f"no flag data for vLLM {version}: name an interpreter that has it with --engine")
-    return json.loads(path.read_text())
+    described: dict[str, Any] = json.loads(path.read_text())
+    return described
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any], documented: Iterable[str]) -> list[str]:

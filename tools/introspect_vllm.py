@@ -117,8 +117,9 @@ def field_parser(config: type, name: str) -> Callable[[str], Any] | None:
     """A parser of one field by its own type and limits; None where pydantic has none for it."""
     hint = get_type_hints(config, include_extras=True)[name]
     known = getattr(config, "__pydantic_fields__", {}).get(name)
-    marked = Annotated[(hint, *known.metadata)] if known is not None and known.metadata else hint
-    for config_of_adapter in ({"arbitrary_types_allowed": True}, None):  # pydantic's own classes bring their own
+    marked: Any = Annotated[(hint, *known.metadata)] if known is not None and known.metadata else hint
+    configurations: tuple[pydantic.ConfigDict | None, ...] = ({"arbitrary_types_allowed": True}, None)
+    for config_of_adapter in configurations:  # pydantic's own classes bring their own
         with contextlib.suppress(Exception):
             return pydantic.TypeAdapter(marked, config=config_of_adapter).validate_json
     return None
@@ -134,7 +135,8 @@ def known_words(hint: Any) -> list[str]:
     if get_origin(hint) is Literal:
         return [item for item in get_args(hint) if isinstance(item, str)]
     if isinstance(hint, enum.EnumMeta):
-        return [text for member in hint for text in {member.name, member.value} if isinstance(text, str)]
+        members: Iterable[enum.Enum] = hint
+        return [text for member in members for text in {member.name, member.value} if isinstance(text, str)]
     return [word for inner in get_args(hint) for word in known_words(inner)]
 
 
@@ -277,6 +279,11 @@ def variables() -> list[str]:
     return sorted(importlib.import_module("vllm.envs").environment_variables)
 
 
+def compact(value: object) -> str:
+    """JSON without spaces, in UTF-8 rather than escapes."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
 def main() -> None:
     """Write the description to standard output."""
     version = importlib.import_module("vllm.version").__version__.split("+")[0]
@@ -286,13 +293,8 @@ def main() -> None:
         "variables": variables(),
         "architectures": architectures(),
     }
-    compact = {"ensure_ascii": False, "separators": (",", ":")}
-    lines = ",\n".join(
-        f"{json.dumps(name)}:{json.dumps(entry, **compact)}" for name, entry in described["flags"].items()
-    )
-    rest = ",\n".join(
-        f"{json.dumps(key)}:{json.dumps(described[key], **compact)}" for key in ("variables", "architectures")
-    )
+    lines = ",\n".join(f"{json.dumps(name)}:{compact(entry)}" for name, entry in described["flags"].items())
+    rest = ",\n".join(f"{json.dumps(key)}:{compact(described[key])}" for key in ("variables", "architectures"))
     sys.stdout.write(f'{{"vllm":{json.dumps(version)},\n"flags":{{\n{lines}\n}},\n{rest}\n}}\n')
 
 

@@ -19,7 +19,8 @@ each = pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
 
 
 def read(path: Path) -> dict[str, Any]:
-    return yaml.safe_load(path.read_text())
+    workflow: dict[str, Any] = yaml.safe_load(path.read_text())
+    return workflow
 
 
 @each

@@ -74,7 +74,7 @@ def test_a_plain_prompt_is_wrapped_once_and_a_rendered_chat_is_left_alone(tokeni
 
 
 def test_only_the_last_user_message_gets_the_markers_of_the_message_to_repeat() -> None:
-    messages = [
+    messages: list[dict[str, Any]] = [
         {"role": "system", "content": "Be kind."},
         {"role": "user", "content": "one"},
         {"role": "assistant", "content": None},

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.support.engines.broken_models import Break, copy_of_parrot, cut_weights, remove, whole
-from worker_vllm.engine.diagnosis.types import Scope
+from worker_vllm.engine.diagnosis.types import Diagnosis, Scope
 from worker_vllm.engine.preflight import preflight as checks
 from worker_vllm.engine.preflight.memory_fit import MemoryFit, estimate, kv_bytes_per_token
 from worker_vllm.engine.preflight.nvidia import Driver, Gpu
@@ -66,7 +66,7 @@ def test_an_old_driver_is_the_machines_fault() -> None:
     assert checks.host_problems(Driver("550.54", (12, 4), (CARD,))) == ()
     old = checks.host_problems(Driver("470.1", (11, 4), (CARD,)))
     assert old == ("the NVIDIA driver 470.1 runs CUDA up to 11.4: too old for the engine",)
-    assert checks.Preflight(EngineSettings(), EngineSettings(), host_problems=old).refusal == checks.Diagnosis(
+    assert checks.Preflight(EngineSettings(), EngineSettings(), host_problems=old).refusal == Diagnosis(
         "machine", Scope.HOST, old[0]
     )
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.settings.test_specification import CASES, DEFAULTS
 from tests.settings.vllm.vllm_questions import Question, made_up, raw, single_flags, verdicts
+from worker_vllm.errors import Problem
 from worker_vllm.settings.flags.flag_table import flag_table
 from worker_vllm.settings.host_facts import HostFacts
 from worker_vllm.settings.load import load
@@ -18,13 +21,13 @@ pytestmark = [pytest.mark.vllm, pytest.mark.timeout(900)]
 PARROT = str(Path(__file__).parents[3] / "models" / "parrot")
 
 # Why we may accept what vLLM refuses: only vLLM knows the rules inside its config objects.
-ACCEPTED_TOO_MUCH = {
+ACCEPTED_TOO_MUCH: dict[str, Callable[[Question], bool]] = {
     "inside an object: fields that need another one beside them, and what lists and objects within hold": lambda q: (
         any(flag_table().flags[name].kind == "config" for name in q.env if name in flag_table().flags)
     ),
 }
 # Why we may refuse what vLLM's parser lets through; vLLM itself would fail later, or mean something else.
-REFUSED_TOO_MUCH = {
+REFUSED_TOO_MUCH: dict[str, Callable[[Problem], bool]] = {
     "limits of vLLM's config classes, which the parser does not look at": lambda p: "in that range" in p.change,
     "lists that vLLM looks a word up in only when it starts": lambda p: p.expected.startswith("one of "),
     "numbers that are none: inf, nan": lambda p: p.expected == "a number" and p.value in ("inf", "nan"),
@@ -40,9 +43,9 @@ REFUSED_TOO_MUCH = {
 }
 
 
-def reason(table: dict[str, object], subject: object) -> str | None:
+def reason(table: Mapping[str, Callable[[Any], bool]], subject: object) -> str | None:
     """The first listed reason that applies."""
-    return next((why for why, applies in table.items() if applies(subject)), None)  # type: ignore[operator]
+    return next((why for why, applies in table.items() if applies(subject)), None)
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ import sys
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
@@ -68,7 +69,7 @@ EVERY = [
     "a b",
     "{{ x }}",
 ]
-INNER = (1, -1, True, None, "x", "7", [], {}, {"a": 1})
+INNER: tuple[Any, ...] = (1, -1, True, None, "x", "7", [], {}, {"a": 1})
 
 
 @dataclass(frozen=True)
