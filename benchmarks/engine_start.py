@@ -22,6 +22,7 @@ from statistics import median
 
 from tests.support.attached import START, gateway_process, worker_environment
 from tests.support.http import Http
+from tests.support.paths import PARROT
 from tests.support.processes import INHERITED
 from worker_vllm.engine.client.http import HttpEngine
 from worker_vllm.engine.interface import EngineRequest
@@ -29,7 +30,6 @@ from worker_vllm.engine.process.guard import PR_SET_CHILD_SUBREAPER, descendants
 from worker_vllm.engine.supervision.startup_phases import StartTimeline
 from worker_vllm.errors import WorkerError
 
-PARROT = Path(__file__).resolve().parents[1] / "models" / "parrot"
 SERVE = (
     sys.executable,
     "-m",

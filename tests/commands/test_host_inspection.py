@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.paths import PARROT
 from worker_vllm.host_inspection import count_gpus, inspect_host
-
-PARROT = Path(__file__).parents[2] / "models" / "parrot"
 
 
 @pytest.fixture

@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from tests.conformance.pair import SDK_PYTHON, Pair, Side, attached_pair
+from tests.conformance.pair import Pair, Side, attached_pair
+from tests.support.paths import SDK_PYTHON
 
 pytestmark = [
     pytest.mark.sdk,

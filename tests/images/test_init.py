@@ -14,10 +14,10 @@ import pytest
 
 from tests.images.container import CONTAINER
 from tests.images.dockerfile import Dockerfile
+from tests.support.paths import ROOT
 from tests.support.processes import Process
 from worker_vllm.local.launch_config import LocalConfig, worker_environment
 
-ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
 NOBODY = "http://127.0.0.1:9"  # a platform that is not there: nothing is ever taken
 SETTINGS = {**worker_environment(LocalConfig(engine="echo"), {}, NOBODY, "worker-1"), "MODEL_NAME": "echo"}

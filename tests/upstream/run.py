@@ -1,6 +1,6 @@
 """Runs upstream's modules against the bare engine and through gateway and worker, and compares test by test.
 
-python tests/upstream/run.py [ENGINE …] [--report FILE]
+python -m tests.upstream.run [ENGINE …] [--report FILE]
 """
 
 from __future__ import annotations
@@ -14,9 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
-if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
+from tests.support.paths import ROOT
 from tests.upstream.compare import Outcomes, Pair, problems, summary
 from tests.upstream.differences import INTENDED
 from tests.upstream.modules import ENGINES, FOLDER, Engine
@@ -26,7 +24,7 @@ from tests.upstream.source import CACHE, fetched
 from tests.upstream.stand_ins import HUB, lay_out
 from worker_vllm.settings.versions import VLLM
 
-TESTS = Path(__file__).resolve().parents[1]
+TESTS = ROOT / "tests"
 # A test of upstream's that waits for something that never comes is a failure, not the end of the run.
 TEST_LIMIT_S = 30
 RUN_LIMIT_S = 900

@@ -12,13 +12,14 @@ import pytest
 
 from tests.settings.test_specification import CASES, DEFAULTS
 from tests.settings.vllm.vllm_questions import Question, made_up, raw, single_flags, verdicts
+from tests.support.paths import PARROT
 from worker_vllm.errors import Problem
 from worker_vllm.settings.flags.flag_table import flag_table
 from worker_vllm.settings.host_facts import HostFacts
 from worker_vllm.settings.load import load
 
+MODEL = str(PARROT)
 pytestmark = [pytest.mark.vllm, pytest.mark.timeout(900)]
-PARROT = str(Path(__file__).parents[3] / "models" / "parrot")
 
 # Why we may accept what vLLM refuses: only vLLM knows the rules inside its config objects.
 ACCEPTED_TOO_MUCH: dict[str, Callable[[Question], bool]] = {
@@ -52,7 +53,7 @@ def reason(table: Mapping[str, Callable[[Any], bool]], subject: object) -> str |
 def judged() -> list[tuple[Question, str]]:
     """Every question with vLLM's answer; the parser is imported once for all of them."""
     questions = [*single_flags(), *made_up(4000)]
-    return list(zip(questions, verdicts(questions, PARROT), strict=True))
+    return list(zip(questions, verdicts(questions, MODEL), strict=True))
 
 
 def test_what_we_accept_vllm_accepts(judged: list[tuple[Question, str]]) -> None:
@@ -89,14 +90,14 @@ NOT_HERE = {
 
 def test_vllm_builds_its_configuration_of_every_row_of_the_specification() -> None:
     """create_engine_config on parrot, beyond the parser; what names another repository gets parrot there too."""
-    config = json.loads(Path(PARROT, "config.json").read_text())
+    config = json.loads(Path(MODEL, "config.json").read_text())
     asked: dict[str, Question] = {}
     for name, case in CASES.items():
-        env = {k: PARROT if v in ("org/tok", "org/draft", "a", "b") else v for k, v in case.env.items()}
+        env = {k: MODEL if v in ("org/tok", "org/draft", "a", "b") else v for k, v in case.env.items()}
         arguments = load(env, HostFacts(model_config=config)).engine.arguments
         asked[name] = Question(env, (), arguments, "engine")
     asked["all defaults"] = Question(DEFAULTS, (), load(DEFAULTS).engine.arguments, "engine")
-    said = dict(zip(asked, verdicts(list(asked.values()), PARROT), strict=True))
+    said = dict(zip(asked, verdicts(list(asked.values()), MODEL), strict=True))
     refused = {name: why for name, why in said.items() if why}
     assert set(refused) == set(NOT_HERE), refused
     assert all(words in refused[name] for name, words in NOT_HERE.items())
@@ -123,5 +124,5 @@ def test_refusals_by_limits_and_lists_are_vllms_own() -> None:
                 asked.append(Question(question.env, question.problems, (*question.argv, *beside), "engine"))
                 break
     assert len(asked) > 25
-    lenient = {name for q, why in zip(asked, verdicts(asked, PARROT), strict=True) if not why for name in q.env}
+    lenient = {name for q, why in zip(asked, verdicts(asked, MODEL), strict=True) if not why for name in q.env}
     assert lenient == MULTIMODAL

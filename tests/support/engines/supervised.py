@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tests.support.engines.broken_models import PARROT
+from tests.support.paths import PARROT
 from worker_vllm.engine.client.http import HttpEngine
 from worker_vllm.engine.interface import EngineRequest, EngineResponse
 from worker_vllm.engine.process.guard import made_since, mapped_shared_memory
