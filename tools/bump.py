@@ -26,8 +26,8 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-FLAGS = "src/worker_vllm/settings/flags/flag_table"
-CONTRACTS = ("tests/settings", "tests/images/test_dockerfile.py", "tests/publish", "tests/test_architecture.py")
+FLAGS = "src/worker_vllm/settings/flags"
+CONTRACTS = ("tests/settings", "tests/images/test_dockerfile.py", "tests/tools", "tests/test_architecture.py")
 
 # file → patterns, each with the old version between two groups
 VLLM_PINS = {

@@ -16,7 +16,7 @@ from worker_vllm import __version__
 from worker_vllm.settings import versions
 
 BUMP = ROOT / "tools" / "bump.py"
-COPIED = ("src", "docs", ".runpod", "docker", "scripts", "tools", "tests/images", "tests/tools")
+COPIED = ("src", "docs", ".runpod", "docker", "scripts", "tools", "tests/images", "tests/support", "tests/tools")
 FILES = ("Dockerfile", "docker-bake.hcl", ".dockerignore", "worker-config.json", ".env.example", "CHANGELOG.md")
 
 specification = importlib.util.spec_from_file_location("bump", BUMP)

@@ -18,7 +18,7 @@ from tests.support.paths import ROOT
 from tests.upstream.compare import Outcomes, Pair, problems, summary
 from tests.upstream.differences import INTENDED
 from tests.upstream.modules import ENGINES, FOLDER, Engine
-from tests.upstream.omitted import unaccounted
+from tests.upstream.omitted import ENDS_ENGINE, unaccounted
 from tests.upstream.servers import bare, through
 from tests.upstream.source import CACHE, fetched
 from tests.upstream.stand_ins import HUB, lay_out
@@ -28,15 +28,18 @@ TESTS = ROOT / "tests"
 # A test of upstream's that waits for something that never comes is a failure, not the end of the run.
 TEST_LIMIT_S = 30
 RUN_LIMIT_S = 900
+# What httpx reports of a server that has ended.
+REFUSED = "ConnectError: All connection attempts failed"
 RAN = (0, 1, 2)  # pytest's codes for all passed, some failed, some modules not importable
 
 
 def outcomes(source: Path, folder: Path, engine: Engine, url: str, log: Path) -> Outcomes:
-    """Each test's outcome with the server at `url`, by the test's own name. Raises when pytest itself failed."""
+    """Each test's outcome with the server at `url`, by the test's own name. Raises when pytest itself failed or the server ended."""
     recorded = folder / "outcomes.json"
     recorded.unlink(missing_ok=True)
     options = ["-v", "--tb=short", "--assert=plain", f"--timeout={TEST_LIMIT_S}", "-p", "no:cacheprovider"]
     places = ["-c", str(source / "pyproject.toml"), "--rootdir", str(source)]
+    options += [f"--deselect={FOLDER}/{test}" for test in ENDS_ENGINE]
     modules = [str(source / FOLDER / module) for module in engine.modules]
     environment = {
         **os.environ,
@@ -52,6 +55,9 @@ def outcomes(source: Path, folder: Path, engine: Engine, url: str, log: Path) ->
     if code not in RAN:
         raise RuntimeError(f"pytest ended with {code} before it ran all of upstream's tests; see {log}")
     found: Outcomes = json.loads(recorded.read_text())
+    lost = next((test for test, seen in found.items() if REFUSED in seen["reason"]), None)
+    if lost is not None:
+        raise RuntimeError(f"the server at {url} was gone when {lost} asked it; see {log} for the test before")
     return found
 
 
