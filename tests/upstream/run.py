@@ -34,7 +34,7 @@ RAN = (0, 1, 2)  # pytest's codes for all passed, some failed, some modules not 
 
 
 def outcomes(source: Path, folder: Path, engine: Engine, url: str, log: Path) -> Outcomes:
-    """Each test's outcome with the server at `url`, by the test's own name. Raises when pytest itself failed or the server ended."""
+    """Each test's outcome with the server at `url`, by test name. Raises if pytest fails or the server ends."""
     recorded = folder / "outcomes.json"
     recorded.unlink(missing_ok=True)
     options = ["-v", "--tb=short", "--assert=plain", f"--timeout={TEST_LIMIT_S}", "-p", "no:cacheprovider"]
