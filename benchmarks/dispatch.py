@@ -1,7 +1,7 @@
 """What gateway and worker add to an empty job: the same completion asked of the echo engine and through the path.
 
 In turn, direct and dispatched calls alternate, so that the added time is a difference of neighbours. 50 at once is a
-closed loop: every client has one job on its way, so latency there is the path's capacity, told as jobs per second.
+closed loop: every client has one job on its way, so latency there is the path's capacity, given as jobs per second.
 """
 
 from __future__ import annotations

@@ -72,7 +72,7 @@ def dataclass_behind(parse: Callable[..., Any]) -> type | None:
 
 
 def kind_of(parse: Callable[[str], Any] | None) -> dict[str, Any]:
-    """`kind` of one value, and what else is true of it, told by how the type function answers probes."""
+    """`kind` of one value, and its other properties, found by probing the type function."""
     if parse is None or parse is str:
         return {"kind": "text"}
     traits: dict[str, Any] = {}
@@ -95,7 +95,7 @@ def kind_of(parse: Callable[[str], Any] | None) -> dict[str, Any]:
 def config_fields(config: type, parse: Callable[[str], Any] | None = None) -> dict[str, list[str]]:
     """A config class's settable fields: first the kinds of JSON that each takes, then `=text` for each word it knows.
 
-    The kinds are letters of PROBES, none where they cannot be told. A kind counts when the field's own type takes it
+    The kinds are letters of PROBES, none where they cannot be found. A kind counts when the field's own type takes it
     or the whole class does: either alone would refuse what needs another field beside it, or a validator's help.
     """
     found = {}
@@ -181,7 +181,7 @@ def describe(action: argparse.Action) -> dict[str, Any]:
 
 
 def known_values(flag: str, action: argparse.Action) -> list[str]:
-    """Texts that vLLM knows for a flag whose parser takes any; empty when nothing can be told."""
+    """Texts that vLLM knows for a flag whose parser takes any; empty when none are known."""
     if isinstance(action.metavar, list | tuple):
         return sorted(str(item) for item in action.metavar)
     if flag == "--chat-template":

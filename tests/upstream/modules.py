@@ -29,7 +29,7 @@ GENERATE = Engine(
     (
         *COMMON,
         *("--max-model-len", "8192", "--enable-prompt-embeds"),
-        # The stand-in seldom ends an answer that nobody bounded.
+        # The stand-in seldom ends an answer without a limit on its tokens.
         *("--override-generation-config", json.dumps({"max_new_tokens": 64})),
         *("--enable-auto-tool-choice", "--tool-call-parser", "hermes", "--enable-prompt-tokens-details"),
         *("--enable-tokenizer-info-endpoint", "--enable-scale-out"),

@@ -122,7 +122,7 @@ class Recorder:
             "reason": reason,
             "seconds": f"{getattr(report, 'duration', 0):.1f}",
         }
-        self.write()  # a run that is ended early has told what it saw
+        self.write()  # a run that is ended early keeps what it has so far
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if hasattr(report, "wasxfail"):

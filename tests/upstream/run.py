@@ -50,8 +50,10 @@ def outcomes(source: Path, folder: Path, engine: Engine, url: str, log: Path) ->
         "UPSTREAM_OUTCOMES": str(recorded),
     }
     command = [sys.executable, "-m", "pytest", "-p", "upstream.plugin", *options, *places, *modules]
-    with log.open("w") as said:
-        code = subprocess.call(command, cwd=folder, env=environment, stdout=said, stderr=said, timeout=RUN_LIMIT_S)
+    with log.open("w") as output:
+        code = subprocess.call(
+            command, cwd=folder, env=environment, stdout=output, stderr=output, timeout=RUN_LIMIT_S
+        )
     if code not in RAN:
         raise RuntimeError(f"pytest ended with {code} before it ran all of upstream's tests; see {log}")
     found: Outcomes = json.loads(recorded.read_text())

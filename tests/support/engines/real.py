@@ -45,7 +45,7 @@ def real_engine_process(more: Mapping[str, str] | None = None) -> Iterator[str]:
 
 
 def _await_listening(path: str) -> None:
-    """The last line that the engine logs comes a moment before its socket listens, and nothing tells when it does."""
+    """The last line that the engine logs comes a moment before its socket listens; no line reports that."""
     deadline = time.monotonic() + LISTEN_TIMEOUT_S
     while True:
         with socket.socket(socket.AF_UNIX) as probe:
