@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 from tests.support.paths import ROOT
-from tests.upstream.compare import Outcomes, Pair, problems, summary
+from tests.upstream.compare import Outcomes, Pair, first_without_server, problems, summary
 from tests.upstream.differences import INTENDED
 from tests.upstream.modules import ENGINES, FOLDER, Engine
 from tests.upstream.omitted import ENDS_ENGINE, unaccounted
@@ -28,8 +28,6 @@ TESTS = ROOT / "tests"
 # A test of upstream's that waits for something that never comes is a failure, not the end of the run.
 TEST_LIMIT_S = 30
 RUN_LIMIT_S = 900
-# What httpx reports of a server that has ended.
-REFUSED = "ConnectError: All connection attempts failed"
 RAN = (0, 1, 2)  # pytest's codes for all passed, some failed, some modules not importable
 
 
@@ -57,9 +55,8 @@ def outcomes(source: Path, folder: Path, engine: Engine, url: str, log: Path) ->
     if code not in RAN:
         raise RuntimeError(f"pytest ended with {code} before it ran all of upstream's tests; see {log}")
     found: Outcomes = json.loads(recorded.read_text())
-    lost = next((test for test, seen in found.items() if REFUSED in seen["reason"]), None)
-    if lost is not None:
-        raise RuntimeError(f"the server at {url} was gone when {lost} asked it; see {log} for the test before")
+    if lost := first_without_server(found):
+        raise RuntimeError(f"the server at {url} had ended when {lost} asked it; see {log} for the test before")
     return found
 
 
