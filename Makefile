@@ -28,7 +28,7 @@ test-gpu: setup ## the tests that need an NVIDIA GPU; reported as 'not run' with
 	@$(PYTHON_BIN) -m pytest -q -m gpu $(ARGS)
 
 test-upstream: setup ## vLLM's own server tests, against vLLM and through gateway and worker (ARGS="embed": one engine)
-	@$(PYTHON_BIN) tests/upstream/run.py $(ARGS)
+	@$(PYTHON_BIN) -m tests.upstream.run $(ARGS)
 
 lint: setup ## ruff (format and check), mypy strict
 	@.venv/bin/ruff format --check . && .venv/bin/ruff check . && .venv/bin/mypy

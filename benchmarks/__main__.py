@@ -16,7 +16,6 @@ def main() -> int:
     if name not in NAMES:
         print(f"usage: python -m benchmarks {{{','.join(NAMES)}}} [options]", file=sys.stderr)
         return 2
-    sys.path.insert(0, str(HERE.parent / "tests"))  # stacks and clients are those of the tests
     del sys.argv[1]
     importlib.import_module(f"benchmarks.{name}").main()
     return 0

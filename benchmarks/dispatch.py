@@ -1,7 +1,7 @@
 """What gateway and worker add to an empty job: the same completion asked of the echo engine and through the path.
 
 In turn, direct and dispatched calls alternate, so that the added time is a difference of neighbours. 50 at once is a
-closed loop: every client has one job on its way, so latency there is the path's capacity, told as jobs per second.
+closed loop: every client has one job on its way, so latency there is the path's capacity, given as jobs per second.
 """
 
 from __future__ import annotations
@@ -17,13 +17,12 @@ from typing import Any
 
 from benchmarks.cpu import cpu_s, worker_pid
 from benchmarks.measure import Call, Figures, at_once, figures, in_turn, table, timed, write
-from tests.conformance.pair import SDK_PYTHON
 from tests.support.attached import gateway_process, worker_environment
 from tests.support.http import Http
+from tests.support.paths import SDK_PYTHON, SDK_WORKER
 from tests.support.processes import running
 from tests.support.stack import Stack, serve_echo
 
-SDK_WORKER = Path(__file__).resolve().parents[1] / "tests" / "conformance" / "sdk_worker.py"
 ASK = {"prompt": "x", "max_tokens": 1}
 JOBS: dict[str, dict[str, Any]] = {
     "native job": {"input": {"prompt": "x", "sampling_params": {"max_tokens": 1}}},

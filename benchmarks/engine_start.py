@@ -22,6 +22,7 @@ from statistics import median
 
 from tests.support.attached import START, gateway_process, worker_environment
 from tests.support.http import Http
+from tests.support.paths import PARROT
 from tests.support.processes import INHERITED
 from worker_vllm.engine.client.http import HttpEngine
 from worker_vllm.engine.interface import EngineRequest
@@ -29,7 +30,6 @@ from worker_vllm.engine.process.guard import PR_SET_CHILD_SUBREAPER, descendants
 from worker_vllm.engine.supervision.startup_phases import StartTimeline
 from worker_vllm.errors import WorkerError
 
-PARROT = Path(__file__).resolve().parents[1] / "models" / "parrot"
 SERVE = (
     sys.executable,
     "-m",
@@ -197,7 +197,7 @@ def reap(others: set[int]) -> None:
 
 
 async def read(log: asyncio.StreamReader, found: Start, began: float) -> str:
-    """Take the figures out of a log: the worker tells its own, `vllm serve` is read as the worker reads it."""
+    """Take the figures out of a log: of the worker its own lines, of `vllm serve` as the worker parses them."""
     timeline = StartTimeline(time.monotonic, began)
     lines = []
     async for raw in log:
@@ -205,9 +205,9 @@ async def read(log: asyncio.StreamReader, found: Start, began: float) -> str:
         lines.append(line)
         if share := SHARE.search(line):
             found.share_s = float(share[1])
-        elif told := READY.search(line):
+        elif ready := READY.search(line):
             found.ready_s = time.monotonic() - began
-            found.phases = {name: float(took) for name, took in PHASE.findall(told[1])}
+            found.phases = {name: float(took) for name, took in PHASE.findall(ready[1])}
         elif not found.ready_s:
             timeline.read(line)
             if timeline.phase == "ready":
@@ -262,9 +262,9 @@ def report(starts: Mapping[str, list[Start]]) -> str:
     for name, found in starts.items():
         share = median(start.share_s for start in found)
         columns = [median(start.answer_s for start in found), median(start.ready_s for start in found)]
-        told = " | ".join(f"{column:.1f} s" for column in columns)
+        cells = " | ".join(f"{column:.1f} s" for column in columns)
         cpu_s = median(start.cpu_s for start in found)
-        lines.append(f"| {name} | {told} | {f'{share:.2f} s' if share else '-'} | {cpu_s:.0f} s |")
+        lines.append(f"| {name} | {cells} | {f'{share:.2f} s' if share else '-'} | {cpu_s:.0f} s |")
     phases = list(dict.fromkeys(phase for found in starts.values() for start in found for phase in start.phases))
     lines += ["", f"| phase, seconds | {' | '.join(phases)} |", "|---" * (len(phases) + 1) + "|"]
     for name, found in starts.items():

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import uvloop
 
@@ -116,8 +117,9 @@ async def measure(targets: list[Target], loads: list[Load], rounds: int) -> list
 
 def middle(rows: list[Row]) -> Row:
     """The median of each figure over the rounds of one load at one target."""
-    figures = {name: [getattr(row, name) for row in rows] for name in FIGURES}
-    return replace(rows[0], **{name: None if None in values else median(values) for name, values in figures.items()})
+    values = {name: [getattr(row, name) for row in rows] for name in FIGURES}
+    middles: dict[str, Any] = {name: None if None in of else median(of) for name, of in values.items()}
+    return replace(rows[0], **middles)
 
 
 async def one_round(target: Target, load: Load) -> Row:

@@ -13,15 +13,12 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import median
 from typing import Any
 
-from tests.conformance.pair import SDK_PYTHON
 from tests.support.attached import gateway_process, worker_environment, worker_process
+from tests.support.paths import SDK_PYTHON, SDK_WORKER
 from tests.support.processes import running
-
-SDK_WORKER = Path(__file__).resolve().parents[1] / "tests" / "conformance" / "sdk_worker.py"
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,13 +9,12 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
-from benchmarks.fan_out import cpu_s
+from benchmarks.cpu import cpu_s
 from tests.support.attached import worker_environment
+from tests.support.paths import OWN_WORKER
 from tests.support.processes import running
 
-PLAYER = Path(__file__).resolve().parents[1] / "tests" / "conformance" / "own_worker.py"
 NOTHING = b"HTTP/1.1 204 No Content\r\n\r\n"
 
 
@@ -26,7 +25,7 @@ def main() -> None:
     given = parser.parse_args()
     for name, hold_s in (("holds polls for 20 s", 20.0), ("answers at once", 0.0)):
         with platform(hold_s) as (url, asked):
-            with running([sys.executable, str(PLAYER)], worker_environment(url, "w1", ping_ms=10_000)) as worker:
+            with running([sys.executable, str(OWN_WORKER)], worker_environment(url, "w1", ping_ms=10_000)) as worker:
                 time.sleep(8)  # started, and its back-off settled
                 cpu, polls = cpu_s(worker.pid), len(asked)
                 time.sleep(given.seconds)

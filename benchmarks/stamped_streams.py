@@ -91,7 +91,7 @@ async def read_streams(url: str, model: str, load: Load) -> list[Stream]:
         if target.scheme == "unix":
             _, reading = await loop.create_unix_connection(reader, target.path)
         else:
-            _, reading = await loop.create_connection(reader, target.hostname, target.port)
+            _, reading = await loop.create_connection(reader, target.hostname or "127.0.0.1", target.port or 80)
         await reading.over
         return reading.stream
 

@@ -1,6 +1,6 @@
 """`python -m benchmarks.stamping_engine --uds PATH …`: the echo engine, each token's text being the time it was made.
 
-Times are the machine's monotonic clock in seconds, so that whoever reads a token knows how old it is.
+Times are the machine's monotonic clock in seconds, so that the reader of a token knows its age.
 """
 
 from __future__ import annotations

@@ -117,11 +117,11 @@ def field_parser(config: type, name: str) -> Callable[[str], Any] | None:
     """A parser of one field by its own type and limits; None where pydantic has none for it."""
     hint = get_type_hints(config, include_extras=True)[name]
     known = getattr(config, "__pydantic_fields__", {}).get(name)
-    marked = Annotated[(hint, *known.metadata)] if known is not None and known.metadata else hint
-    any_type = pydantic.ConfigDict(arbitrary_types_allowed=True)
-    for adapter_config in (any_type, None):  # pydantic's own classes have their own
+    marked: Any = Annotated[(hint, *known.metadata)] if known is not None and known.metadata else hint
+    configurations: tuple[pydantic.ConfigDict | None, ...] = ({"arbitrary_types_allowed": True}, None)
+    for config_of_adapter in configurations:  # pydantic's own classes bring their own
         with contextlib.suppress(Exception):
-            return pydantic.TypeAdapter[Any](marked, config=adapter_config).validate_json  # type: ignore[arg-type]
+            return pydantic.TypeAdapter(marked, config=config_of_adapter).validate_json
     return None
 
 
@@ -279,8 +279,8 @@ def variables() -> list[str]:
     return sorted(importlib.import_module("vllm.envs").environment_variables)
 
 
-def compact(value: Any) -> str:
-    """JSON on one line without blanks."""
+def compact(value: object) -> str:
+    """JSON without spaces, in UTF-8 rather than escapes."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 

@@ -159,7 +159,7 @@ def _turn(marker: str, text: str) -> list[int]:
 
 
 def _history(rng: random.Random, text: str, budget: int) -> list[int]:
-    """Earlier turns; some quote the message, so that only the markers tell them apart."""
+    """Earlier turns; some quote the message, so that only the markers distinguish them."""
 
     def other() -> str:
         if rng.random() < 0.3:
@@ -168,9 +168,9 @@ def _history(rng: random.Random, text: str, budget: int) -> list[int]:
 
     turns = _turn("<|system|>", other()) if rng.random() < 0.6 else []
     for _ in range(rng.choice((0, 1, 1, 2, 3))):
-        said = other()
-        turns += _turn("<|past_user|>", said)
-        turns += _turn("<|past_assistant|>", said if rng.random() < 0.7 else other())
+        line = other()
+        turns += _turn("<|past_user|>", line)
+        turns += _turn("<|past_assistant|>", line if rng.random() < 0.7 else other())
     return turns
 
 

@@ -26,7 +26,7 @@ class Client:
             return await self._openai(ask)
         if ask.way is Way.OPENAI_STREAM:
             return await self._openai_stream(ask)
-        job = {"input": {"prompt": ask.text, "sampling_params": {"max_tokens": 200}}}
+        job: dict[str, Any] = {"input": {"prompt": ask.text, "sampling_params": {"max_tokens": 200}}}
         if ask.way is Way.RUNSYNC:
             found = await self._json("/runsync", job)
             return await self._ended(found["id"]) if found["status"] not in FINAL else _told(found)
@@ -41,7 +41,8 @@ class Client:
 
     async def status(self, job_id: str) -> dict[str, Any]:
         """The job as the platform shows it."""
-        return await self._json(f"/status/{job_id}")
+        found: dict[str, Any] = await self._json(f"/status/{job_id}")
+        return found
 
     async def _cancel(self, job_id: str, patience_s: float | None) -> None:
         if patience_s is not None:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from typing import Any
 
 import aiohttp
 import pytest
@@ -52,7 +53,7 @@ class Day:
     worker_kills: int
     engine_kills: int
 
-    def events(self, workers: Fleet) -> dict[int, Callable[[], Awaitable[None]]]:
+    def events(self, workers: Fleet) -> dict[int, Callable[[], Coroutine[Any, Any, None]]]:
         """What happens before which job."""
         happenings = (
             [workers.terminate] * self.terminations
@@ -65,8 +66,9 @@ class Day:
 
 async def live_through(day: Day, url: str, workers: Fleet) -> list[tuple[Ask, Told]]:
     """Play every job of the day, 48 at a time, while things happen."""
-    asks, found = iter(plan(day.jobs, day.seed)), []
-    events, happening = day.events(workers), []
+    asks, events = iter(plan(day.jobs, day.seed)), day.events(workers)
+    found: list[tuple[Ask, Told]] = []
+    happening: list[asyncio.Task[None]] = []
     connector = aiohttp.TCPConnector(limit=0)
     async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=240)) as session:
         client = Client(session, url)

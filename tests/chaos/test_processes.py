@@ -17,10 +17,10 @@ from tests.chaos.client_sync import Endpoint
 from tests.chaos.fleet import command_of, descendants
 from tests.support.attached import gateway_process, worker_environment, worker_process
 from tests.support.engines.recorder import recording
+from tests.support.paths import OWN_WORKER
 from tests.support.processes import running
 
 ECHO = {"ENGINE": "echo", "MODEL_NAME": "echo", "ECHO_TPOT_MS": "10"}
-PLAYER = Path(__file__).resolve().parents[1] / "conformance" / "own_worker.py"
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -118,7 +118,9 @@ def test_a_blocked_loop_stops_the_heartbeat() -> None:
     with ExitStack() as stack:
         recorder = stack.enter_context(recording(stack.enter_context(gateway_process())))
         endpoint = Endpoint(recorder.url)
-        player = stack.enter_context(running([sys.executable, str(PLAYER)], worker_environment(recorder.url, "w1")))
+        player = stack.enter_context(
+            running([sys.executable, str(OWN_WORKER)], worker_environment(recorder.url, "w1"))
+        )
         assert endpoint.end(endpoint.run(steps=[{"block_s": 5}, {"say": "a"}]))["output"] == ["a"]
         assert endpoint.end(endpoint.run(steps=[{"pause_s": 2.5}, {"say": "b"}]))["output"] == ["b"]
         times = [said.at for said in recorder.of("ping")]

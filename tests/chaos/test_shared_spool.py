@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.paths import OWN_WORKER
 from tests.support.processes import running
 from tests.support.raw_platform import Request, Script, answer, raw_platform, worker_variables
 from worker_vllm.serverless.delivery.result_spool import JobResult, ResultSpool
 
-PLAYER = Path(__file__).resolve().parents[1] / "conformance" / "own_worker.py"
 JOBS = [f"job-{n}" for n in range(12)]
 
 pytestmark = pytest.mark.timeout(60)
@@ -31,7 +31,7 @@ async def test_only_the_results_of_the_dead_are_taken_over(tmp_path: Path) -> No
 
         dead = False
         raw.answers = later
-        command = [sys.executable, str(PLAYER)]
+        command = [sys.executable, str(OWN_WORKER)]
         with running(command, worker_variables(raw, "w1", SPOOL_DIRECTORY=str(spool))) as first:
             await raw.give(*({"id": name, "input": {"stream": False, "steps": [{"say": name}]}} for name in JOBS))
             await raw.until(lambda: len(raw.of("job-done")) == len(JOBS))

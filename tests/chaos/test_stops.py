@@ -123,7 +123,8 @@ LATE = [
 @pytest.mark.parametrize(("at_s", "handed"), LATE)
 def test_a_batch_on_its_way_when_the_worker_leaves_is_served(at_s: float, handed: Handed) -> None:
     """The platform has given the jobs away: nobody else will run them."""
-    jobs = [{"id": f"j-{n}", "input": {"prompt": f"j-{n}", "sampling_params": QUICK}} for n in range(8)]
+    ids = [f"j-{n}" for n in range(8)]
+    jobs = [{"id": job_id, "input": {"prompt": job_id, "sampling_params": QUICK}} for job_id in ids]
     with scripted_platform() as platform:
         with worker_process({**worker_environment(platform.url, "w1"), **ECHO, "DRAIN_TIMEOUT": "10"}) as worker:
             assert platform.until(lambda: platform.polls == 1)
@@ -132,8 +133,8 @@ def test_a_batch_on_its_way_when_the_worker_leaves_is_served(at_s: float, handed
             platform.hand_out(replace(handed, body=batch(jobs)))
             code = worker.exit_code(20)
         assert (code, platform.waiting) == (0, 0)
-        assert [len(platform.of(job["id"], "done")) for job in jobs] == [1] * 8
-        assert all(b"output" in platform.of(job["id"], "done")[0] for job in jobs)
+        assert [len(platform.of(job_id, "done")) for job_id in ids] == [1] * 8
+        assert all(b"output" in platform.of(job_id, "done")[0] for job_id in ids)
 
 
 def test_a_platform_sees_that_a_worker_has_left() -> None:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
-from pathlib import Path
 
 import pytest
 
+from tests.support.paths import OWN_WORKER
 from tests.support.processes import running
 from tests.support.raw_platform import answer, raw_platform, worker_variables
 
-PLAYER = Path(__file__).resolve().parents[1] / "conformance" / "own_worker.py"
 WORKING, HANDED_OUT = 6, 24  # of the player's 16 slots 10 are free for what comes during the freeze
 
 pytestmark = pytest.mark.timeout(180)
@@ -30,7 +29,7 @@ async def test_nothing_that_came_during_a_freeze_is_lost(frozen_s: float) -> Non
     async with raw_platform() as raw:
         release = asyncio.Event()
         raw.always = {"job-stream": [release, answer()], "job-done": [release, answer()]}
-        with running([sys.executable, str(PLAYER)], worker_variables(raw)) as worker:
+        with running([sys.executable, str(OWN_WORKER)], worker_variables(raw)) as worker:
             before = [f"before-{n}" for n in range(WORKING)]
             await raw.give(*(player(name, n % 2 == 0) for n, name in enumerate(before)))
             await raw.until(lambda: len(raw.of("job-stream")) + len(raw.of("job-done")) == WORKING)

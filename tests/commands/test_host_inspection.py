@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.paths import PARROT
 from worker_vllm.host_inspection import count_gpus, find_model, inspect_host
 from worker_vllm.settings.host_facts import ModelSource
-
-PARROT = Path(__file__).parents[2] / "models" / "parrot"
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from tests.support.engines.broken_models import PARROT
+from tests.support.paths import PARROT
 
 PROBE = """
 import sys

@@ -35,7 +35,7 @@ def gateway() -> Iterator[str]:
 
 def worker(gateway: str, **environment: str) -> AbstractContextManager[Process]:
     """A worker process attached to it."""
-    plan = LocalConfig("echo", None, 1, None)
+    plan = LocalConfig("echo", None, 1)
     return running([*PROGRAM, "start"], {**worker_environment(plan, environment, gateway, "w1"), **environment})
 
 

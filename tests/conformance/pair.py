@@ -15,10 +15,10 @@ from typing import Any
 
 from tests.support.attached import gateway_process, worker_environment
 from tests.support.engines.recorder import Recorder, recording
+from tests.support.paths import SDK_PYTHON
 from tests.support.processes import Process, running
 
 HERE = Path(__file__).resolve().parent
-SDK_PYTHON = HERE.parents[1] / ".venv-sdk" / "bin" / "python"
 FINAL = ("COMPLETED", "FAILED", "CANCELLED", "TIMED_OUT")
 
 

@@ -1,11 +1,15 @@
 """A worker on the official SDK that does what each job's input says. Runs in the SDK's environment."""
 
+from __future__ import annotations
+
 import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
 
 import runpod
 
 
-async def handler(job):
+async def handler(job: dict[str, Any]) -> AsyncIterator[Any]:
     for step in job["input"]["steps"]:
         if "pause_s" in step:
             await asyncio.sleep(step["pause_s"])
@@ -15,7 +19,7 @@ async def handler(job):
             yield step["say"]
 
 
-def concurrency(current):
+def concurrency(current: int) -> int:
     return 16
 
 

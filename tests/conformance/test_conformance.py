@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from tests.conformance.pair import SDK_PYTHON, Pair, Side, attached_pair
+from tests.conformance.pair import Pair, Side, attached_pair
+from tests.support.paths import SDK_PYTHON
 
 pytestmark = [
     pytest.mark.sdk,
@@ -87,7 +88,7 @@ def test_requests_have_the_same_parameters(pair: Pair) -> None:
 
     def names(side: Side) -> dict[str, set[frozenset[str]]]:
         found: dict[str, set[frozenset[str]]] = {}
-        for said in list(side.recorder.said):
+        for said in list(side.recorder.requests):
             found.setdefault(said.operation, set()).add(frozenset(said.query))
         return found
 
@@ -171,7 +172,7 @@ def test_intended_difference_headers(pair: Pair) -> None:
     both(pair, played([{"say": "a"}]))
 
     def of(side: Side, name: str, operation: str) -> set[str | None]:
-        return {said.headers.get(name) for said in list(side.recorder.said) if said.operation == operation}
+        return {said.headers.get(name) for said in list(side.recorder.requests) if said.operation == operation}
 
     assert of(pair.sdk, "Content-Type", "job-done") == {"application/x-www-form-urlencoded"}
     assert of(pair.own, "Content-Type", "job-done") == {"application/json"}

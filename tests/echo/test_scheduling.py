@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from collections.abc import Callable
+from contextvars import Context
+from typing import Any, TypeVarTuple
 
 import pytest
 
@@ -82,6 +84,9 @@ async def test_all_streams_step_together() -> None:
         assert (await echo.http.get("/echo/state")).json["generated"] == 32
 
 
+Ts = TypeVarTuple("Ts")
+
+
 class EarlyLoop(asyncio.SelectorEventLoop):
     """An event loop whose timers fire a moment early, as uvloop's do, which count whole milliseconds."""
 
@@ -89,10 +94,12 @@ class EarlyLoop(asyncio.SelectorEventLoop):
         super().__init__()
         self.asked: list[float] = []
 
-    def call_at(self, when: float, *callback: Any, **context: Any) -> asyncio.TimerHandle:
+    def call_at(
+        self, when: float, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
+    ) -> asyncio.TimerHandle:
         """Fire early; note what was asked for."""
         self.asked.append(when)
-        return super().call_at(when - 0.0009, *callback, **context)
+        return super().call_at(when - 0.0009, callback, *args, context=context)
 
 
 def test_a_timer_that_fires_early_makes_no_step_twice() -> None:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
+from tests.support.paths import ROOT
 from worker_vllm.errors import RequestError
 from worker_vllm.gateway.option_flags import apply_option_flags, option_flags
 from worker_vllm.gateway.options import GatewayOptions, GetBody, Waits
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "gateway.md"
+PAGE = ROOT / "docs" / "gateway.md"
 
 
 def test_switches_set_values_of_every_type() -> None:

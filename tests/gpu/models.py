@@ -6,7 +6,7 @@ import json
 import shutil
 from pathlib import Path
 
-from tests.support.engines.broken_models import PARROT
+from tests.support.paths import PARROT
 
 LLAMA_8B = {
     "architectures": ["LlamaForCausalLM"],

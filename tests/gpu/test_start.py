@@ -6,10 +6,9 @@ import asyncio
 import os
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-
-import pytest
 
 from tests.gpu.models import llama
 from tests.support.engines.supervised import supervised
@@ -51,7 +50,7 @@ async def plain_start(model: Path, arguments: tuple[str, ...], environment: dict
 
 
 async def test_a_second_start_is_as_fast_as_plain_vllm(
-    tmp_path: Path, record_property: pytest.RecordProperty
+    tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
     """Cold, then warm beside plain `vllm serve` on the same caches, then without compilation."""
     model = llama(tmp_path)

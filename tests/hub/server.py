@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 from tests.hub.repositories import COMMIT, Files
 
@@ -88,7 +89,7 @@ class _Handler(BaseHTTPRequestHandler):
             return self._file(repository, matched["file"])
         sizes = {name: repository.listed_sizes.get(name, len(content)) for name, content in repository.files.items()}
         entries = [_entry(name, content, sizes[name]) for name, content in repository.files.items()]
-        info = {"id": matched["repo"], "sha": repository.commit, "siblings": []}
+        info: dict[str, Any] = {"id": matched["repo"], "sha": repository.commit, "siblings": []}
         self._answer(HTTPStatus.OK, json.dumps(entries if matched["kind"] == "tree" else info).encode())
 
     def _file(self, repository: Repository, name: str) -> None:

@@ -66,10 +66,12 @@ class Root:
         """Where a path of the image is on this machine."""
         return self.path / os.path.join(self.directory, inside).lstrip("/")
 
-    def run(self, command: list[str], before: tuple[str, ...] = (), **variables: str) -> None:
+    def run(
+        self, command: list[str], before: tuple[str, ...] = (), variables: Mapping[str, str] | None = None
+    ) -> None:
         """Run in the chroot; CalledProcessError when it fails."""
         change = ["chroot", str(self.path), "env", "-i", f"--chdir={self.directory}"]
-        values = [f"{name}={value}" for name, value in {**self.variables, **variables}.items()]
+        values = [f"{name}={value}" for name, value in {**self.variables, **(variables or {})}.items()]
         subprocess.run([*before, *change, *values, *command], check=True)
 
 
@@ -107,7 +109,7 @@ def carry_out(stage: Stage, roots: dict[str, Root], plan: Plan) -> None:
                 copy(step, root, Path(plan.context))
             case "RUN":
                 with mounted(step, root, roots, plan):
-                    root.run(["sh", "-c", step.text], **{**plan.outside, **arguments, **root.variables})
+                    root.run(["sh", "-c", step.text], variables={**plan.outside, **arguments, **root.variables})
             case "LABEL" | "STOPSIGNAL" | "HEALTHCHECK" | "ENTRYPOINT" | "CMD":
                 pass
             case other:
@@ -137,7 +139,10 @@ def mounted(step: Step, root: Root, roots: Mapping[str, Root], plan: Plan) -> It
             below = roots[wanted["from"]].at("/") if "from" in wanted else Path(plan.context)
             source, point = below / wanted["source"].lstrip("/"), root.at(wanted["target"])
         point.parent.mkdir(parents=True, exist_ok=True)
-        _ = point.mkdir() if source.is_dir() else point.touch()
+        if source.is_dir():
+            point.mkdir()
+        else:
+            point.touch()
         mount("--bind", str(source), str(point))
         points.append(point)
     try:
@@ -145,7 +150,10 @@ def mounted(step: Step, root: Root, roots: Mapping[str, Root], plan: Plan) -> It
     finally:
         for point in points:
             subprocess.run(["umount", str(point)], check=True)
-            _ = point.rmdir() if point.is_dir() else point.unlink()
+            if point.is_dir():
+                point.rmdir()
+            else:
+                point.unlink()
 
 
 def serve(root: Root, plan: Plan, out: str) -> None:
@@ -157,7 +165,7 @@ def serve(root: Root, plan: Plan, out: str) -> None:
     mount("-t", "tmpfs", "tmpfs", str(root.at("/dev/shm")))
     alone = ("unshare", "--net", "sh", "-c", 'ip link set lo up && exec "$@"', "sh")
     root.directory = "/"
-    root.run(list(plan.command), before=alone, **plan.variables)
+    root.run(list(plan.command), before=alone, variables=plan.variables)
 
 
 def main() -> None:

@@ -13,11 +13,10 @@ from pathlib import Path
 import pytest
 
 from tests.hub.server import Repository, serving
+from tests.support.paths import PARROT, ROOT
 from worker_vllm.settings.versions import CUDA
 
-ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).parent
-PARROT = ROOT / "models" / "parrot"
 NAME = "org/parrot"
 CANARY = "hf_CANARYcanaryCANARYcanary"
 LIMIT_BYTES = 60_000_000
@@ -78,8 +77,8 @@ def build(root: Path, engine: str | None, arguments: Mapping[str, str], endpoint
         },
     }
     (root / "plan.json").write_text(json.dumps(plan))
-    command = ["unshare", "--mount", "--pid", "--fork", sys.executable, "-m", "images.build"]
-    environment = {**os.environ, "PYTHONPATH": str(HERE.parent)}
+    command = ["unshare", "--mount", "--pid", "--fork", sys.executable, "-m", "tests.images.build"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     log = root / "log"
     with log.open("w") as file:
         words = [*command, str(root / "plan.json"), str(out)]

@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 from tests.images.dockerfile import Dockerfile, assignments
+from tests.support.paths import ROOT
 from worker_vllm import __version__
 from worker_vllm.models.directories import MANIFEST, VOLUME
 from worker_vllm.settings import versions
 
-ROOT = Path(__file__).resolve().parents[2]
 FILES = {"GPU": ROOT / "Dockerfile", "CPU": ROOT / "docker" / "cpu.Dockerfile"}
 GPU = Dockerfile.read(FILES["GPU"])
 DOCUMENTED = ("MODEL_NAME", "MODEL_REVISION", "TOKENIZER_NAME", "TOKENIZER_REVISION", "QUANTIZATION", "BASE_PATH")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -14,10 +15,10 @@ import pytest
 
 from tests.images.container import CONTAINER
 from tests.images.dockerfile import Dockerfile
+from tests.support.paths import ROOT
 from tests.support.processes import Process
 from worker_vllm.local.launch_config import LocalConfig, worker_environment
 
-ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
 NO_PLATFORM = "http://127.0.0.1:9"  # no platform listens there: no job is ever taken
 SETTINGS = {**worker_environment(LocalConfig(engine="echo"), {}, NO_PLATFORM, "worker-1"), "MODEL_NAME": "echo"}
@@ -88,9 +89,12 @@ def test_a_stop_in_the_first_milliseconds_is_obeyed(name: str) -> None:
 
 
 def below(parent: int) -> list[str]:
-    """The names of a process's children; a zombie still has its name."""
-    pids = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
-    return [Path(f"/proc/{pid}/comm").read_text().strip() for pid in pids]
+    """The names of a process's children; a dead one that nobody has reaped has its name still."""
+    names = []
+    for pid in Path(f"/proc/{parent}/task/{parent}/children").read_text().split():
+        with contextlib.suppress(OSError):  # reaped since it was listed
+            names.append(Path(f"/proc/{pid}/comm").read_text().strip())
+    return names
 
 
 def test_orphans_are_reaped() -> None:
@@ -101,7 +105,7 @@ def test_orphans_are_reaped() -> None:
         process.line("spawned")
         enter = ["nsenter", "--target", str(first), "--pid", "sh", "-c", "sleep 1 >/dev/null 2>&1 &"]
         subprocess.run(enter, check=True, timeout=10)
-        assert "sleep" in below(first)
+        until(lambda: ["started"] if "sleep" in below(first) else [])
         until(lambda: ["reaped"] if "sleep" not in below(first) else [])
     finally:
         process.signal(signal.SIGKILL)

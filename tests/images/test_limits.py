@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.images.container import CONTAINER, WORKER, ask
-from tests.support.engines.broken_models import PARROT
+from tests.support.paths import PARROT
 from tests.support.processes import running
 from worker_vllm.local.launch_config import LocalConfig, worker_environment
 

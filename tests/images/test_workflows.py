@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support.paths import ROOT
+
 FILES = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 PINNED = re.compile(r"[\w.-]+/[\w./-]+@[0-9a-f]{40}")
 WRITES = {("release.yml", "announce"): {"contents": "write"}}
@@ -19,7 +20,8 @@ each = pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
 
 
 def read(path: Path) -> dict[str, Any]:
-    return yaml.safe_load(path.read_text())
+    workflow: dict[str, Any] = yaml.safe_load(path.read_text())
+    return workflow
 
 
 @each

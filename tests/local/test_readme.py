@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 import re
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.support.http import Http
+from tests.support.paths import ROOT
 from tests.support.stack import Stack
 
-README = (Path(__file__).resolve().parents[2] / "README.md").read_text()
+README = (ROOT / "README.md").read_text()
 SAMPLE = re.compile(r"On the embedded model.*?/runsync\n +(\{.*?\})\n\n +→ (\{.*?), …\}\n", re.DOTALL)
 
 pytestmark = [pytest.mark.vllm, pytest.mark.timeout(600)]

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import tomllib
 
-from worker_vllm.local.launch_config import CHECKOUT_PARROT, PACKAGED_PARROT
+from tests.support.paths import ROOT
+from worker_vllm.local.launch_config import PACKAGED_PARROT
 
 SERVED = {"config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"}
 
 
 def test_every_file_that_serving_needs_is_in_it() -> None:
     """And lies where `local` looks first."""
-    root = CHECKOUT_PARROT.parents[1]
-    build = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["hatch"]["build"]
+    build = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]
     included = build["targets"]["wheel"]["force-include"]
     place = f"{PACKAGED_PARROT.parent.name}/{PACKAGED_PARROT.name}"
     assert included == {f"models/parrot/{name}": f"{place}/{name}" for name in SERVED}
-    assert all((root / source).is_file() for source in included)
+    assert all((ROOT / source).is_file() for source in included)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import struct
-from pathlib import Path
 from typing import Any
 
 import jinja2
@@ -14,7 +13,8 @@ pytest.importorskip("tokenizers")
 from tokenizers import Tokenizer
 from tokenizers.decoders import DecodeStream
 
-FOLDER = Path(__file__).parents[2] / "models" / "parrot"
+from tests.support.paths import PARROT
+
 TEXTS = (
     "a",
     " two  spaces\n\n",
@@ -27,12 +27,12 @@ TEXTS = (
 
 
 def read_json(name: str) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads((FOLDER / name).read_text(encoding="utf-8"))
+    content: dict[str, Any] = json.loads((PARROT / name).read_text(encoding="utf-8"))
     return content
 
 
 def tensor_shapes() -> dict[str, tuple[str, list[int]]]:
-    with (FOLDER / "model.safetensors").open("rb") as file:
+    with (PARROT / "model.safetensors").open("rb") as file:
         (size,) = struct.unpack("<Q", file.read(8))
         header = json.loads(file.read(size))
     return {name: (entry["dtype"], entry["shape"]) for name, entry in header.items() if name != "__metadata__"}
@@ -46,7 +46,7 @@ def render(messages: list[dict[str, Any]], add_generation_prompt: bool = True) -
 
 @pytest.fixture(scope="module")
 def tokenizer() -> Tokenizer:
-    return Tokenizer.from_file(str(FOLDER / "tokenizer.json"))
+    return Tokenizer.from_file(str(PARROT / "tokenizer.json"))
 
 
 def test_every_utf8_byte_of_a_text_is_the_token_with_that_number(tokenizer: Tokenizer) -> None:
@@ -74,7 +74,7 @@ def test_a_plain_prompt_is_wrapped_once_and_a_rendered_chat_is_left_alone(tokeni
 
 
 def test_only_the_last_user_message_gets_the_markers_of_the_message_to_repeat() -> None:
-    messages = [
+    messages: list[dict[str, Any]] = [
         {"role": "system", "content": "Be kind."},
         {"role": "user", "content": "one"},
         {"role": "assistant", "content": None},
@@ -130,4 +130,4 @@ def test_the_model_splits_in_two_by_heads_and_by_layers_and_admits_long_contexts
 
 
 def test_the_weights_are_small_enough_to_live_in_the_repository() -> None:
-    assert (FOLDER / "model.safetensors").stat().st_size < 8_000_000
+    assert (PARROT / "model.safetensors").stat().st_size < 8_000_000

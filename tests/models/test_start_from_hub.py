@@ -21,6 +21,7 @@ from tests.hub.repositories import COMMIT, MODEL
 from tests.hub.server import Hub, Repository, serving
 from tests.support.engines.fake_vllm import with_fake_vllm
 from tests.support.engines.supervised import followed
+from tests.support.paths import PARROT
 from tests.support.processes import Process, running
 from worker_vllm.engine.child.deferred_arguments import IMPORTED
 from worker_vllm.engine.client.http import HttpEngine
@@ -33,7 +34,6 @@ from worker_vllm.local.launch_config import LocalConfig, worker_environment
 from worker_vllm.settings.load import load
 from worker_vllm.settings.types import EngineSettings
 
-PARROT = Path(__file__).resolve().parents[2] / "models" / "parrot"
 NAMES = ("config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")
 MESSAGE = "Fetched once, served for ever"
 

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from worker_vllm.observability.logging import JsonFormatter, Redactor, TextFormatter, configure, current_job
+from worker_vllm.observability.logging import JsonFormatter, TextFormatter, configure, current_job
+from worker_vllm.settings.redaction import Redactor
 from worker_vllm.settings.types import Secret
 
 SECRETS = [Secret("hf_canary"), Secret("hf_canary_longer"), Secret("abc"), Secret("")]

@@ -71,7 +71,7 @@ TRANSLATIONS = (
 )
 TELLINGS = (
     Telling("*", "status", "a stream whose first event is an error has that error's status, not 200"),
-    Telling(MESSAGES, "error", "a job's error is one OpenAI error object, which carries the status as its code"),
+    Telling(MESSAGES, "error", "an error has Anthropic's form on this route, also where vLLM gives it OpenAI's"),
 )
 
 
@@ -90,6 +90,7 @@ def _told(telling: Telling, direct: Seen) -> list[Any]:
     value = direct.value
     if telling.field == "status" and isinstance(value, list) and "error" in value[0]:
         return [value[0]["error"]["code"], value[0]]
-    if telling.field == "error" and isinstance(value, dict) and value.get("type") == "error":
-        return [direct.status, {"error": {"param": None, **value["error"], "code": direct.status}}]
+    if telling.field == "error" and isinstance(value, dict) and "error" in value and "type" not in value:
+        error = value["error"]
+        return [direct.status, {"type": "error", "error": {"type": error["type"], "message": error["message"]}}]
     return [direct.status, value]

@@ -12,17 +12,17 @@ import pytest
 
 from tests.gateway.player import Player
 from tests.support.http import Http
+from tests.support.paths import SDK_PYTHON
 from worker_vllm.gateway.api.router import Gateway
 from worker_vllm.gateway.options import GatewayOptions
 from worker_vllm.gateway.server.server import GatewayServer, listen
 
-PYTHON = Path(__file__).resolve().parents[2] / ".venv-sdk" / "bin" / "python"
 SCRIPT = Path(__file__).with_name("endpoint_client.py")
 
 pytestmark = [
     pytest.mark.sdk,
     pytest.mark.timeout(120),
-    pytest.mark.skipif(not PYTHON.exists(), reason="the SDK's environment is not there: make setup-sdk"),
+    pytest.mark.skipif(not SDK_PYTHON.exists(), reason="the SDK's environment is not there: make setup-sdk"),
 ]
 
 WORKERS = {"idle": 1, "initializing": 0, "ready": 1, "running": 0, "throttled": 0, "unhealthy": 0}
@@ -62,7 +62,7 @@ async def url() -> AsyncIterator[str]:
 async def test_the_official_clients_get_what_they_expect(url: str) -> None:
     """Every call of the sync and of the asyncio client, its result whole."""
     pipe = asyncio.subprocess.PIPE
-    client = await asyncio.create_subprocess_exec(PYTHON, SCRIPT, url, "k3y", stdout=pipe, stderr=pipe)
+    client = await asyncio.create_subprocess_exec(SDK_PYTHON, SCRIPT, url, "k3y", stdout=pipe, stderr=pipe)
     printed, complaints = await client.communicate()
     assert client.returncode == 0, complaints.decode()
     got: dict[str, Any] = json.loads(printed)

@@ -25,8 +25,9 @@ async def two_events(job: Job) -> AsyncGenerator[Output, None]:
 
 
 async def refuse(job: Job) -> AsyncGenerator[Output, None]:
-    raise RequestError("no prompt", param="prompt")
-    yield
+    if "prompt" not in job["input"]:
+        raise RequestError("no prompt", param="prompt")
+    yield Output(b"1")
 
 
 async def test_an_answer_that_is_not_streamed_posts_its_final_result_alone(

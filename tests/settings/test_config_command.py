@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.paths import PARROT
 from worker_vllm.cli import main
 from worker_vllm.commands.config import printable
 from worker_vllm.settings.catalog.catalog import catalog
@@ -17,7 +18,6 @@ from worker_vllm.settings.flags.flag_table import flag_table, marks
 from worker_vllm.settings.load import load
 from worker_vllm.settings.types import Mode
 
-PARROT = Path(__file__).parents[2] / "models" / "parrot"
 CANARY = "canary-7f3a9c"
 INVALID = "MAX_MODEL_LEN=8k tokens\nGPU_MEM_UTIL=0.5\nexport ENFORCE_EAGER='maybe'\n# a comment\n\nSEED=1\n"
 

@@ -1,4 +1,4 @@
-"""The worker core on an engine, without queue or gateway: a job's input in, what it said out."""
+"""The worker core on an engine, without queue or gateway: a job's input in, its outputs and error out."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from worker_vllm.settings.types import JobSettings, Settings
 
 
 @dataclass
-class Said:
-    """What a job said: its outputs and, when it failed, its error."""
+class JobResult:
+    """What a job produced: its outputs and, when it failed, its error."""
 
     outputs: list[Output] = field(default_factory=list)
     error: WorkerError | None = None
@@ -60,17 +60,17 @@ class Core:
     def __init__(self, worker: JobHandler) -> None:
         self.worker = worker
 
-    async def run(self, given: Mapping[str, Any]) -> Said:
+    async def run(self, given: Mapping[str, Any]) -> JobResult:
         """Run a job with this input to its end."""
-        said = Said()
+        result = JobResult()
         try:
             async for output in self.worker.handle({"id": "job", "input": given}):
-                said.outputs.append(output)
+                result.outputs.append(output)
         except WorkerError as error:
-            said.error = error
-        return said
+            result.error = error
+        return result
 
-    async def openai(self, route: str, body: Any = None, **fields: Any) -> Said:
+    async def openai(self, route: str, body: Any = None, **fields: Any) -> JobResult:
         """Run an OpenAI job."""
         return await self.run({"openai_route": route, "openai_input": body, **fields})
 

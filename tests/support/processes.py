@@ -23,7 +23,7 @@ PR_SET_PDEATHSIG = 1
 
 
 def _die_with_parent() -> None:
-    """In the child: when the test run is killed, this process is told to stop (Linux)."""
+    """In the child: the kernel sends it SIGTERM when the test run is killed (Linux)."""
     if sys.platform == "linux":
         _libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.paths import ROOT
 from worker_vllm import __version__
 from worker_vllm.settings import versions
 
-ROOT = Path(__file__).resolve().parents[2]
 BUMP = ROOT / "tools" / "bump.py"
 COPIED = ("src", "docs", ".runpod", "docker", "scripts", "tools", "tests/images", "tests/support", "tests/tools")
 FILES = ("Dockerfile", "docker-bake.hcl", ".dockerignore", "worker-config.json", ".env.example", "CHANGELOG.md")

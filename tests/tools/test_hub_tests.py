@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
+from tests.support.paths import ROOT
 from tests.support.stack import Stack
 
-ROOT = Path(__file__).resolve().parents[2]
 COMMAND = [sys.executable, "-m", "tools.hub_tests", "--root", str(ROOT)]
 NAMES = [case["name"] for case in json.loads((ROOT / ".runpod" / "tests.json").read_text())["tests"]]
 

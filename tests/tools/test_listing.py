@@ -10,11 +10,10 @@ from typing import Any
 
 import pytest
 
+from tests.support.paths import ROOT
 from tools.publish.listing import problems
 from worker_vllm import __version__
 from worker_vllm.settings import versions
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_our_own_listing_is_complete() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import jsonschema
 import pytest
 
+from tests.support.paths import ROOT
 from tools.render.__main__ import main as render
 from tools.render.files import rendered
 from tools.render.hub import hub, hub_tests
@@ -23,7 +24,6 @@ from worker_vllm.settings.flags.flag_table import flag_table, marks
 from worker_vllm.settings.host_facts import HostFacts
 from worker_vllm.settings.load import load
 
-ROOT = Path(__file__).parents[2]
 RENDERED = rendered()
 FORM = worker_config()
 SCHEMA = json.loads(RENDERED["docs/worker-config.schema.json"])

@@ -10,6 +10,7 @@ from typing import Any
 Outcomes = dict[str, dict[str, str]]  # a test's name → its outcome and why
 Differences = Mapping[str, str]  # a test's name, its parameters left out or not → why it differs through us
 PASSED = "passed"
+REFUSED = "ConnectError: All connection attempts failed"  # in the words of httpx
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,11 @@ class Pair:
 def outcome(outcomes: Outcomes, test: str) -> str:
     """A test's outcome, or 'not run'."""
     return outcomes.get(test, {}).get("outcome", "not run")
+
+
+def first_without_server(outcomes: Outcomes) -> str | None:
+    """The first test that found no server to connect to: a test before it ended the server."""
+    return next((test for test, seen in outcomes.items() if REFUSED in seen["reason"]), None)
 
 
 def last_line(outcomes: Outcomes, test: str) -> str:

@@ -6,6 +6,7 @@ It runs inside a separate pytest process, with upstream's `tests` package on the
 from __future__ import annotations
 
 import ast
+import importlib
 import importlib.abc
 import importlib.machinery
 import json
@@ -18,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from tests.upstream.stand_ins import MODEL, NAMES
+from .stand_ins import MODEL, NAMES
 
 URL = os.environ["UPSTREAM_SERVER_URL"]
 OUTCOMES = Path(os.environ["UPSTREAM_OUTCOMES"])
@@ -100,11 +101,12 @@ def pytest_load_initial_conftests() -> None:
     """Before anything of upstream's is imported, its conftest included."""
     # Upstream's conftest wants it to carry exceptions out of processes, in tests that are not among ours.
     pickling = types.SimpleNamespace(install=lambda: None)
-    sys.modules.setdefault("tblib", types.SimpleNamespace(pickling_support=pickling))  # type: ignore[arg-type]
+    tblib: Any = types.ModuleType("tblib")
+    tblib.pickling_support = pickling
+    sys.modules.setdefault("tblib", tblib)
     sys.meta_path.insert(0, Finder())
-    import tests.utils
-
-    tests.utils.RemoteOpenAIServer = shared_server(tests.utils.RemoteOpenAIServer)
+    utils: Any = importlib.import_module("tests.utils")  # upstream's
+    utils.RemoteOpenAIServer = shared_server(utils.RemoteOpenAIServer)
 
 
 class Recorder:
@@ -120,7 +122,7 @@ class Recorder:
             "reason": reason,
             "seconds": f"{getattr(report, 'duration', 0):.1f}",
         }
-        self.write()  # a run that is ended early has told what it saw
+        self.write()  # a run that is ended early keeps what it has so far
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if hasattr(report, "wasxfail"):

@@ -1,6 +1,6 @@
 """Runs upstream's modules against the bare engine and through gateway and worker, and compares test by test.
 
-python tests/upstream/run.py [ENGINE …] [--report FILE]
+python -m tests.upstream.run [ENGINE …] [--report FILE]
 """
 
 from __future__ import annotations
@@ -14,19 +14,17 @@ import tempfile
 import time
 from pathlib import Path
 
-if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from tests.upstream.compare import Outcomes, Pair, problems, summary
+from tests.support.paths import ROOT
+from tests.upstream.compare import Outcomes, Pair, first_without_server, problems, summary
 from tests.upstream.differences import INTENDED
 from tests.upstream.modules import ENGINES, FOLDER, Engine
-from tests.upstream.omitted import unaccounted
+from tests.upstream.omitted import ENDS_ENGINE, unaccounted
 from tests.upstream.servers import bare, through
 from tests.upstream.source import CACHE, fetched
 from tests.upstream.stand_ins import HUB, lay_out
 from worker_vllm.settings.versions import VLLM
 
-TESTS = Path(__file__).resolve().parents[1]
+TESTS = ROOT / "tests"
 # A test of upstream's that waits for something that never comes is a failure, not the end of the run.
 TEST_LIMIT_S = 30
 RUN_LIMIT_S = 900
@@ -34,11 +32,12 @@ RAN = (0, 1, 2)  # pytest's codes for all passed, some failed, some modules not 
 
 
 def outcomes(source: Path, folder: Path, engine: Engine, url: str, log: Path) -> Outcomes:
-    """Each test's outcome with the server at `url`, by the test's own name. Raises when pytest itself failed."""
+    """Each test's outcome with the server at `url`, by test name. Raises if pytest fails or the server ends."""
     recorded = folder / "outcomes.json"
     recorded.unlink(missing_ok=True)
     options = ["-v", "--tb=short", "--assert=plain", f"--timeout={TEST_LIMIT_S}", "-p", "no:cacheprovider"]
     places = ["-c", str(source / "pyproject.toml"), "--rootdir", str(source)]
+    options += [f"--deselect={FOLDER}/{test}" for test in ENDS_ENGINE]
     modules = [str(source / FOLDER / module) for module in engine.modules]
     environment = {
         **os.environ,
@@ -49,11 +48,15 @@ def outcomes(source: Path, folder: Path, engine: Engine, url: str, log: Path) ->
         "UPSTREAM_OUTCOMES": str(recorded),
     }
     command = [sys.executable, "-m", "pytest", "-p", "upstream.plugin", *options, *places, *modules]
-    with log.open("w") as said:
-        code = subprocess.call(command, cwd=folder, env=environment, stdout=said, stderr=said, timeout=RUN_LIMIT_S)
+    with log.open("w") as output:
+        code = subprocess.call(
+            command, cwd=folder, env=environment, stdout=output, stderr=output, timeout=RUN_LIMIT_S
+        )
     if code not in RAN:
         raise RuntimeError(f"pytest ended with {code} before it ran all of upstream's tests; see {log}")
     found: Outcomes = json.loads(recorded.read_text())
+    if lost := first_without_server(found):
+        raise RuntimeError(f"the server at {url} had ended when {lost} asked it; see {log} for the test before")
     return found
 
 

@@ -22,7 +22,7 @@ VLLM = (sys.executable, "-m", "worker_vllm.engine.child.launch", "serve", MODEL)
 
 
 def free_port() -> int:
-    """A port of the loopback interface that nobody listens on."""
+    """A port of the loopback interface that is free."""
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         port: int = found.getsockname()[1]

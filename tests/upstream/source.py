@@ -9,7 +9,8 @@ import tarfile
 import tempfile
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support.paths import ROOT
+
 CACHE = ROOT / ".cache" / "upstream"
 KEPT = ("tests", "examples", "pyproject.toml")
 FETCH_LIMIT_S = 300

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-MODELS = Path(__file__).resolve().parents[2] / "models"
+MODELS = Path(__file__).resolve().parents[2] / "models"  # upstream's run cannot import tests.support
 MODEL = "parrot"
 # Names that upstream's tests give to the model under test; each becomes `parrot` when the module is compiled.
 NAMES = frozenset(

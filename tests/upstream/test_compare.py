@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from tests.upstream.compare import Outcomes, Pair, problems, summary
+from tests.upstream.compare import REFUSED, Outcomes, Pair, first_without_server, problems, summary
 from tests.upstream.differences import INTENDED
 from tests.upstream.modules import ENGINES
+from tests.upstream.omitted import ENDS_ENGINE
 
 TEST = "tests/test_a.py::test_b[x]"
 REASON = "the route is closed"
@@ -65,8 +66,20 @@ def test_the_summary_counts_each_run_and_says_what_cannot_run() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("reasons", "expected"),
+    [(["", "E   AssertionError"], None), (["", f"E   httpx.{REFUSED}", f"E   httpx.{REFUSED}"], "b")],
+    ids=["the server lived", "the first test ended it"],
+)
+def test_a_server_that_ended_is_reported_with_the_next_test(reasons: list[str], expected: str | None) -> None:
+    """Outcomes stand in the order in which the tests ran."""
+    found = {name: {"outcome": "failed", "reason": reason} for name, reason in zip("abc", reasons, strict=False)}
+    assert first_without_server(found) == expected
+
+
 def test_each_intended_difference_has_a_reason_and_names_a_module_that_runs() -> None:
     """So that a stale entry is seen before the long run."""
     modules = {f"tests/entrypoints/{module}" for engine in ENGINES for module in engine.modules}
-    assert {name.partition("::")[0] for name in INTENDED} <= modules
-    assert all(len(reason) > 10 for reason in INTENDED.values())
+    ending = {f"tests/entrypoints/{name}": reason for name, reason in ENDS_ENGINE.items()}
+    assert {name.partition("::")[0] for name in {**INTENDED, **ending}} <= modules
+    assert all(len(reason) > 10 for reason in {**INTENDED, **ending}.values())

@@ -1,6 +1,6 @@
-"""Record what the real CPU engine says when it ends: `PYTHONPATH=tests python -m engine.record_endings NAME…`.
+"""Record what the real CPU engine says when it ends: `python -m tests.engine.diagnosis.record_endings NAME…`.
 
-Writes tests/engine/recordings/NAME.txt: the exit status, then the end of the log without this machine's paths.
+Writes recordings/NAME.txt beside this file: the exit status, then the end of the log without this machine's paths.
 A container's limits need root: they are set in a mount namespace of their own.
 """
 
@@ -81,7 +81,7 @@ def record(fault: Fault) -> None:
     """Start the engine with the mistake and write its ending down."""
     with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory(prefix="w", dir="/tmp") as place:
         if fault.container:
-            subprocess.run(contained(fault, "engine.record_endings", folder, place), check=True)
+            subprocess.run(contained(fault, "tests.engine.diagnosis.record_endings", folder, place), check=True)
         else:
             record_here(fault, Path(folder))
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.engines.broken_models import PARROT, copy_of_parrot, whole
+from tests.support.engines.broken_models import copy_of_parrot, whole
+from tests.support.paths import PARROT
 from worker_vllm.engine.diagnosis.types import Scope
 from worker_vllm.engine.preflight.chat_template import template_problems
 from worker_vllm.engine.preflight.preflight import preflight

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.engines.supervised import REAL, Supervised, leftovers, supervised
+from tests.support.paths import ROOT
 from worker_vllm.engine.interface import EngineState
 from worker_vllm.engine.process.guard import descendants
 from worker_vllm.errors import EngineError, EngineUnavailable
@@ -170,7 +171,7 @@ asyncio.run(main())
 def test_a_killed_worker_leaves_nothing(parts: str) -> None:
     """kill -9 of the worker: no process, socket or shared memory after five seconds, in one part and in two."""
     before = leftovers()
-    path = os.pathsep.join([str(Path(__file__).parents[2]), *sys.path])
+    path = os.pathsep.join([str(ROOT), *sys.path])
     worker = subprocess.Popen(
         [sys.executable, "-c", WORKER, parts],
         env={**os.environ, "PYTHONPATH": path},

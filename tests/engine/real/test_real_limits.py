@@ -13,6 +13,7 @@ import pytest
 
 from tests.engine.diagnosis.record_endings import contained, ending, settings_of
 from tests.engine.real.faults import LIMITS, Fault
+from tests.support.paths import ROOT
 from worker_vllm.engine.diagnosis.diagnose import EngineExit, diagnose
 from worker_vllm.engine.process.child_process import spawn
 
@@ -27,8 +28,8 @@ pytestmark = [
 @pytest.mark.parametrize("fault", LIMITS, ids=lambda fault: fault.name)
 def test_the_container_is_named_as_the_cause(fault: Fault, tmp_path: Path) -> None:
     """By the engine's own words, with what to start the container with."""
-    command = contained(fault, "engine.test_real_limits", str(tmp_path), "/tmp")
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    command = contained(fault, "tests.engine.real.test_real_limits", str(tmp_path), "/tmp")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, check=True, env=environment, capture_output=True, text=True, timeout=250)
     assert json.loads(done.stdout.splitlines()[-1]) == [fault.cause, "settings"], done.stdout
 

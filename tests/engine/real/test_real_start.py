@@ -7,7 +7,8 @@ import os
 
 import pytest
 
-from tests.support.engines.supervised import PARROT, leftovers
+from tests.support.engines.supervised import leftovers
+from tests.support.paths import PARROT
 from worker_vllm.engine.client.http import HttpEngine
 from worker_vllm.engine.interface import EngineRequest, EngineState
 from worker_vllm.engine.supervision.startup import plan_start

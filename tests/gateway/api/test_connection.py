@@ -52,8 +52,11 @@ class Served:
         await request.write(b"", more=False)
 
 
+Connected = tuple[Served, asyncio.StreamReader, asyncio.StreamWriter]
+
+
 @pytest.fixture
-async def served() -> AsyncIterator[tuple[Served, asyncio.StreamReader, asyncio.StreamWriter]]:
+async def served() -> AsyncIterator[Connected]:
     """The server, and a raw connection to it."""
     it = Served()
     server = await asyncio.get_running_loop().create_server(
@@ -110,10 +113,10 @@ CLEAN: list[tuple[str, bytes, bytes]] = [
 @pytest.mark.parametrize(("sent", "answered"), [row[1:] for row in CLEAN], ids=[row[0] for row in CLEAN])
 @pytest.mark.parametrize("size", [1, 7, 1000])
 async def test_requests_are_understood_however_they_arrive(
-    served: object, sent: bytes, answered: bytes, size: int
+    served: Connected, sent: bytes, answered: bytes, size: int
 ) -> None:
     """Byte by byte or all at once, the answer is the same, and the connection stays open for the next."""
-    _, reader, writer = served  # type: ignore[misc]
+    _, reader, writer = served
     for start in range(0, len(sent), size):
         writer.write(sent[start : start + size])
         await writer.drain()
@@ -145,9 +148,9 @@ CLOSING: list[tuple[str, bytes, bytes]] = [
 
 
 @pytest.mark.parametrize(("sent", "answered"), [row[1:] for row in CLOSING], ids=[row[0] for row in CLOSING])
-async def test_what_ends_a_connection(served: object, sent: bytes, answered: bytes) -> None:
+async def test_what_ends_a_connection(served: Connected, sent: bytes, answered: bytes) -> None:
     """The answer, if there is one, comes whole before the end."""
-    _, reader, writer = served  # type: ignore[misc]
+    _, reader, writer = served
     writer.write(sent)
     try:
         assert await reader.read() == answered
@@ -156,9 +159,9 @@ async def test_what_ends_a_connection(served: object, sent: bytes, answered: byt
 
 
 @pytest.mark.parametrize("size", [11, 21, 150])
-async def test_too_large_a_body_is_read_and_refused(served: object, size: int) -> None:
+async def test_too_large_a_body_is_read_and_refused(served: Connected, size: int) -> None:
     """The client gets its answer, and the connection goes on."""
-    _, reader, writer = served  # type: ignore[misc]
+    _, reader, writer = served
     writer.write(b"POST /a HTTP/1.1\r\nContent-Length: %d\r\n\r\n%b" % (size, b"x" * size))
     head = await reader.readuntil(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 400 Bad Request\r\n")
@@ -167,9 +170,9 @@ async def test_too_large_a_body_is_read_and_refused(served: object, size: int) -
     assert await reader.readexactly(len(said(b"/a "))) == said(b"/a ")
 
 
-async def test_answers_keep_the_order_of_the_requests(served: object) -> None:
+async def test_answers_keep_the_order_of_the_requests(served: Connected) -> None:
     """The second waits for the first, however quick it would be."""
-    it, reader, writer = served  # type: ignore[misc]
+    it, reader, writer = served
     writer.write(b"GET /held HTTP/1.1\r\n\r\nGET /b HTTP/1.1\r\n\r\n")
     await writer.drain()
     it.release.set()
@@ -177,9 +180,9 @@ async def test_answers_keep_the_order_of_the_requests(served: object) -> None:
     assert await reader.readexactly(len(expected)) == expected
 
 
-async def test_a_client_that_hangs_up_is_noticed(served: object) -> None:
+async def test_a_client_that_hangs_up_is_noticed(served: Connected) -> None:
     """Whoever holds its request is told at once."""
-    it, _, writer = served  # type: ignore[misc]
+    it, _, writer = served
     writer.write(b"GET /held HTTP/1.1\r\n\r\n")
     await writer.drain()
     while not it.connections:

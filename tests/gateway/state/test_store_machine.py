@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from typing import Any
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -33,7 +34,7 @@ class EndpointMachine(RuleBasedStateMachine):
         self.count = 0
         self.known: set[str] = set()
         self.ended: dict[str, Status] = {}
-        self.delivered: dict[str, list[object]] = {}
+        self.delivered: dict[str, list[Any]] = {}
 
     @rule(target=jobs, size=st.integers(2, 120), sync=st.booleans())
     def submit(self, size: int, sync: bool) -> str:
@@ -62,7 +63,7 @@ class EndpointMachine(RuleBasedStateMachine):
             pieces = self.delivered.setdefault(job, [])
             pieces += self.store.read_pieces(found)
             if found.retries and pieces:
-                assert len({worker for _, worker in pieces}) == 1, "a client read two attempts of one stream"  # type: ignore[misc]
+                assert len({worker for _, worker in pieces}) == 1, "a client read two attempts of one stream"
 
     @rule(job=jobs, worker=WORKERS, fails=st.booleans(), size=st.integers(0, 200))
     def finish(self, job: str, worker: str, fails: bool, size: int) -> None:

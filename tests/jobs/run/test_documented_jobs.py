@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from pathlib import Path
 
 import pytest
 
 from tests.support.core import core_on
 from tests.support.engines.echo import echo_engine
+from tests.support.paths import ROOT
 
-PAGE = (Path(__file__).resolve().parents[3] / "docs" / "jobs.md").read_text()
+PAGE = (ROOT / "docs" / "jobs.md").read_text()
 SHOWN = re.findall(r"```json input\n(.*?)```\n```json (output|error)\n(.*?)```", PAGE, re.DOTALL)
 
 

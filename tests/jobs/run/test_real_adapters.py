@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from tests.support.core import Core, core_on
-from tests.support.engines.real import PARROT, real_engine_process
+from tests.support.engines.real import real_engine_process
+from tests.support.paths import PARROT
 
 pytestmark = pytest.mark.vllm
 

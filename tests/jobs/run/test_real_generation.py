@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -240,8 +241,8 @@ async def test_best_of_keeps_the_likeliest(core: Core, route: str) -> None:
     def likelihood(choice: dict[str, Any]) -> float:
         found = choice["logprobs"]
         if route == CHAT:
-            return sum(entry["logprob"] for entry in found["content"])
-        return sum(found["token_logprobs"])
+            return math.fsum(entry["logprob"] for entry in found["content"])
+        return math.fsum(found["token_logprobs"])
 
     assert len({likelihood(choice) for choice in every}) > 1
     assert likelihood(best["choices"][0]) == pytest.approx(max(map(likelihood, every)), abs=1e-3)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import math
 import struct
 from collections.abc import AsyncIterator
 
@@ -27,7 +28,7 @@ async def vectors(core: Core, texts: list[str]) -> list[list[float]]:
 
 def cosine(one: list[float], other: list[float]) -> float:
     dot = sum(a * b for a, b in zip(one, other, strict=True))
-    return dot / (sum(a * a for a in one) ** 0.5 * sum(b * b for b in other) ** 0.5)
+    return dot / (math.hypot(*one) * math.hypot(*other))
 
 
 async def test_embeddings_are_vectors_of_the_texts(core: Core) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.authority import Authority
+from tests.support.paths import OWN_WORKER
 from tests.support.processes import running
 from tests.support.raw_platform import raw_platform, worker_variables
 from worker_vllm.serverless.http.client import HttpPlatform, Rest
@@ -22,7 +23,6 @@ from worker_vllm.serverless.http.connection import NotSent
 from worker_vllm.serverless.http.dialer import Dialler
 from worker_vllm.serverless.http.proxies import ignored_proxy
 
-PLAYER = Path(__file__).resolve().parents[2] / "conformance" / "own_worker.py"
 AddressInfo = tuple[int, int, int, str, tuple[str, int]]
 
 
@@ -101,7 +101,7 @@ async def test_a_worker_process_serves_over_tls(tmp_path: Path, monkeypatch: pyt
     authority = Authority(tmp_path)
     monkeypatch.setenv("SSL_CERT_FILE", str(authority.file))
     async with raw_platform(tls=authority.server("127.0.0.1")) as raw:
-        with running([sys.executable, str(PLAYER)], worker_variables(raw)):
+        with running([sys.executable, str(OWN_WORKER)], worker_variables(raw)):
             await raw.give({"id": "a", "input": {"steps": [{"say": "x"}]}})
             await raw.until(lambda: bool(raw.of("job-done")))
             await raw.end()

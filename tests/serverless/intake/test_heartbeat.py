@@ -35,6 +35,12 @@ class Pinged(Platform):
             self.over.set()
         return self._answer(url)
 
+    async def post(self, url: str, body: bytes, timeout_s: float) -> PlatformAnswer:
+        raise AssertionError("a heartbeat posts nothing")
+
+    def leave(self, url: str) -> bool:
+        raise AssertionError("a heartbeat is not left")
+
     @property
     def named(self) -> list[list[str]]:
         """The ids in each ping."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
@@ -38,14 +39,15 @@ def test_a_job_that_cannot_be_read_is_refused_by_itself(value: str, reason: str)
     refused = {"id": "bad", "refused": reason}
     given, good, second = bad("bad", value), json.dumps(GOOD), json.dumps(SECOND, ensure_ascii=False)
     odd = json.dumps(ODD)
-    for text, jobs in [
+    cases: list[tuple[str, list[dict[str, Any]]]] = [
         (given, [refused]),
         (f" [ {given} ] ", [refused]),
         (f"[{given},{good}, {second}]", [refused, GOOD, SECOND]),
         (f"[{good}, {given} ,{odd}]", [GOOD, refused, ODD]),
         (f"[{second}\n,{odd},{given}]", [SECOND, ODD, refused]),
         (f"\ufeff[{given},{given},{good}]", [refused, refused, GOOD]),
-    ]:
+    ]
+    for text, jobs in cases:
         assert parse_take(text.encode("utf-8", "surrogateescape")) == Taken(jobs, [])
 
 

@@ -12,21 +12,23 @@ import pytest
 
 from tests.settings.test_specification import CASES, DEFAULTS
 from tests.settings.vllm.vllm_questions import Question, made_up, raw, single_flags, verdicts
+from tests.support.paths import PARROT
+from worker_vllm.errors import Problem
 from worker_vllm.settings.flags.flag_table import flag_table
 from worker_vllm.settings.host_facts import HostFacts
 from worker_vllm.settings.load import load
 
+MODEL = str(PARROT)
 pytestmark = [pytest.mark.vllm, pytest.mark.timeout(900)]
-PARROT = str(Path(__file__).parents[3] / "models" / "parrot")
 
 # Why we may accept what vLLM refuses: only vLLM knows the rules inside its config objects.
-ACCEPTED_TOO_MUCH = {
+ACCEPTED_TOO_MUCH: dict[str, Callable[[Question], bool]] = {
     "inside an object: fields that need another one beside them, and what lists and objects within hold": lambda q: (
         any(flag_table().flags[name].kind == "config" for name in q.env if name in flag_table().flags)
     ),
 }
 # Why we may refuse what vLLM's parser lets through; vLLM itself would fail later, or mean something else.
-REFUSED_TOO_MUCH = {
+REFUSED_TOO_MUCH: dict[str, Callable[[Problem], bool]] = {
     "limits of vLLM's config classes, which the parser does not look at": lambda p: "in that range" in p.change,
     "lists that vLLM looks a word up in only when it starts": lambda p: p.expected.startswith("one of "),
     "numbers that are none: inf, nan": lambda p: p.expected == "a number" and p.value in ("inf", "nan"),
@@ -40,7 +42,7 @@ REFUSED_TOO_MUCH = {
 }
 
 
-def reason(table: Mapping[str, Callable[[Any], object]], subject: object) -> str | None:
+def reason(table: Mapping[str, Callable[[Any], bool]], subject: object) -> str | None:
     """The first listed reason that applies."""
     return next((why for why, applies in table.items() if applies(subject)), None)
 
@@ -49,7 +51,7 @@ def reason(table: Mapping[str, Callable[[Any], object]], subject: object) -> str
 def judged() -> list[tuple[Question, str]]:
     """Every question with vLLM's answer; the parser is imported once for all of them."""
     questions = [*single_flags(), *made_up(4000)]
-    return list(zip(questions, verdicts(questions, PARROT), strict=True))
+    return list(zip(questions, verdicts(questions, MODEL), strict=True))
 
 
 def test_what_we_accept_vllm_accepts(judged: list[tuple[Question, str]]) -> None:
@@ -86,14 +88,14 @@ NOT_HERE = {
 
 def test_vllm_builds_its_configuration_of_every_row_of_the_specification() -> None:
     """create_engine_config on parrot, beyond the parser; what names another repository gets parrot there too."""
-    config = json.loads(Path(PARROT, "config.json").read_text())
+    config = json.loads(Path(MODEL, "config.json").read_text())
     asked: dict[str, Question] = {}
     for name, case in CASES.items():
-        env = {k: PARROT if v in ("org/tok", "org/draft", "a", "b") else v for k, v in case.env.items()}
+        env = {k: MODEL if v in ("org/tok", "org/draft", "a", "b") else v for k, v in case.env.items()}
         arguments = load(env, HostFacts(model_config=config)).engine.arguments
         asked[name] = Question(env, (), arguments, "engine")
     asked["all defaults"] = Question(DEFAULTS, (), load(DEFAULTS).engine.arguments, "engine")
-    answers = dict(zip(asked, verdicts(list(asked.values()), PARROT), strict=True))
+    answers = dict(zip(asked, verdicts(list(asked.values()), MODEL), strict=True))
     refused = {name: why for name, why in answers.items() if why}
     assert set(refused) == set(NOT_HERE), refused
     assert all(words in refused[name] for name, words in NOT_HERE.items())
@@ -120,5 +122,5 @@ def test_refusals_by_limits_and_lists_are_vllms_own() -> None:
                 asked.append(Question(question.env, question.problems, (*question.argv, *beside), "engine"))
                 break
     assert len(asked) > 25
-    lenient = {name for q, why in zip(asked, verdicts(asked, PARROT), strict=True) if not why for name in q.env}
+    lenient = {name for q, why in zip(asked, verdicts(asked, MODEL), strict=True) if not why for name in q.env}
     assert lenient == MULTIMODAL

@@ -5,15 +5,14 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
+from tests.support.paths import ROOT
 from worker_vllm.engine.preflight.vllm_version import engine_version
 from worker_vllm.settings.catalog.catalog import Fate, catalog
 from worker_vllm.settings.flags.flag_table import DATA, KINDS_OF_JSON, SHIPPED, flag_table, known_versions, marks
 
-ROOT = Path(__file__).parents[3]
 KINDS = {"pair", "switch", "int", "float", "size", "text", "json", "json-or-text", "config"}
 
 

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from tests.support.core import Core, core_on
-from tests.support.engines.real import PARROT, real_engine_process
+from tests.support.engines.real import real_engine_process
 from tests.support.http import Http
+from tests.support.paths import PARROT
 from worker_vllm.settings.catalog.catalog import catalog
 from worker_vllm.settings.load import load
 

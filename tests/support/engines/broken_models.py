@@ -9,7 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-PARROT = Path(__file__).resolve().parents[3] / "models" / "parrot"
+from tests.support.paths import PARROT
+
 SERVED = (
     "config.json",
     "generation_config.json",

@@ -11,12 +11,12 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from tests.support.paths import PARROT
 from tests.support.processes import running
 from worker_vllm.engine.process.child_process import GRACE_S, GUARD
 from worker_vllm.engine.process.command import child_environment, engine_argv
 from worker_vllm.settings.load import load
 
-PARROT = Path(__file__).resolve().parents[3] / "models" / "parrot"
 START_TIMEOUT_S = 300.0
 SETTINGS = {
     "MODEL_NAME": str(PARROT),
@@ -45,7 +45,7 @@ def real_engine_process(more: Mapping[str, str] | None = None) -> Iterator[str]:
 
 
 def _await_listening(path: str) -> None:
-    """The last line that the engine logs comes a moment before its socket listens, and nothing tells when it does."""
+    """The last line that the engine logs comes a moment before its socket listens; no line reports that."""
     deadline = time.monotonic() + LISTEN_TIMEOUT_S
     while True:
         with socket.socket(socket.AF_UNIX) as probe:

@@ -1,4 +1,4 @@
-"""A proxy between a worker and the gateway that keeps what the worker said and what it was told."""
+"""A proxy between a worker and the gateway that records every request of the worker."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ WORKER_ROUTES = ("job-take", "job-take-batch", "job-stop", "job-stream", "job-do
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class RecordedRequest:
     """One request of a worker: when it came, from whom, the operation and its job, query, headers, body as JSON."""
 
     at: float
@@ -32,7 +32,7 @@ class Said:
 
 
 class Recorder:
-    """`url` is the endpoint as workers see it; `said` grows with every request of a worker.
+    """`url` is the endpoint as workers see it; `requests` grows with every request of a worker.
 
     `refuse` holds, by operation, the statuses that its next requests are answered with.
     """
@@ -40,17 +40,17 @@ class Recorder:
     def __init__(self, upstream: str, loop: asyncio.AbstractEventLoop) -> None:
         self.url = ""
         self.loop = loop
-        self.said: list[Said] = []
+        self.requests: list[RecordedRequest] = []
         self.refuse: dict[str, list[int]] = {}
         self._upstream = upstream
         self._transports: set[asyncio.BaseTransport] = set()
 
-    def of(self, operation: str) -> list[Said]:
+    def of(self, operation: str) -> list[RecordedRequest]:
         """Every request of one operation so far."""
-        return [said for said in list(self.said) if said.operation == operation]
+        return [request for request in list(self.requests) if request.operation == operation]
 
     def cut(self) -> None:
-        """Drop every connection, as a platform does that has given a worker up. Callable from any thread."""
+        """Drop every connection, as a platform does that has removed a worker. Callable from any thread."""
         self.loop.call_soon_threadsafe(self._cut)
 
     def _cut(self) -> None:
@@ -60,17 +60,18 @@ class Recorder:
 
     def about(self, job_id: str) -> list[tuple[str, Any]]:
         """What workers posted for one job: (operation, body) in order."""
-        return [(said.operation, said.body) for said in self.said if said.job_id == job_id]
+        return [(request.operation, request.body) for request in self.requests if request.job_id == job_id]
 
     async def relay(self, request: web.Request) -> web.StreamResponse:
-        """Pass one request on, and note it."""
+        """Record one request and forward it."""
         parts = request.path.split("/")
         body = await request.read()
         if parts[3] in WORKER_ROUTES:
             job_id = unquote(parts[5]) if len(parts) > 5 else ""
-            said = json.loads(body) if body else None
+            value = json.loads(body) if body else None
             at = time.monotonic()
-            self.said.append(Said(at, parts[4], parts[3], job_id, dict(request.query), dict(request.headers), said))
+            query, headers = dict(request.query), dict(request.headers)
+            self.requests.append(RecordedRequest(at, parts[4], parts[3], job_id, query, headers, value))
         if request.transport is not None:
             self._transports.add(request.transport)
         if statuses := self.refuse.get(parts[3]):

@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tests.support.engines.broken_models import PARROT
+from tests.support.paths import PARROT
 from worker_vllm.engine.client.http import HttpEngine
 from worker_vllm.engine.interface import EngineRequest, EngineResponse, EngineState
 from worker_vllm.engine.process.guard import made_since, mapped_shared_memory
@@ -24,7 +24,7 @@ from worker_vllm.settings.types import EngineKind, EngineSettings
 
 ECHO = EngineSettings(kind=EngineKind.ECHO, model="parrot", served_names=("parrot",))
 REAL = EngineSettings(model=str(PARROT), served_names=("parrot",), environment={"HF_HUB_OFFLINE": "1"})
-# Two processes share the model; the CPU engine must be told which processor is whose (one memory node here).
+# Two processes share the model; the CPU engine needs to know which processor is whose (one memory node here).
 TWO_PARTS = replace(
     REAL,
     arguments=("--tensor-parallel-size", "2"),
@@ -35,7 +35,7 @@ OURS = ("psm_", "sem.mp-")
 
 
 def leftovers() -> set[str]:
-    """What engines leave when nobody cleans up: shared memory that nobody maps, directories without a guard."""
+    """What engines left behind: shared memory that no process maps, directories without a guard."""
     pids = [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()]
     mapped = set().union(*(mapped_shared_memory(pid) for pid in pids))
     commands = b"".join(command_line(pid) for pid in pids)
@@ -70,7 +70,7 @@ class Supervised:
         self.following = asyncio.create_task(self._follow())
         self.log = Lines()
         ENGINE_LOG.addHandler(self.log)
-        ENGINE_LOG.setLevel(logging.INFO)  # the engine's lines tell its processes' ids
+        ENGINE_LOG.setLevel(logging.INFO)  # the engine's log lines contain its processes' ids
 
     async def _follow(self) -> None:
         while True:

@@ -1,4 +1,4 @@
-"""Gateway and worker as processes on an engine, with everything recorded that the worker tells the platform."""
+"""Gateway and worker as processes on an engine, with every request of the worker to the platform recorded."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Watched:
 
     def longest_silence(self, since: float, until: float) -> float:
         """The longest time in seconds without a heartbeat between two moments of the monotonic clock."""
-        beats = [said.at for said in self.recorder.of("ping") if since < said.at < until]
+        beats = [ping.at for ping in self.recorder.of("ping") if since < ping.at < until]
         return max(after - before for before, after in pairwise([since, *beats, until]))
 
 

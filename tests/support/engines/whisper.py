@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tests.support.engines.real import PARROT
+from tests.support.paths import PARROT
 
 END = "<|endoftext|>"
 MARKS = (END, "<|startoftranscript|>", "<|en|>", "<|translate|>", "<|transcribe|>", "<|prev|>", "<|notimestamps|>")

@@ -9,7 +9,7 @@ import json
 import shutil
 from pathlib import Path
 
-from tests.support.engines.real import PARROT
+from tests.support.paths import PARROT
 
 CONFIG = {
     "architectures": ["MistralForCausalLM"],
