@@ -6,11 +6,12 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from worker_vllm.errors import EngineAnswer
 from worker_vllm.gateway.api import openai_response
 from worker_vllm.gateway.api.submission import read_openai
 from worker_vllm.gateway.options import GatewayOptions, GetBody
 from worker_vllm.gateway.runtime import EndpointRuntime
-from worker_vllm.gateway.server.request import EVENT_STREAM_TYPE, JSON_UTF8_TYPE, ClientGone, GatewayRequest
+from worker_vllm.gateway.server.request import EVENT_STREAM_TYPE, ClientGone, GatewayRequest, is_multipart
 from worker_vllm.gateway.state.job import Job, Status
 from worker_vllm.gateway.waits import Hold
 
@@ -29,6 +30,12 @@ METHODS: Mapping[str, str] = {
         ),
         "POST",
     ),
+}
+UNSUPPORTED_MEDIA_TYPE = {
+    "message": "1 validation error:\n  Unsupported Media Type: Only 'application/json' is allowed",
+    "type": "Bad Request",
+    "param": None,
+    "code": 400,
 }
 LONGEST_REQUEST_ID = 256
 VISIBLE = frozenset(range(0x21, 0x7F))
@@ -64,10 +71,10 @@ class OpenAIApi:
     def _read(self, request: GatewayRequest) -> tuple[bytes | None, bool]:
         if request.method == "GET":
             return GET_BODIES[self._options.get_body], False
-        payload = request.json(self._options.limits.runsync_bytes)
-        return request.body(self._options.limits.runsync_bytes), isinstance(payload, dict) and bool(
-            payload.get("stream")
-        )
+        _check_content_type(request)
+        limit = self._options.limits.runsync_bytes
+        payload = request.json(limit)
+        return request.json_text(limit), isinstance(payload, dict) and bool(payload.get("stream"))
 
     async def _whole(self, request: GatewayRequest, endpoint: EndpointRuntime, job: Job) -> None:
         with Hold(request, endpoint.signals, job.id, self._options.waits.openai_s) as hold:
@@ -98,7 +105,9 @@ class OpenAIApi:
         return openai_response.of_ended(job, sort_keys=self._options.sort_keys)
 
     def _answer(self, request: GatewayRequest, answer: openai_response.OpenAIAnswer) -> None:
-        request.answer(answer.status, answer.body, EVENT_STREAM_TYPE if answer.events else JSON_UTF8_TYPE)
+        if answer.metadata:
+            request.extra_headers.append((b"metadata", answer.metadata))
+        request.answer(answer.status, answer.body, answer.content_type)
 
 
 async def _follow(request: GatewayRequest, endpoint: EndpointRuntime, job: Job, hold: Hold) -> None:
@@ -115,6 +124,17 @@ async def _follow(request: GatewayRequest, endpoint: EndpointRuntime, job: Job, 
 
 def _text(output: Any) -> str:
     return output if isinstance(output, str) else json.dumps(output, ensure_ascii=False)
+
+
+def _check_content_type(request: GatewayRequest) -> None:
+    """Raises the error with which vLLM 0.32 refuses a body that is not declared as JSON.
+
+    Source: `validate_json_request` (vllm/entrypoints/serve/utils/api_utils.py), which every JSON route depends on. A
+    multipart form has an error of its own, raised when the body is read.
+    """
+    media_type = request.header(b"content-type").lower().partition(";")[0]
+    if media_type != "application/json" and not is_multipart(media_type):
+        raise EngineAnswer(400, UNSUPPORTED_MEDIA_TYPE)
 
 
 def _request_id(request: GatewayRequest) -> bytes:

@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import re
 from dataclasses import dataclass
 from typing import Any
 
 from worker_vllm.errors import status_of_type
 from worker_vllm.gateway.json_bytes_old import dump
+from worker_vllm.gateway.server.request import EVENT_STREAM_TYPE, JSON_UTF8_TYPE
 from worker_vllm.gateway.state.job import ABSENT, Job, Status
 
 ERROR_EVENTS = ('data: {"error"', "event: error\n")  # OpenAI's, Anthropic's
+BINARY_KEYS = frozenset({"content_type", "base64", "metadata"})
+MEDIA_TYPE = re.compile(r"[\w.+-]+/[\w.+-]+", re.ASCII)
 ERROR_KEYS = frozenset({"message", "type", "param", "code"})
 
 
 @dataclass(frozen=True, slots=True)
 class OpenAIAnswer:
-    """A whole answer; with `events` the body is server-sent events instead of JSON."""
+    """A complete HTTP response. `metadata` is vLLM's header of that name, which describes a binary body."""
 
     status: int
     body: bytes
-    events: bool = False
+    content_type: bytes = JSON_UTF8_TYPE
+    metadata: bytes = b""
 
 
 def of_failure(error: str) -> OpenAIAnswer:
@@ -52,13 +58,32 @@ def of_ended(job: Job, *, sort_keys: bool) -> OpenAIAnswer:
         return _error(499, "CancelledError", f'job "{job.id}" was cancelled')
     output = job.output
     if isinstance(output, list) and output and all(isinstance(item, str) for item in output):
-        text = "".join(output) if output[0].startswith(("data:", "event:", ":")) else output[0]
-        return OpenAIAnswer(200, text.encode(errors="replace"), events=output[0].startswith(("data:", "event:", ":")))
+        if output[0].startswith(("data:", "event:", ":")):
+            return OpenAIAnswer(200, "".join(output).encode(errors="replace"), EVENT_STREAM_TYPE)
+        return OpenAIAnswer(200, output[0].encode(errors="replace"))
     if isinstance(output, list) and output:
         output = output[0]
     if isinstance(output, str):
         return OpenAIAnswer(200, output.encode(errors="replace"))
+    if binary := _binary(output):
+        return binary
     return OpenAIAnswer(200, b"" if output is ABSENT else dump(output, sort_keys=sort_keys))
+
+
+def _binary(output: Any) -> OpenAIAnswer | None:
+    """The bytes of an output that the worker reported in base64, as it does for an answer that is neither JSON nor
+    text (embeddings with `encoding_format` bytes); None for any other output."""
+    if not isinstance(output, dict) or not output.keys() <= BINARY_KEYS:
+        return None
+    content_type, text = output.get("content_type"), output.get("base64")
+    if not isinstance(content_type, str) or not isinstance(text, str) or not MEDIA_TYPE.fullmatch(content_type):
+        return None
+    try:
+        body = base64.b64decode(text, validate=True)
+    except ValueError:
+        return None
+    metadata = json.dumps(output["metadata"]).encode() if "metadata" in output else b""
+    return OpenAIAnswer(200, body, content_type.encode(), metadata)
 
 
 def of_expired_wait(job: Job, status: int, *, sort_keys: bool) -> OpenAIAnswer:

@@ -6,6 +6,7 @@ import time
 import uuid
 from collections.abc import Callable, Coroutine
 from typing import Any
+from urllib.parse import unquote
 
 from worker_vllm.errors import NotFound, RequestError, WorkerError
 from worker_vllm.gateway.api.access import Access
@@ -99,10 +100,12 @@ class Gateway:
         if request.path.startswith("/faults"):
             self.faults.control(request)
             return None
-        return self.faults.serve(request, _operation(request.path), self._serve)
+        return self.faults.serve(request, _operation(request.raw_path), self._serve)
 
     def _serve(self, request: GatewayRequest) -> Waiting:
-        parts = request.path.split("/", 5)
+        parts = request.raw_path.split("/", 5)
+        if "%" in request.raw_path:  # decoded after the split: a name may contain %2F
+            parts = [unquote(part) for part in parts]
         if len(parts) < 4 or parts[1] != "v2":
             raise NotFound(f"{request.path}: expected /v2/{{endpoint}}/{{operation}}")
         endpoint = self.endpoint(parts[2])
@@ -130,9 +133,9 @@ async def _finish(request: GatewayRequest, waiting: Coroutine[Any, Any, None]) -
 
 
 def _refuse(request: GatewayRequest, error: WorkerError) -> None:
-    answer_error(request, error, openai=_operation(request.path) == "openai")
+    answer_error(request, error, openai=_operation(request.raw_path) == "openai")
 
 
-def _operation(path: str) -> str:
-    """What comes after /v2/{endpoint}/, whatever the endpoint is called."""
-    return "".join(path.split("/", 4)[3:4])
+def _operation(raw_path: str) -> str:
+    """The path segment after /v2/{endpoint}/, for any endpoint name."""
+    return unquote("".join(raw_path.split("/", 4)[3:4]))

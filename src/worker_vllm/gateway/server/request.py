@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
@@ -74,13 +75,15 @@ class GatewayRequest:
         "method",
         "path",
         "query_string",
+        "raw_path",
         "refusal",
     )
 
     def __init__(self, wire: Wire, target: bytes, method: str, headers: Mapping[bytes, bytes]) -> None:
         path, _, query = target.partition(b"?")
         self.method = method
-        self.path = unquote(path.decode("latin-1")) if b"%" in path else path.decode("latin-1")
+        self.raw_path = path.decode("latin-1")  # percent-encoded, so that it can be split at its slashes
+        self.path = unquote(self.raw_path) if b"%" in path else self.raw_path
         self.query_string = query.decode("latin-1")
         self.headers = headers  # names in lower case
         self.extra_headers: list[Header] = []
@@ -120,12 +123,16 @@ class GatewayRequest:
             raise RequestError(f"the body is larger than {limit} bytes: send less, or a reference to it")
         return self._body
 
+    def json_text(self, limit: int) -> bytes:
+        """The body without a UTF-8 byte order mark. Raises RequestError 400 when it is larger than `limit` bytes."""
+        return self.body(limit).removeprefix(codecs.BOM_UTF8)
+
     def json(self, limit: int) -> Any:
-        """The body as JSON, whatever its content type says. Raises RequestError 400."""
+        """The body parsed as JSON, for any content type. Raises RequestError 400."""
         try:
-            return json.loads(self.body(limit).decode())
+            return json.loads(self.json_text(limit).decode())
         except (ValueError, RecursionError) as error:  # the second: thousands of brackets
-            if self.header(b"content-type").startswith("multipart/"):
+            if is_multipart(self.header(b"content-type").lower()):
                 raise RequestError(MULTIPART) from None
             raise RequestError(f"the body is not JSON: {error}") from None
 
@@ -194,6 +201,11 @@ class _Silence:
 
     async def drain(self) -> None:
         """There is nothing to wait for."""
+
+
+def is_multipart(media_type: str) -> bool:
+    """Whether a content type, in lower case, is that of a multipart form."""
+    return media_type.startswith("multipart/")
 
 
 def answer_error(request: GatewayRequest, error: WorkerError, *, openai: bool = False) -> None:
