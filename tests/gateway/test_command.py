@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.gateway.player import Player
+from tests.gateway.fake_worker import FakeWorker
 from tests.support.http import Http
 from tests.support.processes import running
 from worker_vllm.gateway.server.server import CannotListen, listen
@@ -27,7 +27,7 @@ async def test_it_serves_until_it_is_told_to_end(number: signal.Signals, tmp_pat
     with running([*COMMAND, "--api-key-file", str(key), "--set", "waits.take_s=50"]) as process:
         url = process.line("gateway on ").removeprefix("gateway on ").removesuffix("/v2/local")
         async with Http(url, {"Authorization": "k3y"}) as http:
-            held = asyncio.create_task(Player(http).take())
+            held = asyncio.create_task(FakeWorker(http).take())
             while (await http.get("/v2/local/health")).json["workers"]["ready"] != 1:
                 await asyncio.sleep(0)
             process.signal(number)

@@ -8,7 +8,7 @@ import pytest
 
 from worker_vllm.errors import RequestError
 from worker_vllm.gateway.option_flags import apply_option_flags, option_flags
-from worker_vllm.gateway.options import GatewayOptions, GetBody, Waits
+from worker_vllm.gateway.options import GatewayOptions, GetBody, WaitTimeouts
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "gateway.md"
 
@@ -18,7 +18,7 @@ def test_switches_set_values_of_every_type() -> None:
     given = ["waits.take_s=3", "waits.take_s=2.5", "sort_keys=off", "get_body=null", "limits.queued_jobs=7"]
     given += ["allowed_origins=https://a.example, https://b.example"]
     options = apply_option_flags(GatewayOptions(), given)
-    assert options.waits == Waits(take_s=2.5)
+    assert options.waits == WaitTimeouts(take_s=2.5)
     assert (options.sort_keys, options.get_body, options.limits.queued_jobs) == (False, GetBody.NULL, 7)
     assert options.allowed_origins == ("https://a.example", "https://b.example")
 
@@ -43,8 +43,8 @@ def test_a_switch_that_cannot_be_set_is_refused(given: str, message: str) -> Non
 def test_the_page_tells_every_switch_with_its_default() -> None:
     """One row each, no row too many."""
     rows = [line.split("|")[1:3] for line in PAGE.read_text().splitlines() if line.startswith("| `")]
-    told = {name.strip(" `"): default.strip(" `") for name, default in rows}
-    assert told == {name: _shown(value) for name, value in option_flags(GatewayOptions()).items()}
+    shown = {name.strip(" `"): default.strip(" `") for name, default in rows}
+    assert shown == {name: _shown(value) for name, value in option_flags(GatewayOptions()).items()}
 
 
 def _shown(value: object) -> str:

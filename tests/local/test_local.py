@@ -179,15 +179,15 @@ OBSTACLES: list[tuple[str, list[str], dict[str, str], str]] = [
 
 
 @pytest.mark.parametrize(
-    ("arguments", "environment", "told"), [row[1:] for row in OBSTACLES], ids=[row[0] for row in OBSTACLES]
+    ("arguments", "environment", "message"), [row[1:] for row in OBSTACLES], ids=[row[0] for row in OBSTACLES]
 )
 def test_what_cannot_work_is_one_line(
-    place: Path, arguments: list[str], environment: dict[str, str], told: str
+    place: Path, arguments: list[str], environment: dict[str, str], message: str
 ) -> None:
     """What is wrong and what to do, once; nothing was started for it."""
     with running([*LOCAL, *arguments], {"TMPDIR": str(place), "BASE_PATH": str(place), **environment}) as process:
         assert process.exit_code(60) == 1
-        assert re.fullmatch(told, process.output())
+        assert re.fullmatch(message, process.output())
     assert left_of(place) == []
 
 
@@ -197,15 +197,15 @@ STARTS: list[tuple[str, str, str, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("words", "code", "told"), [row[1:] for row in STARTS], ids=[row[0] for row in STARTS])
-def test_an_engine_that_cannot_start_is_told_once(place: Path, words: str, code: str, told: str) -> None:
+@pytest.mark.parametrize(("words", "code", "message"), [row[1:] for row in STARTS], ids=[row[0] for row in STARTS])
+def test_an_engine_that_cannot_start_is_told_once(place: Path, words: str, code: str, message: str) -> None:
     """By the last line; a second worker would meet the same, so there is none."""
     failing = {"ECHO_START_LOG": words, "ECHO_START_EXIT": code}
     with running(ECHO, {"TMPDIR": str(place), **failing}) as process:
         assert process.exit_code(60) == 1
     output = process.output()
-    assert output.splitlines()[-1].startswith(f"worker-vllm local: {told}")
-    assert (output.count(told), output.count("starting another")) == (1, 0)
+    assert output.splitlines()[-1].startswith(f"worker-vllm local: {message}")
+    assert (output.count(message), output.count("starting another")) == (1, 0)
 
 
 NUMBERS = [("--port", "99999"), ("--port", "-1"), ("--port", "http"), ("--workers", "0"), ("--model", "")]

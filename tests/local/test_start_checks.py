@@ -10,7 +10,7 @@ import pytest
 
 from tests.hub.server import Repository, serving
 from worker_vllm.local.launch_config import LocalConfig
-from worker_vllm.local.start_checks import obstacles
+from worker_vllm.local.start_checks import find_problems
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -61,32 +61,32 @@ def test_each_obstacle_is_one_sentence(
     tmp_path: Path, row: tuple[str, LocalConfig, dict[str, str], tuple[str, ...]]
 ) -> None:
     """By the name under which the user gave the value."""
-    _, plan, env, expected = row
-    found = obstacles(plan, environment(tmp_path, **env), sys.path)
+    _, config, env, expected = row
+    found = find_problems(config, environment(tmp_path, **env), sys.path)
     assert begins(found, expected), found
 
 
 def test_an_incomplete_model_is_told_with_what_it_lacks(tmp_path: Path) -> None:
     """As the preflight words it, under the argument's name."""
-    (found,) = obstacles(LocalConfig(model=str(tmp_path)), environment(tmp_path), sys.path)
+    (found,) = find_problems(LocalConfig(model=str(tmp_path)), environment(tmp_path), sys.path)
     assert found.startswith(f'--model="{tmp_path}": expected a complete model; config.json is missing')
 
 
 @pytest.mark.parametrize("model", [None, "org/name", "/no/such"])
 def test_without_vllm_it_is_told_how_to_get_it_or_do_without(tmp_path: Path, model: str | None) -> None:
     """Whatever the model is: nothing is launched to find that out."""
-    assert obstacles(LocalConfig(model=model), environment(tmp_path), ()) == (
+    assert find_problems(LocalConfig(model=model), environment(tmp_path), ()) == (
         f"vLLM is not installed for {sys.executable}: `make run` in a checkout installs it and starts everything; "
         "--engine echo needs no vLLM",
     )
-    assert obstacles(LocalConfig(engine="echo"), environment(tmp_path), ()) == ()
-    assert obstacles(LocalConfig(), environment(tmp_path, ENGINE_URL="http://127.0.0.1:9"), ()) == ()
+    assert find_problems(LocalConfig(engine="echo"), environment(tmp_path), ()) == ()
+    assert find_problems(LocalConfig(), environment(tmp_path, ENGINE_URL="http://127.0.0.1:9"), ()) == ()
 
 
 def test_a_hub_that_cannot_be_reached_is_told_before_anything_is_launched(tmp_path: Path) -> None:
     """Once, with what needs no hub."""
     env = environment(tmp_path, HF_ENDPOINT="http://127.0.0.1:9", TOKENIZER="org/other")
-    (found,) = obstacles(LocalConfig(model="org/name"), env, sys.path)
+    (found,) = find_problems(LocalConfig(model="org/name"), env, sys.path)
     assert found.startswith("org/name could not be fetched from http://127.0.0.1:9: ")
     assert found.endswith(f" (are you offline?); give the directory of a model, {OTHERWISE}")
 
@@ -95,7 +95,7 @@ def test_what_the_hub_refuses_is_told_before_anything_is_launched(tmp_path: Path
     """A name with a slip would otherwise be found out by a worker."""
     with serving(org__gated=Repository({}, token="hf_x")) as hub:
         found = [
-            obstacles(LocalConfig(model=name), environment(tmp_path, HF_ENDPOINT=hub.address), sys.path)
+            find_problems(LocalConfig(model=name), environment(tmp_path, HF_ENDPOINT=hub.address), sys.path)
             for name in ("org/nmae", "org/gated")
         ]
     assert begins(found[0], ("org/nmae is not on the hub, or is private: correct the name",))

@@ -16,7 +16,7 @@ from worker_vllm.errors import WorkerError
 
 if TYPE_CHECKING:
     from worker_vllm.gateway.options import GatewayOptions
-    from worker_vllm.gateway.server.server import Front
+    from worker_vllm.gateway.server.server import ListenConfig
 
 
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -44,18 +44,18 @@ def run(args: argparse.Namespace) -> int:
     from worker_vllm.gateway.options import GatewayOptions
 
     try:
-        front = open_front(args, os.environ, GatewayOptions())
+        listen_config = open_listener(args, os.environ, GatewayOptions())
     except WorkerError as error:
         print(f"worker-vllm gateway: {error}", file=sys.stderr)
         return 1
-    print(f"gateway on {front.url}/v2/local", flush=True)
+    print(f"gateway on {listen_config.url}/v2/local", flush=True)
     import uvloop
 
     from worker_vllm.gateway.api.router import Gateway
     from worker_vllm.gateway.server.server import GatewayServer
 
     async def serve() -> None:
-        server = GatewayServer(Gateway(front.options, key=front.key), front.listener)
+        server = GatewayServer(Gateway(listen_config.options, key=listen_config.key), listen_config.listener)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, server.stop)
@@ -65,10 +65,10 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def open_front(args: argparse.Namespace, environ: Mapping[str, str], defaults: GatewayOptions) -> Front:
+def open_listener(args: argparse.Namespace, environ: Mapping[str, str], defaults: GatewayOptions) -> ListenConfig:
     """The listening socket and the options; a keyless gateway that others reach is said aloud. Raises WorkerError."""
     from worker_vllm.gateway.option_flags import apply_option_flags
-    from worker_vllm.gateway.server.server import Front, listen
+    from worker_vllm.gateway.server.server import ListenConfig, listen
 
     key = read_key(args.api_key_file, environ)
     if not key and args.host not in LOOPBACK:
@@ -76,7 +76,7 @@ def open_front(args: argparse.Namespace, environ: Mapping[str, str], defaults: G
     options = replace(apply_option_flags(defaults, args.switches), faults=args.faults)
     listener = listen(args.host, args.port)
     reached_as = (*options.allowed_hosts, args.host, listener.getsockname()[0])
-    return Front(listener, replace(options, allowed_hosts=reached_as), key)
+    return ListenConfig(listener, replace(options, allowed_hosts=reached_as), key)
 
 
 def read_key(path: Path | None, environ: Mapping[str, str]) -> str:

@@ -26,13 +26,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Serve until Ctrl-C; 0 after it, 1 when the model cannot be served."""
     from worker_vllm.local.launch_config import PLATFORM, LocalConfig
-    from worker_vllm.local.start_checks import obstacles
+    from worker_vllm.local.start_checks import find_problems
 
     try:
-        front = gateway.open_front(args, os.environ, PLATFORM)
-        plan = LocalConfig(args.engine, args.model, args.workers, front.key, args.verbose)
-        if told := obstacles(plan, os.environ, sys.path):
-            print("\n".join(f"worker-vllm local: {sentence}" for sentence in told), file=sys.stderr)
+        listen_config = gateway.open_listener(args, os.environ, PLATFORM)
+        config = LocalConfig(args.engine, args.model, args.workers, listen_config.key, args.verbose)
+        if problems := find_problems(config, os.environ, sys.path):
+            print("\n".join(f"worker-vllm local: {sentence}" for sentence in problems), file=sys.stderr)
             return 1
         import uvloop
 
@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
         from worker_vllm.local.run import LocalRun
 
         async def serve() -> None:
-            await LocalRun(plan, front, open_console()).run()
+            await LocalRun(config, listen_config, open_console()).run()
 
         uvloop.run(serve())
     except WorkerError as error:

@@ -31,7 +31,7 @@ class GatewayLimits:
 
 
 @dataclass(frozen=True, slots=True)
-class Waits:
+class WaitTimeouts:
     """How long requests may take to arrive, and how long they are held, in seconds."""
 
     head_s: float = 10.0  # for a request's head to arrive, from its first byte or the connection's begin
@@ -72,7 +72,7 @@ class GatewayOptions:
     """Everything the gateway can be told; `docs/gateway.md` has one row for each."""
 
     limits: GatewayLimits = field(default_factory=GatewayLimits)
-    waits: Waits = field(default_factory=Waits)
+    waits: WaitTimeouts = field(default_factory=WaitTimeouts)
     jobs: JobPolicy = field(default_factory=JobPolicy)
     fleet: FleetPolicy = field(default_factory=FleetPolicy)
     sort_keys: bool = False

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
-from worker_vllm.gateway.server.request import ClientGone, GatewayRequest
+from worker_vllm.gateway.server.request import ClientDisconnected, GatewayRequest
 
 
 class NamedEvents:
@@ -44,7 +44,7 @@ class NamedEvents:
             raise
 
 
-class Hold:
+class HeldRequest:
     """A request that is held until something is so, its time is over, or its client has gone; a context manager."""
 
     __slots__ = ("_expired", "_name", "_request", "_signals", "_timeout_s", "_timer")
@@ -63,22 +63,22 @@ class Hold:
     def __exit__(self, kind: type[BaseException] | None, value: object, traceback: TracebackType | None) -> None:
         if self._timer is not None:
             self._timer.cancel()
-            self._request.on_gone(None)
+            self._request.on_disconnect(None)
 
-    async def until(self, reached: Callable[[], bool]) -> bool:
+    async def wait_until(self, reached: Callable[[], bool]) -> bool:
         """True once `reached()` is, asked again at every wake; False when the time is over. Raises ClientGone."""
-        while not self._client_gone() and not reached():
+        while not self._check_connected() and not reached():
             if self._expired:
                 return False
             if self._timer is None:
                 self._timer = asyncio.get_running_loop().call_later(self._timeout_s, self._expire)
-                self._request.on_gone(self._wake)
+                self._request.on_disconnect(self._wake)
             await self._signals.wait(self._name)
         return True
 
-    def _client_gone(self) -> bool:
-        if self._request.gone:
-            raise ClientGone
+    def _check_connected(self) -> bool:
+        if self._request.disconnected:
+            raise ClientDisconnected
         return False
 
     def _wake(self) -> None:

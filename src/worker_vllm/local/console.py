@@ -17,10 +17,10 @@ class StartConsole(Protocol):
     def phase(self, text: str) -> None:
         """Another part of the start is under way."""
 
-    def say(self, text: str) -> None:
+    def print_line(self, text: str) -> None:
         """Something worth a line of its own."""
 
-    def done(self) -> None:
+    def finish(self) -> None:
         """The start is over."""
 
 
@@ -28,20 +28,20 @@ class PlainConsole:
     """One line each, for logs and pipes."""
 
     def __init__(self) -> None:
-        self._began = time.monotonic()
+        self._started_at = time.monotonic()
 
     def phase(self, text: str) -> None:
         """A line with the seconds since the start."""
-        self.say(f"{time.monotonic() - self._began:6.1f} s  {text}")
+        self.print_line(f"{time.monotonic() - self._started_at:6.1f} s  {text}")
 
-    def say(self, text: str) -> None:
+    def print_line(self, text: str) -> None:
         """The line as it is; once nobody reads any more, nothing."""
         try:
             print(text, flush=True)  # noqa: T201
         except OSError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
-    def done(self) -> None:
+    def finish(self) -> None:
         """Nothing to take back."""
 
 
@@ -50,7 +50,7 @@ class TerminalConsole:
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._began = time.monotonic()
+        self._started_at = time.monotonic()
         self._status: Status | None = None
         self._current = ""
 
@@ -61,18 +61,20 @@ class TerminalConsole:
         self._status = self._console.status(f"{text} …")
         self._status.start()
 
-    def say(self, text: str) -> None:
+    def print_line(self, text: str) -> None:
         """The line above the spinner."""
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
-    def done(self) -> None:
+    def finish(self) -> None:
         """Tick the last part off."""
         self._tick_off()
 
     def _tick_off(self) -> None:
         if self._status is not None:
             self._status.stop()
-            self._console.print(f"[dim]{time.monotonic() - self._began:6.1f} s[/]  {self._current}", highlight=False)
+            self._console.print(
+                f"[dim]{time.monotonic() - self._started_at:6.1f} s[/]  {self._current}", highlight=False
+            )
             self._status = None
 
 

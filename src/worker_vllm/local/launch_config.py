@@ -40,12 +40,12 @@ def embedded_model() -> Path:
     raise RequestError("the embedded model is not in this installation: name one with --model PATH_OR_ID")
 
 
-def model_environment(plan: LocalConfig, env: Mapping[str, str]) -> dict[str, str]:
+def model_environment(config: LocalConfig, env: Mapping[str, str]) -> dict[str, str]:
     """The variables that choose the engine and its model; a path is served under its last part."""
-    chosen = {"ENGINE": plan.engine}
+    chosen = {"ENGINE": config.engine}
     if env.get("ENGINE_URL"):
         return {}
-    model = plan.model or env.get("MODEL_NAME") or ("echo" if plan.engine == "echo" else str(embedded_model()))
+    model = config.model or env.get("MODEL_NAME") or ("echo" if config.engine == "echo" else str(embedded_model()))
     chosen["MODEL_NAME"] = model
     if Path(model).is_dir() and not env.get("OPENAI_SERVED_MODEL_NAME_OVERRIDE"):
         chosen["MODEL_NAME"] = str(Path(model).resolve())
@@ -53,7 +53,9 @@ def model_environment(plan: LocalConfig, env: Mapping[str, str]) -> dict[str, st
     return chosen
 
 
-def worker_environment(plan: LocalConfig, env: Mapping[str, str], gateway_url: str, worker_id: str) -> dict[str, str]:
+def worker_environment(
+    config: LocalConfig, env: Mapping[str, str], gateway_url: str, worker_id: str
+) -> dict[str, str]:
     """A worker's whole environment; `$ID` is left for the worker to fill in, as the platform leaves it."""
     inherited = {
         name: value
@@ -64,13 +66,13 @@ def worker_environment(plan: LocalConfig, env: Mapping[str, str], gateway_url: s
     return {
         **DEFAULTS,
         **inherited,
-        **model_environment(plan, env),
+        **model_environment(config, env),
         "WORKER_MODE": "queue",
         "LOG_FORMAT": "json",
         "PYTHONUNBUFFERED": "1",
         "RUNPOD_POD_ID": worker_id,
         "RUNPOD_ENDPOINT_ID": ENDPOINT,
-        "RUNPOD_AI_API_KEY": plan.key or "local",
+        "RUNPOD_AI_API_KEY": config.key or "local",
         "RUNPOD_PING_INTERVAL": str(PING_INTERVAL_MS),
         "RUNPOD_WEBHOOK_GET_JOB": f"{base}/job-take/$ID?gpu=local",
         "RUNPOD_WEBHOOK_POST_OUTPUT": f"{base}/job-done/$RUNPOD_POD_ID/$ID?gpu=local",

@@ -24,7 +24,7 @@ DIAGNOSIS = re.compile(r"(.+?) \[[^\[\]]+, \w+\](?:; the engine said: .*)?", re.
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class LogLine:
     """One line of a worker's log."""
 
     level: str
@@ -37,7 +37,7 @@ class Line:
         return next((phase for mark, phase in PHASES if mark in self.message), None)
 
     @property
-    def alarming(self) -> bool:
+    def needs_attention(self) -> bool:
         """Whether a person should see it: the worker's own warnings and errors, and words that are no log line."""
         return not self.engine and self.level not in ("DEBUG", "INFO")
 
@@ -50,11 +50,11 @@ class Line:
         return match[1] if match else self.message
 
 
-def read_line(text: str) -> Line:
+def read_line(text: str) -> LogLine:
     """A worker's JSON log line; any other text is a line of its own that counts as an error."""
     try:
         fields = json.loads(text)
         message = fields["message"]
     except (ValueError, TypeError, KeyError):
-        return Line("TEXT", text)
-    return Line(str(fields.get("level", "INFO")), str(message), engine=fields.get("source") == "engine")
+        return LogLine("TEXT", text)
+    return LogLine(str(fields.get("level", "INFO")), str(message), engine=fields.get("source") == "engine")

@@ -17,7 +17,7 @@ from worker_vllm.errors import EngineUnavailable
 LONGEST_LINE = 1 << 20
 STOP_WAIT_S = 20.0
 RESTART_PAUSE_S = 1.0
-LAST_WORDS_S = 1.0  # its log ends when all of its processes have
+LOG_DRAIN_S = 1.0  # its log ends when all of its processes have
 RESTARTS = 3
 RESTART_WINDOW_S = 600.0
 COMMAND = (sys.executable, "-m", "worker_vllm", "start")
@@ -37,31 +37,33 @@ class WorkersFailed(EngineUnavailable):
     """A worker cannot run here; the message says why."""
 
 
-class End(Enum):
+class ExitOutcome(Enum):
     """What a worker's end means for the next."""
 
     RETIRED = "it had asked to be replaced"
     LOST = "another may do better"
-    USELESS = "none has ever served, and another would meet the same"
+    CANNOT_SERVE = "none has ever served, and another would meet the same"
 
 
 @dataclass(frozen=True, slots=True)
-class Hooks:
+class WorkerCallbacks:
     """What the owner wants to know: a worker starts, a line of its log, a worker's end, a restart."""
 
     started: Callable[[str], None]
     line: Callable[[str, str], None]
-    ended: Callable[[str, int], End]
+    ended: Callable[[str, int], ExitOutcome]
     restarting: Callable[[str, int], None]
 
 
 class WorkerSlot:
     """One worker at a time; a new process has a new id."""
 
-    def __init__(self, number: int, environment: Callable[[str], Mapping[str, str]], hooks: Hooks) -> None:
+    def __init__(
+        self, number: int, environment: Callable[[str], Mapping[str, str]], callbacks: WorkerCallbacks
+    ) -> None:
         self._number = number
         self._environment = environment
-        self._hooks = hooks
+        self._callbacks = callbacks
         self.worker_id = ""
         self._process: asyncio.subprocess.Process | None = None
         self._stopping = asyncio.Event()
@@ -74,14 +76,14 @@ class WorkerSlot:
             launch += 1
             worker_id = f"worker-{self._number}" if launch == 1 else f"worker-{self._number}-{launch}"
             code = await self._run_once(worker_id)
-            end = self._hooks.ended(worker_id, code)
+            end = self._callbacks.ended(worker_id, code)
             if self._stopping.is_set():
                 return
-            if end is End.USELESS:
+            if end is ExitOutcome.CANNOT_SERVE:
                 raise WorkersFailed(f"{worker_id} ended with status {code} before it could serve")
-            if end is not End.RETIRED:
-                self._spend_restart(worker_id, code)
-            self._hooks.restarting(worker_id, code)
+            if end is not ExitOutcome.RETIRED:
+                self._count_restart(worker_id, code)
+            self._callbacks.restarting(worker_id, code)
             await asyncio.sleep(RESTART_PAUSE_S)
 
     def signal(self, number: int) -> bool:
@@ -124,12 +126,12 @@ class WorkerSlot:
             limit=LONGEST_LINE,
         )
         self._process, self.worker_id = process, worker_id
-        self._hooks.started(worker_id)
+        self._callbacks.started(worker_id)
         reader = asyncio.create_task(self._read(worker_id, process))
         try:
             code = await process.wait()
             _kill_group(process.pid)
-            await asyncio.wait((reader,), timeout=LAST_WORDS_S)
+            await asyncio.wait((reader,), timeout=LOG_DRAIN_S)
             return code
         finally:
             _kill_group(process.pid)
@@ -144,9 +146,9 @@ class WorkerSlot:
                 continue
             if not line:
                 return
-            self._hooks.line(worker_id, line.decode(errors="replace").rstrip())
+            self._callbacks.line(worker_id, line.decode(errors="replace").rstrip())
 
-    def _spend_restart(self, worker_id: str, code: int) -> None:
+    def _count_restart(self, worker_id: str, code: int) -> None:
         now = asyncio.get_running_loop().time()
         if len(self._restarts) == RESTARTS and now - self._restarts[0] < RESTART_WINDOW_S:
             raise WorkersFailed(f"{worker_id} ended with status {code}, after {RESTARTS} restarts within ten minutes")

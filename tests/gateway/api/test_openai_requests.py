@@ -10,7 +10,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from tests.gateway.player import Player
+from tests.gateway.fake_worker import FakeWorker
 from tests.support.http import Answer, Http
 
 CHAT = "/v2/local/openai/v1/chat/completions"
@@ -40,7 +40,9 @@ REQUEST_IDS: list[tuple[str, str | None, str]] = [
 
 
 @pytest.mark.parametrize(("given", "answered"), [row[1:] for row in REQUEST_IDS], ids=[row[0] for row in REQUEST_IDS])
-async def test_a_clients_request_id_comes_back(http: Http, worker: Player, given: str | None, answered: str) -> None:
+async def test_a_clients_request_id_comes_back(
+    http: Http, worker: FakeWorker, given: str | None, answered: str
+) -> None:
     """As the client sent it; the job's id takes the place of an absent or invalid one. `x-job-id` is always there."""
     headers = JSON if given is None else {**JSON, "X-Request-Id": given}
     waiting = asyncio.create_task(post(http, CHAT, b"{}", headers))
@@ -82,7 +84,7 @@ async def test_another_content_type_is_refused_as_vllm_refuses_it(
 
 @pytest.mark.parametrize("content_type", ["application/json; charset=utf-8", "Application/JSON"])
 async def test_parameters_and_case_of_the_content_type_do_not_matter(
-    http: Http, worker: Player, content_type: str
+    http: Http, worker: FakeWorker, content_type: str
 ) -> None:
     """As in vLLM."""
     waiting = asyncio.create_task(post(http, CHAT, b"{}", {"Content-Type": content_type}))
@@ -97,7 +99,7 @@ async def test_runpods_own_routes_take_json_of_any_content_type(http: Http) -> N
     assert (answer.status, answer.json) == (200, {"id": "job1-u1", "status": "IN_QUEUE"})
 
 
-async def test_a_byte_order_mark_does_not_reach_the_job(http: Http, worker: Player) -> None:
+async def test_a_byte_order_mark_does_not_reach_the_job(http: Http, worker: FakeWorker) -> None:
     """The engine would take it in front of a body; inside the job's JSON it would spoil the whole job."""
     waiting = asyncio.create_task(http.post(CHAT, codecs.BOM_UTF8 + b'{"temperature": 1.0}'))
     job = await worker.take()
@@ -107,7 +109,7 @@ async def test_a_byte_order_mark_does_not_reach_the_job(http: Http, worker: Play
     assert (await waiting).status == 200
 
 
-async def test_a_byte_order_mark_before_a_native_job_is_accepted(http: Http, worker: Player) -> None:
+async def test_a_byte_order_mark_before_a_native_job_is_accepted(http: Http, worker: FakeWorker) -> None:
     await http.post("/v2/local/run", codecs.BOM_UTF8 + b'{"input": 1}')
     assert (await worker.take()).json == {"id": "job1-u1", "retries": 0, "input": 1}
 
@@ -128,7 +130,7 @@ BINARY: list[tuple[str, Any, str | None]] = [
 @pytest.mark.parametrize("as_list", [False, True], ids=["plain", "a generator's"])
 @pytest.mark.parametrize(("output", "metadata"), [row[1:] for row in BINARY], ids=[row[0] for row in BINARY])
 async def test_a_binary_answer_comes_back_as_bytes(
-    http: Http, worker: Player, output: Any, metadata: str | None, as_list: bool
+    http: Http, worker: FakeWorker, output: Any, metadata: str | None, as_list: bool
 ) -> None:
     """A job holds JSON alone, so the worker reports base64; the client gets what the engine answered."""
     waiting = asyncio.create_task(http.post(EMBEDDINGS, {"input": "a", "encoding_format": "bytes"}))
@@ -150,7 +152,7 @@ NOT_BINARY: list[tuple[str, Any]] = [
 
 
 @pytest.mark.parametrize("output", [row[1] for row in NOT_BINARY], ids=[row[0] for row in NOT_BINARY])
-async def test_any_other_object_stays_json(http: Http, worker: Player, output: Any) -> None:
+async def test_any_other_object_stays_json(http: Http, worker: FakeWorker, output: Any) -> None:
     waiting = asyncio.create_task(http.post(EMBEDDINGS, {}))
     await worker.take()
     await worker.done(JOB, {"output": output})

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from worker_vllm.gateway.api.openai_response import error_event, of_error_event, of_failure, says_its_end
+from worker_vllm.gateway.api.openai_response import error_event, is_terminated, of_error_event, of_failure
 
 ERROR = {"message": "no", "type": "NotFoundError", "param": None, "code": 404}
 OPENAI = f"data: {json.dumps({'error': ERROR})}\n\n"
@@ -57,4 +57,4 @@ def test_an_error_of_anthropics_form_keeps_it_and_its_type_tells_the_status() ->
     ],
 )
 def test_a_stream_that_ended_itself_gets_no_last_words(written: bytes, ended: bool) -> None:
-    assert says_its_end(written) is ended
+    assert is_terminated(written) is ended

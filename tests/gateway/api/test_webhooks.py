@@ -10,7 +10,7 @@ import pytest
 from aiohttp import web
 
 from tests.gateway.conftest import Open
-from tests.gateway.player import Player
+from tests.gateway.fake_worker import FakeWorker
 from worker_vllm.gateway.options import GatewayOptions
 
 
@@ -47,7 +47,7 @@ async def test_a_webhook_is_tried_until_it_answers_200(open_gateway: Open, recei
     """Three tries in all, each with the whole status object."""
     receiver.answers = [500, 302]
     http = await open_gateway(GatewayOptions(webhook_pause_s=0.01))
-    worker = Player(http)
+    worker = FakeWorker(http)
     await http.post("/v2/local/run", {"input": 1, "webhook": receiver.url})
     await worker.take()
     await worker.done("job1-u1", {"output": "é"})

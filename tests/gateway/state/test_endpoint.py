@@ -53,8 +53,8 @@ def test_any_request_is_a_sign_of_life(endpoint: Endpoint) -> None:
 
 def test_a_worker_whose_poll_broke_off_is_lost_sooner(endpoint: Endpoint) -> None:
     """Its next ping is due anyway: half an interval later it is gone. A draining worker's ping arrives in time."""
-    endpoint.fleet.poll("w", 1, broken_off=False)
-    endpoint.fleet.poll("w", 1, broken_off=True)
+    endpoint.fleet.poll("w", 1, poll_aborted=False)
+    endpoint.fleet.poll("w", 1, poll_aborted=True)
     assert endpoint.next_deadline() == 3
     endpoint.ping(Ping("w", ["j"]), 2)
     assert endpoint.tick(3) == []
@@ -67,7 +67,7 @@ def test_a_worker_that_never_pinged_owes_none_while_its_connection_stands() -> N
     endpoint.store.submit("j", ASKED, 0)
     endpoint.take("w", 1, 0)
     assert endpoint.next_deadline() == 600
-    endpoint.fleet.poll("w", 10, broken_off=True)
+    endpoint.fleet.poll("w", 10, poll_aborted=True)
     assert endpoint.next_deadline() == 30
     assert endpoint.tick(30) == [WorkQueued(), JobChanged("j")]
 
@@ -109,7 +109,7 @@ def test_a_job_is_not_run_again_once_a_client_read_a_piece(endpoint: Endpoint) -
 
 def test_a_draining_worker_keeps_its_jobs_while_it_names_them(endpoint: Endpoint) -> None:
     """It takes no more and pings on: stop taking first, finish later."""
-    endpoint.fleet.poll("w", 1, broken_off=True)
+    endpoint.fleet.poll("w", 1, poll_aborted=True)
     for now in range(2, 30):
         endpoint.ping(Ping("w", ["j"]), now)
     assert endpoint.finish("w", "j", JobOutcome(1), 30) == [JobChanged("j")]

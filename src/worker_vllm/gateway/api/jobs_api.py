@@ -10,9 +10,9 @@ from worker_vllm.gateway.api.submission import read_submission, ttl_seconds
 from worker_vllm.gateway.json_bytes_old import dump
 from worker_vllm.gateway.options import GatewayOptions
 from worker_vllm.gateway.runtime import EndpointRuntime
-from worker_vllm.gateway.server.request import GatewayRequest, Waiting
+from worker_vllm.gateway.server.request import GatewayRequest, PendingResponse
 from worker_vllm.gateway.state.job import Job
-from worker_vllm.gateway.waits import Hold
+from worker_vllm.gateway.waits import HeldRequest
 
 
 class JobsApi:
@@ -21,7 +21,7 @@ class JobsApi:
     def __init__(self, options: GatewayOptions, new_id: Callable[[], str]) -> None:
         self._options = options
         self._new_id = new_id
-        self.routes: dict[str, tuple[str, Callable[[GatewayRequest, EndpointRuntime, str], Waiting]]] = {
+        self.routes: dict[str, tuple[str, Callable[[GatewayRequest, EndpointRuntime, str], PendingResponse]]] = {
             "run": ("POST", self.run),
             "runsync": ("POST", self.runsync),
             "status": ("GET POST", self.status),
@@ -100,7 +100,7 @@ class JobsApi:
 
     def metrics(self, request: GatewayRequest, endpoint: EndpointRuntime, _: str) -> None:
         """The workers' counts and the ids of those that are ready."""
-        ready = [w.id for w in endpoint.state.fleet.workers() if w.heard is not None and w.may_take]
+        ready = [w.id for w in endpoint.state.fleet.workers() if w.last_request is not None and w.may_take]
         self._answer(request, {"readyWorkers": ready, "workers": endpoint.state.health()["workers"]})
 
     def _wait_s(self, text: str | None, default_s: float) -> float:
@@ -114,8 +114,8 @@ class JobsApi:
         self, request: GatewayRequest, endpoint: EndpointRuntime, job: Job, reached: Callable[[], bool], wait_s: float
     ) -> None:
         store = endpoint.state.store
-        with Hold(request, endpoint.signals, job.id, wait_s) as hold:
-            await hold.until(lambda: reached() or endpoint.closing or store.find(job.id) is not job)
+        with HeldRequest(request, endpoint.signals, job.id, wait_s) as held:
+            await held.wait_until(lambda: reached() or endpoint.closing or store.find(job.id) is not job)
         store.get(job.id)  # raises NotFound when its time to live has ended meanwhile
 
     def _answer(self, request: GatewayRequest, payload: dict[str, Any]) -> None:

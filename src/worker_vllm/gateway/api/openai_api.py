@@ -11,9 +11,9 @@ from worker_vllm.gateway.api import openai_response
 from worker_vllm.gateway.api.submission import read_openai
 from worker_vllm.gateway.options import GatewayOptions, GetBody
 from worker_vllm.gateway.runtime import EndpointRuntime
-from worker_vllm.gateway.server.request import EVENT_STREAM_TYPE, ClientGone, GatewayRequest, is_multipart
+from worker_vllm.gateway.server.request import EVENT_STREAM_TYPE, ClientDisconnected, GatewayRequest, is_multipart
 from worker_vllm.gateway.state.job import Job, Status
-from worker_vllm.gateway.waits import Hold
+from worker_vllm.gateway.waits import HeldRequest
 
 GET_BODIES = {GetBody.ABSENT: None, GetBody.NULL: b"null", GetBody.EMPTY: b"{}"}
 
@@ -63,7 +63,7 @@ class OpenAIApi:
         request.extra_headers += [(name, job_id.encode()) for name in names]
         try:
             await (self._stream if stream else self._whole)(request, endpoint, job)
-        except ClientGone:
+        except ClientDisconnected:
             if self._options.cancel_on_disconnect and endpoint.state.store.find(job_id) is job:
                 endpoint.perform(endpoint.state.store.cancel(job_id, endpoint.clock()))
             raise
@@ -77,19 +77,19 @@ class OpenAIApi:
         return request.json_text(limit), isinstance(payload, dict) and bool(payload.get("stream"))
 
     async def _whole(self, request: GatewayRequest, endpoint: EndpointRuntime, job: Job) -> None:
-        with Hold(request, endpoint.signals, job.id, self._options.waits.openai_s) as hold:
-            await hold.until(lambda: job.terminal or _over(endpoint, job))
+        with HeldRequest(request, endpoint.signals, job.id, self._options.waits.openai_s) as held:
+            await held.wait_until(lambda: job.terminal or _over(endpoint, job))
         self._answer(request, self._ended(job))
 
     async def _stream(self, request: GatewayRequest, endpoint: EndpointRuntime, job: Job) -> None:
         """Headers are held until the first piece, so that a stream that fails at once gets its true status."""
         job.followed = True
         try:
-            with Hold(request, endpoint.signals, job.id, self._options.waits.openai_stream_s) as hold:
-                await hold.until(lambda: bool(job.pieces) or job.terminal or _over(endpoint, job))
+            with HeldRequest(request, endpoint.signals, job.id, self._options.waits.openai_stream_s) as held:
+                await held.wait_until(lambda: bool(job.pieces) or job.terminal or _over(endpoint, job))
                 early = openai_response.of_error_event(job.pieces[0].output) if job.pieces else self._ended(job)
                 if early is None:
-                    await _follow(request, endpoint, job, hold)
+                    await _follow(request, endpoint, job, held)
                 else:
                     endpoint.state.store.read_pieces(job)
                     self._answer(request, early)
@@ -110,16 +110,16 @@ class OpenAIApi:
         request.answer(answer.status, answer.body, answer.content_type)
 
 
-async def _follow(request: GatewayRequest, endpoint: EndpointRuntime, job: Job, hold: Hold) -> None:
+async def _follow(request: GatewayRequest, endpoint: EndpointRuntime, job: Job, held: HeldRequest) -> None:
     request.start_stream(EVENT_STREAM_TYPE)
     written = b""
-    while await hold.until(lambda: bool(job.pieces) or job.terminal or _over(endpoint, job)):
+    while await held.wait_until(lambda: bool(job.pieces) or job.terminal or _over(endpoint, job)):
         if not job.pieces:
             break
         written = "".join(map(_text, endpoint.state.store.read_pieces(job))).encode(errors="replace")
         endpoint.signals.wake(f"room {job.id}")
         await request.write(written)
-    await request.write(_last_words(job, written), more=False)
+    await request.write(_closing_event(job, written), more=False)
 
 
 def _text(output: Any) -> str:
@@ -147,9 +147,9 @@ def _over(endpoint: EndpointRuntime, job: Job) -> bool:
     return endpoint.closing or endpoint.state.store.find(job.id) is not job
 
 
-def _last_words(job: Job, written: bytes) -> bytes:
+def _closing_event(job: Job, written: bytes) -> bytes:
     """A stream that the worker did not end itself must not look complete."""
-    if job.status is Status.COMPLETED or openai_response.says_its_end(written):
+    if job.status is Status.COMPLETED or openai_response.is_terminated(written):
         return b""
     return openai_response.error_event(
         job.error or f'job "{job.id}" is {job.status}: the gateway no longer waits for it'

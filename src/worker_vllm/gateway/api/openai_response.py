@@ -44,7 +44,7 @@ def of_error_event(piece: Any) -> OpenAIAnswer | None:
     return _anthropic(found) or (_openai(found.get("error")) if isinstance(found, dict) else None)
 
 
-def says_its_end(written: bytes) -> bool:
+def is_terminated(written: bytes) -> bool:
     """Whether the last event of a stream is `[DONE]` or an error of Anthropic's form, which stands alone."""
     last = written.rstrip().rpartition(b"\n\n")[2]
     return last.startswith((b"data: [DONE]", b"event: error\n"))

@@ -16,7 +16,13 @@ from worker_vllm.gateway.api.openai_api import OpenAIApi
 from worker_vllm.gateway.api.worker_api import WorkerApi
 from worker_vllm.gateway.options import GatewayOptions
 from worker_vllm.gateway.runtime import EndpointRuntime
-from worker_vllm.gateway.server.request import Bounds, ClientGone, GatewayRequest, Waiting, answer_error
+from worker_vllm.gateway.server.request import (
+    ClientDisconnected,
+    GatewayRequest,
+    PendingResponse,
+    ReceiveLimits,
+    answer_error,
+)
 from worker_vllm.gateway.webhooks import Webhooks
 
 
@@ -47,11 +53,11 @@ class Gateway:
         self.faults = FaultApi() if options.faults else None
 
     @property
-    def bounds(self) -> Bounds:
+    def receive_limits(self) -> ReceiveLimits:
         """What a connection may send, and how long it may take."""
         limits, waits = self._options.limits, self._options.waits
         largest = max(limits.run_bytes, limits.runsync_bytes, limits.result_bytes, limits.piece_bytes)
-        return Bounds(largest, waits.head_s, waits.body_s)
+        return ReceiveLimits(largest, waits.head_s, waits.body_s)
 
     def endpoint(self, name: str) -> EndpointRuntime:
         """The endpoint of that name. Raises NotFound when there are too many already."""
@@ -80,7 +86,7 @@ class Gateway:
             request.refusal = error
         return request.refusal is None
 
-    def handle(self, request: GatewayRequest) -> Waiting:
+    def handle(self, request: GatewayRequest) -> PendingResponse:
         """Answer a request that went through `admit`, or return what will answer it."""
         try:
             waiting = self._dispatch(request)
@@ -89,7 +95,7 @@ class Gateway:
             return None
         return None if waiting is None else _finish(request, waiting)
 
-    def _dispatch(self, request: GatewayRequest) -> Waiting:
+    def _dispatch(self, request: GatewayRequest) -> PendingResponse:
         if request.refusal is not None:
             raise request.refusal
         if request.method == "OPTIONS":
@@ -102,7 +108,7 @@ class Gateway:
             return None
         return self.faults.serve(request, _operation(request.raw_path), self._serve)
 
-    def _serve(self, request: GatewayRequest) -> Waiting:
+    def _serve(self, request: GatewayRequest) -> PendingResponse:
         parts = request.raw_path.split("/", 5)
         if "%" in request.raw_path:  # decoded after the split: a name may contain %2F
             parts = [unquote(part) for part in parts]
@@ -126,7 +132,7 @@ class Gateway:
 async def _finish(request: GatewayRequest, waiting: Coroutine[Any, Any, None]) -> None:
     try:
         await waiting
-    except ClientGone:
+    except ClientDisconnected:
         request.abort()
     except WorkerError as error:
         _refuse(request, error)

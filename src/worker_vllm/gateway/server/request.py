@@ -25,11 +25,11 @@ STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".enc
 Header = tuple[bytes, bytes]
 
 # A route's handler has answered when it returns None; else what it returns will answer.
-Waiting: TypeAlias = Coroutine[Any, Any, None] | None
+PendingResponse: TypeAlias = Coroutine[Any, Any, None] | None
 
 
 @dataclass(frozen=True, slots=True)
-class Bounds:
+class ReceiveLimits:
     """What one request may cost before it is looked at: bytes of its body, seconds for its head and for its body."""
 
     largest_body: int
@@ -37,11 +37,11 @@ class Bounds:
     body_s: float
 
 
-class ClientGone(Exception):
+class ClientDisconnected(Exception):
     """The other side closed its connection before it had its answer."""
 
 
-class Wire(Protocol):
+class ClientConnection(Protocol):
     """The connection that a request came by."""
 
     closed: bool
@@ -68,8 +68,8 @@ class GatewayRequest:
     __slots__ = (
         "_body",
         "_chunked",
+        "_connection",
         "_head",
-        "_wire",
         "extra_headers",
         "headers",
         "method",
@@ -79,7 +79,9 @@ class GatewayRequest:
         "refusal",
     )
 
-    def __init__(self, wire: Wire, target: bytes, method: str, headers: Mapping[bytes, bytes]) -> None:
+    def __init__(
+        self, connection: ClientConnection, target: bytes, method: str, headers: Mapping[bytes, bytes]
+    ) -> None:
         path, _, query = target.partition(b"?")
         self.method = method
         self.raw_path = path.decode("latin-1")  # percent-encoded, so that it can be split at its slashes
@@ -88,7 +90,7 @@ class GatewayRequest:
         self.headers = headers  # names in lower case
         self.extra_headers: list[Header] = []
         self.refusal: WorkerError | None = None  # known from the head alone
-        self._wire = wire
+        self._connection = connection
         self._body: bytes | None = b""
         self._head = b""
         self._chunked = True
@@ -99,9 +101,9 @@ class GatewayRequest:
         self._chunked = chunked
 
     @property
-    def gone(self) -> bool:
+    def disconnected(self) -> bool:
         """Whether the other side has hung up."""
-        return self._wire.closed
+        return self._connection.closed
 
     def header(self, name: bytes) -> str:
         """A request header's value, empty when it is not there; `name` in lower case."""
@@ -141,8 +143,8 @@ class GatewayRequest:
         headers = [(b"content-length", b"%d" % len(body)), *self.extra_headers]
         if body:
             headers.append((b"content-type", content_type))
-        self._wire.write(_head(status, headers) + (b"" if self.method == "HEAD" else body))
-        self._wire.finish()
+        self._connection.write(_head(status, headers) + (b"" if self.method == "HEAD" else body))
+        self._connection.finish()
 
     def start_stream(self, content_type: bytes) -> None:
         """Status 200 and headers, sent with the first piece."""
@@ -155,24 +157,24 @@ class GatewayRequest:
         if self._chunked:
             end = b"" if more else b"0\r\n\r\n"
             piece = b"%x\r\n%b\r\n%b" % (len(piece), piece, end) if piece else end
-        self._wire.write(self._head + piece)
+        self._connection.write(self._head + piece)
         self._head = b""
         if more:
-            await self._wire.drain()
+            await self._connection.drain()
         else:
-            self._wire.finish()
+            self._connection.finish()
 
-    def on_gone(self, notify: Callable[[], None] | None) -> None:
+    def on_disconnect(self, notify: Callable[[], None] | None) -> None:
         """Have `notify` called when the other side hangs up; None takes it back."""
-        self._wire.on_close(notify)
+        self._connection.on_close(notify)
 
     def mute(self) -> None:
         """From now on nothing of the answer reaches the other side."""
-        self._wire = _Silence(self._wire)
+        self._connection = _MutedConnection(self._connection)
 
     def abort(self) -> None:
         """Cut the connection without an answer, or in the middle of one."""
-        self._wire.abort()
+        self._connection.abort()
 
 
 class App(Protocol):
@@ -181,17 +183,17 @@ class App(Protocol):
     def admit(self, request: GatewayRequest) -> bool:
         """Whether the body may be read, decided by the head; when not, `handle` answers without it."""
 
-    def handle(self, request: GatewayRequest) -> Waiting:
+    def handle(self, request: GatewayRequest) -> PendingResponse:
         """Answer a request, or return what will answer it."""
 
 
-class _Silence:
+class _MutedConnection:
     """A connection whose other side hears nothing any more."""
 
-    def __init__(self, wire: Wire) -> None:
+    def __init__(self, connection: ClientConnection) -> None:
         self.closed = False
-        self.abort = wire.abort
-        self.on_close = wire.on_close
+        self.abort = connection.abort
+        self.on_close = connection.on_close
 
     def write(self, data: bytes) -> None:
         """Say nothing."""

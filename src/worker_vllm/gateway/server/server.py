@@ -13,7 +13,7 @@ from worker_vllm.gateway.options import GatewayOptions
 from worker_vllm.gateway.server.http_connection import ServerConnection
 
 BACKLOG = 2048
-LAST_WORDS_S = 2.0
+CLOSE_TIMEOUT_S = 2.0
 
 
 class CannotListen(RequestError):
@@ -46,7 +46,7 @@ def _why(host: str, port: int, error: Exception) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Front:
+class ListenConfig:
     """Where the gateway listens and what it was told."""
 
     listener: socket.socket
@@ -78,7 +78,7 @@ class GatewayServer:
         finally:
             server.close()
             await self._gateway.aclose()
-            await self._say_last_words()
+            await self._close_connections()
 
     def stop(self) -> None:
         """Answer what is held, then end `serve`."""
@@ -86,13 +86,13 @@ class GatewayServer:
         self._stopped.set()
 
     def _connect(self) -> ServerConnection:
-        return ServerConnection(self._gateway, self._gateway.bounds, self._connections)
+        return ServerConnection(self._gateway, self._gateway.receive_limits, self._connections)
 
-    async def _say_last_words(self) -> None:
+    async def _close_connections(self) -> None:
         """Give the answers that `close` released a moment, then cut what is left."""
         closing = [asyncio.ensure_future(connection.end()) for connection in self._connections]
         if closing:
-            await asyncio.wait(closing, timeout=LAST_WORDS_S)
+            await asyncio.wait(closing, timeout=CLOSE_TIMEOUT_S)
         for connection in list(self._connections):
             connection.abort()
         for task in closing:

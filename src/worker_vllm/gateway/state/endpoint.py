@@ -44,7 +44,7 @@ class Endpoint:
 
     def take(self, worker_id: str, count: int, now: float) -> list[Job]:
         """Give jobs to a worker; none while it is unhealthy or retired."""
-        worker = self.fleet.hear(worker_id, now)
+        worker = self.fleet.touch(worker_id, now)
         if not worker.may_take:
             return []
         jobs = self.store.start(worker_id, count, now)
@@ -61,16 +61,16 @@ class Endpoint:
             listed.discard(job.id)
             if job.unlisted >= self._unlisted_pings:
                 effects += self.store.requeue(job, now)
-        return effects + [StopJob(ping.worker_id, job_id) for job_id in sorted(listed) if self._in_vain(job_id)]
+        return effects + [StopJob(ping.worker_id, job_id) for job_id in sorted(listed) if self._is_obsolete(job_id)]
 
     def finish(self, worker_id: str, job_id: str, result: JobOutcome, now: float) -> list[Effect]:
         """A worker reported a job's end."""
-        self.fleet.hear(worker_id, now)
+        self.fleet.touch(worker_id, now)
         return self.store.finish(job_id, worker_id, result, now)
 
     def retire(self, worker_id: str, now: float) -> None:
         """This worker asked to be replaced: it gets no more jobs."""
-        self.fleet.hear(worker_id, now).retired = True
+        self.fleet.touch(worker_id, now).retired = True
 
     def lose(self, worker_id: str, now: float) -> list[Effect]:
         """This worker is gone: its jobs wait for another."""
@@ -92,6 +92,6 @@ class Endpoint:
         }
         return {"jobs": jobs, "workers": self.fleet.counts(store.busy())}
 
-    def _in_vain(self, job_id: str) -> bool:
+    def _is_obsolete(self, job_id: str) -> bool:
         job = self.store.find(job_id)
         return job is None or job.status is not Status.COMPLETED

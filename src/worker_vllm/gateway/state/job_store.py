@@ -116,13 +116,13 @@ class JobStore:
         job = self._jobs.get(job_id)
         return job is None or job.terminal or not job.followed or job.unread_bytes < self._limits.unread_bytes
 
-    def progress(self, job_id: str, worker_id: str, news: Piece) -> list[Effect]:
+    def progress(self, job_id: str, worker_id: str, update: Piece) -> list[Effect]:
         """The worker told how far it is; the status shows it until the job ends."""
         job = self._jobs.get(job_id)
         if job is None or job.status is not Status.IN_PROGRESS or job.worker != worker_id:
             return []
-        job.output = news.output
-        self._hold_result(job, news.size)
+        job.output = update.output
+        self._hold_result(job, update.size)
         return [JobChanged(job_id)]
 
     def accepts_result(self, job_id: str, worker_id: str) -> bool:

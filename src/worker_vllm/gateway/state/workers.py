@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from worker_vllm.gateway.options import FleetPolicy
 from worker_vllm.gateway.state.deadlines import Deadlines
 
-FORGOTTEN_S = 86_400.0
-OVERSLEPT_S = 2.0
+UNPINGED_EXPIRY_S = 86_400.0
+SUSPENDED_S = 2.0
 
 
 @dataclass(slots=True)
@@ -17,10 +17,10 @@ class AttachedWorker:
     """One worker; a new process has a new id."""
 
     id: str
-    heard: float | None = None  # None: expected, but not heard from yet
+    last_request: float | None = None  # None: expected, but not heard from yet
     pinged: float | None = None
     interval_s: float | None = None
-    broken_off: bool = False  # the last held poll ended because its connection did
+    poll_aborted: bool = False  # the last held poll ended because its connection did
     unhealthy: bool = False
     retired: bool = False
     stops: set[str] = field(default_factory=set)
@@ -57,18 +57,18 @@ class Workers:
         self._workers.pop(worker_id, None)
         self.deadlines.remove(worker_id)
 
-    def hear(self, worker_id: str, now: float) -> AttachedWorker:
+    def touch(self, worker_id: str, now: float) -> AttachedWorker:
         """The worker made a request."""
         worker = self._workers.get(worker_id)
         if worker is None:
             worker = self._workers[worker_id] = AttachedWorker(worker_id)
-        worker.heard = now
+        worker.last_request = now
         self._arm(worker)
         return worker
 
     def ping(self, worker_id: str, healthy: bool, now: float) -> AttachedWorker:
         """The worker sent its heartbeat."""
-        worker = self.hear(worker_id, now)
+        worker = self.touch(worker_id, now)
         if worker.pinged is not None and now > worker.pinged:
             worker.interval_s = now - worker.pinged
         worker.pinged = now
@@ -76,13 +76,13 @@ class Workers:
         self._arm(worker)
         return worker
 
-    def poll(self, worker_id: str, now: float, *, broken_off: bool) -> None:
+    def poll(self, worker_id: str, now: float, *, poll_aborted: bool) -> None:
         """A held poll of this worker began, or broke off because its connection ended."""
         worker = self._workers.get(worker_id)
         if worker is not None:
-            worker.broken_off = broken_off
-            if not broken_off:
-                worker.heard = now
+            worker.poll_aborted = poll_aborted
+            if not poll_aborted:
+                worker.last_request = now
             self._arm(worker)
 
     def stop(self, worker_id: str, job_id: str) -> None:
@@ -111,10 +111,10 @@ class Workers:
         Asked long after the first of them was due, this process was stopped itself: then everyone has a new chance.
         """
         due = self.deadlines.next()
-        if due is not None and now - due > OVERSLEPT_S:
+        if due is not None and now - due > SUSPENDED_S:
             for worker in self._workers.values():
-                if worker.heard is not None:
-                    worker.heard = now
+                if worker.last_request is not None:
+                    worker.last_request = now
                     self._arm(worker)
         lost = self.deadlines.due(now)
         for worker_id in lost:
@@ -123,7 +123,7 @@ class Workers:
 
     def counts(self, busy: Collection[str]) -> dict[str, int]:
         """How many workers are in which of RunPod's states; `busy` are those that hold jobs."""
-        alive = [worker for worker in self._workers.values() if worker.heard is not None]
+        alive = [worker for worker in self._workers.values() if worker.last_request is not None]
         able = [worker for worker in alive if worker.may_take]
         running = sum(worker.id in busy for worker in able)
         return {
@@ -137,13 +137,13 @@ class Workers:
 
     def _arm(self, worker: AttachedWorker) -> None:
         """A worker that never pinged owes nothing while its connection stands, but is not remembered for ever."""
-        if worker.heard is None:
+        if worker.last_request is None:
             return
-        if worker.pinged is None and not worker.broken_off:
-            self.deadlines.set(worker.id, worker.heard + FORGOTTEN_S)
+        if worker.pinged is None and not worker.poll_aborted:
+            self.deadlines.set(worker.id, worker.last_request + UNPINGED_EXPIRY_S)
             return
         interval = self._policy.ping_interval_s if worker.interval_s is None else worker.interval_s
         silence = max(self._policy.least_silence_s, self._policy.missed_pings * interval)
-        if worker.broken_off and worker.pinged is not None:
+        if worker.poll_aborted and worker.pinged is not None:
             silence = min(silence, 0.5 + 1.5 * interval)
-        self.deadlines.set(worker.id, worker.heard + silence)
+        self.deadlines.set(worker.id, worker.last_request + silence)

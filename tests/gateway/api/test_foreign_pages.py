@@ -9,7 +9,7 @@ import pytest
 
 from tests.gateway.conftest import Open
 from tests.support.http import Http
-from worker_vllm.gateway.options import GatewayOptions, Waits
+from worker_vllm.gateway.options import GatewayOptions, WaitTimeouts
 
 TAKE = "/v2/local/job-take/w1?gpu=x"
 HOSTS: list[tuple[str, tuple[str, ...], int]] = [
@@ -51,8 +51,8 @@ async def test_the_refusal_of_a_name_says_how_to_allow_it(open_gateway: Open) ->
     """In the words of the switch."""
     http = await open_gateway()
     async with Http(http.url, {"Host": "box.lan:8000"}) as client:
-        told = (await client.get("/v2/local/health")).json["error"]
-    assert told == (
+        shown = (await client.get("/v2/local/health")).json["error"]
+    assert shown == (
         'this gateway is not known as "box.lan": use localhost or 127.0.0.1, '
         "allow the name with --set allowed_hosts=box.lan, or require a key"
     )
@@ -80,7 +80,7 @@ PAGES: list[tuple[str, dict[str, str], int]] = [
 @pytest.mark.parametrize(("headers", "status"), [row[1:] for row in PAGES], ids=[row[0] for row in PAGES])
 async def test_a_get_from_another_site_takes_no_job(open_gateway: Open, headers: dict[str, str], status: int) -> None:
     """Images and links send no Origin, and need no permission to read the answer: the job would be gone."""
-    http = await open_gateway(GatewayOptions(waits=Waits(take_s=0.05)))
+    http = await open_gateway(GatewayOptions(waits=WaitTimeouts(take_s=0.05)))
     await http.post("/v2/local/run", {"input": 1})
     async with Http(http.url, headers) as page:
         assert (await page.get(TAKE)).status == status
@@ -110,9 +110,9 @@ async def test_a_wrong_method_is_told_which_are_right(open_gateway: Open, method
     http = await open_gateway(GatewayOptions(faults=True))
     async with http.open(method, path) as answer:
         assert (answer.status, answer.headers["Allow"]) == (405, allow)
-        told: Any = await answer.json() if method != "HEAD" else None
-    if "/openai/" in path and told is not None:
-        assert told["error"] == {**told["error"], "type": "MethodNotAllowedError", "param": None, "code": 405}
+        shown: Any = await answer.json() if method != "HEAD" else None
+    if "/openai/" in path and shown is not None:
+        assert shown["error"] == {**shown["error"], "type": "MethodNotAllowedError", "param": None, "code": 405}
     assert (await http.get("/v2/local/health")).json["jobs"]["inQueue"] == 0
 
 

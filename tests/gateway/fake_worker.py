@@ -11,7 +11,7 @@ from tests.support.http import Answer, Http
 FORM = {"Content-Type": "application/x-www-form-urlencoded", "charset": "utf-8"}  # what the SDK says of its JSON
 
 
-class Player:
+class FakeWorker:
     """One worker of one endpoint; tell different ones apart by their id."""
 
     def __init__(self, http: Http, worker_id: str = "w1", endpoint: str = "local") -> None:
