@@ -1,4 +1,4 @@
-"""A gateway under test: uvicorn on loopback, counted ids, a clock that stands unless the test says otherwise."""
+"""A gateway under test: on loopback, with counted ids, and a clock that stands still unless a test replaces it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Faults on demand: each kind seen from the side that suffers it."""
+"""Fault injection: each kind, as its client or worker sees it."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ NO_TIMEOUT = replace(QUICK, jobs=JobPolicy(max_retries=1))
 async def test_an_execution_timeout_ends_the_job_and_stops_its_worker(
     open_gateway: Open, fails: bool, status: str
 ) -> None:
-    """Counted from its start; the client that waits is told at once."""
+    """Counted from its start; the waiting client is answered at once."""
     options = replace(QUICK, jobs=replace(QUICK.jobs, timeout_fails=fails))
     http = await open_gateway(options, clock=time.monotonic)
     worker = FakeWorker(http)
@@ -44,7 +44,7 @@ async def test_an_execution_timeout_ends_the_job_and_stops_its_worker(
 
 
 async def test_a_time_to_live_that_is_over_makes_the_job_unknown(open_gateway: Open) -> None:
-    """Even to whoever waits for it."""
+    """Also to a client that waits for it."""
     options = replace(QUICK, jobs=JobPolicy(ttl_s=0.1))
     http = await open_gateway(options, clock=time.monotonic)
     await http.post(RUN, {"input": 1})
@@ -53,7 +53,7 @@ async def test_a_time_to_live_that_is_over_makes_the_job_unknown(open_gateway: O
     assert (ended.status, ended.json) == (404, {"error": words})
 
 
-async def test_status_can_shorten_a_life(open_gateway: Open) -> None:
+async def test_status_can_shorten_the_time_to_live(open_gateway: Open) -> None:
     """`?ttl=` in milliseconds, six seconds at least."""
     http = await open_gateway()
     await http.post(RUN, {"input": 1})
@@ -77,7 +77,7 @@ async def test_a_silent_workers_job_goes_to_the_one_that_waits(open_gateway: Ope
     assert (await http.get("/v2/local/health")).json["jobs"]["retried"] == 1
 
 
-async def test_a_worker_that_thaws_is_told_to_stop_by_the_poll_it_held(open_gateway: Open) -> None:
+async def test_a_resumed_worker_gets_its_stop_by_the_poll_it_held(open_gateway: Open) -> None:
     """Its record is new, its connection is not."""
     http = await open_gateway(NO_TIMEOUT, clock=time.monotonic)
     frozen, other = FakeWorker(http), FakeWorker(http, "w2")

@@ -17,7 +17,7 @@ PARROT = {
 }
 
 MODELS: list[tuple[str, LocalConfig, dict[str, str], dict[str, str]]] = [
-    ("nothing said: the embedded model", LocalConfig(), {}, PARROT),
+    ("no argument: the embedded model", LocalConfig(), {}, PARROT),
     ("a hub id", LocalConfig(model="org/name"), {}, {"ENGINE": "vllm", "MODEL_NAME": "org/name"}),
     ("MODEL_NAME", LocalConfig(), {"MODEL_NAME": "org/name"}, {"ENGINE": "vllm", "MODEL_NAME": "org/name"}),
     (
@@ -79,7 +79,7 @@ LINES: list[tuple[str, str, LogLine, str | None, bool]] = [
         False,
     ),
     ("a warning of ours", '{"level": "WARNING", "message": "hm"}', LogLine("WARNING", "hm"), None, True),
-    ("news of ours", '{"level": "INFO", "message": "job done"}', LogLine("INFO", "job done"), None, False),
+    ("information of ours", '{"level": "INFO", "message": "job done"}', LogLine("INFO", "job done"), None, False),
     (
         "no log line",
         "Traceback (most recent call last):",
@@ -93,7 +93,7 @@ LINES: list[tuple[str, str, LogLine, str | None, bool]] = [
 
 @pytest.mark.parametrize("row", LINES, ids=[row[0] for row in LINES])
 def test_what_a_worker_logs_becomes_what_a_person_sees(row: tuple[str, str, LogLine, str | None, bool]) -> None:
-    """(line) → (what it says, the part of the start that begins, whether to show it)."""
+    """(text) → (parsed line, phase that begins with it, whether to show it)."""
     _, text, line, phase, needs_attention = row
     read = read_line(text)
     assert (read, read.phase, read.needs_attention) == (line, phase, needs_attention)

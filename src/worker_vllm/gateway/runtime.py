@@ -1,4 +1,4 @@
-"""An endpoint with a clock: performs the effects that the pure state asks for, and wakes whoever waits."""
+"""Runs one endpoint: performs the effects of its pure state, sets timers and wakes held requests."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ class TakeRequest:
 
     @property
     def signal(self) -> str:
-        """The name under which the answer is signalled."""
+        """The name of the event that announces `jobs`."""
         return f"take {self.worker_id}"
 
 
 class EndpointRuntime:
-    """Everything that happens to one endpoint happens in this object's event loop."""
+    """One endpoint's state, held requests and timer; owned by the Gateway, used from one event loop."""
 
     def __init__(self, options: GatewayOptions, clock: Callable[[], float], webhooks: Webhooks) -> None:
         self.state = Endpoint(options)
@@ -42,7 +42,7 @@ class EndpointRuntime:
         self._timer_due = 0.0
 
     def perform(self, effects: Iterable[Effect]) -> None:
-        """Do what a state change demands, and note when time alone will demand the next."""
+        """Perform the effects of a state change, then set the timer for the next deadline."""
         for effect in effects:
             match effect:
                 case JobChanged(job_id):
@@ -57,7 +57,7 @@ class EndpointRuntime:
         self._set_timer()
 
     def take(self, take_request: TakeRequest) -> None:
-        """A worker asks for jobs: the taker's `jobs` are there now, or as soon as there are any."""
+        """Register a request for jobs; its `jobs` are set now, or as soon as there are any."""
         self._take_requests[take_request] = None
         self.state.fleet.touch(take_request.worker_id, self.clock())
         self._dispatch_jobs()
@@ -65,22 +65,22 @@ class EndpointRuntime:
         self.signals.wake("workers")
 
     def withdraw(self, take_request: TakeRequest) -> None:
-        """The worker no longer waits."""
+        """Remove a request for jobs; called when it is answered or its wait time is over."""
         self._take_requests.pop(take_request, None)
 
     def put_back(self, take_request: TakeRequest) -> None:
-        """The worker hung up: what it was given in this very moment never reached it."""
+        """Queue the jobs of an aborted request again; called when the worker disconnected before the answer."""
         self.withdraw(take_request)
         for job in reversed(take_request.jobs or []):
             self.perform(self.state.store.put_back(job))
 
     def lose(self, worker_id: str) -> None:
-        """This worker's process is known to be gone."""
+        """Remove a worker whose process has exited, and queue its jobs again."""
         self._release_worker(worker_id)
         self.perform(self.state.lose(worker_id, self.clock()))
 
     def close(self) -> None:
-        """Release every held request; nothing is dispatched any more."""
+        """Release every held request and stop dispatching jobs."""
         self.closing = True
         if self._timer is not None:
             self._timer.cancel()

@@ -1,4 +1,4 @@
-"""Waiting for an event by name: nobody polls, and nothing is missed between a check and the wait for a change."""
+"""Events by name, and requests that are held until an event: no polling, no lost wake-up."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from worker_vllm.gateway.server.request import ClientDisconnected, GatewayReques
 
 
 class NamedEvents:
-    """`wake` releases everyone who waits for that name now; nothing is kept for those who come later."""
+    """`wake` releases the current waiters of a name; later waiters wait for the next `wake`."""
 
     def __init__(self) -> None:
         self._waiting: dict[str, set[asyncio.Future[None]]] = {}
 
     def wake(self, name: str) -> None:
-        """Release whoever waits for this name."""
+        """Release the waiters of this name."""
         waiting = self._waiting.pop(name, None)
         if waiting is not None:
             for future in waiting:
@@ -25,7 +25,7 @@ class NamedEvents:
                     future.set_result(None)
 
     def wake_all(self) -> None:
-        """Release everyone."""
+        """Release the waiters of every name."""
         for name in list(self._waiting):
             self.wake(name)
 
@@ -45,7 +45,7 @@ class NamedEvents:
 
 
 class HeldRequest:
-    """A request that is held until something is so, its time is over, or its client has gone; a context manager."""
+    """A request held until a condition is true, the timeout ends, or its client disconnects; a context manager."""
 
     __slots__ = ("_expired", "_name", "_request", "_signals", "_timeout_s", "_timer")
 
@@ -66,7 +66,7 @@ class HeldRequest:
             self._request.on_disconnect(None)
 
     async def wait_until(self, reached: Callable[[], bool]) -> bool:
-        """True once `reached()` is, asked again at every wake; False when the time is over. Raises ClientGone."""
+        """True once `reached()` is, checked at every wake; False after the timeout. Raises ClientDisconnected."""
         while not self._check_connected() and not reached():
             if self._expired:
                 return False

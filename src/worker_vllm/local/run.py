@@ -1,4 +1,4 @@
-"""`worker-vllm local` from its first line to the last process gone."""
+"""Runs `worker-vllm local`: the gateway, its workers, and an orderly end."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MAX_DEFERRED = 20
 
 
 class LocalRun:
-    """The gateway, its workers, and the news about them on the screen."""
+    """Owns the gateway and the worker slots, and prints their state to the console."""
 
     def __init__(self, config: LocalConfig, listen_config: ListenConfig, console: StartConsole) -> None:
         self._config = config
@@ -38,16 +38,14 @@ class LocalRun:
         self._endpoint: EndpointRuntime = gateway.endpoint(ENDPOINT)
         self._ready = False
         self._reason = ""
-        self._deferred: deque[str] = deque(
-            maxlen=MAX_DEFERRED
-        )  # errors that the end of the start may make moot, or repeat
+        self._deferred: deque[str] = deque(maxlen=MAX_DEFERRED)  # errors of the start, printed once it has succeeded
         self._shown: set[str] = set()
         self._stop = asyncio.Event()
         callbacks = WorkerCallbacks(self._on_start, self._on_line, self._on_exit, self._on_restart)
         self._slots = [WorkerSlot(n, self._environment, callbacks) for n in range(1, config.workers + 1)]
 
     async def run(self) -> None:
-        """Return after SIGINT or SIGTERM, with nothing left behind. Raises WorkersFailed."""
+        """Return after SIGINT or SIGTERM, when all child processes have ended. Raises WorkersFailed."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._on_signal)
@@ -77,10 +75,10 @@ class LocalRun:
             return
         self._stop.set()
         self._console.finish()
-        self._console.print_line("stopping; once more to force")
+        self._console.print_line("stopping; press Ctrl-C again to force")
 
     async def _wait_until_ready(self) -> None:
-        """Ask for the models as a client would: an engine that cannot start answers with the reason."""
+        """Request the models as a client does; a worker whose engine cannot start answers with the reason."""
         job_id = f"sync-{uuid.uuid4()}-u1"
         submission = read_openai("/v1/models", None, JobPolicy())
         self._endpoint.perform(self._endpoint.state.store.submit(job_id, submission, self._endpoint.clock()))
@@ -118,7 +116,7 @@ class LocalRun:
             self._console.print_line(f"{worker_id}: {line.message}")
 
     def _on_exit(self, worker_id: str, code: int) -> ExitOutcome:
-        """Before any was ready, a worker that ends by itself has told why, and another would say the same."""
+        """Decide whether to restart: a worker that exits before any was ready would exit so again."""
         retired = self._endpoint.state.fleet.is_retired(worker_id)
         self._endpoint.lose(worker_id)
         if retired:
@@ -128,7 +126,7 @@ class LocalRun:
         return ExitOutcome.LOST if self._ready or code < 0 else ExitOutcome.CANNOT_SERVE
 
     def _with_reason(self, error: BaseException) -> BaseException:
-        """The reason that a worker gave for its end, in place of its exit status."""
+        """The error with the reason that a worker logged in place of its exit status."""
         if self._reason and isinstance(error, WorkersFailed) and not self._ready:
             return WorkersFailed(self._reason)
         return error

@@ -1,4 +1,4 @@
-"""Before anything is started: whatever speaks against a worker here, in the words of what the user typed."""
+"""Checks before anything is started; errors name the argument or variable that the user gave."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ OTHERWISE = "or leave --model and MODEL_NAME out for the embedded model"
 
 
 def find_problems(config: LocalConfig, env: Mapping[str, str], paths: Sequence[str]) -> tuple[str, ...]:
-    """One sentence for each reason why a worker could not serve; asks the hub where a model must be downloaded.
+    """One message for each reason why a worker could not serve; queries the hub when a model must be downloaded.
 
-    `paths` are where Python finds packages.
+    `paths` is the search path for Python packages (`sys.path`).
     """
     environment = worker_environment(config, env, "http://127.0.0.1:8000", "worker-1")
     try:
@@ -48,7 +48,7 @@ def find_problems(config: LocalConfig, env: Mapping[str, str], paths: Sequence[s
 
 
 def as_typed(problem: Problem, config: LocalConfig) -> str:
-    """The problem, with the argument in the variable's place where the user gave the argument."""
+    """The message of a problem; names `--model` in place of MODEL_NAME when the user gave the argument."""
     if problem.key != "MODEL_NAME":
         return str(problem)
     if is_path(problem.value) and not Path(problem.value).expanduser().exists():
@@ -57,7 +57,7 @@ def as_typed(problem: Problem, config: LocalConfig) -> str:
 
 
 def hub_refusals(found: FoundModel, environment: Mapping[str, str]) -> tuple[str, ...]:
-    """What the hub refuses of the repositories that are not on this disk; an unreachable hub is told once."""
+    """The hub's refusals for repositories that are not on this disk; one message for an unreachable hub."""
     refusals: list[str] = []
     for reference in found.downloads:
         error = hub_access.refusal(reference, {**environment, **found.environment})

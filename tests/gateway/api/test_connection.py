@@ -15,7 +15,7 @@ OK = b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\ncontent-type: application/json; 
 
 
 class Served:
-    """A server that says what it was asked, and a client's end of one connection to it."""
+    """An application that answers with the request's path and body."""
 
     def __init__(self) -> None:
         self.release = asyncio.Event()
@@ -23,11 +23,11 @@ class Served:
         self.connections: set[ServerConnection] = set()
 
     def admit(self, request: GatewayRequest) -> bool:
-        """Everybody is."""
+        """Admit every request."""
         return True
 
     def handle(self, request: GatewayRequest) -> PendingResponse:
-        """/held waits for the test, /stream streams, /boom breaks; anything else is told back."""
+        """/held waits for the test, /stream streams, /boom breaks; anything else is echoed."""
         match request.path:
             case "/held":
                 request.on_disconnect(self.gone.set)
@@ -127,7 +127,7 @@ async def test_requests_are_understood_however_they_arrive(
 
 
 CLOSING: list[tuple[str, bytes, bytes]] = [
-    ("told to close", b"GET /a HTTP/1.1\r\nConnection: close\r\n\r\n", ok(b"/a ")),
+    ("a request to close", b"GET /a HTTP/1.1\r\nConnection: close\r\n\r\n", ok(b"/a ")),
     ("HTTP/1.0", b"GET /a HTTP/1.0\r\n\r\n", ok(b"/a ")),
     (
         "a stream for HTTP/1.0",
@@ -181,7 +181,7 @@ async def test_answers_keep_the_order_of_the_requests(served: Session) -> None:
 
 
 async def test_a_client_that_hangs_up_is_noticed(served: Session) -> None:
-    """Whoever holds its request is told at once."""
+    """The handler of its request is notified at once."""
     it, _, writer = served
     writer.write(b"GET /held HTTP/1.1\r\n\r\n")
     await writer.drain()

@@ -1,4 +1,4 @@
-"""What a page from elsewhere can make a browser send, over real sockets: none of it may reach a keyless gateway."""
+"""Requests that a web page of another site can make a browser send: a gateway without a key refuses them."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ HOSTS: list[tuple[str, tuple[str, ...], int]] = [
 async def test_a_name_that_was_made_to_point_here_is_refused(
     open_gateway: Open, host: str, allowed: tuple[str, ...], status: int
 ) -> None:
-    """DNS rebinding: the page and the gateway have the same origin, and only the Host header tells."""
+    """DNS rebinding: the page and the gateway have the same origin, and only the Host header differs."""
     http = await open_gateway(GatewayOptions(allowed_hosts=allowed))
     async with (
         Http(http.url, {"Host": host}) as page,
@@ -47,8 +47,8 @@ async def test_a_name_that_was_made_to_point_here_is_refused(
     assert (await http.get("/v2/local/health")).json["jobs"]["inQueue"] == (2 if status == 200 else 0)
 
 
-async def test_the_refusal_of_a_name_says_how_to_allow_it(open_gateway: Open) -> None:
-    """In the words of the switch."""
+async def test_the_refusal_of_a_name_states_how_to_allow_it(open_gateway: Open) -> None:
+    """With the option to set."""
     http = await open_gateway()
     async with Http(http.url, {"Host": "box.lan:8000"}) as client:
         shown = (await client.get("/v2/local/health")).json["error"]
@@ -105,7 +105,9 @@ METHODS: list[tuple[str, str, str]] = [
 
 
 @pytest.mark.parametrize(("method", "path", "allow"), METHODS)
-async def test_a_wrong_method_is_told_which_are_right(open_gateway: Open, method: str, path: str, allow: str) -> None:
+async def test_a_wrong_method_is_answered_with_the_allowed_ones(
+    open_gateway: Open, method: str, path: str, allow: str
+) -> None:
     """405 with the Allow header; no job comes of it."""
     http = await open_gateway(GatewayOptions(faults=True))
     async with http.open(method, path) as answer:

@@ -143,7 +143,7 @@ async def test_retry_runs_a_failed_job_again_under_its_id(http: Http, worker: Fa
 
 
 async def test_purge_removes_only_what_waits(http: Http, worker: FakeWorker) -> None:
-    """Says how many; the running job is left alone."""
+    """Answers with their number; the running job is left alone."""
     for _ in range(3):
         await http.post(RUN, {"input": 1})
     await worker.take()

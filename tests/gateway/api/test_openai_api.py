@@ -57,7 +57,7 @@ async def test_a_request_becomes_a_job_with_the_route_and_the_body_as_sent(http:
         (GetBody.EMPTY, {"openai_route": "/v1/models", "openai_input": {}}),
     ],
 )
-async def test_the_body_of_a_get_is_a_switch(open_gateway: Open, get_body: GetBody, expected: Any) -> None:
+async def test_the_body_of_a_get_is_an_option(open_gateway: Open, get_body: GetBody, expected: Any) -> None:
     """What RunPod sends for GET is not known; a worker must cope with each."""
     http = await open_gateway(GatewayOptions(get_body=get_body))
     waiting = asyncio.create_task(http.get("/v2/local/openai/v1/models"))
@@ -137,7 +137,7 @@ async def test_a_stream_that_begins_with_an_error_gets_its_status(http: Http, wo
     assert ((await waiting).status, (await waiting).json) == (404, {"error": NOT_FOUND})
 
 
-async def test_a_stream_that_fails_later_says_so_in_band(http: Http, worker: FakeWorker) -> None:
+async def test_a_stream_that_fails_later_ends_with_an_error_event(http: Http, worker: FakeWorker) -> None:
     """A stream that the worker did not end must not look complete."""
     async with taken(http, worker) as waiting:
         await worker.piece(JOB, event({"n": 1}))
@@ -146,7 +146,7 @@ async def test_a_stream_that_fails_later_says_so_in_band(http: Http, worker: Fak
 
 
 async def test_an_error_that_the_worker_streamed_is_not_repeated(http: Http, worker: FakeWorker) -> None:
-    """The worker's own last words stand."""
+    """The worker's own error event is the last."""
     streamed = event({"n": 1}) + event({"error": NOT_FOUND}) + "data: [DONE]\n\n"
     async with taken(http, worker) as waiting:
         await worker.piece(JOB, streamed)
@@ -173,7 +173,7 @@ async def test_a_stream_without_pieces_answers_with_the_result(http: Http, worke
 
 @pytest.mark.parametrize(("status", "stream"), [(200, False), (504, False), (504, True)])
 async def test_a_wait_that_is_over_gives_the_status_object(open_gateway: Open, status: int, stream: bool) -> None:
-    """With the status that the switch says; RunPod's own is not known."""
+    """With the status of the option; RunPod's own is not known."""
     waits = WaitTimeouts(openai_s=0.02, openai_stream_s=0.02)
     http = await open_gateway(GatewayOptions(waits=waits, wait_expiry_status=status))
     answer = await http.post(CHAT, {"stream": stream})
@@ -181,7 +181,7 @@ async def test_a_wait_that_is_over_gives_the_status_object(open_gateway: Open, s
 
 
 @pytest.mark.parametrize(("cancels", "ends_as"), [(False, "IN_PROGRESS"), (True, "CANCELLED")])
-async def test_whether_a_client_that_leaves_cancels_is_a_switch(
+async def test_whether_a_client_that_leaves_cancels_is_an_option(
     open_gateway: Open, cancels: bool, ends_as: str
 ) -> None:
     """Off by default: there is no evidence that RunPod does it."""

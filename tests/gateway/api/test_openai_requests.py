@@ -29,7 +29,7 @@ async def post(http: Http, path: str, body: bytes, headers: dict[str, str]) -> A
 
 
 REQUEST_IDS: list[tuple[str, str | None, str]] = [
-    ("given", "req-7f3a/é!".replace("é", "e"), "req-7f3a/e!"),
+    ("given", "req-7f3a/e!", "req-7f3a/e!"),
     ("as long as allowed", "x" * 256, "x" * 256),
     ("absent", None, JOB),
     ("empty", "", JOB),
@@ -100,7 +100,7 @@ async def test_runpods_own_routes_take_json_of_any_content_type(http: Http) -> N
 
 
 async def test_a_byte_order_mark_does_not_reach_the_job(http: Http, worker: FakeWorker) -> None:
-    """The engine would take it in front of a body; inside the job's JSON it would spoil the whole job."""
+    """The engine would take it in front of a body; inside the job's JSON it would make the job invalid."""
     waiting = asyncio.create_task(http.post(CHAT, codecs.BOM_UTF8 + b'{"temperature": 1.0}'))
     job = await worker.take()
     assert b'"openai_input": {"temperature": 1.0}' in job.body

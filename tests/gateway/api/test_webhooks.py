@@ -15,7 +15,7 @@ from worker_vllm.gateway.options import GatewayOptions
 
 
 class Receiver:
-    """A client's server: says what it got, answers as it is told."""
+    """A client's webhook server: records payloads, answers with scripted statuses."""
 
     def __init__(self) -> None:
         self.url = ""
@@ -63,7 +63,7 @@ async def test_a_webhook_is_tried_until_it_answers_200(open_gateway: Open, recei
     assert receiver.got.empty()
 
 
-async def test_a_deaf_webhook_holds_up_nobody(open_gateway: Open, receiver: Receiver) -> None:
+async def test_an_unreachable_webhook_delays_no_other(open_gateway: Open, receiver: Receiver) -> None:
     """A cancelled job's webhook arrives although another's address refuses."""
     http = await open_gateway(GatewayOptions(webhook_pause_s=0.01))
     await http.post("/v2/local/run", {"input": 1, "webhook": "http://127.0.0.1:9/"})

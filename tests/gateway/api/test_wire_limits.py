@@ -78,7 +78,7 @@ async def test_what_never_ends_is_ended(open_gateway: Open, start: bytes, more: 
 
 
 async def test_a_trailer_is_no_header(open_gateway: Open) -> None:
-    """A key after the body would let its body be read before anybody knows who sent it."""
+    """A key after the body would let its body be read before the key is checked."""
     http = await open_gateway(key="k3y")
     chunked = RUN + b"Transfer-Encoding: chunked\r\nTrailer: Authorization\r\nConnection: close\r\n\r\n"
     async with connected(http) as (reader, writer):
@@ -97,7 +97,7 @@ SLOW: list[tuple[str, bytes, bytes]] = [
 
 @pytest.mark.parametrize(("sent", "answer"), [row[1:] for row in SLOW], ids=[row[0] for row in SLOW])
 async def test_a_request_that_does_not_arrive_is_given_up(open_gateway: Open, sent: bytes, answer: bytes) -> None:
-    """However slowly it drips: the time counts from its begin, not from its last byte."""
+    """However slowly it drips: the time counts from its start, not from its last byte."""
     http = await open_gateway(SHORT_WAITS)
     async with connected(http) as (reader, writer):
         answered = asyncio.create_task(rest(reader))

@@ -53,7 +53,7 @@ async def test_empty_polls_end_with_204(open_gateway: Open) -> None:
 
 
 async def test_a_held_stop_is_released_by_a_cancel(http: Http, worker: FakeWorker) -> None:
-    """Each job's stop is told once."""
+    """Each job's stop is delivered once."""
     await http.post(RUN, {"input": 1})
     await worker.take()
     waiting = asyncio.create_task(worker.stops())
@@ -71,7 +71,7 @@ async def test_a_ping_that_lists_a_cancelled_job_brings_its_stop_again(http: Htt
     assert (await worker.stops()).json == {"jobsToStop": ["job1-u1"]}
 
 
-async def test_late_news_of_an_ended_job_changes_nothing(http: Http, worker: FakeWorker) -> None:
+async def test_late_reports_on_an_ended_job_change_nothing(http: Http, worker: FakeWorker) -> None:
     """Answered 200, as RunPod is believed to."""
     await http.post(RUN, {"input": 1})
     await worker.take()
@@ -82,7 +82,7 @@ async def test_late_news_of_an_ended_job_changes_nothing(http: Http, worker: Fak
     assert (await http.get("/v2/local/status/job1-u1")).json == before
 
 
-async def test_the_answer_to_late_results_is_a_switch(open_gateway: Open) -> None:
+async def test_the_answer_to_late_results_is_an_option(open_gateway: Open) -> None:
     """400 is as plausible as 200."""
     http = await open_gateway(GatewayOptions(late_result_status=400))
     assert (await FakeWorker(http).done("job9-u1", {"output": 1})).status == 400
@@ -142,7 +142,7 @@ async def test_a_take_that_hangs_up_loses_no_job(http: Http, worker: FakeWorker)
 
 
 async def test_bodies_that_make_no_sense_are_refused(http: Http, worker: FakeWorker) -> None:
-    """The message says what was expected."""
+    """The message states what was expected."""
     await http.post(RUN, {"input": 1})
     await worker.take()
     answers = [await worker.piece("job1-u1", b"{"), await worker.done("job1-u1", b"[]"), await worker.take_batch(0)]

@@ -36,7 +36,7 @@ def test_three_missed_pings_lose_a_worker_and_requeue_its_jobs(endpoint: Endpoin
     assert [(job.id, job.retries) for job in endpoint.take("v", 1, 5)] == [("j", 1)]
 
 
-def test_a_gateway_that_was_stopped_itself_blames_nobody(endpoint: Endpoint) -> None:
+def test_a_suspended_gateway_loses_no_worker(endpoint: Endpoint) -> None:
     """Ctrl-Z and fg, a paused machine: who was silent then was not asked; the silence starts anew."""
     assert endpoint.tick(60) == []
     assert endpoint.next_deadline() == 63
@@ -85,7 +85,7 @@ def test_a_job_that_is_named_again_is_not_requeued(endpoint: Endpoint) -> None:
     assert status(endpoint) is Status.IN_PROGRESS
 
 
-def test_a_lost_worker_that_comes_back_is_told_to_stop(endpoint: Endpoint) -> None:
+def test_a_lost_worker_that_comes_back_gets_a_stop(endpoint: Endpoint) -> None:
     """Frozen and thawed: another has its job by now, or will."""
     endpoint.tick(4)
     assert endpoint.ping(Ping("w", ["j"]), 60) == [StopJob("w", "j")]

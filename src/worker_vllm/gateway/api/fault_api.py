@@ -1,4 +1,4 @@
-"""Doing what the fault plan says to a request, and the routes that set the plan; only with `--faults`."""
+"""Fault injection into requests, and the routes that set the fault plan; only with `--faults`."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class FaultApi:
         request.answer(200, json.dumps(self._plan.to_json()).encode())
 
     def serve(self, request: GatewayRequest, route: str, serve: Serve) -> PendingResponse:
-        """Serve a request of this route, with whatever the plan has for it."""
+        """Serve a request of this route and inject the fault that the plan has for it."""
         fault = self._plan.decide(route)
         return serve(request) if fault is None else _inject(request, fault, serve)
 

@@ -1,4 +1,4 @@
-"""`/v2/{endpoint}/openai/…`: an HTTP request becomes a job, and the job's answer becomes the HTTP answer."""
+"""`/v2/{endpoint}/openai/…`: runs an HTTP request as a job and answers with the job's result."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from worker_vllm.gateway.waits import HeldRequest
 
 GET_BODIES = {GetBody.ABSENT: None, GetBody.NULL: b"null", GetBody.EMPTY: b"{}"}
 
-# The job protocol has no place for a method, so the gateway itself must know it. What is not here is forwarded.
+# Allowed methods by route: a job carries no HTTP method, so the gateway checks it. Other routes are forwarded.
 METHODS: Mapping[str, str] = {
     **dict.fromkeys(("/v1/models", "/health", "/version", "/load", "/metrics"), "GET"),
     **dict.fromkeys(
@@ -42,14 +42,14 @@ VISIBLE = frozenset(range(0x21, 0x7F))
 
 
 class OpenAIApi:
-    """Any route under /openai is forwarded; which ones exist is the worker's business."""
+    """Forwards every route under /openai to the worker, which decides whether the route exists."""
 
     def __init__(self, options: GatewayOptions, new_id: Callable[[], str]) -> None:
         self._options = options
         self._new_id = new_id
 
     async def forward(self, request: GatewayRequest, endpoint: EndpointRuntime, route: str) -> None:
-        """Run the request as a job and answer as the worker did: body, status, stream."""
+        """Run the request as a job; answer with the worker's body, status or stream."""
         own_id = _request_id(request)
         if own_id:
             request.extra_headers.append((b"x-request-id", own_id))
@@ -78,15 +78,15 @@ class OpenAIApi:
 
     async def _whole(self, request: GatewayRequest, endpoint: EndpointRuntime, job: Job) -> None:
         with HeldRequest(request, endpoint.signals, job.id, self._options.waits.openai_s) as held:
-            await held.wait_until(lambda: job.terminal or _over(endpoint, job))
+            await held.wait_until(lambda: job.terminal or _is_abandoned(endpoint, job))
         self._answer(request, self._ended(job))
 
     async def _stream(self, request: GatewayRequest, endpoint: EndpointRuntime, job: Job) -> None:
-        """Headers are held until the first piece, so that a stream that fails at once gets its true status."""
+        """Send the headers with the first piece, so that a stream that fails at once gets the error's status."""
         job.followed = True
         try:
             with HeldRequest(request, endpoint.signals, job.id, self._options.waits.openai_stream_s) as held:
-                await held.wait_until(lambda: bool(job.pieces) or job.terminal or _over(endpoint, job))
+                await held.wait_until(lambda: bool(job.pieces) or job.terminal or _is_abandoned(endpoint, job))
                 early = openai_response.of_error_event(job.pieces[0].output) if job.pieces else self._ended(job)
                 if early is None:
                     await _follow(request, endpoint, job, held)
@@ -113,7 +113,7 @@ class OpenAIApi:
 async def _follow(request: GatewayRequest, endpoint: EndpointRuntime, job: Job, held: HeldRequest) -> None:
     request.start_stream(EVENT_STREAM_TYPE)
     written = b""
-    while await held.wait_until(lambda: bool(job.pieces) or job.terminal or _over(endpoint, job)):
+    while await held.wait_until(lambda: bool(job.pieces) or job.terminal or _is_abandoned(endpoint, job)):
         if not job.pieces:
             break
         written = "".join(map(_text, endpoint.state.store.read_pieces(job))).encode(errors="replace")
@@ -138,17 +138,17 @@ def _check_content_type(request: GatewayRequest) -> None:
 
 
 def _request_id(request: GatewayRequest) -> bytes:
-    """The client's own name for its request; empty where it gave none, or none that a header can hold."""
+    """The client's `x-request-id`; empty when it is absent, too long, or not visible ASCII."""
     given = request.headers.get(b"x-request-id", b"")
     return given if len(given) <= LONGEST_REQUEST_ID and VISIBLE.issuperset(given) else b""
 
 
-def _over(endpoint: EndpointRuntime, job: Job) -> bool:
+def _is_abandoned(endpoint: EndpointRuntime, job: Job) -> bool:
     return endpoint.closing or endpoint.state.store.find(job.id) is not job
 
 
 def _closing_event(job: Job, written: bytes) -> bytes:
-    """A stream that the worker did not end itself must not look complete."""
+    """The error event for a stream that the worker did not terminate; empty for a terminated one."""
     if job.status is Status.COMPLETED or openai_response.is_terminated(written):
         return b""
     return openai_response.error_event(

@@ -1,4 +1,4 @@
-"""What an OpenAI client is told about a job: HTTP status and body, by what the job says. Pure."""
+"""Converts a job's result or error to the HTTP response of an OpenAI route. Pure."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ class OpenAIAnswer:
 
 
 def of_failure(error: str) -> OpenAIAnswer:
-    """A failed job's answer: an error of OpenAI's or Anthropic's form has its own status, any other text is a 500."""
+    """The response for a failed job: an OpenAI or Anthropic error has its own status, any other text is a 500."""
     found = _parsed(error)
     return _anthropic(found) or _openai(found) or OpenAIAnswer(500, dump({"error": error}))
 
 
 def of_error_event(piece: Any) -> OpenAIAnswer | None:
-    """The answer of a stream whose very first event is an error, None for any other piece."""
+    """The response for a stream whose first event is an error; None for any other piece."""
     if not isinstance(piece, str) or not piece.startswith(ERROR_EVENTS):
         return None
     data = piece.removeprefix(ERROR_EVENTS[1]).partition("\n")[0].removeprefix("data: ")
@@ -51,7 +51,7 @@ def is_terminated(written: bytes) -> bool:
 
 
 def of_ended(job: Job, *, sort_keys: bool) -> OpenAIAnswer:
-    """A job that has ended, nothing of it sent yet. A list (a generator's outputs) answers with its first item."""
+    """The response for an ended job of which nothing was sent. Of a list (a generator's outputs), the first item."""
     if job.status in (Status.FAILED, Status.TIMED_OUT) and job.error is not None:
         return of_failure(job.error) if job.status is Status.FAILED else _timeout(job.error)
     if job.status is Status.CANCELLED:
@@ -87,15 +87,15 @@ def _binary(output: Any) -> OpenAIAnswer | None:
 
 
 def of_expired_wait(job: Job, status: int, *, sort_keys: bool) -> OpenAIAnswer:
-    """The wait is over and the job is not: its status object."""
+    """The response when the wait time ends before the job: its status object."""
     return OpenAIAnswer(status, dump(job.to_client(), sort_keys=sort_keys))
 
 
 def error_event(error: str) -> bytes:
-    """The last words of a stream that was already under way, in the error's own form; OpenAI's for any other text."""
+    """The event that ends a started stream with an error, in the error's own format; OpenAI's for other text."""
     found = _parsed(error)
-    if said := _anthropic(found):
-        return b"event: error\ndata: %s\n\n" % said.body
+    if anthropic := _anthropic(found):
+        return b"event: error\ndata: %s\n\n" % anthropic.body
     failure = _openai(found) or _error(500, "InternalServerError", error)
     return b"data: %s\n\ndata: [DONE]\n\n" % failure.body
 
@@ -113,7 +113,7 @@ def _openai(error: Any) -> OpenAIAnswer | None:
 
 
 def _anthropic(found: Any) -> OpenAIAnswer | None:
-    """An error of Anthropic's form as it is; its type is all that tells the status."""
+    """The response for an error in Anthropic's format, unchanged; the status follows from its type."""
     if not isinstance(found, dict) or found.get("type") != "error" or not isinstance(found.get("error"), dict):
         return None
     return OpenAIAnswer(status_of_type(found["error"].get("type")) or 500, dump(found))

@@ -1,4 +1,4 @@
-"""The gateway itself: admission and routing; nothing that a job's path does not need."""
+"""The gateway application: access checks and routing."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def new_uuid() -> str:
 
 
 class Gateway:
-    """Endpoints by name; any name is one, from its first use."""
+    """Owns the endpoints; an endpoint is created when its name is first used."""
 
     def __init__(
         self,
@@ -54,13 +54,13 @@ class Gateway:
 
     @property
     def receive_limits(self) -> ReceiveLimits:
-        """What a connection may send, and how long it may take."""
+        """The size and time limits for receiving a request."""
         limits, waits = self._options.limits, self._options.waits
         largest = max(limits.run_bytes, limits.runsync_bytes, limits.result_bytes, limits.piece_bytes)
         return ReceiveLimits(largest, waits.head_s, waits.body_s)
 
     def endpoint(self, name: str) -> EndpointRuntime:
-        """The endpoint of that name. Raises NotFound when there are too many already."""
+        """Return the endpoint of that name. Raises NotFound when `limits.endpoints` exist already."""
         found = self._endpoints.get(name)
         if found is None:
             if len(self._endpoints) >= self._options.limits.endpoints:
@@ -69,17 +69,17 @@ class Gateway:
         return found
 
     def close(self) -> None:
-        """Answer every held request now, so that the server can stop."""
+        """Answer every held request now; called when the server stops."""
         for endpoint in self._endpoints.values():
             endpoint.close()
 
     async def aclose(self) -> None:
-        """Close, and give up what is still to be delivered."""
+        """Close, and cancel pending webhooks."""
         self.close()
         await self._webhooks.close()
 
     def admit(self, request: GatewayRequest) -> bool:
-        """Whether the body may be read, decided by the head; when not, `handle` refuses the request without it."""
+        """Whether the body may be read, decided by the head; if False, `handle` answers with the refusal."""
         try:
             self._access.check(request)
         except RequestError as error:
@@ -87,7 +87,7 @@ class Gateway:
         return request.refusal is None
 
     def handle(self, request: GatewayRequest) -> PendingResponse:
-        """Answer a request that went through `admit`, or return what will answer it."""
+        """Answer a request that passed `admit`, or return the coroutine that answers it."""
         try:
             waiting = self._dispatch(request)
         except WorkerError as error:

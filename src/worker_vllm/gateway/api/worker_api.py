@@ -1,4 +1,4 @@
-"""The worker's side of the protocol: take, stop, stream, done, ping; it accepts what RunPod's own SDK sends."""
+"""RunPod's worker API: job-take, job-stop, job-stream, job-done, ping. Accepts what RunPod's SDK sends."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Render: TypeAlias = Callable[[list[Job]], bytes]
 
 
 def job_for_worker(job: Job) -> bytes:
-    """The job as JSON text; its input is the client's own text, not parsed again."""
+    """The job as JSON text; its input is the client's text, unchanged."""
     asked = job.submission
     return b'{"id": %s, "retries": %d%s, "input": %s}' % (dump(job.id), job.retries, asked.forwarded, asked.input)
 
@@ -32,7 +32,7 @@ def jobs_for_worker(jobs: list[Job]) -> bytes:
 
 
 def result_of(payload: dict[str, Any], size: int) -> JobOutcome:
-    """What a job-done body says. An error that is no string becomes its JSON text."""
+    """The outcome in a job-done body. An error that is not a string becomes its JSON text."""
     error = payload.get("error")
     if error is not None and not isinstance(error, str):
         error = dump(error).decode()
@@ -54,20 +54,20 @@ class WorkerApi:
         }
 
     def take(self, request: GatewayRequest, endpoint: EndpointRuntime, worker_id: str, _: str) -> PendingResponse:
-        """One job as an object, held until there is one; 204 when the hold is over."""
+        """Answer with one job as an object; waits for one, 204 when the wait time is over."""
         return self._take(request, endpoint, TakeRequest(worker_id, 1), lambda jobs: job_for_worker(jobs[0]))
 
     def take_batch(
         self, request: GatewayRequest, endpoint: EndpointRuntime, worker_id: str, _: str
     ) -> PendingResponse:
-        """Up to `batch_size` jobs as an array, held until there is one; 204 when the hold is over."""
+        """Answer with up to `batch_size` jobs as an array; waits for one, 204 when the wait time is over."""
         wanted = request.query().get("batch_size", "1")
         if not wanted.isdecimal() or not 1 <= int(wanted) <= LARGEST_BATCH:
             raise RequestError(f'batch_size="{wanted}": expected a whole number from 1 to {LARGEST_BATCH}')
         return self._take(request, endpoint, TakeRequest(worker_id, int(wanted)), jobs_for_worker)
 
     async def stop(self, request: GatewayRequest, endpoint: EndpointRuntime, worker_id: str, _: str) -> None:
-        """The jobs that this worker is to stop, held until there are any; 204 when the hold is over."""
+        """Answer with the ids of the jobs to stop; waits for one, 204 when the wait time is over."""
         fleet = endpoint.state.fleet
         fleet.touch(worker_id, endpoint.clock())
         with HeldRequest(request, endpoint.signals, f"stop {worker_id}", self._options.waits.stop_s) as held:
@@ -80,7 +80,7 @@ class WorkerApi:
     def stream(
         self, request: GatewayRequest, endpoint: EndpointRuntime, worker_id: str, job_id: str
     ) -> PendingResponse:
-        """One piece of a job's stream; the answer waits while the client that follows it does not read."""
+        """Receive one piece of a job's stream; the answer waits while the client that reads the stream is slow."""
         body = request.body(self._options.limits.piece_bytes)
         payload = _parse(body)
         endpoint.state.fleet.touch(worker_id, endpoint.clock())
@@ -92,7 +92,7 @@ class WorkerApi:
         return None
 
     def done(self, request: GatewayRequest, endpoint: EndpointRuntime, worker_id: str, job_id: str) -> None:
-        """A job's end, or the news that it is under way."""
+        """Receive a job's result, or its progress (status IN_PROGRESS)."""
         try:
             body = request.body(self._options.limits.result_bytes)
         except RequestError:
@@ -111,7 +111,7 @@ class WorkerApi:
         request.answer(200 if counts else self._options.late_result_status)
 
     def ping(self, request: GatewayRequest, endpoint: EndpointRuntime, worker_id: str, _: str) -> None:
-        """A heartbeat with the ids of the jobs that the worker has."""
+        """Receive a heartbeat with the ids of the worker's jobs."""
         query = request.query()
         job_ids = [job_id for job_id in query.get("job_id", "").split(",") if job_id]
         ping = Ping(worker_id, job_ids, healthy=query.get("status") != "unhealthy")
