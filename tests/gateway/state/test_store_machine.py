@@ -62,7 +62,7 @@ class EndpointMachine(RuleBasedStateMachine):
             pieces = self.delivered.setdefault(job, [])
             pieces += self.store.read_pieces(found)
             if found.retries and pieces:
-                assert len({worker for _, worker in pieces}) == 1, "a client read two attempts of one stream"  # type: ignore[misc]
+                assert len({worker for _, worker in pieces}) == 1, "a client read two attempts of one stream"  # type: ignore[has-type, misc]
 
     @rule(job=jobs, worker=WORKERS, fails=st.booleans(), size=st.integers(0, 200))
     def finish(self, job: str, worker: str, fails: bool, size: int) -> None:
