@@ -1,4 +1,4 @@
-"""A gateway under test: uvicorn on loopback, counted ids, a clock that stands unless the test says otherwise."""
+"""A gateway under test: on loopback, with counted ids, and a clock that stands still unless a test replaces it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import uvloop
 
-from tests.gateway.player import Player
+from tests.gateway.fake_worker import FakeWorker
 from tests.support.http import Http
 from worker_vllm.gateway.api.router import Gateway
 from worker_vllm.gateway.options import GatewayOptions
@@ -53,6 +53,6 @@ async def http(open_gateway: Open) -> Http:
 
 
 @pytest.fixture
-def worker(http: Http) -> Player:
+def worker(http: Http) -> FakeWorker:
     """A worker of the default gateway."""
-    return Player(http)
+    return FakeWorker(http)

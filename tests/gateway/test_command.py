@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.gateway.player import Player
+from tests.gateway.fake_worker import FakeWorker
 from tests.support.http import Http
 from tests.support.processes import running
 from worker_vllm.gateway.server.server import CannotListen, listen
@@ -20,14 +20,14 @@ pytestmark = pytest.mark.timeout(60)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-async def test_it_serves_until_it_is_told_to_end(number: signal.Signals, tmp_path: Path) -> None:
+async def test_it_serves_until_a_signal(number: signal.Signals, tmp_path: Path) -> None:
     """Exit 0, what it holds answered first; the key comes from a file."""
     key = tmp_path / "key"
     key.write_text("k3y\n")
     with running([*COMMAND, "--api-key-file", str(key), "--set", "waits.take_s=50"]) as process:
         url = process.line("gateway on ").removeprefix("gateway on ").removesuffix("/v2/local")
         async with Http(url, {"Authorization": "k3y"}) as http:
-            held = asyncio.create_task(Player(http).take())
+            held = asyncio.create_task(FakeWorker(http).take())
             while (await http.get("/v2/local/health")).json["workers"]["ready"] != 1:
                 await asyncio.sleep(0)
             process.signal(number)
@@ -36,18 +36,18 @@ async def test_it_serves_until_it_is_told_to_end(number: signal.Signals, tmp_pat
 
 
 REFUSED = [
-    (["--set", "x=1"], 'worker-vllm gateway: --set x=1: there is no switch "x"; the nearest is '),
+    (["--set", "x=1"], 'worker-vllm gateway: --set x=1: unknown option "x"; the nearest is '),
     (
         ["--api-key-file", "/nonexistent"],
         "worker-vllm gateway: --api-key-file /nonexistent: No such file or directory",
     ),
     (
         ["--api-key-file", sys.executable],
-        f"worker-vllm gateway: --api-key-file {sys.executable}: expected a line of text, found other bytes",
+        f"worker-vllm gateway: --api-key-file {sys.executable}: got bytes that are no text, expected one line",
     ),
     (
         ["--host", "192.0.2.1", "--api-key-file", __file__],
-        f"worker-vllm gateway: --api-key-file {__file__}: the key cannot stand in a header, expected one line",
+        f"worker-vllm gateway: --api-key-file {__file__}: the key is not valid in a header, expected one line",
     ),
     (["--set", "waits.take_s=nan"], "worker-vllm gateway: --set waits.take_s=nan: expected a number from 0"),
 ]
@@ -55,14 +55,14 @@ HOSTS = ["192.0.2.1", "nowhere.invalid", "a..b", "x" * 70, "::1%none", "127.0.0.
 
 
 @pytest.mark.parametrize("host", HOSTS)
-def test_a_host_that_cannot_be_listened_on_is_told_apart_from_a_port(host: str) -> None:
+def test_an_unusable_host_has_an_error_of_its_own(host: str) -> None:
     """Another port would not help; no traceback, whatever the name is."""
     with pytest.raises(CannotListen, match=r"cannot listen on .*; --host takes an address of this machine"):
         listen(host, 0)
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"), REFUSED, ids=["switch", "key file", "no text", "no key", "no number"]
+    ("arguments", "words"), REFUSED, ids=["option", "key file", "no text", "no key", "no number"]
 )
 def test_arguments_that_cannot_work_end_it_with_the_reason(arguments: list[str], words: str) -> None:
     """Exit 1, one line."""

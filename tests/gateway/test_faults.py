@@ -1,4 +1,4 @@
-"""Faults on demand: each kind seen from the side that suffers it."""
+"""Fault injection: each kind, as its client or worker sees it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import aiohttp
 import pytest
 
 from tests.gateway.conftest import Open
-from tests.gateway.player import Player
+from tests.gateway.fake_worker import FakeWorker
 from tests.support.http import Http
 from worker_vllm.errors import RequestError
 from worker_vllm.gateway.faults import Fault, read_plan
@@ -48,7 +48,7 @@ async def test_a_status_answers_in_place_of_the_gateway(open_gateway: Open) -> N
 async def test_a_dropped_reply_leaves_the_worker_in_the_dark(open_gateway: Open, drop: str, ends_as: str) -> None:
     """Before: nothing happened. After: it happened, and the worker cannot know."""
     http = await open_gateway(FAULTS)
-    worker = Player(http)
+    worker = FakeWorker(http)
     await http.post(RUN, {"input": 1})
     await worker.take()
     await http.post("/faults", plan({"route": "job-done", "drop": drop, "times": 1}))
@@ -62,7 +62,7 @@ async def test_a_dropped_reply_leaves_the_worker_in_the_dark(open_gateway: Open,
 async def test_a_cut_poll_loses_no_job(open_gateway: Open) -> None:
     """The connection goes in the middle of the hold; the job goes to the next poll."""
     http = await open_gateway(FAULTS)
-    worker = Player(http)
+    worker = FakeWorker(http)
     await http.post("/faults", plan({"route": "job-take", "cut_after_s": 0.02, "times": 2}))  # aiohttp asks once more
     with pytest.raises(aiohttp.ClientConnectionError):
         await worker.take()

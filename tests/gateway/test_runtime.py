@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from tests.gateway.conftest import Open
-from tests.gateway.player import Player
+from tests.gateway.fake_worker import FakeWorker
 from tests.support.http import Http, parse_events
 from worker_vllm.gateway.api.router import Gateway
 from worker_vllm.gateway.options import FleetPolicy, GatewayOptions, JobPolicy
@@ -22,17 +22,17 @@ QUICK = GatewayOptions(
     jobs=JobPolicy(execution_timeout_s=0.1, max_retries=1),
     fleet=FleetPolicy(ping_interval_s=0.1, least_silence_s=0.3, missed_pings=3),
 )
-PATIENT = replace(QUICK, jobs=JobPolicy(max_retries=1))
+NO_TIMEOUT = replace(QUICK, jobs=JobPolicy(max_retries=1))
 
 
 @pytest.mark.parametrize(("fails", "status"), [(False, "TIMED_OUT"), (True, "FAILED")])
 async def test_an_execution_timeout_ends_the_job_and_stops_its_worker(
     open_gateway: Open, fails: bool, status: str
 ) -> None:
-    """Counted from its start; the client that waits is told at once."""
+    """Counted from its start; the waiting client is answered at once."""
     options = replace(QUICK, jobs=replace(QUICK.jobs, timeout_fails=fails))
     http = await open_gateway(options, clock=time.monotonic)
-    worker = Player(http)
+    worker = FakeWorker(http)
     await http.post(RUN, {"input": 1})
     await worker.take()
     ended, stops = await asyncio.gather(http.get(SYNC), worker.stops())
@@ -44,7 +44,7 @@ async def test_an_execution_timeout_ends_the_job_and_stops_its_worker(
 
 
 async def test_a_time_to_live_that_is_over_makes_the_job_unknown(open_gateway: Open) -> None:
-    """Even to whoever waits for it."""
+    """Also to a client that waits for it."""
     options = replace(QUICK, jobs=JobPolicy(ttl_s=0.1))
     http = await open_gateway(options, clock=time.monotonic)
     await http.post(RUN, {"input": 1})
@@ -53,7 +53,7 @@ async def test_a_time_to_live_that_is_over_makes_the_job_unknown(open_gateway: O
     assert (ended.status, ended.json) == (404, {"error": words})
 
 
-async def test_status_can_shorten_a_life(open_gateway: Open) -> None:
+async def test_status_can_shorten_the_time_to_live(open_gateway: Open) -> None:
     """`?ttl=` in milliseconds, six seconds at least."""
     http = await open_gateway()
     await http.post(RUN, {"input": 1})
@@ -64,8 +64,8 @@ async def test_status_can_shorten_a_life(open_gateway: Open) -> None:
 
 async def test_a_silent_workers_job_goes_to_the_one_that_waits(open_gateway: Open) -> None:
     """After the missed pings, as a retry; the silent one's result still counts if it comes first."""
-    http = await open_gateway(PATIENT, clock=time.monotonic)
-    silent, other = Player(http), Player(http, "w2")
+    http = await open_gateway(NO_TIMEOUT, clock=time.monotonic)
+    silent, other = FakeWorker(http), FakeWorker(http, "w2")
     await http.post(RUN, {"input": 1})
     await silent.take()
     await silent.ping(["job1-u1"])
@@ -77,10 +77,10 @@ async def test_a_silent_workers_job_goes_to_the_one_that_waits(open_gateway: Ope
     assert (await http.get("/v2/local/health")).json["jobs"]["retried"] == 1
 
 
-async def test_a_worker_that_thaws_is_told_to_stop_by_the_poll_it_held(open_gateway: Open) -> None:
+async def test_a_resumed_worker_gets_its_stop_by_the_poll_it_held(open_gateway: Open) -> None:
     """Its record is new, its connection is not."""
-    http = await open_gateway(PATIENT, clock=time.monotonic)
-    frozen, other = Player(http), Player(http, "w2")
+    http = await open_gateway(NO_TIMEOUT, clock=time.monotonic)
+    frozen, other = FakeWorker(http), FakeWorker(http, "w2")
     await http.post(RUN, {"input": 1})
     await frozen.take()
     await frozen.ping(["job1-u1"])
@@ -92,22 +92,22 @@ async def test_a_worker_that_thaws_is_told_to_stop_by_the_poll_it_held(open_gate
 
 async def test_a_worker_whose_connection_ended_is_lost(open_gateway: Open) -> None:
     """It never pinged: its poll's end is all there is to know."""
-    http = await open_gateway(replace(PATIENT, faults=True), clock=time.monotonic)
+    http = await open_gateway(replace(NO_TIMEOUT, faults=True), clock=time.monotonic)
     await http.post("/faults", {"rules": [{"route": "job-stop"}]})  # counts the polls
     await http.post(RUN, {"input": 1})
     async with Http(http.url) as own:
-        await Player(own).take()
-        polling = asyncio.create_task(Player(own).stops())
+        await FakeWorker(own).take()
+        polling = asyncio.create_task(FakeWorker(own).stops())
         while not (await http.get("/faults")).json["rules"][0]["hits"]:
             await asyncio.sleep(0)
         polling.cancel()
-    assert (await Player(http, "w2").take()).json["retries"] == 1
+    assert (await FakeWorker(http, "w2").take()).json["retries"] == 1
 
 
 async def test_a_stream_that_a_client_began_to_read_is_not_run_again(open_gateway: Open) -> None:
     """It ends with an error instead, in the stream too."""
-    http = await open_gateway(PATIENT, clock=time.monotonic)
-    worker = Player(http)
+    http = await open_gateway(NO_TIMEOUT, clock=time.monotonic)
+    worker = FakeWorker(http)
     asking = asyncio.create_task(http.post("/v2/local/openai/v1/chat/completions", {"stream": True}))
     await worker.take()
     await worker.piece("sync-job1-u1", "data: 1\n\n")
@@ -124,10 +124,10 @@ async def test_a_stopping_gateway_answers_what_it_holds(open_gateway: Open) -> N
     server = GatewayServer(Gateway(GatewayOptions(), new_id=lambda: f"job{next(ids)}"), listener)
     serving = asyncio.create_task(server.serve())
     async with Http(f"http://127.0.0.1:{listener.getsockname()[1]}") as http:
-        take = asyncio.create_task(Player(http).take())
+        take = asyncio.create_task(FakeWorker(http).take())
         while (await http.get("/v2/local/health")).json["workers"]["ready"] != 1:
             await asyncio.sleep(0)
-        stop = asyncio.create_task(Player(http).stops())
+        stop = asyncio.create_task(FakeWorker(http).stops())
         other = asyncio.create_task(http.post("/v2/other/runsync", {"input": 1}))
         while not (await http.get("/v2/other/health")).json["jobs"]["inQueue"]:
             await asyncio.sleep(0)

@@ -8,7 +8,7 @@ import pytest
 
 from worker_vllm.local.console import snippets
 from worker_vllm.local.launch_config import LocalConfig, embedded_model, model_environment, worker_environment
-from worker_vllm.local.start_progress import Line, read_line
+from worker_vllm.local.start_progress import LogLine, read_line
 
 PARROT = {
     "ENGINE": "vllm",
@@ -17,7 +17,7 @@ PARROT = {
 }
 
 MODELS: list[tuple[str, LocalConfig, dict[str, str], dict[str, str]]] = [
-    ("nothing said: the embedded model", LocalConfig(), {}, PARROT),
+    ("no argument: the embedded model", LocalConfig(), {}, PARROT),
     ("a hub id", LocalConfig(model="org/name"), {}, {"ENGINE": "vllm", "MODEL_NAME": "org/name"}),
     ("MODEL_NAME", LocalConfig(), {"MODEL_NAME": "org/name"}, {"ENGINE": "vllm", "MODEL_NAME": "org/name"}),
     (
@@ -31,10 +31,10 @@ MODELS: list[tuple[str, LocalConfig, dict[str, str], dict[str, str]]] = [
 ]
 
 
-@pytest.mark.parametrize(("plan", "env", "expected"), [row[1:] for row in MODELS], ids=[row[0] for row in MODELS])
-def test_the_model_of_a_worker(plan: LocalConfig, env: dict[str, str], expected: dict[str, str]) -> None:
+@pytest.mark.parametrize(("config", "env", "expected"), [row[1:] for row in MODELS], ids=[row[0] for row in MODELS])
+def test_the_model_of_a_worker(config: LocalConfig, env: dict[str, str], expected: dict[str, str]) -> None:
     """A directory is served under its name, so that clients need not know the path."""
-    assert model_environment(plan, env) == expected
+    assert model_environment(config, env) == expected
 
 
 def test_a_directory_keeps_the_name_it_was_given(tmp_path: Path) -> None:
@@ -70,33 +70,33 @@ def test_a_worker_sees_the_platform_it_expects_and_none_of_the_gateways_secrets(
     }
 
 
-LINES: list[tuple[str, str, Line, str | None, bool]] = [
+LINES: list[tuple[str, str, LogLine, str | None, bool]] = [
     (
         "a part of the engine's start",
         '{"level": "INFO", "message": "(Worker pid=1) INFO Starting to load model x...", "source": "engine"}',
-        Line("INFO", "(Worker pid=1) INFO Starting to load model x...", engine=True),
+        LogLine("INFO", "(Worker pid=1) INFO Starting to load model x...", engine=True),
         "loading the weights",
         False,
     ),
-    ("a warning of ours", '{"level": "WARNING", "message": "hm"}', Line("WARNING", "hm"), None, True),
-    ("news of ours", '{"level": "INFO", "message": "job done"}', Line("INFO", "job done"), None, False),
+    ("a warning of ours", '{"level": "WARNING", "message": "hm"}', LogLine("WARNING", "hm"), None, True),
+    ("information of ours", '{"level": "INFO", "message": "job done"}', LogLine("INFO", "job done"), None, False),
     (
         "no log line",
         "Traceback (most recent call last):",
-        Line("TEXT", "Traceback (most recent call last):"),
+        LogLine("TEXT", "Traceback (most recent call last):"),
         None,
         True,
     ),
-    ("JSON of another kind", "[1]", Line("TEXT", "[1]"), None, True),
+    ("JSON of another kind", "[1]", LogLine("TEXT", "[1]"), None, True),
 ]
 
 
 @pytest.mark.parametrize("row", LINES, ids=[row[0] for row in LINES])
-def test_what_a_worker_logs_becomes_what_a_person_sees(row: tuple[str, str, Line, str | None, bool]) -> None:
-    """(line) → (what it says, the part of the start that begins, whether to show it)."""
-    _, text, line, phase, alarming = row
+def test_what_a_worker_logs_becomes_what_a_person_sees(row: tuple[str, str, LogLine, str | None, bool]) -> None:
+    """(text) → (parsed line, phase that begins with it, whether to show it)."""
+    _, text, line, phase, needs_attention = row
     read = read_line(text)
-    assert (read, read.phase, read.alarming) == (line, phase, alarming)
+    assert (read, read.phase, read.needs_attention) == (line, phase, needs_attention)
 
 
 @pytest.mark.parametrize("key", ["", "k3y"])

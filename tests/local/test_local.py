@@ -81,8 +81,8 @@ async def test_ctrl_c_ends_everything(place: Path) -> None:
     await gone(place)
 
 
-async def test_ctrl_c_ends_everything_when_nobody_reads_any_more(place: Path) -> None:
-    """As after `worker-vllm local | head`: words that nobody hears must not keep it from stopping."""
+async def test_ctrl_c_ends_everything_after_standard_output_was_closed(place: Path) -> None:
+    """As after `worker-vllm local | head`: a closed standard output must not prevent the end."""
     environment = {"PATH": os.environ["PATH"], "TMPDIR": str(place)}
     process = subprocess.Popen(ECHO, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment)
     with process:
@@ -113,7 +113,7 @@ async def test_the_snippets_work_as_pasted(place: Path) -> None:
 
 
 async def test_a_worker_that_dies_is_replaced(place: Path) -> None:
-    """It is said, its jobs run elsewhere, and the new one serves."""
+    """The restart is reported, its jobs run elsewhere, and the new one serves."""
     with running(ECHO, {"TMPDIR": str(place)}) as process:
         base = url(process)
         (worker,) = workers(process)
@@ -150,7 +150,7 @@ async def test_kill_9_of_the_gateway_leaves_nothing(place: Path) -> None:
         await gone(place)
 
 
-def test_a_taken_port_is_said(place: Path) -> None:
+def test_a_port_in_use_is_an_error(place: Path) -> None:
     """Before anything is started."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
@@ -161,7 +161,7 @@ def test_a_taken_port_is_said(place: Path) -> None:
         assert process.output().endswith("choose another --port")
 
 
-OBSTACLES: list[tuple[str, list[str], dict[str, str], str]] = [
+PROBLEMS: list[tuple[str, list[str], dict[str, str], str]] = [
     (
         "a path",
         ["--model", "/no/such"],
@@ -179,15 +179,15 @@ OBSTACLES: list[tuple[str, list[str], dict[str, str], str]] = [
 
 
 @pytest.mark.parametrize(
-    ("arguments", "environment", "told"), [row[1:] for row in OBSTACLES], ids=[row[0] for row in OBSTACLES]
+    ("arguments", "environment", "message"), [row[1:] for row in PROBLEMS], ids=[row[0] for row in PROBLEMS]
 )
 def test_what_cannot_work_is_one_line(
-    place: Path, arguments: list[str], environment: dict[str, str], told: str
+    place: Path, arguments: list[str], environment: dict[str, str], message: str
 ) -> None:
     """What is wrong and what to do, once; nothing was started for it."""
     with running([*LOCAL, *arguments], {"TMPDIR": str(place), "BASE_PATH": str(place), **environment}) as process:
         assert process.exit_code(60) == 1
-        assert re.fullmatch(told, process.output())
+        assert re.fullmatch(message, process.output())
     assert left_of(place) == []
 
 
@@ -197,15 +197,15 @@ STARTS: list[tuple[str, str, str, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("words", "code", "told"), [row[1:] for row in STARTS], ids=[row[0] for row in STARTS])
-def test_an_engine_that_cannot_start_is_told_once(place: Path, words: str, code: str, told: str) -> None:
+@pytest.mark.parametrize(("words", "code", "message"), [row[1:] for row in STARTS], ids=[row[0] for row in STARTS])
+def test_an_engine_that_cannot_start_is_reported_once(place: Path, words: str, code: str, message: str) -> None:
     """By the last line; a second worker would meet the same, so there is none."""
     failing = {"ECHO_START_LOG": words, "ECHO_START_EXIT": code}
     with running(ECHO, {"TMPDIR": str(place), **failing}) as process:
         assert process.exit_code(60) == 1
     output = process.output()
-    assert output.splitlines()[-1].startswith(f"worker-vllm local: {told}")
-    assert (output.count(told), output.count("starting another")) == (1, 0)
+    assert output.splitlines()[-1].startswith(f"worker-vllm local: {message}")
+    assert (output.count(message), output.count("starting another")) == (1, 0)
 
 
 NUMBERS = [("--port", "99999"), ("--port", "-1"), ("--port", "http"), ("--workers", "0"), ("--model", "")]

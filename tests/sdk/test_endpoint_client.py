@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.gateway.player import Player
+from tests.gateway.fake_worker import FakeWorker
 from tests.support.http import Http
 from tests.support.paths import SDK_PYTHON
 from worker_vllm.gateway.api.router import Gateway
@@ -28,7 +28,7 @@ pytestmark = [
 WORKERS = {"idle": 1, "initializing": 0, "ready": 1, "running": 0, "throttled": 0, "unhealthy": 0}
 
 
-async def work(worker: Player) -> None:
+async def work(worker: FakeWorker) -> None:
     """Do what each job's input says; jobs that wait are left to be cancelled."""
     while True:
         taken = await worker.take()
@@ -51,7 +51,7 @@ async def url() -> AsyncIterator[str]:
     serving = asyncio.create_task(server.serve())
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
     async with Http(url, {"Authorization": "k3y"}) as http:
-        working = asyncio.create_task(work(Player(http)))
+        working = asyncio.create_task(work(FakeWorker(http)))
         yield f"{url}/v2"
         working.cancel()
         await asyncio.wait((working,))

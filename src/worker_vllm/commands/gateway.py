@@ -1,4 +1,4 @@
-"""`worker-vllm gateway`: the local RunPod alone; workers attach by RUNPOD_WEBHOOK_*."""
+"""`worker-vllm gateway`: the local RunPod API alone; workers attach by RUNPOD_WEBHOOK_*."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from worker_vllm.errors import WorkerError
 
 if TYPE_CHECKING:
     from worker_vllm.gateway.options import GatewayOptions
-    from worker_vllm.gateway.server.server import Front
+    from worker_vllm.gateway.server.server import ListenConfig
 
 
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -24,7 +24,7 @@ LAST_PORT = 65_535
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare where to listen, which key to require, and what else can be told about the platform."""
+    """Declare the address, the key and the options of the gateway."""
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     parser.add_argument("--port", type=port, default=8000, help="port to listen on, 0 for a free one (default: 8000)")
     parser.add_argument("--api-key-file", type=Path, help="file with the key to require; or set GATEWAY_API_KEY")
@@ -34,28 +34,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        dest="switches",
-        help="a switch of the platform's behaviour, as docs/gateway.md lists them; may be repeated",
+        dest="options",
+        help="an option of the gateway, as docs/gateway.md lists them; may be repeated",
     )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Serve until SIGINT or SIGTERM; 1 when the arguments cannot work or the port is taken."""
+    """Serve until SIGINT or SIGTERM; returns 1 for invalid arguments or a port in use."""
     from worker_vllm.gateway.options import GatewayOptions
 
     try:
-        front = open_front(args, os.environ, GatewayOptions())
+        listen_config = open_listener(args, os.environ, GatewayOptions())
     except WorkerError as error:
         print(f"worker-vllm gateway: {error}", file=sys.stderr)
         return 1
-    print(f"gateway on {front.url}/v2/local", flush=True)
+    print(f"gateway on {listen_config.url}/v2/local", flush=True)
     import uvloop
 
     from worker_vllm.gateway.api.router import Gateway
     from worker_vllm.gateway.server.server import GatewayServer
 
     async def serve() -> None:
-        server = GatewayServer(Gateway(front.options, key=front.key), front.listener)
+        server = GatewayServer(Gateway(listen_config.options, key=listen_config.key), listen_config.listener)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, server.stop)
@@ -65,26 +65,29 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def open_front(args: argparse.Namespace, environ: Mapping[str, str], defaults: GatewayOptions) -> Front:
-    """The listening socket and the options; a keyless gateway that others reach is said aloud. Raises WorkerError."""
+def open_listener(args: argparse.Namespace, environ: Mapping[str, str], defaults: GatewayOptions) -> ListenConfig:
+    """Open the socket and read the options; warns about a public address without a key. Raises WorkerError."""
     from worker_vllm.gateway.option_flags import apply_option_flags
-    from worker_vllm.gateway.server.server import Front, listen
+    from worker_vllm.gateway.server.server import ListenConfig, listen
 
     key = read_key(args.api_key_file, environ)
     if not key and args.host not in LOOPBACK:
-        print(f"--host {args.host} without a key: whoever reaches it may use it; see --api-key-file", file=sys.stderr)
-    options = replace(apply_option_flags(defaults, args.switches), faults=args.faults)
+        print(
+            f"--host {args.host} without a key: anyone who can reach it can use it; set a key with --api-key-file",
+            file=sys.stderr,
+        )
+    options = replace(apply_option_flags(defaults, args.options), faults=args.faults)
     listener = listen(args.host, args.port)
     reached_as = (*options.allowed_hosts, args.host, listener.getsockname()[0])
-    return Front(listener, replace(options, allowed_hosts=reached_as), key)
+    return ListenConfig(listener, replace(options, allowed_hosts=reached_as), key)
 
 
 def read_key(path: Path | None, environ: Mapping[str, str]) -> str:
-    """The key that clients and workers must show, empty when none is required. Raises WorkerError."""
+    """Read the key that clients and workers must send; empty when none is required. Raises WorkerError."""
     source = "GATEWAY_API_KEY" if path is None else f"--api-key-file {path}"
     key = environ.get("GATEWAY_API_KEY", "").strip() if path is None else _key_in(path)
     if not key.isascii() or not key.isprintable():
-        raise WorkerError(f"{source}: the key cannot stand in a header, expected one line of plain ASCII")
+        raise WorkerError(f"{source}: the key is not valid in a header, expected one line of printable ASCII")
     return key
 
 
@@ -94,14 +97,16 @@ def _key_in(path: Path) -> str:
     except OSError as error:
         raise WorkerError(f"--api-key-file {path}: {error.strerror}") from error
     except UnicodeDecodeError:
-        raise WorkerError(f"--api-key-file {path}: expected a line of text, found other bytes") from None
+        raise WorkerError(
+            f"--api-key-file {path}: got bytes that are no text, expected one line with the key"
+        ) from None
     if not key:
         raise WorkerError(f"--api-key-file {path}: the file is empty, expected a key")
     return key
 
 
 def port(text: str) -> int:
-    """A port's number. Raises ArgumentTypeError."""
+    """Parse a port number. Raises ArgumentTypeError."""
     if not text.isdecimal() or int(text) > LAST_PORT:
         raise argparse.ArgumentTypeError(f'"{text}": expected a whole number from 0 to {LAST_PORT}')
     return int(text)

@@ -13,26 +13,26 @@ EXIT_INTERRUPTED = 130
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare what to serve, and where; everything else comes from the worker's own variables."""
+    """Declare the model, the engine and the gateway's arguments; the rest are environment variables."""
     parser.add_argument(
         "--model", type=name, help="a model's directory or hub id (default: MODEL_NAME, else the embedded model)"
     )
-    parser.add_argument("--engine", choices=("vllm", "echo"), default="vllm", help="which engine answers")
+    parser.add_argument("--engine", choices=("vllm", "echo"), default="vllm", help="the engine to serve with")
     parser.add_argument("--workers", type=positive, default=1, help="how many workers, each with its own engine")
-    parser.add_argument("--verbose", action="store_true", help="show everything that workers and engines log")
+    parser.add_argument("--verbose", action="store_true", help="print all log lines of workers and engines")
     gateway.add_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Serve until Ctrl-C; 0 after it, 1 when the model cannot be served."""
+    """Serve until Ctrl-C; returns 0 after it, 1 when the model cannot be served."""
     from worker_vllm.local.launch_config import PLATFORM, LocalConfig
-    from worker_vllm.local.start_checks import obstacles
+    from worker_vllm.local.start_checks import find_problems
 
     try:
-        front = gateway.open_front(args, os.environ, PLATFORM)
-        plan = LocalConfig(args.engine, args.model, args.workers, front.key, args.verbose)
-        if told := obstacles(plan, os.environ, sys.path):
-            print("\n".join(f"worker-vllm local: {sentence}" for sentence in told), file=sys.stderr)
+        listen_config = gateway.open_listener(args, os.environ, PLATFORM)
+        config = LocalConfig(args.engine, args.model, args.workers, listen_config.key, args.verbose)
+        if problems := find_problems(config, os.environ, sys.path):
+            print("\n".join(f"worker-vllm local: {problem}" for problem in problems), file=sys.stderr)
             return 1
         import uvloop
 
@@ -40,19 +40,19 @@ def run(args: argparse.Namespace) -> int:
         from worker_vllm.local.run import LocalRun
 
         async def serve() -> None:
-            await LocalRun(plan, front, open_console()).run()
+            await LocalRun(config, listen_config, open_console()).run()
 
         uvloop.run(serve())
     except WorkerError as error:
         print(f"worker-vllm local: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:  # before the run has taken the signals over
+    except KeyboardInterrupt:  # before LocalRun has installed its signal handlers
         return EXIT_INTERRUPTED
     return 0
 
 
 def name(text: str) -> str:
-    """A model's name. Raises ArgumentTypeError."""
+    """Parse a model name. Raises ArgumentTypeError."""
     if not text.strip():
         raise argparse.ArgumentTypeError(
             "expected a model's directory or hub id; without --model, the embedded model"
@@ -61,7 +61,7 @@ def name(text: str) -> str:
 
 
 def positive(text: str) -> int:
-    """A whole number from 1. Raises ArgumentTypeError."""
+    """Parse a whole number from 1. Raises ArgumentTypeError."""
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f'"{text}": expected a whole number from 1')
     return int(text)

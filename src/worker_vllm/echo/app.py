@@ -136,7 +136,12 @@ class EchoApp:
             dialect, generation = GENERATIONS[path](body, context)
             await respond(reply, dialect, generation, self.runner, bool(body.get("stream")))
         elif path in POOLING:
-            await reply.json(self._pool(path, body, f"embd-{answer_id}"))
+            answer = self._pool(path, body, f"embd-{answer_id}")
+            if path.endswith("embeddings") and str(body.get("encoding_format")).startswith("bytes"):
+                content, headers = pooling.as_bytes(answer, str(body["encoding_format"]))
+                await reply.whole(200, content, headers)
+            else:
+                await reply.json(answer)
         else:
             await reply.json(self._tokens(path, body))
 

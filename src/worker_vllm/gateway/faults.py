@@ -1,4 +1,4 @@
-"""Faults on demand: what the network and the platform do to a worker on a bad day, by route and repeatably. Pure."""
+"""The fault plan: injected latency, error statuses and dropped connections by route, repeatable by seed. Pure."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ DROPS = ("before", "after")
 
 @dataclass(slots=True)
 class Rule:
-    """What happens to requests of one route; `route` is the operation's name, or `*` for every one.
+    """A fault for requests of one route; `route` is the operation's name, or `*` for all.
 
-    `latency_s` comes before the request is looked at. `status` answers without looking at it. `drop` cuts the
-    connection, before the request is looked at or after it took effect. `cut_after_s` cuts a held request.
+    `latency_s` delays the request before it is processed. `status` answers without processing it. `drop` closes the
+    connection `before` or `after` processing. `cut_after_s` closes the connection of a request that takes longer.
     """
 
     route: str
@@ -30,13 +30,13 @@ class Rule:
     hits: int = 0
 
     def to_json(self) -> dict[str, Any]:
-        """The rule as it was given, and how often it has struck."""
+        """The rule as given, and how often it was applied."""
         return {name: getattr(self, name) for name in self.__slots__}
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What happens to one request; the default is nothing."""
+    """The fault for one request; the default is none."""
 
     latency_s: float = 0.0
     status: int | None = None
@@ -46,7 +46,7 @@ class Fault:
 
 @dataclass(slots=True)
 class FaultPlan:
-    """The rules in force; the same seed and the same order of requests give the same faults."""
+    """The active rules; the same seed and the same order of requests give the same faults."""
 
     rules: list[Rule] = field(default_factory=list)
     seed: int = 0
@@ -56,28 +56,28 @@ class FaultPlan:
         self._random.seed(self.seed)
 
     def decide(self, route: str) -> Fault | None:
-        """What is to happen to this request: latencies add up, of the rest the first rule that strikes decides."""
-        struck = [rule for rule in self.rules if self._strikes(rule, route)]
-        if not struck:
+        """The fault for this request: the sum of latencies, and the first other fault that matches."""
+        matching = [rule for rule in self.rules if self._matches(rule, route)]
+        if not matching:
             return None
-        for rule in struck:
+        for rule in matching:
             rule.hits += 1
-        decisive = next((r for r in struck if r.status or r.drop or r.cut_after_s is not None), struck[0])
-        latency_s = sum(rule.latency_s for rule in struck)
+        decisive = next((r for r in matching if r.status or r.drop or r.cut_after_s is not None), matching[0])
+        latency_s = sum(rule.latency_s for rule in matching)
         return Fault(latency_s, decisive.status, decisive.drop, decisive.cut_after_s)
 
     def to_json(self) -> dict[str, Any]:
         """The plan as `read_plan` takes it, with hits."""
         return {"seed": self.seed, "rules": [rule.to_json() for rule in self.rules]}
 
-    def _strikes(self, rule: Rule, route: str) -> bool:
+    def _matches(self, rule: Rule, route: str) -> bool:
         if rule.route not in ("*", route) or (rule.times is not None and rule.hits >= rule.times):
             return False
         return rule.probability >= 1.0 or self._random.random() < rule.probability
 
 
 def read_plan(payload: Any) -> FaultPlan:
-    """A plan from `{"seed": 1, "rules": [{"route": "ping", "status": 500, "times": 2}]}`. Raises RequestError."""
+    """Parse `{"seed": 1, "rules": [{"route": "ping", "status": 500, "times": 2}]}`. Raises RequestError."""
     if not isinstance(payload, Mapping) or not isinstance(payload.get("rules"), list):
         raise RequestError('a fault plan is {"seed": number, "rules": [rule, …]}')
     seed = payload.get("seed", 0)

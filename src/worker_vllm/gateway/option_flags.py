@@ -1,4 +1,4 @@
-"""The gateway's options as switches on a command line, `NAME=VALUE`: names and types are read off the options."""
+"""The gateway's options as `--set NAME=VALUE` arguments; names and types come from the options' dataclasses."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FALSE = frozenset({"0", "false", "no", "off"})
 
 
 def option_flags(options: GatewayOptions) -> Mapping[str, Any]:
-    """Every switch with its value: `waits.take_s`, `sort_keys`, …"""
+    """Every option with its value: `waits.take_s`, `sort_keys`, …"""
     found: dict[str, Any] = {}
     for field in fields(options):
         value = getattr(options, field.name)
@@ -30,13 +30,13 @@ def option_flags(options: GatewayOptions) -> Mapping[str, Any]:
 
 
 def apply_option_flags(options: GatewayOptions, assignments: Iterable[str]) -> GatewayOptions:
-    """The options with these `NAME=VALUE` applied. Raises RequestError for unknown names and unfit values."""
+    """Apply `NAME=VALUE` assignments. Raises RequestError for an unknown name or an invalid value."""
     for assignment in assignments:
         name, _, text = assignment.partition("=")
         known = option_flags(options)
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1, cutoff=0)
-            raise RequestError(f'--set {assignment}: there is no switch "{name}"; the nearest is {near[0]}')
+            raise RequestError(f'--set {assignment}: unknown option "{name}"; the nearest is {near[0]}')
         group, _, field = name.rpartition(".")
         value = _parse(assignment, text, known[name])
         if group:
@@ -55,7 +55,7 @@ def _parse(assignment: str, text: str, default: Any) -> Any:
                 return type(default)(text)
             case int() | float():
                 value = type(default)(text)
-                if not 0 <= value < math.inf:  # not a number is neither
+                if not 0 <= value < math.inf:  # also excludes NaN
                     raise ValueError
                 return value
             case _:

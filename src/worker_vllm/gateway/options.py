@@ -1,4 +1,4 @@
-"""What can be chosen about the gateway: RunPod's documented values by default, every unknown a switch."""
+"""The gateway's options: defaults are RunPod's documented values; undocumented behaviour is an option too."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ MEGABYTE = 1_000_000
 
 
 class GetBody(StrEnum):
-    """What `openai_input` is for a GET on the OpenAI routes; RunPod's own choice is not known."""
+    """The value of `openai_input` for a GET on the OpenAI routes; RunPod's value is not documented."""
 
     ABSENT = "absent"
     NULL = "null"
@@ -18,7 +18,7 @@ class GetBody(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class GatewayLimits:
-    """Sizes in bytes and counts; beyond them a request is refused, never queued."""
+    """Limits in bytes and counts; a request beyond them is refused, never queued."""
 
     run_bytes: int = 10 * MEGABYTE
     runsync_bytes: int = 20 * MEGABYTE
@@ -31,10 +31,10 @@ class GatewayLimits:
 
 
 @dataclass(frozen=True, slots=True)
-class Waits:
-    """How long requests may take to arrive, and how long they are held, in seconds."""
+class WaitTimeouts:
+    """How long a request may take to arrive, and how long it is held, in seconds."""
 
-    head_s: float = 10.0  # for a request's head to arrive, from its first byte or the connection's begin
+    head_s: float = 10.0  # for a request's head to arrive, from its first byte or from the connection's start
     body_s: float = 300.0  # for its body
     take_s: float = 20.0
     stop_s: float = 20.0
@@ -47,7 +47,7 @@ class Waits:
 
 @dataclass(frozen=True, slots=True)
 class JobPolicy:
-    """How long jobs may run, live and be remembered, in seconds; and what becomes of a lost worker's jobs."""
+    """Execution timeout, time to live and retention of jobs in seconds, and retries after a lost worker."""
 
     execution_timeout_s: float = 600.0
     ttl_s: float = 86_400.0
@@ -59,20 +59,20 @@ class JobPolicy:
 
 @dataclass(frozen=True, slots=True)
 class FleetPolicy:
-    """When a silent worker counts as lost."""
+    """When a worker that sends nothing counts as lost."""
 
-    ping_interval_s: float = 10.0  # until two pings of a worker have shown its own interval
+    ping_interval_s: float = 10.0  # until two pings of a worker give its own interval
     missed_pings: int = 3
-    least_silence_s: float = 5.0  # a busy machine is late by seconds without being lost
-    unlisted_pings: int = 2  # so many pings in a row without a job's id: the worker does not have it
+    least_silence_s: float = 5.0  # a busy machine may be seconds late
+    unlisted_pings: int = 2  # after so many pings in a row without a job's id, the worker does not have the job
 
 
 @dataclass(frozen=True, slots=True)
 class GatewayOptions:
-    """Everything the gateway can be told; `docs/gateway.md` has one row for each."""
+    """All options of a gateway; `docs/gateway.md` has one row for each."""
 
     limits: GatewayLimits = field(default_factory=GatewayLimits)
-    waits: Waits = field(default_factory=Waits)
+    waits: WaitTimeouts = field(default_factory=WaitTimeouts)
     jobs: JobPolicy = field(default_factory=JobPolicy)
     fleet: FleetPolicy = field(default_factory=FleetPolicy)
     sort_keys: bool = False

@@ -1,4 +1,4 @@
-"""An endpoint with a clock: performs the effects that the pure state asks for, and wakes whoever waits."""
+"""Runs one endpoint: performs the effects of its pure state, sets timers and wakes held requests."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from worker_vllm.gateway.webhooks import Webhooks
 
 
 @dataclass(eq=False, slots=True)
-class Taker:
+class TakeRequest:
     """A worker's held request for jobs; `jobs` stays None until it is answered."""
 
     worker_id: str
@@ -24,12 +24,12 @@ class Taker:
 
     @property
     def signal(self) -> str:
-        """The name under which the answer is signalled."""
+        """The name of the event that announces `jobs`."""
         return f"take {self.worker_id}"
 
 
 class EndpointRuntime:
-    """Everything that happens to one endpoint happens in this object's event loop."""
+    """One endpoint's state, held requests and timer; owned by the Gateway, used from one event loop."""
 
     def __init__(self, options: GatewayOptions, clock: Callable[[], float], webhooks: Webhooks) -> None:
         self.state = Endpoint(options)
@@ -37,18 +37,18 @@ class EndpointRuntime:
         self.clock = clock
         self.closing = False
         self._webhooks = webhooks
-        self._takers: dict[Taker, None] = {}  # in the order of their arrival
+        self._take_requests: dict[TakeRequest, None] = {}  # in the order of their arrival
         self._timer: asyncio.TimerHandle | None = None
         self._timer_due = 0.0
 
     def perform(self, effects: Iterable[Effect]) -> None:
-        """Do what a state change demands, and note when time alone will demand the next."""
+        """Perform the effects of a state change, then set the timer for the next deadline."""
         for effect in effects:
             match effect:
                 case JobChanged(job_id):
                     self.signals.wake(job_id)
                 case WorkQueued():
-                    self._serve_takers()
+                    self._dispatch_jobs()
                 case StopJob(worker_id, job_id):
                     self.state.fleet.stop(worker_id, job_id)
                     self.signals.wake(f"stop {worker_id}")
@@ -56,54 +56,56 @@ class EndpointRuntime:
                     self._webhooks.send(url, payload)
         self._set_timer()
 
-    def take(self, taker: Taker) -> None:
-        """A worker asks for jobs: the taker's `jobs` are there now, or as soon as there are any."""
-        self._takers[taker] = None
-        self.state.fleet.hear(taker.worker_id, self.clock())
-        self._serve_takers()
+    def take(self, take_request: TakeRequest) -> None:
+        """Register a request for jobs; its `jobs` are set now, or as soon as there are any."""
+        self._take_requests[take_request] = None
+        self.state.fleet.touch(take_request.worker_id, self.clock())
+        self._dispatch_jobs()
         self._set_timer()
         self.signals.wake("workers")
 
-    def leave(self, taker: Taker) -> None:
-        """The worker no longer waits."""
-        self._takers.pop(taker, None)
+    def withdraw(self, take_request: TakeRequest) -> None:
+        """Remove a request for jobs; called when it is answered or its wait time is over."""
+        self._take_requests.pop(take_request, None)
 
-    def put_back(self, taker: Taker) -> None:
-        """The worker hung up: what it was given in this very moment never reached it."""
-        self.leave(taker)
-        for job in reversed(taker.jobs or []):
+    def put_back(self, take_request: TakeRequest) -> None:
+        """Queue the jobs of an aborted request again; called when the worker disconnected before the answer."""
+        self.withdraw(take_request)
+        for job in reversed(take_request.jobs or []):
             self.perform(self.state.store.put_back(job))
 
     def lose(self, worker_id: str) -> None:
-        """This worker's process is known to be gone."""
-        self._dismiss(worker_id)
+        """Remove a worker whose process has exited, and queue its jobs again."""
+        self._release_worker(worker_id)
         self.perform(self.state.lose(worker_id, self.clock()))
 
     def close(self) -> None:
-        """Release every held request; nothing is dispatched any more."""
+        """Release every held request and stop dispatching jobs."""
         self.closing = True
         if self._timer is not None:
             self._timer.cancel()
-        for taker in list(self._takers):
-            self._resolve(taker, [])
+        for take_request in list(self._take_requests):
+            self._resolve(take_request, [])
         self.signals.wake_all()
 
-    def _serve_takers(self) -> None:
-        for taker in list(self._takers):
+    def _dispatch_jobs(self) -> None:
+        for take_request in list(self._take_requests):
             if not self.state.store.queued:
                 return
-            jobs = self.state.take(taker.worker_id, taker.count, self.clock())
+            jobs = self.state.take(take_request.worker_id, take_request.count, self.clock())
             if jobs:
-                self._resolve(taker, jobs)
+                self._resolve(take_request, jobs)
 
-    def _resolve(self, taker: Taker, jobs: list[Job]) -> None:
-        del self._takers[taker]
-        taker.jobs = jobs
-        self.signals.wake(taker.signal)
+    def _resolve(self, take_request: TakeRequest, jobs: list[Job]) -> None:
+        del self._take_requests[take_request]
+        take_request.jobs = jobs
+        self.signals.wake(take_request.signal)
 
-    def _dismiss(self, worker_id: str) -> None:
-        for taker in [taker for taker in self._takers if taker.worker_id == worker_id]:
-            self._resolve(taker, [])
+    def _release_worker(self, worker_id: str) -> None:
+        for take_request in [
+            take_request for take_request in self._take_requests if take_request.worker_id == worker_id
+        ]:
+            self._resolve(take_request, [])
 
     def _set_timer(self) -> None:
         due = self.state.next_deadline()
@@ -121,6 +123,6 @@ class EndpointRuntime:
         known = {worker.id for worker in self.state.fleet.workers()}
         effects = self.state.tick(self.clock())
         for worker_id in known - {worker.id for worker in self.state.fleet.workers()}:
-            self._dismiss(worker_id)
+            self._release_worker(worker_id)
         self.perform(effects)
         self.signals.wake("workers")

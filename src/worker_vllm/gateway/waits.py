@@ -1,4 +1,4 @@
-"""Waiting for an event by name: nobody polls, and nothing is missed between a check and the wait for a change."""
+"""Events by name, and requests that are held until an event: no polling, no lost wake-up."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
-from worker_vllm.gateway.server.request import ClientGone, GatewayRequest
+from worker_vllm.gateway.server.request import ClientDisconnected, GatewayRequest
 
 
 class NamedEvents:
-    """`wake` releases everyone who waits for that name now; nothing is kept for those who come later."""
+    """`wake` releases the current waiters of a name; later waiters wait for the next `wake`."""
 
     def __init__(self) -> None:
         self._waiting: dict[str, set[asyncio.Future[None]]] = {}
 
     def wake(self, name: str) -> None:
-        """Release whoever waits for this name."""
+        """Release the waiters of this name."""
         waiting = self._waiting.pop(name, None)
         if waiting is not None:
             for future in waiting:
@@ -25,7 +25,7 @@ class NamedEvents:
                     future.set_result(None)
 
     def wake_all(self) -> None:
-        """Release everyone."""
+        """Release the waiters of every name."""
         for name in list(self._waiting):
             self.wake(name)
 
@@ -44,8 +44,8 @@ class NamedEvents:
             raise
 
 
-class Hold:
-    """A request that is held until something is so, its time is over, or its client has gone; a context manager."""
+class HeldRequest:
+    """A request held until a condition is true, the timeout ends, or its client disconnects; a context manager."""
 
     __slots__ = ("_expired", "_name", "_request", "_signals", "_timeout_s", "_timer")
 
@@ -63,22 +63,22 @@ class Hold:
     def __exit__(self, kind: type[BaseException] | None, value: object, traceback: TracebackType | None) -> None:
         if self._timer is not None:
             self._timer.cancel()
-            self._request.on_gone(None)
+            self._request.on_disconnect(None)
 
-    async def until(self, reached: Callable[[], bool]) -> bool:
-        """True once `reached()` is, asked again at every wake; False when the time is over. Raises ClientGone."""
-        while not self._client_gone() and not reached():
+    async def wait_until(self, reached: Callable[[], bool]) -> bool:
+        """True once `reached()` is, checked at every wake; False after the timeout. Raises ClientDisconnected."""
+        while not self._check_connected() and not reached():
             if self._expired:
                 return False
             if self._timer is None:
                 self._timer = asyncio.get_running_loop().call_later(self._timeout_s, self._expire)
-                self._request.on_gone(self._wake)
+                self._request.on_disconnect(self._wake)
             await self._signals.wait(self._name)
         return True
 
-    def _client_gone(self) -> bool:
-        if self._request.gone:
-            raise ClientGone
+    def _check_connected(self) -> bool:
+        if self._request.disconnected:
+            raise ClientDisconnected
         return False
 
     def _wake(self) -> None:

@@ -1,4 +1,4 @@
-"""Posting a job's status object to the address its client gave, when the job has ended."""
+"""Posts the status object of an ended job to its client's webhook address."""
 
 from __future__ import annotations
 
@@ -13,27 +13,29 @@ from worker_vllm.json_bytes import dump
 logger = logging.getLogger(__name__)
 
 TRIES = 3
-AT_ONCE = 100
-WAITING_AT_MOST = 10_000
-WAITING_BYTES = 200_000_000
+MAX_CONCURRENT = 100
+MAX_PENDING = 10_000
+MAX_PENDING_BYTES = 200_000_000
 
 
 class Webhooks:
-    """Up to three tries each, with a pause between them; a client's deaf address holds up nobody else."""
+    """Delivers each webhook in a task of its own, with up to three attempts and a pause between them."""
 
-    def __init__(self, pause_s: float, *, sort_keys: bool = False, waiting_bytes: int = WAITING_BYTES) -> None:
+    def __init__(
+        self, pause_s: float, *, sort_keys: bool = False, max_pending_bytes: int = MAX_PENDING_BYTES
+    ) -> None:
         self._pause_s = pause_s
         self._sort_keys = sort_keys
-        self._room = waiting_bytes
+        self._room = max_pending_bytes
         self._tasks: set[asyncio.Task[None]] = set()
-        self._slots = asyncio.Semaphore(AT_ONCE)
+        self._slots = asyncio.Semaphore(MAX_CONCURRENT)
         self._session: aiohttp.ClientSession | None = None
 
     def send(self, url: str, payload: dict[str, Any]) -> None:
-        """Deliver in the background; dropped, with a word in the log, when too much waits already."""
+        """Deliver in the background; drop and log it when too many or too large ones are pending."""
         body = dump(payload, sort_keys=self._sort_keys)
-        if len(self._tasks) >= WAITING_AT_MOST or len(body) > self._room:
-            logger.error("webhook of job %s dropped: %d already wait", payload["id"], len(self._tasks))
+        if len(self._tasks) >= MAX_PENDING or len(body) > self._room:
+            logger.error("webhook of job %s dropped: %d are pending already", payload["id"], len(self._tasks))
             return
         self._room -= len(body)
         task = asyncio.create_task(self._deliver(url, body, payload["id"]))
@@ -41,7 +43,7 @@ class Webhooks:
         task.add_done_callback(self._tasks.discard)
 
     async def close(self) -> None:
-        """Give up what is still under way."""
+        """Cancel pending deliveries."""
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -57,7 +59,7 @@ class Webhooks:
                     outcome = await self._post(url, body)
                 if outcome == "200":
                     return
-                logger.warning("webhook of job %s: try %d of %d: %s", job_id, attempt + 1, TRIES, outcome)
+                logger.warning("webhook of job %s: attempt %d of %d: %s", job_id, attempt + 1, TRIES, outcome)
         finally:
             self._room += len(body)
 

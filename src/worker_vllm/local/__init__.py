@@ -1,1 +1,1 @@
-"""Everything on one machine: the gateway in this process, workers with their engines as children of it."""
+"""`worker-vllm local`: the gateway in this process, workers and their engines as child processes."""

@@ -1,4 +1,4 @@
-"""What `worker-vllm local` shows: the parts of the start as they come, then what to paste."""
+"""Console output of `worker-vllm local`: the phases of the start, then code to paste."""
 
 from __future__ import annotations
 
@@ -12,77 +12,79 @@ from rich.status import Status
 
 
 class StartConsole(Protocol):
-    """Where a person looks."""
+    """The output for the user."""
 
     def phase(self, text: str) -> None:
-        """Another part of the start is under way."""
+        """Show that a phase of the start has begun."""
 
-    def say(self, text: str) -> None:
-        """Something worth a line of its own."""
+    def print_line(self, text: str) -> None:
+        """Print a line."""
 
-    def done(self) -> None:
-        """The start is over."""
+    def finish(self) -> None:
+        """End the display of phases; called when the start is over."""
 
 
 class PlainConsole:
-    """One line each, for logs and pipes."""
+    """Plain lines, for logs and pipes."""
 
     def __init__(self) -> None:
-        self._began = time.monotonic()
+        self._started_at = time.monotonic()
 
     def phase(self, text: str) -> None:
-        """A line with the seconds since the start."""
-        self.say(f"{time.monotonic() - self._began:6.1f} s  {text}")
+        """Print the phase with the seconds since the start."""
+        self.print_line(f"{time.monotonic() - self._started_at:6.1f} s  {text}")
 
-    def say(self, text: str) -> None:
-        """The line as it is; once nobody reads any more, nothing."""
+    def print_line(self, text: str) -> None:
+        """Print the line; discard it when standard output is closed."""
         try:
             print(text, flush=True)  # noqa: T201
         except OSError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
-    def done(self) -> None:
-        """Nothing to take back."""
+    def finish(self) -> None:
+        """Do nothing."""
 
 
 class TerminalConsole:
-    """Finished parts as lines, the current one as a spinner with a running clock."""
+    """Finished phases as lines, the current one as a spinner."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._began = time.monotonic()
+        self._started_at = time.monotonic()
         self._status: Status | None = None
         self._current = ""
 
     def phase(self, text: str) -> None:
-        """Tick the current part off and show the next."""
-        self._tick_off()
+        """Print the finished phase and show the next."""
+        self._finish_phase()
         self._current = text
         self._status = self._console.status(f"{text} …")
         self._status.start()
 
-    def say(self, text: str) -> None:
-        """The line above the spinner."""
+    def print_line(self, text: str) -> None:
+        """Print the line above the spinner."""
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
-    def done(self) -> None:
-        """Tick the last part off."""
-        self._tick_off()
+    def finish(self) -> None:
+        """Print the last phase and remove the spinner."""
+        self._finish_phase()
 
-    def _tick_off(self) -> None:
+    def _finish_phase(self) -> None:
         if self._status is not None:
             self._status.stop()
-            self._console.print(f"[dim]{time.monotonic() - self._began:6.1f} s[/]  {self._current}", highlight=False)
+            self._console.print(
+                f"[dim]{time.monotonic() - self._started_at:6.1f} s[/]  {self._current}", highlight=False
+            )
             self._status = None
 
 
 def open_console() -> StartConsole:
-    """The screen that fits standard output."""
+    """A terminal console when standard output is a terminal, else a plain one."""
     return TerminalConsole(Console()) if sys.stdout.isatty() else PlainConsole()
 
 
 def snippets(base_url: str, model: str, key: str) -> str:
-    """What to paste: a curl line and five lines of Python."""
+    """A curl command and five lines of Python that call the endpoint."""
     header = ' -H "Authorization: Bearer $GATEWAY_API_KEY"' if key else ""
     shown_key = 'os.environ["GATEWAY_API_KEY"]' if key else '"none"'
     imports = "import os; from openai import OpenAI" if key else "from openai import OpenAI"

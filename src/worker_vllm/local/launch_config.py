@@ -1,4 +1,4 @@
-"""What `worker-vllm local` starts: the model and each worker's environment. Reads no more than which files exist."""
+"""The model and the environment of each worker of `worker-vllm local`. Reads only which files exist."""
 
 from __future__ import annotations
 
@@ -13,39 +13,39 @@ ENDPOINT = "local"
 PACKAGED_PARROT = Path(__file__).resolve().parent.parent / "_parrot"
 CHECKOUT_PARROT = Path(__file__).resolve().parents[3] / "models" / "parrot"
 
-PING_INTERVAL_MS = 1000  # the shortest that RunPod's SDK stands
-# What RunPod does when an OpenAI client hangs up is unknown; on one's own machine Ctrl-C means stop.
+PING_INTERVAL_MS = 1000  # the shortest that RunPod's SDK accepts
+# RunPod's behaviour when an OpenAI client disconnects is unknown; locally, Ctrl-C of a client means cancel.
 PLATFORM = GatewayOptions(fleet=FleetPolicy(ping_interval_s=PING_INTERVAL_MS / 1000), cancel_on_disconnect=True)
 
-# What makes a small CPU start quick and keeps Ctrl-C short; whatever the caller's environment says wins.
+# Settings for a quick start on a small CPU and a quick Ctrl-C; the caller's environment overrides them.
 DEFAULTS = {"FAST_START": "1", "VLLM_CPU_KVCACHE_SPACE": "1", "DRAIN_TIMEOUT": "5", "LOG_LEVEL": "INFO"}
 
 
 @dataclass(frozen=True, slots=True)
 class LocalConfig:
-    """What was asked for on the command line; `key` is empty when the gateway requires none."""
+    """The command-line arguments; `key` is empty when the gateway requires none."""
 
     engine: str = "vllm"
     model: str | None = None
     workers: int = 1
     key: str = ""
-    verbose: bool = False  # show everything that workers and engines log
+    verbose: bool = False  # print all log lines of workers and engines
 
 
 def embedded_model() -> Path:
-    """The model that ships with us. Raises RequestError when this installation lacks it."""
+    """The directory of the embedded model. Raises RequestError when this installation has none."""
     for place in (PACKAGED_PARROT, CHECKOUT_PARROT):
         if (place / "config.json").is_file():
             return place
     raise RequestError("the embedded model is not in this installation: name one with --model PATH_OR_ID")
 
 
-def model_environment(plan: LocalConfig, env: Mapping[str, str]) -> dict[str, str]:
-    """The variables that choose the engine and its model; a path is served under its last part."""
-    chosen = {"ENGINE": plan.engine}
+def model_environment(config: LocalConfig, env: Mapping[str, str]) -> dict[str, str]:
+    """The variables that select the engine and its model; a path is served under its last part."""
+    chosen = {"ENGINE": config.engine}
     if env.get("ENGINE_URL"):
         return {}
-    model = plan.model or env.get("MODEL_NAME") or ("echo" if plan.engine == "echo" else str(embedded_model()))
+    model = config.model or env.get("MODEL_NAME") or ("echo" if config.engine == "echo" else str(embedded_model()))
     chosen["MODEL_NAME"] = model
     if Path(model).is_dir() and not env.get("OPENAI_SERVED_MODEL_NAME_OVERRIDE"):
         chosen["MODEL_NAME"] = str(Path(model).resolve())
@@ -53,8 +53,10 @@ def model_environment(plan: LocalConfig, env: Mapping[str, str]) -> dict[str, st
     return chosen
 
 
-def worker_environment(plan: LocalConfig, env: Mapping[str, str], gateway_url: str, worker_id: str) -> dict[str, str]:
-    """A worker's whole environment; `$ID` is left for the worker to fill in, as the platform leaves it."""
+def worker_environment(
+    config: LocalConfig, env: Mapping[str, str], gateway_url: str, worker_id: str
+) -> dict[str, str]:
+    """The complete environment of a worker; the worker replaces `$ID`, as on RunPod."""
     inherited = {
         name: value
         for name, value in env.items()
@@ -64,13 +66,13 @@ def worker_environment(plan: LocalConfig, env: Mapping[str, str], gateway_url: s
     return {
         **DEFAULTS,
         **inherited,
-        **model_environment(plan, env),
+        **model_environment(config, env),
         "WORKER_MODE": "queue",
         "LOG_FORMAT": "json",
         "PYTHONUNBUFFERED": "1",
         "RUNPOD_POD_ID": worker_id,
         "RUNPOD_ENDPOINT_ID": ENDPOINT,
-        "RUNPOD_AI_API_KEY": plan.key or "local",
+        "RUNPOD_AI_API_KEY": config.key or "local",
         "RUNPOD_PING_INTERVAL": str(PING_INTERVAL_MS),
         "RUNPOD_WEBHOOK_GET_JOB": f"{base}/job-take/$ID?gpu=local",
         "RUNPOD_WEBHOOK_POST_OUTPUT": f"{base}/job-done/$RUNPOD_POD_ID/$ID?gpu=local",

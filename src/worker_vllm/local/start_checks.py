@@ -1,4 +1,4 @@
-"""Before anything is started: whatever speaks against a worker here, in the words of what the user typed."""
+"""Checks before anything is started; errors name the argument or variable that the user gave."""
 
 from __future__ import annotations
 
@@ -26,42 +26,42 @@ NO_ENGINE = (
 OTHERWISE = "or leave --model and MODEL_NAME out for the embedded model"
 
 
-def obstacles(plan: LocalConfig, env: Mapping[str, str], paths: Sequence[str]) -> tuple[str, ...]:
-    """One sentence for each reason why a worker could not serve; asks the hub where a model must be downloaded.
+def find_problems(config: LocalConfig, env: Mapping[str, str], paths: Sequence[str]) -> tuple[str, ...]:
+    """One message for each reason why a worker could not serve; queries the hub when a model must be downloaded.
 
-    `paths` are where Python finds packages.
+    `paths` is the search path for Python packages (`sys.path`).
     """
-    environment = worker_environment(plan, env, "http://127.0.0.1:8000", "worker-1")
+    environment = worker_environment(config, env, "http://127.0.0.1:8000", "worker-1")
     try:
         settings = load(environment, inspect_host(environment))
     except ConfigurationError as error:
-        return tuple(as_typed(problem, plan) for problem in error.problems)
+        return tuple(as_typed(problem, config) for problem in error.problems)
     engine = settings.engine
     if engine.kind is EngineKind.VLLM and engine_version(paths) is None:
         return (NO_ENGINE.format(sys.executable),)
     checked = preflight(engine, environment)
     if checked.problems:
-        return tuple(as_typed(problem, plan) for problem in checked.problems)
+        return tuple(as_typed(problem, config) for problem in checked.problems)
     if checked.host_problems or checked.found is None:
         return checked.host_problems
-    return not_given(checked.found, environment)
+    return hub_refusals(checked.found, environment)
 
 
-def as_typed(problem: Problem, plan: LocalConfig) -> str:
-    """The problem, with the argument in the variable's place where the user gave the argument."""
+def as_typed(problem: Problem, config: LocalConfig) -> str:
+    """The message of a problem; names `--model` in place of MODEL_NAME when the user gave the argument."""
     if problem.key != "MODEL_NAME":
         return str(problem)
     if is_path(problem.value) and not Path(problem.value).expanduser().exists():
         problem = replace(problem, expected="a path that exists", change=f"correct it, {OTHERWISE}")
-    return str(replace(problem, key="--model", value=plan.model) if plan.model else problem)
+    return str(replace(problem, key="--model", value=config.model) if config.model else problem)
 
 
-def not_given(found: FoundModel, environment: Mapping[str, str]) -> tuple[str, ...]:
-    """What the hub refuses of the repositories that are not on this disk; an unreachable hub is told once."""
-    told: list[str] = []
+def hub_refusals(found: FoundModel, environment: Mapping[str, str]) -> tuple[str, ...]:
+    """The hub's refusals for repositories that are not on this disk; one message for an unreachable hub."""
+    refusals: list[str] = []
     for reference in found.downloads:
         error = hub_access.access_error(reference, {**environment, **found.environment})
         if error is not None and error.cause is Cause.UNREACHABLE:
             return (f"{error} (are you offline?); give the directory of a model, {OTHERWISE}",)
-        told += [] if error is None else [str(error)]
-    return tuple(told)
+        refusals += [] if error is None else [str(error)]
+    return tuple(refusals)

@@ -1,4 +1,4 @@
-"""From a worker's log lines to what a person wants to know: which part of the start is under way, what went wrong."""
+"""Reads the phase of the start and the reason of a failure from a worker's log lines."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import re
 from dataclasses import dataclass
 
-# What vLLM 0.32 logs when a part of its start begins, and how we name that part.
+# Text that vLLM 0.32 logs at the beginning of a phase of its start, and our name of the phase.
 PHASES = (
     ("Resolved architecture", "reading the model's configuration"),
     ("Initializing a V1 LLM engine", "starting the engine's core"),
@@ -19,12 +19,12 @@ PHASES = (
 )
 
 
-# A diagnosis as the worker logs it: the sentence, then its cause and scope, then what the engine said.
-DIAGNOSIS = re.compile(r"(.+?) \[[^\[\]]+, \w+\](?:; the engine said: .*)?", re.DOTALL)
+# A diagnosis as the worker logs it: the message, then its cause and scope, then the engine's own line.
+DIAGNOSIS = re.compile(r"(.+?) \[[^\[\]]+, \w+\](?:; the engine \w+: .*)?", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class LogLine:
     """One line of a worker's log."""
 
     level: str
@@ -33,28 +33,28 @@ class Line:
 
     @property
     def phase(self) -> str | None:
-        """The part of the start that begins with this line, None for any other line."""
+        """The phase of the start that begins with this line, None for any other line."""
         return next((phase for mark, phase in PHASES if mark in self.message), None)
 
     @property
-    def alarming(self) -> bool:
-        """Whether a person should see it: the worker's own warnings and errors, and words that are no log line."""
+    def needs_attention(self) -> bool:
+        """Whether to show the line: the worker's own warnings and errors, and text that is not a log line."""
         return not self.engine and self.level not in ("DEBUG", "INFO")
 
     @property
     def reason(self) -> str | None:
-        """Why no worker can serve, where this line says it; it may be the last before the worker's end."""
+        """The reason why a worker cannot serve, if this line contains one; it may be the worker's last line."""
         if self.engine or self.level not in ("ERROR", "CRITICAL"):
             return None
         match = DIAGNOSIS.fullmatch(self.message)
         return match[1] if match else self.message
 
 
-def read_line(text: str) -> Line:
-    """A worker's JSON log line; any other text is a line of its own that counts as an error."""
+def read_line(text: str) -> LogLine:
+    """Parse a worker's JSON log line; any other text becomes a line of the level TEXT."""
     try:
         fields = json.loads(text)
         message = fields["message"]
     except (ValueError, TypeError, KeyError):
-        return Line("TEXT", text)
-    return Line(str(fields.get("level", "INFO")), str(message), engine=fields.get("source") == "engine")
+        return LogLine("TEXT", text)
+    return LogLine(str(fields.get("level", "INFO")), str(message), engine=fields.get("source") == "engine")

@@ -1,4 +1,4 @@
-"""Worker processes on this machine: each in its own process group, restarts within a budget, a bounded end."""
+"""Worker processes: each in its own process group, restarted within a budget, stopped within a time limit."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from worker_vllm.errors import EngineUnavailable
 LONGEST_LINE = 1 << 20
 STOP_WAIT_S = 20.0
 RESTART_PAUSE_S = 1.0
-LAST_WORDS_S = 1.0  # its log ends when all of its processes have
+LOG_DRAIN_S = 1.0  # for the rest of its log after the exit
 RESTARTS = 3
 RESTART_WINDOW_S = 600.0
 COMMAND = (sys.executable, "-m", "worker_vllm", "start")
 
-# Runs in the child, then becomes the worker: the end of this process, even by SIGKILL, ends it too.
-# A preexec_fn would do the same at the risk of a deadlock, since the terminal's spinner is a thread.
+# Runs in the child before it executes the worker: the kernel ends the worker when this process ends.
+# A preexec_fn would do the same but may deadlock, since the console's spinner is a thread.
 DIE_WITH_PARENT = """
 import ctypes, os, signal, sys
 PR_SET_PDEATHSIG = 1
@@ -34,54 +34,56 @@ if os.getppid() == int(sys.argv[1]):
 
 
 class WorkersFailed(EngineUnavailable):
-    """A worker cannot run here; the message says why."""
+    """A worker cannot run here; the message contains the reason."""
 
 
-class End(Enum):
-    """What a worker's end means for the next."""
+class ExitOutcome(Enum):
+    """What a worker's exit means for a restart."""
 
-    RETIRED = "it had asked to be replaced"
-    LOST = "another may do better"
-    USELESS = "none has ever served, and another would meet the same"
+    RETIRED = "it asked to be replaced"
+    LOST = "a new process may succeed"
+    CANNOT_SERVE = "a new process would fail for the same reason"
 
 
 @dataclass(frozen=True, slots=True)
-class Hooks:
-    """What the owner wants to know: a worker starts, a line of its log, a worker's end, a restart."""
+class WorkerCallbacks:
+    """Callbacks of a slot's owner: a worker starts, logs a line, exits, or is restarted."""
 
     started: Callable[[str], None]
     line: Callable[[str, str], None]
-    ended: Callable[[str, int], End]
+    ended: Callable[[str, int], ExitOutcome]
     restarting: Callable[[str, int], None]
 
 
 class WorkerSlot:
-    """One worker at a time; a new process has a new id."""
+    """Runs one worker at a time; a new process has a new id."""
 
-    def __init__(self, number: int, environment: Callable[[str], Mapping[str, str]], hooks: Hooks) -> None:
+    def __init__(
+        self, number: int, environment: Callable[[str], Mapping[str, str]], callbacks: WorkerCallbacks
+    ) -> None:
         self._number = number
         self._environment = environment
-        self._hooks = hooks
+        self._callbacks = callbacks
         self.worker_id = ""
         self._process: asyncio.subprocess.Process | None = None
         self._stopping = asyncio.Event()
         self._restarts: deque[float] = deque(maxlen=RESTARTS)
 
     async def run(self) -> None:
-        """Keep a worker running until `stop`. Raises WorkersFailed when it cannot run, or dies too often."""
+        """Keep a worker running until `stop`. Raises WorkersFailed when it cannot serve, or exits too often."""
         launch = 0
         while not self._stopping.is_set():
             launch += 1
             worker_id = f"worker-{self._number}" if launch == 1 else f"worker-{self._number}-{launch}"
             code = await self._run_once(worker_id)
-            end = self._hooks.ended(worker_id, code)
+            end = self._callbacks.ended(worker_id, code)
             if self._stopping.is_set():
                 return
-            if end is End.USELESS:
+            if end is ExitOutcome.CANNOT_SERVE:
                 raise WorkersFailed(f"{worker_id} ended with status {code} before it could serve")
-            if end is not End.RETIRED:
-                self._spend_restart(worker_id, code)
-            self._hooks.restarting(worker_id, code)
+            if end is not ExitOutcome.RETIRED:
+                self._count_restart(worker_id, code)
+            self._callbacks.restarting(worker_id, code)
             await asyncio.sleep(RESTART_PAUSE_S)
 
     def signal(self, number: int) -> bool:
@@ -92,7 +94,7 @@ class WorkerSlot:
         return True
 
     async def stop(self) -> None:
-        """Ask the worker to finish, then end whatever is left of its process group."""
+        """Send SIGTERM to the worker, then kill what is left of its process group."""
         self._stopping.set()
         process = self._process
         if process is None:
@@ -108,7 +110,7 @@ class WorkerSlot:
             self.kill()
 
     def kill(self) -> None:
-        """End the worker's process group at once."""
+        """Kill the worker's process group."""
         self._stopping.set()
         if self._process is not None:
             _kill_group(self._process.pid)
@@ -124,12 +126,12 @@ class WorkerSlot:
             limit=LONGEST_LINE,
         )
         self._process, self.worker_id = process, worker_id
-        self._hooks.started(worker_id)
+        self._callbacks.started(worker_id)
         reader = asyncio.create_task(self._read(worker_id, process))
         try:
             code = await process.wait()
             _kill_group(process.pid)
-            await asyncio.wait((reader,), timeout=LAST_WORDS_S)
+            await asyncio.wait((reader,), timeout=LOG_DRAIN_S)
             return code
         finally:
             _kill_group(process.pid)
@@ -144,9 +146,9 @@ class WorkerSlot:
                 continue
             if not line:
                 return
-            self._hooks.line(worker_id, line.decode(errors="replace").rstrip())
+            self._callbacks.line(worker_id, line.decode(errors="replace").rstrip())
 
-    def _spend_restart(self, worker_id: str, code: int) -> None:
+    def _count_restart(self, worker_id: str, code: int) -> None:
         now = asyncio.get_running_loop().time()
         if len(self._restarts) == RESTARTS and now - self._restarts[0] < RESTART_WINDOW_S:
             raise WorkersFailed(f"{worker_id} ended with status {code}, after {RESTARTS} restarts within ten minutes")

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.support.engines.broken_models import Break, copy_of_parrot, cut_weights, remove, whole
-from worker_vllm.engine.diagnosis.types import Scope
+from worker_vllm.engine.diagnosis.types import Diagnosis, Scope
 from worker_vllm.engine.preflight import preflight as checks
 from worker_vllm.engine.preflight.memory_fit import MemoryFit, estimate, kv_bytes_per_token
 from worker_vllm.engine.preflight.nvidia import Driver, Gpu

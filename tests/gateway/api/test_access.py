@@ -1,4 +1,4 @@
-"""Who may call: the key, and which web pages."""
+"""Access control: the key, and web pages."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ async def test_the_key_is_required_bare_or_as_bearer(open_gateway: Open, path: s
         answer = await client.get(path)
     assert answer.status == status
     if status == 401:
-        assert answer.json == {"error": "the Authorization header does not hold this gateway's key"}
+        assert answer.json == {"error": "the Authorization header does not contain this gateway's key"}
 
 
 ORIGINS = [
@@ -42,7 +42,7 @@ ORIGINS = [
 
 @pytest.mark.parametrize(("origin", "status"), ORIGINS)
 async def test_pages_from_elsewhere_cannot_drive_a_gateway(open_gateway: Open, origin: str, status: int) -> None:
-    """A browser tells the page's origin; only this machine's own and the allowed ones pass."""
+    """A browser sends the page's origin; only pages of this machine and the allowed ones pass."""
     http = await open_gateway(GatewayOptions(allowed_origins=("https://console.example",)))
     async with Http(http.url, {"Origin": origin}) as page:
         answer = await page.post("/v2/local/run", {"input": 1})
@@ -75,7 +75,7 @@ def test_the_key_comes_from_a_file_or_the_environment(tmp_path: Path) -> None:
         read_key(tmp_path / "none", {})
 
 
-def test_a_taken_port_is_said() -> None:
+def test_a_port_in_use_is_an_error() -> None:
     """With the address and what to do."""
     first = listen("127.0.0.1", 0)
     port = first.getsockname()[1]

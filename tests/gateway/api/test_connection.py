@@ -9,13 +9,13 @@ import pytest
 
 from worker_vllm.errors import RequestError
 from worker_vllm.gateway.server.http_connection import LARGEST_HEAD, ServerConnection
-from worker_vllm.gateway.server.request import Bounds, GatewayRequest, Waiting, answer_error
+from worker_vllm.gateway.server.request import GatewayRequest, PendingResponse, ReceiveLimits, answer_error
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\ncontent-type: application/json; charset=utf-8\r\n\r\n%b"
 
 
 class Served:
-    """A server that says what it was asked, and a client's end of one connection to it."""
+    """An application that answers with the request's path and body."""
 
     def __init__(self) -> None:
         self.release = asyncio.Event()
@@ -23,14 +23,14 @@ class Served:
         self.connections: set[ServerConnection] = set()
 
     def admit(self, request: GatewayRequest) -> bool:
-        """Everybody is."""
+        """Admit every request."""
         return True
 
-    def handle(self, request: GatewayRequest) -> Waiting:
-        """/held waits for the test, /stream streams, /boom breaks; anything else is told back."""
+    def handle(self, request: GatewayRequest) -> PendingResponse:
+        """/held waits for the test, /stream streams, /boom breaks; anything else is echoed."""
         match request.path:
             case "/held":
-                request.on_gone(self.gone.set)
+                request.on_disconnect(self.gone.set)
                 return self._held(request)
             case "/stream":
                 return self._stream(request)
@@ -52,15 +52,15 @@ class Served:
         await request.write(b"", more=False)
 
 
-Connected = tuple[Served, asyncio.StreamReader, asyncio.StreamWriter]
+Session = tuple[Served, asyncio.StreamReader, asyncio.StreamWriter]
 
 
 @pytest.fixture
-async def served() -> AsyncIterator[Connected]:
+async def served() -> AsyncIterator[Session]:
     """The server, and a raw connection to it."""
     it = Served()
     server = await asyncio.get_running_loop().create_server(
-        lambda: ServerConnection(it, Bounds(20, 5, 5), it.connections), "127.0.0.1", 0
+        lambda: ServerConnection(it, ReceiveLimits(20, 5, 5), it.connections), "127.0.0.1", 0
     )
     reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
     yield it, reader, writer
@@ -71,34 +71,34 @@ async def served() -> AsyncIterator[Connected]:
     await server.wait_closed()
 
 
-def said(text: bytes) -> bytes:
+def ok(text: bytes) -> bytes:
     return OK % (len(text), text)
 
 
 CLEAN: list[tuple[str, bytes, bytes]] = [
-    ("a plain GET", b"GET /a%20b?x=1 HTTP/1.1\r\n\r\n", said(b"/a b ")),
-    ("a body with its length", b"POST /a HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc", said(b"/a abc")),
+    ("a plain GET", b"GET /a%20b?x=1 HTTP/1.1\r\n\r\n", ok(b"/a b ")),
+    ("a body with its length", b"POST /a HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc", ok(b"/a abc")),
     (
         "a body in chunks",
         b"POST /a HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n1\r\nc\r\n0\r\n\r\n",
-        said(b"/a abc"),
+        ok(b"/a abc"),
     ),
-    ("two at once", b"GET /a HTTP/1.1\r\n\r\nGET /b HTTP/1.1\r\n\r\n", said(b"/a ") + said(b"/b ")),
+    ("two at once", b"GET /a HTTP/1.1\r\n\r\nGET /b HTTP/1.1\r\n\r\n", ok(b"/a ") + ok(b"/b ")),
     (
         "a body that waits to be asked for",
         b"POST /a HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\nx",
-        b"HTTP/1.1 100 Continue\r\n\r\n" + said(b"/a x"),
+        b"HTTP/1.1 100 Continue\r\n\r\n" + ok(b"/a x"),
     ),
     (
         "an offer of HTTP/2",
         b"GET /a HTTP/1.1\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AA\r\n\r\n",
-        said(b"/a "),
+        ok(b"/a "),
     ),
     (
         "an offer of HTTP/2 with a body, and the next request",
         b"POST /a HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: h2c\r\nContent-Length: 1\r\n\r\nx"
         b"GET /b HTTP/1.1\r\n\r\n",
-        said(b"/a x") + said(b"/b "),
+        ok(b"/a x") + ok(b"/b "),
     ),
     ("a HEAD", b"HEAD /a HTTP/1.1\r\n\r\n", OK % (3, b"")),
     (
@@ -113,7 +113,7 @@ CLEAN: list[tuple[str, bytes, bytes]] = [
 @pytest.mark.parametrize(("sent", "answered"), [row[1:] for row in CLEAN], ids=[row[0] for row in CLEAN])
 @pytest.mark.parametrize("size", [1, 7, 1000])
 async def test_requests_are_understood_however_they_arrive(
-    served: Connected, sent: bytes, answered: bytes, size: int
+    served: Session, sent: bytes, answered: bytes, size: int
 ) -> None:
     """Byte by byte or all at once, the answer is the same, and the connection stays open for the next."""
     _, reader, writer = served
@@ -123,12 +123,12 @@ async def test_requests_are_understood_however_they_arrive(
         await asyncio.sleep(0)
     assert await reader.readexactly(len(answered)) == answered
     writer.write(b"GET /again HTTP/1.1\r\n\r\n")
-    assert await reader.readexactly(len(said(b"/again "))) == said(b"/again ")
+    assert await reader.readexactly(len(ok(b"/again "))) == ok(b"/again ")
 
 
 CLOSING: list[tuple[str, bytes, bytes]] = [
-    ("told to close", b"GET /a HTTP/1.1\r\nConnection: close\r\n\r\n", said(b"/a ")),
-    ("HTTP/1.0", b"GET /a HTTP/1.0\r\n\r\n", said(b"/a ")),
+    ("a request to close", b"GET /a HTTP/1.1\r\nConnection: close\r\n\r\n", ok(b"/a ")),
+    ("HTTP/1.0", b"GET /a HTTP/1.0\r\n\r\n", ok(b"/a ")),
     (
         "a stream for HTTP/1.0",
         b"GET /stream HTTP/1.0\r\n\r\n",
@@ -148,7 +148,7 @@ CLOSING: list[tuple[str, bytes, bytes]] = [
 
 
 @pytest.mark.parametrize(("sent", "answered"), [row[1:] for row in CLOSING], ids=[row[0] for row in CLOSING])
-async def test_what_ends_a_connection(served: Connected, sent: bytes, answered: bytes) -> None:
+async def test_what_ends_a_connection(served: Session, sent: bytes, answered: bytes) -> None:
     """The answer, if there is one, comes whole before the end."""
     _, reader, writer = served
     writer.write(sent)
@@ -159,7 +159,7 @@ async def test_what_ends_a_connection(served: Connected, sent: bytes, answered: 
 
 
 @pytest.mark.parametrize("size", [11, 21, 150])
-async def test_too_large_a_body_is_read_and_refused(served: Connected, size: int) -> None:
+async def test_too_large_a_body_is_read_and_refused(served: Session, size: int) -> None:
     """The client gets its answer, and the connection goes on."""
     _, reader, writer = served
     writer.write(b"POST /a HTTP/1.1\r\nContent-Length: %d\r\n\r\n%b" % (size, b"x" * size))
@@ -167,21 +167,21 @@ async def test_too_large_a_body_is_read_and_refused(served: Connected, size: int
     assert head.startswith(b"HTTP/1.1 400 Bad Request\r\n")
     assert (await reader.readuntil(b"}")).startswith(b'{"error":"the body is larger than 10 bytes')
     writer.write(b"GET /a HTTP/1.1\r\n\r\n")
-    assert await reader.readexactly(len(said(b"/a "))) == said(b"/a ")
+    assert await reader.readexactly(len(ok(b"/a "))) == ok(b"/a ")
 
 
-async def test_answers_keep_the_order_of_the_requests(served: Connected) -> None:
+async def test_answers_keep_the_order_of_the_requests(served: Session) -> None:
     """The second waits for the first, however quick it would be."""
     it, reader, writer = served
     writer.write(b"GET /held HTTP/1.1\r\n\r\nGET /b HTTP/1.1\r\n\r\n")
     await writer.drain()
     it.release.set()
-    expected = said(b"held") + said(b"/b ")
+    expected = ok(b"held") + ok(b"/b ")
     assert await reader.readexactly(len(expected)) == expected
 
 
-async def test_a_client_that_hangs_up_is_noticed(served: Connected) -> None:
-    """Whoever holds its request is told at once."""
+async def test_a_client_that_hangs_up_is_noticed(served: Session) -> None:
+    """The handler of its request is notified at once."""
     it, _, writer = served
     writer.write(b"GET /held HTTP/1.1\r\n\r\n")
     await writer.drain()

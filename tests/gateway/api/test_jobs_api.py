@@ -8,16 +8,16 @@ from typing import Any
 import pytest
 
 from tests.gateway.conftest import Open
-from tests.gateway.player import Player
+from tests.gateway.fake_worker import FakeWorker
 from tests.support.http import Http
-from worker_vllm.gateway.options import GatewayLimits, GatewayOptions, Waits
+from worker_vllm.gateway.options import GatewayLimits, GatewayOptions, WaitTimeouts
 
 RUN = "/v2/local/run"
 RUNSYNC = "/v2/local/runsync"
 NO_WORKERS = {"idle": 0, "initializing": 0, "ready": 0, "running": 0, "throttled": 0, "unhealthy": 0}
 
 
-async def test_run_queues_a_job_and_status_follows_it_to_its_end(http: Http, worker: Player) -> None:
+async def test_run_queues_a_job_and_status_follows_it_to_its_end(http: Http, worker: FakeWorker) -> None:
     """IN_QUEUE without times, IN_PROGRESS with its delay and worker, COMPLETED with everything."""
     assert (await http.post(RUN, {"input": {"a": 1}})).json == {"id": "job1-u1", "status": "IN_QUEUE"}
     assert (await http.get("/v2/local/status/job1-u1")).json == {"id": "job1-u1", "status": "IN_QUEUE"}
@@ -29,7 +29,7 @@ async def test_run_queues_a_job_and_status_follows_it_to_its_end(http: Http, wor
     assert (await http.post("/v2/local/status/job1-u1")).json == done
 
 
-async def test_a_status_shows_progress_until_the_result_replaces_it(http: Http, worker: Player) -> None:
+async def test_a_status_shows_progress_until_the_result_replaces_it(http: Http, worker: FakeWorker) -> None:
     """progress_update's body is a job-done with status IN_PROGRESS."""
     await http.post(RUN, {"input": 1})
     await worker.take()
@@ -39,7 +39,7 @@ async def test_a_status_shows_progress_until_the_result_replaces_it(http: Http, 
     assert (await http.get("/v2/local/status/job1-u1")).json["output"] == "whole"
 
 
-async def test_half_an_emoji_goes_in_and_comes_out(http: Http, worker: Player) -> None:
+async def test_half_an_emoji_goes_in_and_comes_out(http: Http, worker: FakeWorker) -> None:
     """A lone surrogate is valid JSON but no UTF-8: it travels as the escape that it came as."""
     half = "\ud83e"
     asked = asyncio.create_task(http.post(RUNSYNC, {"input": {"prompt": half}}))
@@ -62,7 +62,7 @@ RESULTS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
 
 @pytest.mark.parametrize(("body", "shown"), [row[1:] for row in RESULTS], ids=[row[0] for row in RESULTS])
 async def test_runsync_answers_with_the_result(
-    http: Http, worker: Player, body: dict[str, Any], shown: dict[str, Any]
+    http: Http, worker: FakeWorker, body: dict[str, Any], shown: dict[str, Any]
 ) -> None:
     """HTTP 200 whatever became of the job; absent stays absent, null stays null."""
     waiting = asyncio.create_task(http.post(RUNSYNC, {"input": {}}))
@@ -77,14 +77,14 @@ async def test_runsync_answers_with_the_result(
 
 async def test_runsync_gives_the_job_back_when_its_wait_is_over(open_gateway: Open) -> None:
     """The id and the state come back; the job goes on."""
-    http = await open_gateway(GatewayOptions(waits=Waits(runsync_s=0.05)))
+    http = await open_gateway(GatewayOptions(waits=WaitTimeouts(runsync_s=0.05)))
     assert (await http.post(RUNSYNC, {"input": 1})).json == {"id": "sync-job1-u1", "status": "IN_QUEUE"}
-    await Player(http).take()
+    await FakeWorker(http).take()
     held = (await http.get("/v2/local/status-sync/sync-job1-u1")).json
     assert held == {"delayTime": 0, "id": "sync-job1-u1", "status": "IN_PROGRESS", "workerId": "w1"}
 
 
-async def test_status_sync_is_released_by_the_jobs_end(http: Http, worker: Player) -> None:
+async def test_status_sync_is_released_by_the_jobs_end(http: Http, worker: FakeWorker) -> None:
     """GET, as the JavaScript client asks, and POST, as the Go client does."""
     await http.post(RUN, {"input": 1})
     waiting = [
@@ -95,7 +95,7 @@ async def test_status_sync_is_released_by_the_jobs_end(http: Http, worker: Playe
     assert [(await task).json["output"] for task in waiting] == [7, 7]
 
 
-async def test_stream_hands_each_piece_over_once_and_ends_with_the_last(http: Http, worker: Player) -> None:
+async def test_stream_hands_each_piece_over_once_and_ends_with_the_last(http: Http, worker: FakeWorker) -> None:
     """Held until there is a piece; what is left comes together with the terminal status."""
     await http.post(RUN, {"input": 1})
     await worker.take()
@@ -111,7 +111,7 @@ async def test_stream_hands_each_piece_over_once_and_ends_with_the_last(http: Ht
     assert (await http.get("/v2/local/stream/job1-u1")).json == {"status": "COMPLETED", "stream": []}
 
 
-async def test_cancel_ends_a_queued_and_a_running_job(http: Http, worker: Player) -> None:
+async def test_cancel_ends_a_queued_and_a_running_job(http: Http, worker: FakeWorker) -> None:
     """At once, whatever the worker does about it; an ended job keeps its state."""
     for _ in range(3):
         await http.post(RUN, {"input": 1})
@@ -129,7 +129,7 @@ async def test_cancel_ends_a_queued_and_a_running_job(http: Http, worker: Player
     assert (await http.get("/v2/local/status/job3-u1")).json == {"id": "job3-u1", "status": "CANCELLED"}
 
 
-async def test_retry_runs_a_failed_job_again_under_its_id(http: Http, worker: Player) -> None:
+async def test_retry_runs_a_failed_job_again_under_its_id(http: Http, worker: FakeWorker) -> None:
     """Same input, old result gone; other states refuse."""
     await http.post(RUN, {"input": {"a": 1}})
     refused = await http.post("/v2/local/retry/job1-u1")
@@ -142,8 +142,8 @@ async def test_retry_runs_a_failed_job_again_under_its_id(http: Http, worker: Pl
     assert (await worker.take()).json == {"id": "job1-u1", "input": {"a": 1}, "retries": 0}
 
 
-async def test_purge_removes_only_what_waits(http: Http, worker: Player) -> None:
-    """Says how many; the running job is left alone."""
+async def test_purge_removes_only_what_waits(http: Http, worker: FakeWorker) -> None:
+    """Answers with their number; the running job is left alone."""
     for _ in range(3):
         await http.post(RUN, {"input": 1})
     await worker.take()
@@ -152,15 +152,15 @@ async def test_purge_removes_only_what_waits(http: Http, worker: Player) -> None
     assert (await http.get("/v2/local/status/job2-u1")).json["status"] == "CANCELLED"
 
 
-async def test_health_and_metrics_count_jobs_and_workers_by_state(http: Http, worker: Player) -> None:
+async def test_health_and_metrics_count_jobs_and_workers_by_state(http: Http, worker: FakeWorker) -> None:
     """All the integers that the official clients require, always."""
     empty = {"completed": 0, "failed": 0, "inProgress": 0, "inQueue": 0, "retried": 0}
     assert (await http.get("/v2/local/health")).json == {"jobs": empty, "workers": NO_WORKERS}
     for _ in range(4):
         await http.post(RUN, {"input": 1})
     await worker.take_batch(3)
-    await Player(http, "w2").ping()
-    await Player(http, "w3").ping(more="&status=unhealthy&check=gpu")
+    await FakeWorker(http, "w2").ping()
+    await FakeWorker(http, "w3").ping(more="&status=unhealthy&check=gpu")
     await worker.done("job1-u1", {"output": 1})
     await worker.done("job2-u1", {"error": "no"})
     workers = {**NO_WORKERS, "idle": 1, "ready": 2, "running": 1, "unhealthy": 1}
@@ -216,4 +216,4 @@ async def test_endpoints_are_apart(http: Http) -> None:
     """Any name is an endpoint; a worker of one never sees a job of another."""
     await http.post("/v2/one/run", {"input": 1})
     await http.post("/v2/two/run", {"input": 2})
-    assert (await Player(http, endpoint="two").take()).json["input"] == 2
+    assert (await FakeWorker(http, endpoint="two").take()).json["input"] == 2

@@ -1,4 +1,4 @@
-"""An OpenAI client sends audio as a form, which no job can hold: it is told what to send instead."""
+"""A multipart form, as OpenAI clients send audio, cannot travel in a job: the error states what to send instead."""
 
 from __future__ import annotations
 

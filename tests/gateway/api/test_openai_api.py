@@ -12,9 +12,9 @@ import aiohttp
 import pytest
 
 from tests.gateway.conftest import Open
-from tests.gateway.player import Player
+from tests.gateway.fake_worker import FakeWorker
 from tests.support.http import Http
-from worker_vllm.gateway.options import GatewayLimits, GatewayOptions, GetBody, Waits
+from worker_vllm.gateway.options import GatewayLimits, GatewayOptions, GetBody, WaitTimeouts
 from worker_vllm.json_bytes import dump
 
 CHAT = "/v2/local/openai/v1/chat/completions"
@@ -29,7 +29,7 @@ def event(payload: Any) -> str:
 
 
 @asynccontextmanager
-async def taken(http: Http, worker: Player, body: Any = STREAM) -> AsyncIterator[asyncio.Task[Any]]:
+async def taken(http: Http, worker: FakeWorker, body: Any = STREAM) -> AsyncIterator[asyncio.Task[Any]]:
     """A chat request whose job the worker has; the task is the client's whole answer."""
     waiting = asyncio.create_task(http.post(CHAT, body))
     await worker.take()
@@ -37,7 +37,7 @@ async def taken(http: Http, worker: Player, body: Any = STREAM) -> AsyncIterator
     await asyncio.wait((waiting,))
 
 
-async def test_a_request_becomes_a_job_with_the_route_and_the_body_as_sent(http: Http, worker: Player) -> None:
+async def test_a_request_becomes_a_job_with_the_route_and_the_body_as_sent(http: Http, worker: FakeWorker) -> None:
     """Numbers keep their spelling: the body is not parsed and written again."""
     waiting = asyncio.create_task(http.post(CHAT, b'{"temperature": 1.0, "seed": 12345678901234567890}'))
     job = await worker.take()
@@ -58,11 +58,11 @@ async def test_a_request_becomes_a_job_with_the_route_and_the_body_as_sent(http:
         (GetBody.EMPTY, {"openai_route": "/v1/models", "openai_input": {}}),
     ],
 )
-async def test_the_body_of_a_get_is_a_switch(open_gateway: Open, get_body: GetBody, expected: Any) -> None:
+async def test_the_body_of_a_get_is_an_option(open_gateway: Open, get_body: GetBody, expected: Any) -> None:
     """What RunPod sends for GET is not known; a worker must cope with each."""
     http = await open_gateway(GatewayOptions(get_body=get_body))
     waiting = asyncio.create_task(http.get("/v2/local/openai/v1/models"))
-    worker = Player(http)
+    worker = FakeWorker(http)
     assert (await worker.take()).json["input"] == expected
     await worker.done(JOB, {"output": ['{"object":"list"}']})
     assert (await waiting).body == b'{"object":"list"}'
@@ -79,7 +79,7 @@ OUTPUTS: list[tuple[str, Any, bytes]] = [
 
 
 @pytest.mark.parametrize(("body", "sent"), [row[1:] for row in OUTPUTS], ids=[row[0] for row in OUTPUTS])
-async def test_the_body_is_what_the_worker_gave(http: Http, worker: Player, body: Any, sent: bytes) -> None:
+async def test_the_body_is_what_the_worker_gave(http: Http, worker: FakeWorker, body: Any, sent: bytes) -> None:
     """Lists stand for generators: their first item answers."""
     async with taken(http, worker, {"stream": False}) as waiting:
         await worker.done(JOB, body)
@@ -102,7 +102,7 @@ ERRORS: list[tuple[str, str, int, Any]] = [
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
 @pytest.mark.parametrize(("error", "status", "body"), [row[1:] for row in ERRORS], ids=[row[0] for row in ERRORS])
 async def test_a_failed_job_answers_with_its_own_status(
-    http: Http, worker: Player, error: str, status: int, body: Any, stream: bool
+    http: Http, worker: FakeWorker, error: str, status: int, body: Any, stream: bool
 ) -> None:
     """The error object's code is the HTTP status; any other error is the platform's 500."""
     async with taken(http, worker, {"stream": stream}) as waiting:
@@ -110,7 +110,7 @@ async def test_a_failed_job_answers_with_its_own_status(
     assert ((await waiting).status, (await waiting).json) == (status, body)
 
 
-async def test_pieces_are_written_as_they_come(http: Http, worker: Player) -> None:
+async def test_pieces_are_written_as_they_come(http: Http, worker: FakeWorker) -> None:
     """Before the next one exists; nothing added, nothing reframed, splits anywhere."""
     pieces = ['data: {"text": "é', '🙂"}\n\n', event({"n": 2}) + event({"n": 3}), "data: [DONE]"]
     async with http.open("GET", "/v2/local/health"):
@@ -130,7 +130,7 @@ async def test_pieces_are_written_as_they_come(http: Http, worker: Player) -> No
     await context.__aexit__(None, None, None)
 
 
-async def test_a_stream_that_begins_with_an_error_gets_its_status(http: Http, worker: Player) -> None:
+async def test_a_stream_that_begins_with_an_error_gets_its_status(http: Http, worker: FakeWorker) -> None:
     """Headers wait for the first piece, so an in-band error still becomes an HTTP error."""
     async with taken(http, worker) as waiting:
         await worker.piece(JOB, event({"error": NOT_FOUND}) + "data: [DONE]\n\n")
@@ -138,7 +138,7 @@ async def test_a_stream_that_begins_with_an_error_gets_its_status(http: Http, wo
     assert ((await waiting).status, (await waiting).json) == (404, {"error": NOT_FOUND})
 
 
-async def test_a_stream_that_fails_later_says_so_in_band(http: Http, worker: Player) -> None:
+async def test_a_stream_that_fails_later_ends_with_an_error_event(http: Http, worker: FakeWorker) -> None:
     """A stream that the worker did not end must not look complete."""
     async with taken(http, worker) as waiting:
         await worker.piece(JOB, event({"n": 1}))
@@ -147,16 +147,16 @@ async def test_a_stream_that_fails_later_says_so_in_band(http: Http, worker: Pla
     assert (await waiting).body == event({"n": 1}).encode() + failure
 
 
-async def test_an_error_that_the_worker_streamed_is_not_repeated(http: Http, worker: Player) -> None:
-    """The worker's own last words stand."""
-    said = event({"n": 1}) + event({"error": NOT_FOUND}) + "data: [DONE]\n\n"
+async def test_an_error_that_the_worker_streamed_is_not_repeated(http: Http, worker: FakeWorker) -> None:
+    """The worker's own error event is the last."""
+    streamed = event({"n": 1}) + event({"error": NOT_FOUND}) + "data: [DONE]\n\n"
     async with taken(http, worker) as waiting:
-        await worker.piece(JOB, said)
+        await worker.piece(JOB, streamed)
         await worker.done(JOB, {"error": json.dumps(NOT_FOUND)})
-    assert (await waiting).body.decode() == said
+    assert (await waiting).body.decode() == streamed
 
 
-async def test_a_cancelled_job_ends_its_stream_and_its_wait(http: Http, worker: Player) -> None:
+async def test_a_cancelled_job_ends_its_stream_and_its_wait(http: Http, worker: FakeWorker) -> None:
     """499 where nothing was sent yet."""
     async with taken(http, worker) as waiting:
         await http.post(f"/v2/local/cancel/{JOB}")
@@ -165,7 +165,7 @@ async def test_a_cancelled_job_ends_its_stream_and_its_wait(http: Http, worker: 
     assert ((await waiting).status, (await waiting).json) == (499, {"error": error})
 
 
-async def test_a_stream_without_pieces_answers_with_the_result(http: Http, worker: Player) -> None:
+async def test_a_stream_without_pieces_answers_with_the_result(http: Http, worker: FakeWorker) -> None:
     """Events that come only with the result, as after a worker was replaced, are still events."""
     async with taken(http, worker) as waiting:
         await worker.done(JOB, {"output": [event(1), "data: [DONE]\n\n"]})
@@ -175,20 +175,20 @@ async def test_a_stream_without_pieces_answers_with_the_result(http: Http, worke
 
 @pytest.mark.parametrize(("status", "stream"), [(200, False), (504, False), (504, True)])
 async def test_a_wait_that_is_over_gives_the_status_object(open_gateway: Open, status: int, stream: bool) -> None:
-    """With the status that the switch says; RunPod's own is not known."""
-    waits = Waits(openai_s=0.02, openai_stream_s=0.02)
+    """With the status of the option; RunPod's own is not known."""
+    waits = WaitTimeouts(openai_s=0.02, openai_stream_s=0.02)
     http = await open_gateway(GatewayOptions(waits=waits, wait_expiry_status=status))
     answer = await http.post(CHAT, {"stream": stream})
     assert (answer.status, answer.json) == (status, {"id": JOB, "status": "IN_QUEUE"})
 
 
 @pytest.mark.parametrize(("cancels", "ends_as"), [(False, "IN_PROGRESS"), (True, "CANCELLED")])
-async def test_whether_a_client_that_leaves_cancels_is_a_switch(
+async def test_whether_a_client_that_leaves_cancels_is_an_option(
     open_gateway: Open, cancels: bool, ends_as: str
 ) -> None:
     """Off by default: there is no evidence that RunPod does it."""
     http = await open_gateway(GatewayOptions(cancel_on_disconnect=cancels))
-    worker = Player(http)
+    worker = FakeWorker(http)
     waiting = asyncio.create_task(http.post(CHAT, {"stream": True}))
     await worker.take()
     waiting.cancel()
@@ -214,7 +214,7 @@ async def _open(http: Http) -> tuple[Any, aiohttp.ClientResponse]:
 async def test_a_client_that_does_not_read_holds_its_worker_up(open_gateway: Open) -> None:
     """Nothing is lost and nothing grows: the piece's answer waits until the client reads on."""
     http = await open_gateway(GatewayOptions(limits=GatewayLimits(unread_bytes=200_000)))
-    worker = Player(http)
+    worker = FakeWorker(http)
     opening = asyncio.create_task(_open(http))
     await worker.take()
     sent = 0
@@ -232,14 +232,14 @@ async def test_a_client_that_does_not_read_holds_its_worker_up(open_gateway: Ope
     await context.__aexit__(None, None, None)
 
 
-async def _end(worker: Player, posting: asyncio.Task[Any]) -> None:
+async def _end(worker: FakeWorker, posting: asyncio.Task[Any]) -> None:
     assert (await posting).status == 200
     await worker.done(JOB, {"output": []})
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
 async def test_text_that_no_utf8_can_hold_arrives_with_a_mark_in_its_place(
-    http: Http, worker: Player, stream: bool
+    http: Http, worker: FakeWorker, stream: bool
 ) -> None:
     """Half an emoji outside of JSON has no escape to travel as."""
     async with taken(http, worker, {"stream": stream}) as waiting:

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from worker_vllm.gateway.api.openai_response import error_event, of_error_event, of_failure, says_its_end
+from worker_vllm.gateway.api.openai_response import error_event, is_terminated, of_error_event, of_failure
 from worker_vllm.json_bytes import dump
 
 ERROR = {"message": "no", "type": "NotFoundError", "param": None, "code": 404}
@@ -30,7 +30,7 @@ ANTHROPIC = f"event: error\ndata: {json.dumps(ANTHROPIC_ERROR)}\n\n"
     ],
 )
 def test_a_first_event_that_is_an_error_is_the_answer(piece: object, status: int | None) -> None:
-    """Compact JSON is not what a worker of ours writes first, and a foreign object without a code is no verdict."""
+    """Compact JSON is not what a worker of ours writes first, and a foreign object without a code is no error."""
     found = of_error_event(piece)
     assert (found and found.status) == status
     if found:
@@ -38,7 +38,7 @@ def test_a_first_event_that_is_an_error_is_the_answer(piece: object, status: int
         assert json.loads(found.body) == (ANTHROPIC_ERROR if piece == ANTHROPIC else expected)
 
 
-def test_an_error_of_anthropics_form_keeps_it_and_its_type_tells_the_status() -> None:
+def test_an_anthropic_error_keeps_its_format_and_its_type_gives_the_status() -> None:
     text = json.dumps(ANTHROPIC_ERROR)
     failure = of_failure(text)
     assert (failure.status, json.loads(failure.body)) == (404, ANTHROPIC_ERROR)
@@ -57,5 +57,5 @@ def test_an_error_of_anthropics_form_keeps_it_and_its_type_tells_the_status() ->
         (b"", False),
     ],
 )
-def test_a_stream_that_ended_itself_gets_no_last_words(written: bytes, ended: bool) -> None:
-    assert says_its_end(written) is ended
+def test_a_terminated_stream_gets_no_further_event(written: bytes, ended: bool) -> None:
+    assert is_terminated(written) is ended

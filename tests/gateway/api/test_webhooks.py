@@ -10,12 +10,12 @@ import pytest
 from aiohttp import web
 
 from tests.gateway.conftest import Open
-from tests.gateway.player import Player
+from tests.gateway.fake_worker import FakeWorker
 from worker_vllm.gateway.options import GatewayOptions
 
 
 class Receiver:
-    """A client's server: says what it got, answers as it is told."""
+    """A client's webhook server: records payloads, answers with scripted statuses."""
 
     def __init__(self) -> None:
         self.url = ""
@@ -47,7 +47,7 @@ async def test_a_webhook_is_tried_until_it_answers_200(open_gateway: Open, recei
     """Three tries in all, each with the whole status object."""
     receiver.answers = [500, 302]
     http = await open_gateway(GatewayOptions(webhook_pause_s=0.01))
-    worker = Player(http)
+    worker = FakeWorker(http)
     await http.post("/v2/local/run", {"input": 1, "webhook": receiver.url})
     await worker.take()
     await worker.done("job1-u1", {"output": "é"})
@@ -63,7 +63,7 @@ async def test_a_webhook_is_tried_until_it_answers_200(open_gateway: Open, recei
     assert receiver.got.empty()
 
 
-async def test_a_deaf_webhook_holds_up_nobody(open_gateway: Open, receiver: Receiver) -> None:
+async def test_an_unreachable_webhook_delays_no_other(open_gateway: Open, receiver: Receiver) -> None:
     """A cancelled job's webhook arrives although another's address refuses."""
     http = await open_gateway(GatewayOptions(webhook_pause_s=0.01))
     await http.post("/v2/local/run", {"input": 1, "webhook": "http://127.0.0.1:9/"})

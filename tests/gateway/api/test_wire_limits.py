@@ -12,12 +12,12 @@ import pytest
 
 from tests.gateway.conftest import Open
 from tests.support.http import Http
-from worker_vllm.gateway.options import GatewayLimits, GatewayOptions, Waits
+from worker_vllm.gateway.options import GatewayLimits, GatewayOptions, WaitTimeouts
 
 MEGABYTE = 1_000_000
 RUN = b"POST /v2/local/run HTTP/1.1\r\nHost: localhost\r\n"
 HEALTH = b"GET /v2/local/health HTTP/1.1\r\nHost: localhost\r\n"
-IMPATIENT = GatewayOptions(waits=Waits(head_s=0.3, body_s=0.6, take_s=1.5))
+SHORT_WAITS = GatewayOptions(waits=WaitTimeouts(head_s=0.3, body_s=0.6, take_s=1.5))
 
 pytestmark = pytest.mark.timeout(30)
 
@@ -57,12 +57,12 @@ ENDLESS: list[tuple[str, bytes, bytes]] = [
 ]
 
 
-@pytest.mark.parametrize(("begin", "more"), [row[1:] for row in ENDLESS], ids=[row[0] for row in ENDLESS])
-async def test_what_never_ends_is_ended(open_gateway: Open, begin: bytes, more: bytes) -> None:
+@pytest.mark.parametrize(("start", "more"), [row[1:] for row in ENDLESS], ids=[row[0] for row in ENDLESS])
+async def test_what_never_ends_is_ended(open_gateway: Open, start: bytes, more: bytes) -> None:
     """Long before ten megabytes; others are served meanwhile."""
     http = await open_gateway()
     async with connected(http) as (reader, writer):
-        writer.write(begin)
+        writer.write(start)
         sent = 0
         answered = asyncio.create_task(rest(reader))
         try:
@@ -78,7 +78,7 @@ async def test_what_never_ends_is_ended(open_gateway: Open, begin: bytes, more: 
 
 
 async def test_a_trailer_is_no_header(open_gateway: Open) -> None:
-    """A key after the body would let its body be read before anybody knows who sent it."""
+    """A key after the body would let its body be read before the key is checked."""
     http = await open_gateway(key="k3y")
     chunked = RUN + b"Transfer-Encoding: chunked\r\nTrailer: Authorization\r\nConnection: close\r\n\r\n"
     async with connected(http) as (reader, writer):
@@ -97,8 +97,8 @@ SLOW: list[tuple[str, bytes, bytes]] = [
 
 @pytest.mark.parametrize(("sent", "answer"), [row[1:] for row in SLOW], ids=[row[0] for row in SLOW])
 async def test_a_request_that_does_not_arrive_is_given_up(open_gateway: Open, sent: bytes, answer: bytes) -> None:
-    """However slowly it drips: the time counts from its begin, not from its last byte."""
-    http = await open_gateway(IMPATIENT)
+    """However slowly it drips: the time counts from its start, not from its last byte."""
+    http = await open_gateway(SHORT_WAITS)
     async with connected(http) as (reader, writer):
         answered = asyncio.create_task(rest(reader))
         writer.write(sent)
@@ -114,7 +114,7 @@ async def test_a_request_that_does_not_arrive_is_given_up(open_gateway: Open, se
 
 async def test_who_waits_for_an_answer_or_between_two_requests_is_not_given_up(open_gateway: Open) -> None:
     """A held take lasts longer than a head may take, and so may the pause until the next request."""
-    http = await open_gateway(IMPATIENT)
+    http = await open_gateway(SHORT_WAITS)
     async with connected(http) as (reader, writer):
         writer.write(b"GET /v2/local/job-take/w1?gpu=x HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 204 ")

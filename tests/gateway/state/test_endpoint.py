@@ -36,7 +36,7 @@ def test_three_missed_pings_lose_a_worker_and_requeue_its_jobs(endpoint: Endpoin
     assert [(job.id, job.retries) for job in endpoint.take("v", 1, 5)] == [("j", 1)]
 
 
-def test_a_gateway_that_was_stopped_itself_blames_nobody(endpoint: Endpoint) -> None:
+def test_a_suspended_gateway_loses_no_worker(endpoint: Endpoint) -> None:
     """Ctrl-Z and fg, a paused machine: who was silent then was not asked; the silence starts anew."""
     assert endpoint.tick(60) == []
     assert endpoint.next_deadline() == 63
@@ -53,8 +53,8 @@ def test_any_request_is_a_sign_of_life(endpoint: Endpoint) -> None:
 
 def test_a_worker_whose_poll_broke_off_is_lost_sooner(endpoint: Endpoint) -> None:
     """Its next ping is due anyway: half an interval later it is gone. A draining worker's ping arrives in time."""
-    endpoint.fleet.poll("w", 1, broken_off=False)
-    endpoint.fleet.poll("w", 1, broken_off=True)
+    endpoint.fleet.poll("w", 1, poll_aborted=False)
+    endpoint.fleet.poll("w", 1, poll_aborted=True)
     assert endpoint.next_deadline() == 3
     endpoint.ping(Ping("w", ["j"]), 2)
     assert endpoint.tick(3) == []
@@ -67,7 +67,7 @@ def test_a_worker_that_never_pinged_owes_none_while_its_connection_stands() -> N
     endpoint.store.submit("j", ASKED, 0)
     endpoint.take("w", 1, 0)
     assert endpoint.next_deadline() == 600
-    endpoint.fleet.poll("w", 10, broken_off=True)
+    endpoint.fleet.poll("w", 10, poll_aborted=True)
     assert endpoint.next_deadline() == 30
     assert endpoint.tick(30) == [WorkQueued(), JobChanged("j")]
 
@@ -85,7 +85,7 @@ def test_a_job_that_is_named_again_is_not_requeued(endpoint: Endpoint) -> None:
     assert status(endpoint) is Status.IN_PROGRESS
 
 
-def test_a_lost_worker_that_comes_back_is_told_to_stop(endpoint: Endpoint) -> None:
+def test_a_lost_worker_that_comes_back_gets_a_stop(endpoint: Endpoint) -> None:
     """Frozen and thawed: another has its job by now, or will."""
     endpoint.tick(4)
     assert endpoint.ping(Ping("w", ["j"]), 60) == [StopJob("w", "j")]
@@ -109,7 +109,7 @@ def test_a_job_is_not_run_again_once_a_client_read_a_piece(endpoint: Endpoint) -
 
 def test_a_draining_worker_keeps_its_jobs_while_it_names_them(endpoint: Endpoint) -> None:
     """It takes no more and pings on: stop taking first, finish later."""
-    endpoint.fleet.poll("w", 1, broken_off=True)
+    endpoint.fleet.poll("w", 1, poll_aborted=True)
     for now in range(2, 30):
         endpoint.ping(Ping("w", ["j"]), now)
     assert endpoint.finish("w", "j", JobOutcome(1), 30) == [JobChanged("j")]

@@ -169,7 +169,7 @@ def test_only_failed_and_timed_out_jobs_are_retried(status: Status) -> None:
 
 
 def test_a_requeued_job_starts_over_before_all_others() -> None:
-    """Its stream, its worker and its times are gone; `retries` tells of it."""
+    """Its stream, its worker and its times are gone; `retries` counts it."""
     store = store_in(Status.IN_PROGRESS)
     store.submit("k", ASKED, 1)
     store.add_piece("j", "w", Piece("half", 4))
@@ -179,7 +179,7 @@ def test_a_requeued_job_starts_over_before_all_others() -> None:
     assert store.read_pieces(store.get("j")) == []
 
 
-def test_a_job_that_failed_with_its_worker_says_why() -> None:
+def test_a_job_that_failed_with_its_worker_has_the_reason() -> None:
     """Both reasons have their own words."""
     for store, words in (
         (store_in(Status.IN_PROGRESS, delivered=True), "after a part of its answer was delivered"),
@@ -256,13 +256,13 @@ def test_an_unread_stream_keeps_its_newest_pieces() -> None:
     assert (job.dropped_pieces, store.read_pieces(job), store.held_bytes) == (3, [3, 4], 2)
 
 
-def test_everything_that_a_client_gave_and_a_worker_told_is_counted() -> None:
+def test_everything_that_a_client_and_a_worker_sent_is_counted() -> None:
     """What goes along beside the input, and progress, which the next progress and the result replace."""
     store = JobStore(JobPolicy(), GatewayLimits(held_bytes=100))
     store.submit("j", replace(ASKED, forwarded=b"x" * 70), 0)
     store.start("w", 1, 0)
     for size, held in ((20, 92), (5, 77)):
-        store.progress("j", "w", Piece("news", size))
+        store.progress("j", "w", Piece("half", size))
         assert store.held_bytes == held
     with pytest.raises(RequestError, match="the gateway holds 77 bytes of jobs"):
         store.submit("k", replace(ASKED, forwarded=b"x" * 70), 0)

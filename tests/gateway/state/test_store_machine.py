@@ -27,7 +27,7 @@ class EndpointMachine(RuleBasedStateMachine):
     jobs = Bundle("jobs")
 
     @initialize()
-    def begin(self) -> None:
+    def set_up(self) -> None:
         self.endpoint = Endpoint(OPTIONS)
         self.store = self.endpoint.store
         self.now = 0.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import math
 import struct
 from collections.abc import Mapping, Sequence
@@ -15,6 +16,7 @@ from worker_vllm.echo.routes.answer import usage
 from worker_vllm.errors import RequestError
 
 DIMENSIONS = 8
+ENCODINGS = ("float", "base64", "bytes", "bytes_only")
 
 
 def vector(tokens: Sequence[int]) -> list[float]:
@@ -34,8 +36,8 @@ def similarity(left: str, right: str) -> float:
 def embeddings(body: Mapping[str, Any], name: str, answer_id: str, created: int) -> dict[str, Any]:
     """One vector per input, as floats or base64."""
     encoding = body.get("encoding_format") or "float"
-    if encoding not in ("float", "base64"):
-        raise fields.invalid("encoding_format", "Input should be 'float' or 'base64'")
+    if encoding not in ENCODINGS:
+        raise fields.invalid("encoding_format", "Input should be 'float', 'base64', 'bytes' or 'bytes_only'")
     source = {"prompt": body.get("input")}
     prompts = (tuple(vocabulary.render(fields.messages(body))),) if "messages" in body else fields.prompts(source)
     rows: list[dict[str, Any]] = []
@@ -45,6 +47,22 @@ def embeddings(body: Mapping[str, Any], name: str, answer_id: str, created: int)
         rows.append({"index": index, "object": "embedding", "embedding": packed if encoding == "base64" else numbers})
     counted = {**usage(sum(map(len, prompts)), 0), "prompt_tokens_details": None, "completion_tokens_details": None}
     return {"id": answer_id, "object": "list", "created": created, "model": name, "data": rows, "usage": counted}
+
+
+def as_bytes(answer: Mapping[str, Any], encoding: str) -> tuple[bytes, tuple[tuple[bytes, bytes], ...]]:
+    """The body and the headers of an embeddings answer in binary: the vectors one after the other.
+
+    `bytes` describes them in a header, `bytes_only` does not (vllm/entrypoints/pooling/utils.py, 0.32).
+    """
+    size = DIMENSIONS * 4
+    body = b"".join(struct.pack(f"<{DIMENSIONS}f", *row["embedding"]) for row in answer["data"])
+    headers: tuple[tuple[bytes, bytes], ...] = ((b"content-type", b"application/octet-stream"),)
+    if encoding == "bytes_only":
+        return body, headers
+    layout = {"embed_dtype": "float32", "endianness": "native", "shape": [DIMENSIONS]}
+    data = [{"index": n, **layout, "start": n * size, "end": (n + 1) * size} for n in range(len(answer["data"]))]
+    metadata = {**{key: answer[key] for key in ("id", "created", "model", "usage")}, "data": data}
+    return body, (*headers, (b"metadata", json.dumps(metadata).encode()))
 
 
 def _texts(body: Mapping[str, Any], *names: str) -> list[str]:

@@ -1,6 +1,6 @@
-"""Who may call: under which names the gateway is reached, which web pages may call it, and who has the key.
+"""Access control: allowed host names, allowed web origins, and the API key.
 
-All of it is known from a request's head, so that the body of a stranger is never held in memory.
+Every check needs the request head alone, so the body of an unauthorized request is never held in memory.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ from worker_vllm.gateway.options import GatewayOptions
 from worker_vllm.gateway.server.request import GatewayRequest
 
 ANY_ADDRESS = frozenset({"0.0.0.0", "::"})
-ADMITTED_AT_MOST = 64  # spellings of a Host header that are remembered as known
+MAX_KNOWN_HOSTS = 64  # accepted values of the Host header that are cached
 
 
 class Access:
-    """The rules of one gateway; `key` is empty when none is required."""
+    """The access rules of one gateway; an empty `key` requires none."""
 
     def __init__(self, options: GatewayOptions, key: str) -> None:
         self._hosts = frozenset(host.lower().strip("[]") for host in options.allowed_hosts)
         self._origins = frozenset(options.allowed_origins)
         self._key = key.encode()
-        self._admitted: set[bytes] = set()
+        self._known_hosts: set[bytes] = set()
 
     def check(self, request: GatewayRequest) -> None:
-        """Add what an admitted page must be told. Raises RequestError 401 or 403. A preflight needs no key."""
+        """Add the CORS headers for an allowed page. Raises RequestError 401 or 403. A preflight needs no key."""
         if not self._key:
             self._check_host(request.headers.get(b"host", b""))
         self._check_page(request)
@@ -35,11 +35,11 @@ class Access:
             self._check_key(request)
 
     def _check_host(self, host: bytes) -> None:
-        """A page whose own name was made to point here (DNS rebinding) is of the same origin: only Host tells.
+        """Reject DNS rebinding: such a page has the same origin, so only the Host header identifies it.
 
-        A key makes the check superfluous, since no page knows it.
+        Not called when a key is required, since no page has the key.
         """
-        if not host or host in self._admitted:  # every browser names a host
+        if not host or host in self._known_hosts:  # every browser sends a Host header
             return
         name = name_of(host.decode("latin-1"))
         if not self._is_known(name):
@@ -48,8 +48,8 @@ class Access:
                 f"allow the name with --set allowed_hosts={name}, or require a key",
                 status=403,
             )
-        if len(self._admitted) < ADMITTED_AT_MOST:
-            self._admitted.add(host)
+        if len(self._known_hosts) < MAX_KNOWN_HOSTS:
+            self._known_hosts.add(host)
 
     def _is_known(self, name: str) -> bool:
         if is_loopback(name) or name in self._hosts:
@@ -57,12 +57,12 @@ class Access:
         return bool(self._hosts & ANY_ADDRESS) and _address(name) is not None
 
     def _check_page(self, request: GatewayRequest) -> None:
-        """Pages from this machine may call; a page from elsewhere must not drive a keyless gateway."""
+        """Allow pages of this machine and of `allowed_origins`; refuse every other web page."""
         origin = request.header(b"origin")
-        if not origin:  # a browser that loads an image or follows a link sends none
+        if not origin:  # browsers send none for images and links
             if request.header(b"sec-fetch-site") == "cross-site":
                 raise RequestError(
-                    "a web page of another site asks for this: only pages of this machine may", status=403
+                    "a web page of another site sent this request: only pages of this machine may", status=403
                 )
             return
         if not self._may_call(origin, request.header(b"host")):
@@ -89,18 +89,18 @@ class Access:
     def _check_key(self, request: GatewayRequest) -> None:
         given = request.header(b"authorization").removeprefix("Bearer ").encode("latin-1")
         if not hmac.compare_digest(given, self._key):
-            raise RequestError("the Authorization header does not hold this gateway's key", status=401)
+            raise RequestError("the Authorization header does not contain this gateway's key", status=401)
 
 
 def name_of(host: str) -> str:
-    """The name or address in a Host header, without the port."""
+    """Return the name or address in a Host header, without the port."""
     if host.startswith("["):
         return host[1:].partition("]")[0].lower()
     return host.partition(":")[0].removesuffix(".").lower()
 
 
 def is_loopback(name: str) -> bool:
-    """Whether the name can only mean this machine."""
+    """Whether the name is `localhost` or a loopback address."""
     address = _address(name)
     return name == "localhost" if address is None else address.is_loopback
 

@@ -1,4 +1,4 @@
-"""Doing what the fault plan says to a request, and the routes that set the plan; only with `--faults`."""
+"""Fault injection into requests, and the routes that set the fault plan; only with `--faults`."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import Any
 
 from worker_vllm.errors import NotFound, RequestError
 from worker_vllm.gateway.faults import Fault, FaultPlan, read_plan
-from worker_vllm.gateway.server.request import GatewayRequest, Waiting
+from worker_vllm.gateway.server.request import GatewayRequest, PendingResponse
 
 PLAN_BYTES = 1_000_000
 SIGNALS = {"KILL": signal.SIGKILL, "TERM": signal.SIGTERM, "STOP": signal.SIGSTOP, "CONT": signal.SIGCONT}
 
-Serve = Callable[[GatewayRequest], Waiting]
+Serve = Callable[[GatewayRequest], PendingResponse]
 
 
 class FaultApi:
@@ -39,10 +39,10 @@ class FaultApi:
             self._plan = FaultPlan()
         request.answer(200, json.dumps(self._plan.to_json()).encode())
 
-    def serve(self, request: GatewayRequest, route: str, serve: Serve) -> Waiting:
-        """Serve a request of this route, with whatever the plan has for it."""
+    def serve(self, request: GatewayRequest, route: str, serve: Serve) -> PendingResponse:
+        """Serve a request of this route and inject the fault that the plan has for it."""
         fault = self._plan.decide(route)
-        return serve(request) if fault is None else _suffer(request, fault, serve)
+        return serve(request) if fault is None else _inject(request, fault, serve)
 
     def _signal(self, worker_id: str, payload: Any) -> None:
         number = SIGNALS.get(str(payload.get("signal"))) if isinstance(payload, dict) else None
@@ -52,7 +52,7 @@ class FaultApi:
             raise NotFound(f'worker "{worker_id}": not a running process of this gateway')
 
 
-async def _suffer(request: GatewayRequest, fault: Fault, serve: Serve) -> None:
+async def _inject(request: GatewayRequest, fault: Fault, serve: Serve) -> None:
     await asyncio.sleep(fault.latency_s)
     if fault.status is not None:
         request.answer(fault.status, b'{"error": "injected"}')

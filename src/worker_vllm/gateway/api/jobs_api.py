@@ -9,9 +9,9 @@ from worker_vllm.errors import RequestError
 from worker_vllm.gateway.api.submission import read_submission, ttl_seconds
 from worker_vllm.gateway.options import GatewayOptions
 from worker_vllm.gateway.runtime import EndpointRuntime
-from worker_vllm.gateway.server.request import GatewayRequest, Waiting
+from worker_vllm.gateway.server.request import GatewayRequest, PendingResponse
 from worker_vllm.gateway.state.job import Job
-from worker_vllm.gateway.waits import Hold
+from worker_vllm.gateway.waits import HeldRequest
 from worker_vllm.json_bytes import dump
 
 
@@ -21,7 +21,7 @@ class JobsApi:
     def __init__(self, options: GatewayOptions, new_id: Callable[[], str]) -> None:
         self._options = options
         self._new_id = new_id
-        self.routes: dict[str, tuple[str, Callable[[GatewayRequest, EndpointRuntime, str], Waiting]]] = {
+        self.routes: dict[str, tuple[str, Callable[[GatewayRequest, EndpointRuntime, str], PendingResponse]]] = {
             "run": ("POST", self.run),
             "runsync": ("POST", self.runsync),
             "status": ("GET POST", self.status),
@@ -35,7 +35,7 @@ class JobsApi:
         }
 
     def run(self, request: GatewayRequest, endpoint: EndpointRuntime, _: str) -> None:
-        """Queue a job; its id comes back at once."""
+        """Queue a job and answer with its id at once."""
         payload = request.json(self._options.limits.run_bytes)
         job_id = f"{self._new_id()}-u1"
         submission = read_submission(payload, self._options.jobs, sync=False)
@@ -43,7 +43,7 @@ class JobsApi:
         self._answer(request, {"id": job_id, "status": "IN_QUEUE"})
 
     async def runsync(self, request: GatewayRequest, endpoint: EndpointRuntime, _: str) -> None:
-        """Queue a job and wait for its end; the state it is in when the wait is over."""
+        """Queue a job, wait until it ends or the wait time is over, and answer with its status object."""
         payload = request.json(self._options.limits.runsync_bytes)
         wait_s = self._wait_s(request.query().get("wait"), self._options.waits.runsync_s)
         submission = read_submission(payload, self._options.jobs, sync=True)
@@ -54,7 +54,7 @@ class JobsApi:
         self._answer(request, job.to_client())
 
     def status(self, request: GatewayRequest, endpoint: EndpointRuntime, job_id: str) -> None:
-        """The status object as it is now."""
+        """Answer with the status object; `?ttl=` changes the job's time to live."""
         store = endpoint.state.store
         if (ttl_ms := request.query().get("ttl")) is not None:
             store.set_ttl(job_id, ttl_seconds(ttl_ms, 6))
@@ -62,14 +62,14 @@ class JobsApi:
         self._answer(request, store.get(job_id).to_client())
 
     async def status_sync(self, request: GatewayRequest, endpoint: EndpointRuntime, job_id: str) -> None:
-        """The status object, held until the job has ended."""
+        """Answer with the status object once the job has ended or the wait time is over."""
         job = endpoint.state.store.get(job_id)
         wait_s = self._wait_s(request.query().get("wait"), self._options.waits.runsync_s)
         await self._until(request, endpoint, job, lambda: job.terminal, wait_s)
         self._answer(request, job.to_client())
 
     async def stream(self, request: GatewayRequest, endpoint: EndpointRuntime, job_id: str) -> None:
-        """The pieces that came since the last call, held until there are any or the job has ended."""
+        """Answer with the stream pieces since the last call; waits until there is one or the job has ended."""
         store = endpoint.state.store
         job = store.get(job_id)
         wait_s = self._wait_s(request.query().get("wait"), self._options.waits.stream_s)
@@ -78,29 +78,29 @@ class JobsApi:
         self._answer(request, {"status": job.status.value, "stream": pieces})
 
     def cancel(self, request: GatewayRequest, endpoint: EndpointRuntime, job_id: str) -> None:
-        """End a job that nobody wants any more; an ended one keeps its state."""
+        """Cancel a queued or running job; an ended job keeps its state."""
         endpoint.perform(endpoint.state.store.cancel(job_id, endpoint.clock()))
         status = endpoint.state.store.get(job_id).status
         self._answer(request, {"id": job_id, "status": status.value})
 
     def retry(self, request: GatewayRequest, endpoint: EndpointRuntime, job_id: str) -> None:
-        """Queue a failed or timed-out job again under its own id."""
+        """Queue a FAILED or TIMED_OUT job again under its own id."""
         endpoint.perform(endpoint.state.store.retry(job_id, endpoint.clock()))
         self._answer(request, {"id": job_id, "status": "IN_QUEUE"})
 
     def purge_queue(self, request: GatewayRequest, endpoint: EndpointRuntime, _: str) -> None:
-        """Remove the jobs that no worker has."""
+        """Cancel every queued job."""
         removed, effects = endpoint.state.store.purge(endpoint.clock())
         endpoint.perform(effects)
         self._answer(request, {"removed": removed, "status": "completed"})
 
     def health(self, request: GatewayRequest, endpoint: EndpointRuntime, _: str) -> None:
-        """Counts of jobs and workers by state."""
+        """Answer with the counts of jobs and workers by state."""
         self._answer(request, endpoint.state.health())
 
     def metrics(self, request: GatewayRequest, endpoint: EndpointRuntime, _: str) -> None:
-        """The workers' counts and the ids of those that are ready."""
-        ready = [w.id for w in endpoint.state.fleet.workers() if w.heard is not None and w.may_take]
+        """Answer with the worker counts and the ids of the ready workers."""
+        ready = [w.id for w in endpoint.state.fleet.workers() if w.last_request is not None and w.may_take]
         self._answer(request, {"readyWorkers": ready, "workers": endpoint.state.health()["workers"]})
 
     def _wait_s(self, text: str | None, default_s: float) -> float:
@@ -114,9 +114,9 @@ class JobsApi:
         self, request: GatewayRequest, endpoint: EndpointRuntime, job: Job, reached: Callable[[], bool], wait_s: float
     ) -> None:
         store = endpoint.state.store
-        with Hold(request, endpoint.signals, job.id, wait_s) as hold:
-            await hold.until(lambda: reached() or endpoint.closing or store.find(job.id) is not job)
-        store.get(job.id)  # raises NotFound when its time to live has ended meanwhile
+        with HeldRequest(request, endpoint.signals, job.id, wait_s) as held:
+            await held.wait_until(lambda: reached() or endpoint.closing or store.find(job.id) is not job)
+        store.get(job.id)  # raises NotFound when the time to live has ended meanwhile
 
     def _answer(self, request: GatewayRequest, payload: dict[str, Any]) -> None:
         request.answer(200, dump(payload, sort_keys=self._options.sort_keys))

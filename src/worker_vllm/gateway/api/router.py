@@ -1,4 +1,4 @@
-"""The gateway itself: admission and routing; nothing that a job's path does not need."""
+"""The gateway application: access checks and routing."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import time
 import uuid
 from collections.abc import Callable, Coroutine
 from typing import Any
+from urllib.parse import unquote
 
 from worker_vllm.errors import NotFound, RequestError, WorkerError
 from worker_vllm.gateway.api.access import Access
@@ -15,7 +16,13 @@ from worker_vllm.gateway.api.openai_api import OpenAIApi
 from worker_vllm.gateway.api.worker_api import WorkerApi
 from worker_vllm.gateway.options import GatewayOptions
 from worker_vllm.gateway.runtime import EndpointRuntime
-from worker_vllm.gateway.server.request import Bounds, ClientGone, GatewayRequest, Waiting, answer_error
+from worker_vllm.gateway.server.request import (
+    ClientDisconnected,
+    GatewayRequest,
+    PendingResponse,
+    ReceiveLimits,
+    answer_error,
+)
 from worker_vllm.gateway.webhooks import Webhooks
 
 
@@ -25,7 +32,7 @@ def new_uuid() -> str:
 
 
 class Gateway:
-    """Endpoints by name; any name is one, from its first use."""
+    """Owns the endpoints; an endpoint is created when its name is first used."""
 
     def __init__(
         self,
@@ -46,14 +53,14 @@ class Gateway:
         self.faults = FaultApi() if options.faults else None
 
     @property
-    def bounds(self) -> Bounds:
-        """What a connection may send, and how long it may take."""
+    def receive_limits(self) -> ReceiveLimits:
+        """The size and time limits for receiving a request."""
         limits, waits = self._options.limits, self._options.waits
         largest = max(limits.run_bytes, limits.runsync_bytes, limits.result_bytes, limits.piece_bytes)
-        return Bounds(largest, waits.head_s, waits.body_s)
+        return ReceiveLimits(largest, waits.head_s, waits.body_s)
 
     def endpoint(self, name: str) -> EndpointRuntime:
-        """The endpoint of that name. Raises NotFound when there are too many already."""
+        """Return the endpoint of that name. Raises NotFound when `limits.endpoints` exist already."""
         found = self._endpoints.get(name)
         if found is None:
             if len(self._endpoints) >= self._options.limits.endpoints:
@@ -62,25 +69,25 @@ class Gateway:
         return found
 
     def close(self) -> None:
-        """Answer every held request now, so that the server can stop."""
+        """Answer every held request now; called when the server stops."""
         for endpoint in self._endpoints.values():
             endpoint.close()
 
     async def aclose(self) -> None:
-        """Close, and give up what is still to be delivered."""
+        """Close, and cancel pending webhooks."""
         self.close()
         await self._webhooks.close()
 
     def admit(self, request: GatewayRequest) -> bool:
-        """Whether the body may be read, decided by the head; when not, `handle` refuses the request without it."""
+        """Whether the body may be read, decided by the head; if False, `handle` answers with the refusal."""
         try:
             self._access.check(request)
         except RequestError as error:
             request.refusal = error
         return request.refusal is None
 
-    def handle(self, request: GatewayRequest) -> Waiting:
-        """Answer a request that went through `admit`, or return what will answer it."""
+    def handle(self, request: GatewayRequest) -> PendingResponse:
+        """Answer a request that passed `admit`, or return the coroutine that answers it."""
         try:
             waiting = self._dispatch(request)
         except WorkerError as error:
@@ -88,7 +95,7 @@ class Gateway:
             return None
         return None if waiting is None else _finish(request, waiting)
 
-    def _dispatch(self, request: GatewayRequest) -> Waiting:
+    def _dispatch(self, request: GatewayRequest) -> PendingResponse:
         if request.refusal is not None:
             raise request.refusal
         if request.method == "OPTIONS":
@@ -99,10 +106,12 @@ class Gateway:
         if request.path.startswith("/faults"):
             self.faults.control(request)
             return None
-        return self.faults.serve(request, _operation(request.path), self._serve)
+        return self.faults.serve(request, _operation(request.raw_path), self._serve)
 
-    def _serve(self, request: GatewayRequest) -> Waiting:
-        parts = request.path.split("/", 5)
+    def _serve(self, request: GatewayRequest) -> PendingResponse:
+        parts = request.raw_path.split("/", 5)
+        if "%" in request.raw_path:  # decoded after the split: a name may contain %2F
+            parts = [unquote(part) for part in parts]
         if len(parts) < 4 or parts[1] != "v2":
             raise NotFound(f"{request.path}: expected /v2/{{endpoint}}/{{operation}}")
         endpoint = self.endpoint(parts[2])
@@ -123,16 +132,16 @@ class Gateway:
 async def _finish(request: GatewayRequest, waiting: Coroutine[Any, Any, None]) -> None:
     try:
         await waiting
-    except ClientGone:
+    except ClientDisconnected:
         request.abort()
     except WorkerError as error:
         _refuse(request, error)
 
 
 def _refuse(request: GatewayRequest, error: WorkerError) -> None:
-    answer_error(request, error, openai=_operation(request.path) == "openai")
+    answer_error(request, error, openai=_operation(request.raw_path) == "openai")
 
 
-def _operation(path: str) -> str:
-    """What comes after /v2/{endpoint}/, whatever the endpoint is called."""
-    return "".join(path.split("/", 4)[3:4])
+def _operation(raw_path: str) -> str:
+    """The path segment after /v2/{endpoint}/, for any endpoint name."""
+    return unquote("".join(raw_path.split("/", 4)[3:4]))

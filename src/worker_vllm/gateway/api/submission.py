@@ -1,4 +1,4 @@
-"""From a request's body to a submission: what RunPod reads of it, with its bounds; other keys are dropped."""
+"""Parses a request body into a submission: the fields that RunPod reads, with their bounds; drops other keys."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FORWARDED = ("webhook", "webhookV2", "policy", "s3Config")
 
 
 def read_submission(payload: Any, policy: JobPolicy, *, sync: bool) -> Submission:
-    """The submission of a /run or /runsync body. Raises RequestError 400 that names the field."""
+    """Parse a /run or /runsync body. Raises RequestError 400 that names the field."""
     if not isinstance(payload, dict) or "input" not in payload:
         raise RequestError('the body has no "input": expected {"input": …}')
     asked = payload.get("policy") or {}
@@ -38,7 +38,7 @@ def read_submission(payload: Any, policy: JobPolicy, *, sync: bool) -> Submissio
 
 
 def read_openai(route: str, body: bytes | None, policy: JobPolicy) -> Submission:
-    """The submission of a request on an OpenAI route; `body` is JSON text that is passed on as it is, or None."""
+    """The submission of a request on an OpenAI route; `body` is JSON text that is passed on unchanged, or None."""
     route_text = json.dumps(route).encode()
     tail = b"" if body is None else b', "openai_input": %s' % body
     return Submission(
@@ -50,7 +50,7 @@ def read_openai(route: str, body: bytes | None, policy: JobPolicy) -> Submission
 
 
 def ttl_seconds(value: Any, least_s: int) -> float:
-    """A time to live that was given in milliseconds. Raises RequestError outside `least_s` to seven days."""
+    """Seconds of a time to live in milliseconds. Raises RequestError outside `least_s` to seven days."""
     return _seconds("ttl", value, least_s)
 
 

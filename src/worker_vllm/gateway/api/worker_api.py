@@ -1,4 +1,4 @@
-"""The worker's side of the protocol: take, stop, stream, done, ping; it accepts what RunPod's own SDK sends."""
+"""RunPod's worker API: job-take, job-stop, job-stream, job-done, ping. Accepts what RunPod's SDK sends."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any, TypeAlias
 
 from worker_vllm.errors import RequestError
 from worker_vllm.gateway.options import GatewayOptions
-from worker_vllm.gateway.runtime import EndpointRuntime, Taker
-from worker_vllm.gateway.server.request import JSON_TYPE, ClientGone, GatewayRequest, Waiting
+from worker_vllm.gateway.runtime import EndpointRuntime, TakeRequest
+from worker_vllm.gateway.server.request import JSON_TYPE, ClientDisconnected, GatewayRequest, PendingResponse
 from worker_vllm.gateway.state.endpoint import Ping
 from worker_vllm.gateway.state.job import ABSENT, Job, JobOutcome, Piece
-from worker_vllm.gateway.waits import Hold
+from worker_vllm.gateway.waits import HeldRequest
 from worker_vllm.json_bytes import dump
 
 LARGEST_BATCH = 10_000
@@ -21,7 +21,7 @@ Render: TypeAlias = Callable[[list[Job]], bytes]
 
 
 def job_for_worker(job: Job) -> bytes:
-    """The job as JSON text; its input is the client's own text, not parsed again."""
+    """The job as JSON text; its input is the client's text, unchanged."""
     asked = job.submission
     return b'{"id": %s, "retries": %d%s, "input": %s}' % (dump(job.id), job.retries, asked.forwarded, asked.input)
 
@@ -32,7 +32,7 @@ def jobs_for_worker(jobs: list[Job]) -> bytes:
 
 
 def result_of(payload: dict[str, Any], size: int) -> JobOutcome:
-    """What a job-done body says. An error that is no string becomes its JSON text."""
+    """The outcome in a job-done body. An error that is not a string becomes its JSON text."""
     error = payload.get("error")
     if error is not None and not isinstance(error, str):
         error = dump(error).decode()
@@ -44,7 +44,7 @@ class WorkerApi:
 
     def __init__(self, options: GatewayOptions) -> None:
         self._options = options
-        self.routes: dict[str, tuple[str, Callable[[GatewayRequest, EndpointRuntime, str, str], Waiting]]] = {
+        self.routes: dict[str, tuple[str, Callable[[GatewayRequest, EndpointRuntime, str, str], PendingResponse]]] = {
             "job-take": ("GET", self.take),
             "job-take-batch": ("GET", self.take_batch),
             "job-stop": ("GET", self.stop),
@@ -53,33 +53,37 @@ class WorkerApi:
             "ping": ("GET", self.ping),
         }
 
-    def take(self, request: GatewayRequest, endpoint: EndpointRuntime, worker_id: str, _: str) -> Waiting:
-        """One job as an object, held until there is one; 204 when the hold is over."""
-        return self._take(request, endpoint, Taker(worker_id, 1), lambda jobs: job_for_worker(jobs[0]))
+    def take(self, request: GatewayRequest, endpoint: EndpointRuntime, worker_id: str, _: str) -> PendingResponse:
+        """Answer with one job as an object; waits for one, 204 when the wait time is over."""
+        return self._take(request, endpoint, TakeRequest(worker_id, 1), lambda jobs: job_for_worker(jobs[0]))
 
-    def take_batch(self, request: GatewayRequest, endpoint: EndpointRuntime, worker_id: str, _: str) -> Waiting:
-        """Up to `batch_size` jobs as an array, held until there is one; 204 when the hold is over."""
+    def take_batch(
+        self, request: GatewayRequest, endpoint: EndpointRuntime, worker_id: str, _: str
+    ) -> PendingResponse:
+        """Answer with up to `batch_size` jobs as an array; waits for one, 204 when the wait time is over."""
         wanted = request.query().get("batch_size", "1")
         if not wanted.isdecimal() or not 1 <= int(wanted) <= LARGEST_BATCH:
             raise RequestError(f'batch_size="{wanted}": expected a whole number from 1 to {LARGEST_BATCH}')
-        return self._take(request, endpoint, Taker(worker_id, int(wanted)), jobs_for_worker)
+        return self._take(request, endpoint, TakeRequest(worker_id, int(wanted)), jobs_for_worker)
 
     async def stop(self, request: GatewayRequest, endpoint: EndpointRuntime, worker_id: str, _: str) -> None:
-        """The jobs that this worker is to stop, held until there are any; 204 when the hold is over."""
+        """Answer with the ids of the jobs to stop; waits for one, 204 when the wait time is over."""
         fleet = endpoint.state.fleet
-        fleet.hear(worker_id, endpoint.clock())
-        with Hold(request, endpoint.signals, f"stop {worker_id}", self._options.waits.stop_s) as hold:
-            await self._poll(hold, endpoint, worker_id, lambda: fleet.has_stops(worker_id))
+        fleet.touch(worker_id, endpoint.clock())
+        with HeldRequest(request, endpoint.signals, f"stop {worker_id}", self._options.waits.stop_s) as held:
+            await self._poll(held, endpoint, worker_id, lambda: fleet.has_stops(worker_id))
         if stops := fleet.take_stops(worker_id):
             request.answer(200, json.dumps({"jobsToStop": stops}).encode(), JSON_TYPE)
         else:
             request.answer(204)
 
-    def stream(self, request: GatewayRequest, endpoint: EndpointRuntime, worker_id: str, job_id: str) -> Waiting:
-        """One piece of a job's stream; the answer waits while the client that follows it does not read."""
+    def stream(
+        self, request: GatewayRequest, endpoint: EndpointRuntime, worker_id: str, job_id: str
+    ) -> PendingResponse:
+        """Receive one piece of a job's stream; the answer waits while the client that reads the stream is slow."""
         body = request.body(self._options.limits.piece_bytes)
         payload = _parse(body)
-        endpoint.state.fleet.hear(worker_id, endpoint.clock())
+        endpoint.state.fleet.touch(worker_id, endpoint.clock())
         piece = Piece(payload.get("output"), len(body))
         endpoint.perform(endpoint.state.store.add_piece(job_id, worker_id, piece))
         if not endpoint.state.store.has_room(job_id):
@@ -88,7 +92,7 @@ class WorkerApi:
         return None
 
     def done(self, request: GatewayRequest, endpoint: EndpointRuntime, worker_id: str, job_id: str) -> None:
-        """A job's end, or the news that it is under way."""
+        """Receive a job's result, or its progress (status IN_PROGRESS)."""
         try:
             body = request.body(self._options.limits.result_bytes)
         except RequestError:
@@ -107,7 +111,7 @@ class WorkerApi:
         request.answer(200 if counts else self._options.late_result_status)
 
     def ping(self, request: GatewayRequest, endpoint: EndpointRuntime, worker_id: str, _: str) -> None:
-        """A heartbeat with the ids of the jobs that the worker has."""
+        """Receive a heartbeat with the ids of the worker's jobs."""
         query = request.query()
         job_ids = [job_id for job_id in query.get("job_id", "").split(",") if job_id]
         ping = Ping(worker_id, job_ids, healthy=query.get("status") != "unhealthy")
@@ -117,44 +121,48 @@ class WorkerApi:
 
     async def _held_piece(self, request: GatewayRequest, endpoint: EndpointRuntime, job_id: str) -> None:
         store = endpoint.state.store
-        with Hold(request, endpoint.signals, f"room {job_id}", self._options.waits.openai_stream_s) as hold:
-            await hold.until(lambda: endpoint.closing or store.has_room(job_id))
+        with HeldRequest(request, endpoint.signals, f"room {job_id}", self._options.waits.openai_stream_s) as held:
+            await held.wait_until(lambda: endpoint.closing or store.has_room(job_id))
         request.answer(200)
 
-    def _take(self, request: GatewayRequest, endpoint: EndpointRuntime, taker: Taker, render: Render) -> Waiting:
-        endpoint.take(taker)
-        if not taker.jobs and not endpoint.closing:
-            return self._held_take(request, endpoint, taker, render)
-        endpoint.leave(taker)
-        _give(request, taker, render)
+    def _take(
+        self, request: GatewayRequest, endpoint: EndpointRuntime, take_request: TakeRequest, render: Render
+    ) -> PendingResponse:
+        endpoint.take(take_request)
+        if not take_request.jobs and not endpoint.closing:
+            return self._held_take(request, endpoint, take_request, render)
+        endpoint.withdraw(take_request)
+        _give(request, take_request, render)
         return None
 
     async def _held_take(
-        self, request: GatewayRequest, endpoint: EndpointRuntime, taker: Taker, render: Render
+        self, request: GatewayRequest, endpoint: EndpointRuntime, take_request: TakeRequest, render: Render
     ) -> None:
         try:
-            with Hold(request, endpoint.signals, taker.signal, self._options.waits.take_s) as hold:
-                await self._poll(hold, endpoint, taker.worker_id, lambda: taker.jobs is not None)
+            with HeldRequest(request, endpoint.signals, take_request.signal, self._options.waits.take_s) as held:
+                await self._poll(held, endpoint, take_request.worker_id, lambda: take_request.jobs is not None)
         except BaseException:
-            endpoint.put_back(taker)
+            endpoint.put_back(take_request)
             raise
-        endpoint.leave(taker)
-        _give(request, taker, render)
+        endpoint.withdraw(take_request)
+        _give(request, take_request, render)
 
-    async def _poll(self, hold: Hold, endpoint: EndpointRuntime, worker_id: str, reached: Callable[[], bool]) -> None:
+    async def _poll(
+        self, held: HeldRequest, endpoint: EndpointRuntime, worker_id: str, reached: Callable[[], bool]
+    ) -> None:
         fleet = endpoint.state.fleet
-        fleet.poll(worker_id, endpoint.clock(), broken_off=False)
+        fleet.poll(worker_id, endpoint.clock(), poll_aborted=False)
         try:
-            await hold.until(lambda: reached() or endpoint.closing)
-        except ClientGone:
-            fleet.poll(worker_id, endpoint.clock(), broken_off=True)
+            await held.wait_until(lambda: reached() or endpoint.closing)
+        except ClientDisconnected:
+            fleet.poll(worker_id, endpoint.clock(), poll_aborted=True)
             endpoint.perform(())
             raise
 
 
-def _give(request: GatewayRequest, taker: Taker, render: Render) -> None:
-    if taker.jobs:
-        request.answer(200, render(taker.jobs), JSON_TYPE)
+def _give(request: GatewayRequest, take_request: TakeRequest, render: Render) -> None:
+    if take_request.jobs:
+        request.answer(200, render(take_request.jobs), JSON_TYPE)
     else:
         request.answer(204)
 

@@ -1,7 +1,8 @@
-"""One HTTP request and the way to answer it; what the routes know of HTTP, whoever serves them."""
+"""One HTTP request and its response, independent of the server that parses it."""
 
 from __future__ import annotations
 
+import codecs
 import json
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from worker_vllm.errors import RequestError, WorkerError
 from worker_vllm.json_bytes import dump
 
 JSON_TYPE = b"application/json"
-MULTIPART = (
+MULTIPART_REFUSAL = (
     'a multipart form cannot travel inside a job: send JSON with the file as base64, {"file": "<base64>", "model": …}'
 )
 JSON_UTF8_TYPE = b"application/json; charset=utf-8"
@@ -23,95 +24,99 @@ STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".enc
 
 Header = tuple[bytes, bytes]
 
-# A route's handler has answered when it returns None; else what it returns will answer.
-Waiting: TypeAlias = Coroutine[Any, Any, None] | None
+# A route's handler has answered when it returns None; else the returned coroutine answers.
+PendingResponse: TypeAlias = Coroutine[Any, Any, None] | None
 
 
 @dataclass(frozen=True, slots=True)
-class Bounds:
-    """What one request may cost before it is looked at: bytes of its body, seconds for its head and for its body."""
+class ReceiveLimits:
+    """Limits for receiving a request: bytes of its body, seconds for its head and for its body."""
 
     largest_body: int
     head_s: float
     body_s: float
 
 
-class ClientGone(Exception):
-    """The other side closed its connection before it had its answer."""
+class ClientDisconnected(Exception):
+    """The client closed its connection before the response was complete."""
 
 
-class Wire(Protocol):
-    """The connection that a request came by."""
+class ClientConnection(Protocol):
+    """The connection that a request arrived on."""
 
     closed: bool
 
     def write(self, data: bytes) -> None:
-        """Send bytes of the answer."""
+        """Send bytes of the response."""
 
     def finish(self) -> None:
-        """The answer is complete."""
+        """Called when the response is complete."""
 
     def abort(self) -> None:
-        """Cut the connection at once."""
+        """Close the connection at once."""
 
     def on_close(self, notify: Callable[[], None] | None) -> None:
-        """Have `notify` called when the other side hangs up; None takes it back."""
+        """Set the callback for a disconnect of the client; None removes it."""
 
     async def drain(self) -> None:
-        """Return when the other side has read enough for more to be sent."""
+        """Return when the client has read enough for more to be sent."""
 
 
 class GatewayRequest:
-    """A whole request; answered once, by `answer` or by `start_stream` and `write`."""
+    """A complete request; answered once, by `answer` or by `start_stream` and `write`."""
 
     __slots__ = (
         "_body",
         "_chunked",
+        "_connection",
         "_head",
-        "_wire",
         "extra_headers",
         "headers",
         "method",
         "path",
         "query_string",
+        "raw_path",
         "refusal",
     )
 
-    def __init__(self, wire: Wire, target: bytes, method: str, headers: Mapping[bytes, bytes]) -> None:
+    def __init__(
+        self, connection: ClientConnection, target: bytes, method: str, headers: Mapping[bytes, bytes]
+    ) -> None:
         path, _, query = target.partition(b"?")
         self.method = method
-        self.path = unquote(path.decode("latin-1")) if b"%" in path else path.decode("latin-1")
+        self.raw_path = path.decode("latin-1")  # percent-encoded, so that it can be split at its slashes
+        self.path = unquote(self.raw_path) if b"%" in path else self.raw_path
         self.query_string = query.decode("latin-1")
         self.headers = headers  # names in lower case
         self.extra_headers: list[Header] = []
-        self.refusal: WorkerError | None = None  # known from the head alone
-        self._wire = wire
+        self.refusal: WorkerError | None = None  # decided by the head alone
+        self._connection = connection
         self._body: bytes | None = b""
         self._head = b""
         self._chunked = True
 
     def receive(self, body: bytes | None, *, chunked: bool) -> None:
-        """The body, None when it was larger than anything is allowed to be; whether its client knows chunks."""
+        """Set the body, None when it was over the largest limit; `chunked`: the client supports chunked encoding."""
         self._body = body
         self._chunked = chunked
 
     @property
-    def gone(self) -> bool:
-        """Whether the other side has hung up."""
-        return self._wire.closed
+    def disconnected(self) -> bool:
+        """Whether the client has disconnected."""
+        return self._connection.closed
 
     def header(self, name: bytes) -> str:
-        """A request header's value, empty when it is not there; `name` in lower case."""
+        """A request header's value, empty when absent; `name` in lower case."""
         return self.headers.get(name, b"").decode("latin-1")
 
     def expect_method(self, methods: str) -> None:
-        """Raises RequestError 405, with the header that names the methods, when this one is not among them."""
+        """Raises RequestError 405 and sets the Allow header when the method is none of `methods`."""
         if self.method not in methods.split():
             self.extra_headers.append((b"allow", methods.replace(" ", ", ").encode()))
             raise RequestError(f"{self.method} {self.path}: expected {methods.replace(' ', ' or ')}", status=405)
 
     def query(self) -> Mapping[str, str]:
-        """The query string; of repeated names the last value."""
+        """The query parameters; the last value of a repeated name."""
         return {name: values[-1] for name, values in parse_qs(self.query_string, keep_blank_values=True).items()}
 
     def body(self, limit: int) -> bytes:
@@ -120,84 +125,93 @@ class GatewayRequest:
             raise RequestError(f"the body is larger than {limit} bytes: send less, or a reference to it")
         return self._body
 
+    def json_text(self, limit: int) -> bytes:
+        """The body without a UTF-8 byte order mark. Raises RequestError 400 when it is larger than `limit` bytes."""
+        return self.body(limit).removeprefix(codecs.BOM_UTF8)
+
     def json(self, limit: int) -> Any:
-        """The body as JSON, whatever its content type says. Raises RequestError 400."""
+        """The body parsed as JSON, for any content type. Raises RequestError 400."""
         try:
-            return json.loads(self.body(limit).decode())
+            return json.loads(self.json_text(limit).decode())
         except (ValueError, RecursionError) as error:  # the second: thousands of brackets
-            if self.header(b"content-type").startswith("multipart/"):
-                raise RequestError(MULTIPART) from None
+            if is_multipart(self.header(b"content-type").lower()):
+                raise RequestError(MULTIPART_REFUSAL) from None
             raise RequestError(f"the body is not JSON: {error}") from None
 
     def answer(self, status: int, body: bytes = b"", content_type: bytes = JSON_UTF8_TYPE) -> None:
-        """The whole answer at once."""
+        """Send a complete response."""
         headers = [(b"content-length", b"%d" % len(body)), *self.extra_headers]
         if body:
             headers.append((b"content-type", content_type))
-        self._wire.write(_head(status, headers) + (b"" if self.method == "HEAD" else body))
-        self._wire.finish()
+        self._connection.write(_head(status, headers) + (b"" if self.method == "HEAD" else body))
+        self._connection.finish()
 
     def start_stream(self, content_type: bytes) -> None:
-        """Status 200 and headers, sent with the first piece."""
+        """Prepare status 200 and headers; they are sent with the first piece."""
         headers = [(b"content-type", content_type), (b"cache-control", b"no-cache"), *self.extra_headers]
         headers.append((b"transfer-encoding", b"chunked") if self._chunked else (b"connection", b"close"))
         self._head = _head(200, headers)
 
     async def write(self, piece: bytes, *, more: bool = True) -> None:
-        """One piece, on the wire when this returns; waits while the other side does not read."""
+        """Send one piece; waits while the client does not read."""
         if self._chunked:
             end = b"" if more else b"0\r\n\r\n"
             piece = b"%x\r\n%b\r\n%b" % (len(piece), piece, end) if piece else end
-        self._wire.write(self._head + piece)
+        self._connection.write(self._head + piece)
         self._head = b""
         if more:
-            await self._wire.drain()
+            await self._connection.drain()
         else:
-            self._wire.finish()
+            self._connection.finish()
 
-    def on_gone(self, notify: Callable[[], None] | None) -> None:
-        """Have `notify` called when the other side hangs up; None takes it back."""
-        self._wire.on_close(notify)
+    def on_disconnect(self, notify: Callable[[], None] | None) -> None:
+        """Set the callback for a disconnect of the client; None removes it."""
+        self._connection.on_close(notify)
 
     def mute(self) -> None:
-        """From now on nothing of the answer reaches the other side."""
-        self._wire = _Silence(self._wire)
+        """Discard everything that is written from now on."""
+        self._connection = _MutedConnection(self._connection)
 
     def abort(self) -> None:
-        """Cut the connection without an answer, or in the middle of one."""
-        self._wire.abort()
+        """Close the connection without a response, or in the middle of one."""
+        self._connection.abort()
 
 
 class App(Protocol):
-    """What is served."""
+    """The application behind a server connection."""
 
     def admit(self, request: GatewayRequest) -> bool:
-        """Whether the body may be read, decided by the head; when not, `handle` answers without it."""
+        """Whether the body may be read, decided by the head; if False, `handle` answers without it."""
 
-    def handle(self, request: GatewayRequest) -> Waiting:
-        """Answer a request, or return what will answer it."""
+    def handle(self, request: GatewayRequest) -> PendingResponse:
+        """Answer a request, or return the coroutine that answers it."""
 
 
-class _Silence:
-    """A connection whose other side hears nothing any more."""
+class _MutedConnection:
+    """A connection that discards what is written to it."""
 
-    def __init__(self, wire: Wire) -> None:
+    def __init__(self, connection: ClientConnection) -> None:
         self.closed = False
-        self.abort = wire.abort
-        self.on_close = wire.on_close
+        self.abort = connection.abort
+        self.on_close = connection.on_close
 
     def write(self, data: bytes) -> None:
-        """Say nothing."""
+        """Discard the bytes."""
 
     def finish(self) -> None:
-        """Say nothing."""
+        """Do nothing."""
 
     async def drain(self) -> None:
-        """There is nothing to wait for."""
+        """Return at once."""
+
+
+def is_multipart(media_type: str) -> bool:
+    """Whether a content type, in lower case, is that of a multipart form."""
+    return media_type.startswith("multipart/")
 
 
 def answer_error(request: GatewayRequest, error: WorkerError, *, openai: bool = False) -> None:
-    """The error as the platform words it, one sentence under `error`; as OpenAI clients expect it on their routes."""
+    """Send an error: one sentence under `error`, as RunPod does; with `openai` the OpenAI error object."""
     body = error.to_body().encode() if openai else dump({"error": error.message})
     request.answer(error.status, body)
 

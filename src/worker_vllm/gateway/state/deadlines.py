@@ -1,4 +1,4 @@
-"""A queue of points in time, one per key, whose memory stays in proportion to the keys that are alive."""
+"""A priority queue of deadlines, one per key; memory is proportional to the number of keys."""
 
 from __future__ import annotations
 
@@ -6,28 +6,28 @@ import heapq
 
 
 class Deadlines:
-    """The latest `set` of a key is the one that holds; times are seconds of the caller's clock."""
+    """The last `set` of a key replaces earlier ones; times are seconds of the caller's clock."""
 
     def __init__(self) -> None:
         self._at: dict[str, float] = {}
         self._heap: list[tuple[float, str]] = []
 
     def set(self, key: str, when: float) -> None:
-        """From now on this key is due at `when`."""
+        """Set the deadline of a key."""
         if self._at.get(key) == when:
             return
         self._at[key] = when
         heapq.heappush(self._heap, (when, key))
         if len(self._heap) > 64 + 4 * len(self._at):
-            self._heap = [(at, alive) for alive, at in self._at.items()]
+            self._heap = [(at, key) for key, at in self._at.items()]
             heapq.heapify(self._heap)
 
     def remove(self, key: str) -> None:
-        """This key is never due."""
+        """Remove the deadline of a key."""
         self._at.pop(key, None)
 
     def next(self) -> float | None:
-        """The earliest point in time at which a key is due, None without keys."""
+        """The earliest deadline, None without keys."""
         while self._heap:
             when, key = self._heap[0]
             if self._at.get(key) == when:
@@ -36,7 +36,7 @@ class Deadlines:
         return None
 
     def due(self, now: float) -> list[str]:
-        """Remove and return the keys whose time has come, earliest first."""
+        """Remove and return the keys whose deadline has passed, earliest first."""
         keys = []
         while (when := self.next()) is not None and when <= now:
             key = heapq.heappop(self._heap)[1]

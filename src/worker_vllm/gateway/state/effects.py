@@ -1,4 +1,4 @@
-"""What must be done after a state change: the closed vocabulary between the pure state and whoever performs I/O."""
+"""The effects that a state change returns; EndpointRuntime performs them."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from typing import Any, TypeAlias
 
 @dataclass(frozen=True, slots=True)
 class JobChanged:
-    """Wake whoever waits for this job: its status, output or stream is not what it was."""
+    """The job's status, output or stream has changed: wake the requests that wait for it."""
 
     job_id: str
 
 
 @dataclass(frozen=True, slots=True)
 class WorkQueued:
-    """There is work: offer it to the workers that wait."""
+    """A job was queued: offer it to the waiting workers."""
 
 
 @dataclass(frozen=True, slots=True)
 class StopJob:
-    """Tell this worker to stop this job."""
+    """Send this worker a stop for this job."""
 
     worker_id: str
     job_id: str
@@ -28,7 +28,7 @@ class StopJob:
 
 @dataclass(frozen=True, slots=True)
 class CallWebhook:
-    """Post this status object to the address the client gave."""
+    """Post this status object to the client's webhook address."""
 
     url: str
     payload: dict[str, Any]

@@ -1,4 +1,4 @@
-"""One endpoint's jobs and workers together: what one side's news means for the other. Pure, like both."""
+"""The state of one endpoint: how pings, losses and results of workers change its jobs. Pure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from worker_vllm.gateway.state.workers import Workers
 
 @dataclass(frozen=True, slots=True)
 class Ping:
-    """A worker's heartbeat: the jobs it says it has, and whether it is fit to work."""
+    """A worker's heartbeat: the ids of its jobs, and whether it is healthy."""
 
     worker_id: str
     job_ids: Collection[str]
@@ -23,7 +23,7 @@ class Ping:
 
 
 class Endpoint:
-    """The worker's side of the job states; clients' operations are the store's own."""
+    """Operations of workers on jobs; operations of clients are JobStore's."""
 
     def __init__(self, options: GatewayOptions) -> None:
         self._unlisted_pings = options.fleet.unlisted_pings
@@ -31,20 +31,20 @@ class Endpoint:
         self.fleet = Workers(options.fleet)
 
     def next_deadline(self) -> float | None:
-        """When `tick` has something to do next."""
+        """When `tick` must be called next, None for never."""
         times = [t for t in (self.store.deadlines.next(), self.fleet.deadlines.next()) if t is not None]
         return min(times, default=None)
 
     def tick(self, now: float) -> list[Effect]:
-        """Do what time alone demands: timeouts, expiries, lost workers."""
+        """Apply timeouts, expiries and worker losses that are due."""
         effects = self.store.expire(now)
         for worker_id in self.fleet.lost(now):
             effects += self.lose(worker_id, now)
         return effects
 
     def take(self, worker_id: str, count: int, now: float) -> list[Job]:
-        """Give jobs to a worker; none while it is unhealthy or retired."""
-        worker = self.fleet.hear(worker_id, now)
+        """Assign queued jobs to a worker; none while it is unhealthy or retired."""
+        worker = self.fleet.touch(worker_id, now)
         if not worker.may_take:
             return []
         jobs = self.store.start(worker_id, count, now)
@@ -52,7 +52,7 @@ class Endpoint:
         return jobs
 
     def ping(self, ping: Ping, now: float) -> list[Effect]:
-        """Requeue what the worker no longer names, and stop again what it still runs in vain."""
+        """Requeue jobs that the worker no longer lists, and stop listed jobs whose result is no longer needed."""
         self.fleet.ping(ping.worker_id, ping.healthy, now)
         listed = set(ping.job_ids)
         effects: list[Effect] = []
@@ -61,19 +61,19 @@ class Endpoint:
             listed.discard(job.id)
             if job.unlisted >= self._unlisted_pings:
                 effects += self.store.requeue(job, now)
-        return effects + [StopJob(ping.worker_id, job_id) for job_id in sorted(listed) if self._in_vain(job_id)]
+        return effects + [StopJob(ping.worker_id, job_id) for job_id in sorted(listed) if self._is_obsolete(job_id)]
 
     def finish(self, worker_id: str, job_id: str, result: JobOutcome, now: float) -> list[Effect]:
-        """A worker reported a job's end."""
-        self.fleet.hear(worker_id, now)
+        """Apply a worker's result."""
+        self.fleet.touch(worker_id, now)
         return self.store.finish(job_id, worker_id, result, now)
 
     def retire(self, worker_id: str, now: float) -> None:
-        """This worker asked to be replaced: it gets no more jobs."""
-        self.fleet.hear(worker_id, now).retired = True
+        """Give this worker no more jobs; called when it asked to be replaced."""
+        self.fleet.touch(worker_id, now).retired = True
 
     def lose(self, worker_id: str, now: float) -> list[Effect]:
-        """This worker is gone: its jobs wait for another."""
+        """Remove a lost worker and requeue its jobs."""
         self.fleet.forget(worker_id)
         effects: list[Effect] = []
         for job in self.store.held_by(worker_id):
@@ -92,6 +92,6 @@ class Endpoint:
         }
         return {"jobs": jobs, "workers": self.fleet.counts(store.busy())}
 
-    def _in_vain(self, job_id: str) -> bool:
+    def _is_obsolete(self, job_id: str) -> bool:
         job = self.store.find(job_id)
         return job is None or job.status is not Status.COMPLETED

@@ -1,4 +1,4 @@
-"""A job as the platform sees it: its state, its clock marks and its payloads for clients and workers."""
+"""A job: its state, its timestamps and its payload for clients."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ RETRYABLE: Final = frozenset({Status.FAILED, Status.TIMED_OUT})
 
 
 class Absent:
-    """A value that is not there, which JSON null is not."""
+    """The type of ABSENT, a missing value, as distinct from JSON null."""
 
     def __repr__(self) -> str:
         return "ABSENT"
@@ -35,7 +35,7 @@ ABSENT: Final = Absent()
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """What a client asked for. `input` is JSON text; `forwarded` are the members that the worker sees beside it.
+    """A client's request. `input` is JSON text; `forwarded` are the members that the worker gets beside it.
 
     Those are JSON text too, each with a comma before it: `, "policy": {…}, "s3Config": {…}`.
     """
@@ -49,13 +49,13 @@ class Submission:
 
     @property
     def size(self) -> int:
-        """What it costs in memory, in bytes of JSON text."""
+        """Memory use in bytes of JSON text."""
         return len(self.input) + len(self.forwarded)
 
 
 @dataclass(frozen=True, slots=True)
 class JobOutcome:
-    """What a worker reported at the end: an output, or an error when `error` is not None."""
+    """A worker's final report: an output, or an error when `error` is not None."""
 
     output: Any = ABSENT
     error: str | None = None
@@ -72,7 +72,7 @@ class Piece:
 
 @dataclass(slots=True)
 class Job:
-    """One job; the store alone changes it, but for `followed`. Times are seconds of the store's clock."""
+    """One job; owned and changed by JobStore, except for `followed`. Times are seconds of the store's clock."""
 
     id: str
     submission: Submission
@@ -86,24 +86,24 @@ class Job:
     error: str | None = None
     pieces: deque[Piece] = field(default_factory=deque)
     unread_bytes: int = 0
-    result_bytes: int = 0  # of the output and the error, or of the progress that stands there meanwhile
+    result_bytes: int = 0  # of the output and the error, or of the last progress
     delivered: bool = False  # a client has read a piece of this stream
-    followed: bool = False  # a client reads this stream as it comes
-    dropped_pieces: int = 0  # unread ones that had to make room
+    followed: bool = False  # a client reads this stream now
+    dropped_pieces: int = 0  # unread pieces that were dropped at the limit
     unlisted: int = 0  # pings in a row in which the worker did not name this job
 
     @property
     def terminal(self) -> bool:
-        """Whether nothing can happen to this job any more, short of a retry."""
+        """Whether the job has ended; only a retry changes that."""
         return self.status in TERMINAL
 
     @property
     def held_bytes(self) -> int:
-        """What this job costs in memory, in bytes of JSON text."""
+        """Memory use of this job in bytes of JSON text."""
         return self.submission.size + self.unread_bytes + self.result_bytes
 
     def to_client(self) -> dict[str, Any]:
-        """The status object; a secret given with the submission is never in it."""
+        """The status object; contains no secret of the submission."""
         payload: dict[str, Any] = {"id": self.id, "status": self.status.value}
         if self.started is not None:
             payload["delayTime"] = round((self.started - self.created) * 1000)

@@ -1,6 +1,6 @@
-"""The jobs of one endpoint and every change of their state; no clock, no ids, no I/O of its own.
+"""The jobs of one endpoint and all changes of their state; pure: clock and ids are arguments.
 
-A method changes the state and returns the effects that the change demands. Times are seconds of the caller's clock.
+A method changes the state and returns the effects to perform. Times are seconds of the caller's clock.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class JobStore:
 
     def __repr__(self) -> str:
         running = sum(map(len, self._running.values()))
-        return f"<Store queued={len(self._queue)} running={running} ended={len(self._ended)}>"
+        return f"<JobStore queued={len(self._queue)} running={running} ended={len(self._ended)}>"
 
     @property
     def queued(self) -> int:
@@ -43,30 +43,30 @@ class JobStore:
 
     @property
     def running(self) -> int:
-        """How many jobs a worker holds."""
+        """How many jobs are assigned to workers."""
         return sum(map(len, self._running.values()))
 
     def get(self, job_id: str) -> Job:
-        """The job. Raises NotFound when there never was one, or its time is over."""
+        """The job. Raises NotFound for an unknown or expired id."""
         job = self._jobs.get(job_id)
         if job is None:
             raise NotFound(f'job "{job_id}": not known here; it never existed or its result has expired')
         return job
 
     def find(self, job_id: str) -> Job | None:
-        """The job, None when it is not known."""
+        """The job, None for an unknown id."""
         return self._jobs.get(job_id)
 
     def held_by(self, worker_id: str) -> list[Job]:
-        """The jobs that this worker was given and has not finished."""
+        """The unfinished jobs of this worker."""
         return list(self._running.get(worker_id, {}).values())
 
     def busy(self) -> set[str]:
-        """The workers that hold jobs."""
+        """The ids of workers with unfinished jobs."""
         return set(self._running)
 
     def submit(self, job_id: str, submission: Submission, now: float) -> list[Effect]:
-        """A new job waits. Raises RequestError 429 when the queue or the memory is full."""
+        """Queue a new job. Raises RequestError 429 when the queue or the memory limit is reached."""
         if len(self._queue) >= self._limits.queued_jobs:
             raise RequestError(f"the queue is full: {len(self._queue)} jobs wait; try again later", status=429)
         self._make_room(submission.size)
@@ -78,7 +78,7 @@ class JobStore:
         return [WorkQueued()]
 
     def start(self, worker_id: str, count: int, now: float) -> list[Job]:
-        """Give this worker up to `count` jobs, oldest first."""
+        """Assign up to `count` queued jobs to this worker, oldest first."""
         jobs: list[Job] = []
         while self._queue and len(jobs) < count:
             job = self._jobs[self._queue.popitem(last=False)[0]]
@@ -89,7 +89,7 @@ class JobStore:
         return jobs
 
     def add_piece(self, job_id: str, worker_id: str, piece: Piece) -> list[Effect]:
-        """The worker streamed a value; from anyone but the job's holder it is ignored."""
+        """Append a streamed value; ignored unless it comes from the job's current worker."""
         job = self._jobs.get(job_id)
         if job is None or job.status is not Status.IN_PROGRESS or job.worker != worker_id:
             return []
@@ -102,7 +102,7 @@ class JobStore:
         return [JobChanged(job_id)]
 
     def read_pieces(self, job: Job) -> list[Any]:
-        """Hand the unread pieces over to a client; each is handed over once."""
+        """Remove and return the unread pieces for a client."""
         outputs = [piece.output for piece in job.pieces]
         if outputs:
             job.delivered = True
@@ -112,24 +112,24 @@ class JobStore:
         return outputs
 
     def has_room(self, job_id: str) -> bool:
-        """Whether another piece fits without loss; a stream that nobody follows makes room by itself."""
+        """Whether another piece fits without loss; true for a stream without a reader, which drops pieces."""
         job = self._jobs.get(job_id)
         return job is None or job.terminal or not job.followed or job.unread_bytes < self._limits.unread_bytes
 
-    def progress(self, job_id: str, worker_id: str, news: Piece) -> list[Effect]:
-        """The worker told how far it is; the status shows it until the job ends."""
+    def progress(self, job_id: str, worker_id: str, update: Piece) -> list[Effect]:
+        """Store a worker's progress; the status shows it until the job ends."""
         job = self._jobs.get(job_id)
         if job is None or job.status is not Status.IN_PROGRESS or job.worker != worker_id:
             return []
-        job.output = news.output
-        self._hold_result(job, news.size)
+        job.output = update.output
+        self._hold_result(job, update.size)
         return [JobChanged(job_id)]
 
     def accepts_result(self, job_id: str, worker_id: str) -> bool:
         """Whether a result from this worker still counts.
 
-        The holder's does. Another's does after a requeue, as long as no client has read a piece of the stream:
-        a worker that was thought lost, or its successor, delivers what was computed already.
+        The current worker's does. After a requeue, a former worker's does too unless a client has read a piece of the
+        stream: a worker that was counted as lost may still deliver its result.
         """
         job = self._jobs.get(job_id)
         if job is None or job.terminal:
@@ -137,7 +137,7 @@ class JobStore:
         return job.worker == worker_id or (job.retries > 0 and not job.delivered)
 
     def finish(self, job_id: str, worker_id: str, result: JobOutcome, now: float) -> list[Effect]:
-        """The job has ended, well or badly; a result that no longer counts changes nothing."""
+        """End the job with a result; a result that no longer counts changes nothing."""
         if not self.accepts_result(job_id, worker_id):
             return []
         job = self._jobs[job_id]
@@ -154,13 +154,13 @@ class JobStore:
         return effects + self._end(job, Status.COMPLETED if result.error is None else Status.FAILED, now)
 
     def set_ttl(self, job_id: str, ttl_s: float) -> None:
-        """From its submission on, the job lives this long. Raises NotFound."""
+        """Set the job's time to live, counted from its submission. Raises NotFound."""
         job = self.get(job_id)
         job.submission = replace(job.submission, ttl_s=ttl_s)
         self._arm(job)
 
     def cancel(self, job_id: str, now: float) -> list[Effect]:
-        """The client no longer wants it. Raises NotFound; an ended job stays as it is."""
+        """Cancel the job; an ended job keeps its state. Raises NotFound."""
         job = self.get(job_id)
         if job.terminal:
             return []
@@ -169,7 +169,7 @@ class JobStore:
         return effects + self._end(job, Status.CANCELLED, now)
 
     def retry(self, job_id: str, now: float) -> list[Effect]:
-        """Run a FAILED or TIMED_OUT job again, its old output gone. Raises NotFound, RequestError."""
+        """Queue a FAILED or TIMED_OUT job again without its old output. Raises NotFound, RequestError."""
         job = self.get(job_id)
         if job.status not in RETRYABLE:
             raise RequestError(f'job "{job_id}" is {job.status}: only FAILED and TIMED_OUT jobs can be retried')
@@ -180,7 +180,7 @@ class JobStore:
         return [WorkQueued(), JobChanged(job_id)]
 
     def purge(self, now: float) -> tuple[int, list[Effect]]:
-        """Remove the jobs that wait; says how many."""
+        """Cancel all queued jobs; returns their number and the effects."""
         effects: list[Effect] = []
         waiting = list(self._queue)
         for job_id in waiting:
@@ -189,7 +189,7 @@ class JobStore:
         return len(waiting), effects
 
     def put_back(self, job: Job) -> list[Effect]:
-        """The worker never received it: it waits again as if nothing had happened."""
+        """Queue the job first again; called when the worker never received it, so no retry is counted."""
         if job.status is not Status.IN_PROGRESS:
             return []
         self._release(job)
@@ -198,7 +198,7 @@ class JobStore:
         return [WorkQueued()]
 
     def requeue(self, job: Job, now: float) -> list[Effect]:
-        """Its worker does not have it any more: wait for another, unless a client has seen a part of the answer."""
+        """Queue a lost worker's job again; fail it when a client has read a piece or the retries are used up."""
         worker_id = job.worker
         self._release(job)
         if job.delivered or job.retries >= self._policy.max_retries:
@@ -212,7 +212,7 @@ class JobStore:
         return [WorkQueued(), JobChanged(job.id)]
 
     def expire(self, now: float) -> list[Effect]:
-        """End what ran too long, and forget what lived too long."""
+        """End jobs over their execution timeout and delete jobs over their time to live."""
         effects: list[Effect] = []
         for job_id in self.deadlines.due(now):
             job = self._jobs[job_id]

@@ -1,4 +1,4 @@
-"""The workers of one endpoint: what was heard from each, and when silence means loss. Pure, like the store."""
+"""The workers of one endpoint: when each made its last request, and when it counts as lost. Pure."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from dataclasses import dataclass, field
 from worker_vllm.gateway.options import FleetPolicy
 from worker_vllm.gateway.state.deadlines import Deadlines
 
-FORGOTTEN_S = 86_400.0
-OVERSLEPT_S = 2.0
+UNPINGED_EXPIRY_S = 86_400.0
+SUSPENDED_S = 2.0
 
 
 @dataclass(slots=True)
 class AttachedWorker:
-    """One worker; a new process has a new id."""
+    """One worker process; a new process has a new id."""
 
     id: str
-    heard: float | None = None  # None: expected, but not heard from yet
+    last_request: float | None = None  # None: expected, no request yet
     pinged: float | None = None
     interval_s: float | None = None
-    broken_off: bool = False  # the last held poll ended because its connection did
+    poll_aborted: bool = False  # the last held poll ended with its connection
     unhealthy: bool = False
     retired: bool = False
     stops: set[str] = field(default_factory=set)
@@ -32,7 +32,7 @@ class AttachedWorker:
 
 
 class Workers:
-    """Every request of a worker is a sign of life; pings are the ones that are owed."""
+    """Tracks the last request of each worker; missing pings make a worker lost."""
 
     def __init__(self, policy: FleetPolicy) -> None:
         self._policy = policy
@@ -44,7 +44,7 @@ class Workers:
         return list(self._workers.values())
 
     def expect(self, worker_id: str) -> None:
-        """A worker was started and will come; until then it counts as initializing."""
+        """Add a started worker; it counts as initializing until its first request."""
         self._workers.setdefault(worker_id, AttachedWorker(worker_id))
 
     def is_retired(self, worker_id: str) -> bool:
@@ -53,22 +53,22 @@ class Workers:
         return worker is not None and worker.retired
 
     def forget(self, worker_id: str) -> None:
-        """This worker is gone for good."""
+        """Remove this worker."""
         self._workers.pop(worker_id, None)
         self.deadlines.remove(worker_id)
 
-    def hear(self, worker_id: str, now: float) -> AttachedWorker:
-        """The worker made a request."""
+    def touch(self, worker_id: str, now: float) -> AttachedWorker:
+        """Record a request of the worker; adds an unknown one."""
         worker = self._workers.get(worker_id)
         if worker is None:
             worker = self._workers[worker_id] = AttachedWorker(worker_id)
-        worker.heard = now
+        worker.last_request = now
         self._arm(worker)
         return worker
 
     def ping(self, worker_id: str, healthy: bool, now: float) -> AttachedWorker:
-        """The worker sent its heartbeat."""
-        worker = self.hear(worker_id, now)
+        """Record a ping of the worker."""
+        worker = self.touch(worker_id, now)
         if worker.pinged is not None and now > worker.pinged:
             worker.interval_s = now - worker.pinged
         worker.pinged = now
@@ -76,28 +76,28 @@ class Workers:
         self._arm(worker)
         return worker
 
-    def poll(self, worker_id: str, now: float, *, broken_off: bool) -> None:
-        """A held poll of this worker began, or broke off because its connection ended."""
+    def poll(self, worker_id: str, now: float, *, poll_aborted: bool) -> None:
+        """Record that a held poll of this worker started, or was aborted with its connection."""
         worker = self._workers.get(worker_id)
         if worker is not None:
-            worker.broken_off = broken_off
-            if not broken_off:
-                worker.heard = now
+            worker.poll_aborted = poll_aborted
+            if not poll_aborted:
+                worker.last_request = now
             self._arm(worker)
 
     def stop(self, worker_id: str, job_id: str) -> None:
-        """This worker is to stop this job."""
+        """Add a stop for a job of this worker."""
         worker = self._workers.get(worker_id)
         if worker is not None:
             worker.stops.add(job_id)
 
     def has_stops(self, worker_id: str) -> bool:
-        """Whether there are jobs that this worker is to stop."""
+        """Whether there are stops for this worker."""
         worker = self._workers.get(worker_id)
         return worker is not None and bool(worker.stops)
 
     def take_stops(self, worker_id: str) -> list[str]:
-        """The jobs this worker is to stop; each is told once."""
+        """Remove and return the ids of the jobs that this worker must stop."""
         worker = self._workers.get(worker_id)
         if worker is None or not worker.stops:
             return []
@@ -106,15 +106,16 @@ class Workers:
         return stops
 
     def lost(self, now: float) -> list[str]:
-        """Remove and return the workers whose silence is too long.
+        """Remove and return the workers without a request for too long.
 
-        Asked long after the first of them was due, this process was stopped itself: then everyone has a new chance.
+        When the first of them is overdue by more than SUSPENDED_S, this process itself was suspended: then every
+        worker's time starts anew.
         """
         due = self.deadlines.next()
-        if due is not None and now - due > OVERSLEPT_S:
+        if due is not None and now - due > SUSPENDED_S:
             for worker in self._workers.values():
-                if worker.heard is not None:
-                    worker.heard = now
+                if worker.last_request is not None:
+                    worker.last_request = now
                     self._arm(worker)
         lost = self.deadlines.due(now)
         for worker_id in lost:
@@ -122,28 +123,28 @@ class Workers:
         return lost
 
     def counts(self, busy: Collection[str]) -> dict[str, int]:
-        """How many workers are in which of RunPod's states; `busy` are those that hold jobs."""
-        alive = [worker for worker in self._workers.values() if worker.heard is not None]
-        able = [worker for worker in alive if worker.may_take]
+        """The number of workers by RunPod's states; `busy` are the ids of those with jobs."""
+        active = [worker for worker in self._workers.values() if worker.last_request is not None]
+        able = [worker for worker in active if worker.may_take]
         running = sum(worker.id in busy for worker in able)
         return {
             "idle": len(able) - running,
-            "initializing": len(self._workers) - len(alive),
+            "initializing": len(self._workers) - len(active),
             "ready": len(able),
             "running": running,
             "throttled": 0,
-            "unhealthy": sum(worker.unhealthy for worker in alive),
+            "unhealthy": sum(worker.unhealthy for worker in active),
         }
 
     def _arm(self, worker: AttachedWorker) -> None:
-        """A worker that never pinged owes nothing while its connection stands, but is not remembered for ever."""
-        if worker.heard is None:
+        """Set the worker's deadline: without any ping, a long one while its connection is open."""
+        if worker.last_request is None:
             return
-        if worker.pinged is None and not worker.broken_off:
-            self.deadlines.set(worker.id, worker.heard + FORGOTTEN_S)
+        if worker.pinged is None and not worker.poll_aborted:
+            self.deadlines.set(worker.id, worker.last_request + UNPINGED_EXPIRY_S)
             return
         interval = self._policy.ping_interval_s if worker.interval_s is None else worker.interval_s
         silence = max(self._policy.least_silence_s, self._policy.missed_pings * interval)
-        if worker.broken_off and worker.pinged is not None:
+        if worker.poll_aborted and worker.pinged is not None:
             silence = min(silence, 0.5 + 1.5 * interval)
-        self.deadlines.set(worker.id, worker.heard + silence)
+        self.deadlines.set(worker.id, worker.last_request + silence)

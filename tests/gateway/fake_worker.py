@@ -1,4 +1,4 @@
-"""A worker in the hands of a test: each message of the protocol is one call, in the SDK's own words."""
+"""A worker driven by a test: one method for each request of the worker API, as RunPod's SDK sends it."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any
 
 from tests.support.http import Answer, Http
 
-FORM = {"Content-Type": "application/x-www-form-urlencoded", "charset": "utf-8"}  # what the SDK says of its JSON
+FORM = {"Content-Type": "application/x-www-form-urlencoded", "charset": "utf-8"}  # as the SDK declares its JSON
 
 
-class Player:
-    """One worker of one endpoint; tell different ones apart by their id."""
+class FakeWorker:
+    """One worker of one endpoint; each has its own id."""
 
     def __init__(self, http: Http, worker_id: str = "w1", endpoint: str = "local") -> None:
         self.http = http
@@ -42,7 +42,7 @@ class Player:
         return await self._post("job-done", job_id, body)
 
     async def ping(self, job_ids: Sequence[str] = (), more: str = "") -> Answer:
-        """Say that the worker lives, and with which jobs."""
+        """Send a heartbeat with the ids of the worker's jobs."""
         listed = f"&job_id={','.join(job_ids)}" if job_ids else ""
         return await self.http.get(f"{self._base}/ping/{self.id}?gpu=x{listed}&runpod_version=1.12.0{more}")
 

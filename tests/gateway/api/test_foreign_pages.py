@@ -1,4 +1,4 @@
-"""What a page from elsewhere can make a browser send, over real sockets: none of it may reach a keyless gateway."""
+"""Requests that a web page of another site can make a browser send: a gateway without a key refuses them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from tests.gateway.conftest import Open
 from tests.support.http import Http
-from worker_vllm.gateway.options import GatewayOptions, Waits
+from worker_vllm.gateway.options import GatewayOptions, WaitTimeouts
 
 TAKE = "/v2/local/job-take/w1?gpu=x"
 HOSTS: list[tuple[str, tuple[str, ...], int]] = [
@@ -35,7 +35,7 @@ HOSTS: list[tuple[str, tuple[str, ...], int]] = [
 async def test_a_name_that_was_made_to_point_here_is_refused(
     open_gateway: Open, host: str, allowed: tuple[str, ...], status: int
 ) -> None:
-    """DNS rebinding: the page and the gateway have the same origin, and only the Host header tells."""
+    """DNS rebinding: the page and the gateway have the same origin, and only the Host header differs."""
     http = await open_gateway(GatewayOptions(allowed_hosts=allowed))
     async with (
         Http(http.url, {"Host": host}) as page,
@@ -47,12 +47,12 @@ async def test_a_name_that_was_made_to_point_here_is_refused(
     assert (await http.get("/v2/local/health")).json["jobs"]["inQueue"] == (2 if status == 200 else 0)
 
 
-async def test_the_refusal_of_a_name_says_how_to_allow_it(open_gateway: Open) -> None:
-    """In the words of the switch."""
+async def test_the_refusal_of_a_name_states_how_to_allow_it(open_gateway: Open) -> None:
+    """With the option to set."""
     http = await open_gateway()
     async with Http(http.url, {"Host": "box.lan:8000"}) as client:
-        told = (await client.get("/v2/local/health")).json["error"]
-    assert told == (
+        shown = (await client.get("/v2/local/health")).json["error"]
+    assert shown == (
         'this gateway is not known as "box.lan": use localhost or 127.0.0.1, '
         "allow the name with --set allowed_hosts=box.lan, or require a key"
     )
@@ -80,7 +80,7 @@ PAGES: list[tuple[str, dict[str, str], int]] = [
 @pytest.mark.parametrize(("headers", "status"), [row[1:] for row in PAGES], ids=[row[0] for row in PAGES])
 async def test_a_get_from_another_site_takes_no_job(open_gateway: Open, headers: dict[str, str], status: int) -> None:
     """Images and links send no Origin, and need no permission to read the answer: the job would be gone."""
-    http = await open_gateway(GatewayOptions(waits=Waits(take_s=0.05)))
+    http = await open_gateway(GatewayOptions(waits=WaitTimeouts(take_s=0.05)))
     await http.post("/v2/local/run", {"input": 1})
     async with Http(http.url, headers) as page:
         assert (await page.get(TAKE)).status == status
@@ -105,14 +105,16 @@ METHODS: list[tuple[str, str, str]] = [
 
 
 @pytest.mark.parametrize(("method", "path", "allow"), METHODS)
-async def test_a_wrong_method_is_told_which_are_right(open_gateway: Open, method: str, path: str, allow: str) -> None:
+async def test_a_wrong_method_is_answered_with_the_allowed_ones(
+    open_gateway: Open, method: str, path: str, allow: str
+) -> None:
     """405 with the Allow header; no job comes of it."""
     http = await open_gateway(GatewayOptions(faults=True))
     async with http.open(method, path) as answer:
         assert (answer.status, answer.headers["Allow"]) == (405, allow)
-        told: Any = await answer.json() if method != "HEAD" else None
-    if "/openai/" in path and told is not None:
-        assert told["error"] == {**told["error"], "type": "MethodNotAllowedError", "param": None, "code": 405}
+        shown: Any = await answer.json() if method != "HEAD" else None
+    if "/openai/" in path and shown is not None:
+        assert shown["error"] == {**shown["error"], "type": "MethodNotAllowedError", "param": None, "code": 405}
     assert (await http.get("/v2/local/health")).json["jobs"]["inQueue"] == 0
 
 
