@@ -47,7 +47,7 @@ WARNED = (
         (("OSError: [Errno 28] No space left on device: '/cache/x'",), "disk full", Scope.HOST, "the disk is full"),
         (("OSError: [Errno 24] Too many open files: '/x'",), "too few open files", Scope.SETTINGS, "--ulimit nofile"),
         ((WARNED, "FluxError: cold"), "unknown", Scope.PASSING, "FluxError: cold"),
-        ((LIMIT, "MemoryError"), "address space limited", Scope.SETTINGS, "not map more than 1000 MiB"),
+        ((LIMIT, "MemoryError"), "address space limited", Scope.SETTINGS, "the address space is limited to 1000 MiB"),
         (
             (LIMIT, "ImportError: /x/libtorch.so: failed to map segment from shared object"),
             "address space limited",

@@ -149,10 +149,10 @@ def test_what_only_a_gpu_or_the_hub_can_say(
 @pytest.mark.parametrize(
     ("code", "words"),
     [
-        (-9, "it was ended by SIGKILL (most often the machine's memory ran out)"),
-        (-4, "it was ended by SIGILL (the processor lacks an instruction that this build uses)"),
-        (-11, "it was ended by SIGSEGV (a crash in native code)"),
-        (3, "it ended with status 3"),
+        (-9, "it was killed by SIGKILL (most often the machine's memory ran out)"),
+        (-4, "it was killed by SIGILL (the processor lacks an instruction that this build uses)"),
+        (-11, "it was killed by SIGSEGV (a crash in native code)"),
+        (3, "it exited with status 3"),
     ],
 )
 def test_an_end_without_words_is_told_by_its_status(code: int, words: str) -> None:
@@ -182,8 +182,8 @@ def test_an_unknown_ending_is_quoted_not_guessed() -> None:
     )
     diagnosis = diagnose(EngineExit(1, lines, phase="load"))
     assert diagnosis.sentence == (
-        "the engine did not start (phase: load): it ended with status 1; "
-        'it said last: "FluxError: the capacitor is cold"; see the worker\'s log'
+        "the engine did not start (phase: load): it exited with status 1; "
+        'its last message: "FluxError: the capacitor is cold"; see the worker\'s log'
     )
 
 

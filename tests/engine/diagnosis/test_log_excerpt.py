@@ -57,7 +57,7 @@ def test_what_follows_the_last_words_is_not_quoted(cause: str, noise: list[str])
     """Progress bars, warnings at exit, other processes' tracebacks."""
     said = diagnose(EngineExit(3, (cause, *noise), phase="load")).sentence
     assert said == (
-        f'the engine did not start (phase: load): it ended with status 3; it said last: "{cause}"; '
+        f'the engine did not start (phase: load): it exited with status 3; its last message: "{cause}"; '
         "see the worker's log"
     )
 

@@ -11,9 +11,9 @@ import pytest
 from worker_vllm.engine.preflight.container_limits import (
     ContainerLimits,
     DiskSpace,
-    has_workers,
     check_limits,
     finite_limit,
+    has_workers,
     measure_limits,
     raise_open_files,
 )

@@ -66,7 +66,8 @@ def test_an_old_driver_is_the_machines_fault() -> None:
     assert checks.host_problems(Driver("550.54", (12, 4), (CARD,))) == ()
     old = checks.host_problems(Driver("470.1", (11, 4), (CARD,)))
     assert old == (
-        "the NVIDIA driver 470.1 runs CUDA up to 11.4, and the engine needs 12.0: restrict the endpoint to machines with a newer CUDA version",
+        "the NVIDIA driver 470.1 runs CUDA up to 11.4, and the engine needs 12.0: "
+        "restrict the endpoint to machines with a newer CUDA version",
     )
     assert checks.Preflight(EngineSettings(), EngineSettings(), host_problems=old).refusal == checks.Diagnosis(
         "machine", Scope.HOST, old[0]
