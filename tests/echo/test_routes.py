@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.support.engines.echo import EchoEngine, echo_engine
-from worker_vllm.echo import Bounds
+from worker_vllm.echo import EngineLimits
 
 CHAT, COMPLETIONS = "/v1/chat/completions", "/v1/completions"
 USER = [{"role": "system", "content": "be kind"}, {"role": "user", "content": "hé€🦜"}]
@@ -16,7 +16,7 @@ USER = [{"role": "system", "content": "be kind"}, {"role": "user", "content": "h
 
 @pytest.fixture
 async def echo() -> AsyncIterator[EchoEngine]:
-    async with echo_engine(names=("parrot", "second"), bounds=Bounds(max_model_len=200)) as engine:
+    async with echo_engine(names=("parrot", "second"), limits=EngineLimits(max_model_len=200)) as engine:
         yield engine
 
 

@@ -79,7 +79,7 @@ def test_streamed_text_is_what_the_stop_strings_leave(reply: str, stops: list[st
 def test_thought_comes_first_and_is_marked() -> None:
     """Reasoning is its own steps, before the reply's."""
     deltas = list(sequence(0, ("hm", "ok"), GenerationLimits(50)))
-    assert [(delta.text, delta.thought) for delta in deltas] == [
+    assert [(delta.text, delta.reasoning) for delta in deltas] == [
         ("h", True),
         ("m", True),
         ("o", False),
