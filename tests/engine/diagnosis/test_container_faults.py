@@ -1,4 +1,4 @@
-"""A container's limits, and adapters, told apart by small differences in what the engine says."""
+"""Container limits and adapters, distinguished by small differences in the engine's messages."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ WARNED = (
 
 
 @pytest.mark.parametrize(
-    ("lines", "cause", "scope", "says"),
+    ("lines", "cause", "scope", "part"),
     [
         (
             (ADAPTERS, LOADED, UNFIT),
@@ -58,12 +58,12 @@ WARNED = (
     ],
     ids=lambda value: value if isinstance(value, str) else None,
 )
-def test_the_cause_is_told(lines: tuple[str, ...], cause: str, scope: Scope, says: str) -> None:
-    """With the adapter's name, or with what the container must be started with."""
+def test_the_cause_is_found(lines: tuple[str, ...], cause: str, scope: Scope, part: str) -> None:
+    """The sentence contains the adapter's name, or the container's option."""
     diagnosis = diagnose(EngineExit(1, lines))
-    assert (diagnosis.cause, diagnosis.scope, says in diagnosis.sentence) == (cause, scope, True)
+    assert (diagnosis.cause, diagnosis.scope, part in diagnosis.sentence) == (cause, scope, True)
 
 
 def test_a_bus_error_hints_at_shared_memory() -> None:
-    """The kernel's answer to a write that /dev/shm has no room for; nothing is said with it."""
+    """The kernel sends it for a write to a full /dev/shm; the log contains no message."""
     assert "--shm-size 1g" in diagnose(EngineExit(-7, ())).sentence
