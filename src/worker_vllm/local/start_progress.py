@@ -20,7 +20,7 @@ PHASES = (
 
 
 # A diagnosis as the worker logs it: the message, then its cause and scope, then the engine's own line.
-DIAGNOSIS = re.compile(r"(.+?) \[[^\[\]]+, \w+\](?:; the engine \w+: .*)?", re.DOTALL)
+DIAGNOSIS = re.compile(r"(.+?) \[[^\[\]]+, \w+\](?:; the engine's last message: .*)?", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)

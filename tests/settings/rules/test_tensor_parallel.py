@@ -80,7 +80,8 @@ def test_a_context_that_fits_more_gpus_is_refused_with_their_number() -> None:
     config = SEVENTY | {"max_position_embeddings": 131072}
     (note,) = estimate(config, 70 * GIB, [CARD] * 4, ()).notes
     assert note.endswith(
-        "tokens of context fit into the GPU's memory, not 131072; lower MAX_MODEL_LEN, or set TENSOR_PARALLEL_SIZE=2: this machine has 4 GPUs"
+        "tokens of context fit into the GPU's memory, not 131072; lower MAX_MODEL_LEN, "
+        "or set TENSOR_PARALLEL_SIZE=2: this machine has 4 GPUs"
     )
 
 
