@@ -33,7 +33,7 @@ class Client:
         if ask.way is Way.STREAM:
             job["input"] |= {"stream": True}
         job_id = (await self._json("/run", job))["id"]
-        canceller = asyncio.create_task(self._cancel(job_id, ask.patience_s))
+        canceller = asyncio.create_task(self._cancel(job_id, ask.cancel_after_s))
         try:
             return await (self._streamed(job_id) if ask.way is Way.STREAM else self._ended(job_id))
         finally:
@@ -43,9 +43,9 @@ class Client:
         """The job as the platform shows it."""
         return await self._json(f"/status/{job_id}")
 
-    async def _cancel(self, job_id: str, patience_s: float | None) -> None:
-        if patience_s is not None:
-            await asyncio.sleep(patience_s)
+    async def _cancel(self, job_id: str, cancel_after_s: float | None) -> None:
+        if cancel_after_s is not None:
+            await asyncio.sleep(cancel_after_s)
             await self._json(f"/cancel/{job_id}", {})
 
     async def _ended(self, job_id: str) -> Told:

@@ -25,7 +25,7 @@ class Ask:
     number: int
     way: Way
     text: str
-    patience_s: float | None
+    cancel_after_s: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ def fault_in(ask: Ask, told: Told) -> str:
     if not ask.text.startswith(told.text):
         return f"{told.status} after a wrong text {told.text!r}"
     if told.status == "CANCELLED":
-        return "" if ask.patience_s is not None else "cancelled by nobody"
+        return "" if ask.cancel_after_s is not None else "cancelled by nobody"
     if told.status in ("FAILED", "TIMED_OUT"):
         return "" if len(told.error) > 10 else f"{told.status} without a clear error: {told.error!r}"
     return f"ended as {told.status}"

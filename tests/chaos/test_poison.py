@@ -75,6 +75,6 @@ def test_one_bad_job_in_a_batch_hurts_no_other() -> None:
             assert (error["code"], "input" in error["message"] or "JSON" in error["message"]) == (400, True), name
         assert platform.done() == set(answered) | set(refused)
         assert len(platform.pings) >= 2
-        assert worker.output().count("entries that nobody can be told of") == len(UNANSWERABLE)
+        assert worker.output().count("entries without a usable id") == len(UNANSWERABLE)
         assert SECRET not in worker.output()
         assert "Traceback" not in worker.output()

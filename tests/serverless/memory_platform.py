@@ -75,7 +75,7 @@ class MemoryPlatform:
         await self.note(lambda: self.posts.append((kind, job_id, said)))
         return OK
 
-    def leave(self, url: str) -> bool:
+    def abandon(self, url: str) -> bool:
         """Takes that are out go on: this platform does not notice."""
         return False
 

@@ -18,12 +18,12 @@ from worker_vllm.serverless import protocol
 from worker_vllm.serverless.delivery.job_run import JobRun
 from worker_vllm.serverless.delivery.post_rate import PostRateLimits, PostScheduler
 from worker_vllm.serverless.delivery.stream_sender import StreamSender
-from worker_vllm.serverless.drain_phases import Ending, stopped
+from worker_vllm.serverless.drain_phases import DrainTimeouts, stopped_error
 
 Job = Mapping[str, Any]
 EVENT = Output(b"data: 1\n\n", sse=True, mergeable=True)
 IN_BAND = Output(b'data: {"error": "the engine died"}\n\ndata: [DONE]\n\n', sse=True)
-SHORT = Ending(late_take_s=0.05, last_words_s=0.2, last_results_s=1.0, forced_s=0.3)
+SHORT = DrainTimeouts(open_take_s=0.05, final_events_s=0.2, final_results_s=1.0, forced_s=0.3)
 
 
 async def handler(job: Job) -> AsyncGenerator[Output, None]:
@@ -50,7 +50,7 @@ async def test_last_words_on_their_way_at_the_drains_end_hurt_nobody(platform: M
             await release.wait()
 
     platform.on_post = hold
-    loop, running = serve(handler, Ending(late_take_s=0.05), drain_timeout_s=0.1)
+    loop, running = serve(handler, DrainTimeouts(open_take_s=0.05), drain_timeout_s=0.1)
     given = jobs(fails=1, answer=12)
     await platform.give(*given)
     await platform.until(lambda: len(platform.takes) == 2)
@@ -128,15 +128,15 @@ async def test_a_forced_end_names_what_it_could_not_tell(
 async def test_a_job_can_be_ended_at_any_time(platform: MemoryPlatform, begun: bool) -> None:
     """Before its first step, while it works, when it is over: it fails once, with the first reason."""
     clock = asyncio.get_running_loop().time
-    outbox = StreamSender(
+    sender = StreamSender(
         platform, protocol.Addresses.of(SETTINGS), PostScheduler(PostRateLimits(), clock), lambda: 0.0
     )
-    execution = JobRun({"id": "a", "input": "answer"}, handler, outbox, 1.0)
-    running = asyncio.create_task(execution.outcome())
+    job_run = JobRun({"id": "a", "input": "answer"}, handler, sender)
+    running = asyncio.create_task(job_run.run(1.0))
     if begun:
         await asyncio.sleep(0)
-    execution.end(stopped())
-    execution.end(EngineError("later"))
+    job_run.fail(stopped_error())
+    job_run.fail(EngineError("later"))
     outcome = await running
-    execution.end(EngineError("too late"))
-    assert str(outcome.error) == str(stopped())
+    job_run.fail(EngineError("too late"))
+    assert str(outcome.error) == str(stopped_error())

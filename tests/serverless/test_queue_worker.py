@@ -98,7 +98,7 @@ async def test_a_stopped_job_posts_nothing_more(platform: MemoryPlatform, serve:
     await closed.wait()
     await platform.until(lambda: len(platform.takes) == 2)
     assert platform.of("a") == [("stream", {"output": "data: 1\n\n"})]
-    assert loop.held == ()
+    assert loop.job_ids == ()
 
 
 async def test_a_drained_worker_finishes_what_runs_and_takes_nothing(platform: MemoryPlatform, serve: Serve) -> None:

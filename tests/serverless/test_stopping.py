@@ -52,7 +52,7 @@ async def test_a_stop_while_a_post_is_out_ends_the_job_at_once(platform: MemoryP
     await began.wait()
     await platform.stop("a")
     await handler.closed.wait()
-    while loop.held:
+    while loop.job_ids:
         await asyncio.sleep(0)
     assert platform.posts == []
 
@@ -77,7 +77,7 @@ async def test_a_stop_in_the_same_breath_as_its_take_is_obeyed(platform: MemoryP
         await platform.give({"id": "a", "input": {}})
         await platform.stop("a")
         await platform.until(lambda: not platform.stops and not platform.jobs)
-    while loop.held:
+    while loop.job_ids:
         await asyncio.sleep(0)
     assert platform.posts == []
     assert handler.open == 0
@@ -104,7 +104,7 @@ async def test_a_job_whose_ttl_is_over_is_dropped(platform: MemoryPlatform, serv
     loop, _ = serve(handler)
     await platform.give({"id": "a", "input": {}, "policy": {"ttl": 50, "executionTimeout": 10_000}})
     await handler.closed.wait()
-    while loop.held:
+    while loop.job_ids:
         await asyncio.sleep(0)
     assert platform.posts == []
 

@@ -27,9 +27,10 @@ from worker_vllm.jobs.handler import JobHandler
 from worker_vllm.serverless.http.client import HttpPlatform
 from worker_vllm.serverless.http.proxies import ignored_proxy
 from worker_vllm.serverless.intake.admission import Admission
+from worker_vllm.serverless.job_service import JobService
 from worker_vllm.serverless.loop_watchdog import Watchdog, WatchdogLimits
 from worker_vllm.serverless.metrics import publish
-from worker_vllm.serverless.queue_worker import QueueWorker, Surroundings
+from worker_vllm.serverless.queue_worker import QueueWorker
 from worker_vllm.settings.redaction import Redactor
 from worker_vllm.settings.types import QueueSettings, Settings
 
@@ -72,8 +73,8 @@ async def serve_jobs(engine: Engine, settings: Settings, stop: asyncio.Event, fo
     admission = Admission(settings.queue.max_concurrency, known_capacity(settings.engine.arguments))
     worker = JobHandler(RetryWhenFull(engine, admission.refused, random.random), settings)
     redact = Redactor(settings.secrets).value
-    around = Surroundings(admission, lambda: engine_load(engine), redact=redact)
-    queue = QueueWorker(worker.handle, with_spool(settings.queue), platform, around)
+    jobs = JobService(worker.handle, lambda: engine_load(engine), redact)
+    queue = QueueWorker(jobs, with_spool(settings.queue), platform, admission)
     running = asyncio.create_task(queue.run(), name="queue")
     following = asyncio.create_task(follow(engine, queue, stop), name="engine-state")
     try:
@@ -105,7 +106,7 @@ async def figures(queue: QueueWorker, engine: Engine, address: tuple[str, int] |
     from worker_vllm.observability.metrics_server import metrics_at
 
     registry = CollectorRegistry()
-    publish(queue, registry)
+    publish(queue.gauges(), registry)
     async with metrics_at(address, registry, lambda: engine_metrics(engine)):
         yield
 

@@ -29,7 +29,8 @@ from tests.support.raw_platform import (
 )
 from worker_vllm.jobs.output.output import Output
 from worker_vllm.serverless.http.client import HttpPlatform
-from worker_vllm.serverless.queue_worker import QueueWorker, Surroundings
+from worker_vllm.serverless.job_service import JobService
+from worker_vllm.serverless.queue_worker import QueueWorker
 from worker_vllm.settings.load import load
 
 
@@ -46,7 +47,7 @@ async def working(raw: RawPlatform) -> AsyncIterator[QueueWorker]:
     """A worker's loop for this platform."""
     settings = load({**worker_variables(raw), "ENGINE_URL": "http://127.0.0.1:9"}).queue
     http = HttpPlatform("key")
-    loop = QueueWorker(say_back, settings, http, Surroundings(random=lambda: 0.0))
+    loop = QueueWorker(JobService(say_back), settings, http, random=lambda: 0.0)
     running = asyncio.create_task(loop.run())
     try:
         yield loop
@@ -88,7 +89,7 @@ async def test_303_to_a_page_that_takes_no_result_says_that_it_was_taken() -> No
         raw.script("job-done", [redirect(303, "/v2/ep/job-done/w1/page")], [answer(405)])
         await raw.give({"id": "a", "input": {"whole": 1}})
         await raw.until(lambda: len(raw.of("job-done")) == 2)
-        while loop.held:
+        while loop.job_ids:
             await asyncio.sleep(0)
         assert len(raw.of("job-done")) == 2
 
@@ -175,7 +176,7 @@ async def test_no_job_is_lost_doubled_or_swapped(count: int, caplog: pytest.LogC
         random.Random(5).shuffle(jobs)
         await raw.give(*jobs)
         await raw.until(lambda: len(mischief.accepted) == count)
-        while loop.held:
+        while loop.job_ids:
             await asyncio.sleep(0.01)
     assert set(mischief.accepted) == {*wholes, *streams}
     assert set(mischief.accepted.values()) == {1}

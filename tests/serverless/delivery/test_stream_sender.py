@@ -194,10 +194,10 @@ async def test_a_piece_is_sent_again_for_minutes_not_for_ever(platform: MemoryPl
         return PlatformAnswer(429)
 
     platform.on_post = busy
-    turns = PostScheduler(PostRateLimits(), asyncio.get_running_loop().time)
+    scheduler = PostScheduler(PostRateLimits(), asyncio.get_running_loop().time)
     addresses = Addresses.of(SETTINGS)
-    assert StreamSender(platform, addresses, turns, lambda: 0.0).patience_s == 180.0
-    hasty = StreamSender(platform, addresses, turns, lambda: 0.0, patience_s=0.2)
+    assert StreamSender(platform, addresses, scheduler, lambda: 0.0).retry_for_s == 180.0
+    hasty = StreamSender(platform, addresses, scheduler, lambda: 0.0, retry_for_s=0.2)
     with pytest.raises(StreamBroken, match=r"did not accept a piece of the stream for 0\.2 s: HTTP 429"):
         await hasty.post_piece("a", b'"text"')
     assert len(platform.posts) >= 2
@@ -218,7 +218,7 @@ async def test_a_job_that_the_platform_forgot_is_dropped(platform: MemoryPlatfor
     source.say(event("3"))
     await platform.until(lambda: len(platform.takes) == 2)
     assert platform.of("a") == [("stream", {"output": "data: 1\n\ndata: 2\n\n"})]
-    assert loop.held == ()
+    assert loop.job_ids == ()
 
 
 @pytest.mark.parametrize(("pieces", "kept"), [(24, 24), (25, 0), (60, 0)])
@@ -236,11 +236,11 @@ async def test_a_stream_longer_than_a_result_is_not_repeated_in_it(
     await platform.give({"id": "a", "input": {}})
     await platform.until(lambda: platform.is_done("a"))
     assert platform.of("a") == [("stream", {"output": text})] * pieces + [("done", {"output": [text] * kept})]
-    assert ("job=a its stream is longer than a result may be" in caplog.text) == (kept == 0)
+    assert ("job=a its stream exceeds the size limit of a result" in caplog.text) == (kept == 0)
 
 
 def test_what_a_result_cannot_hold_is_not_held() -> None:
     """Memory is bounded by a result's size, however long the stream."""
-    aggregate = Aggregate(most_bytes=10)
+    aggregate = Aggregate(max_bytes=10)
     assert [aggregate.add(value) for value in (b"1234", b"5678", b"9", b"0")] == [False, False, True, False]
     assert aggregate.values == []

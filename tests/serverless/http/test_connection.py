@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from worker_vllm.serverless.http.client import HttpPlatform, Rest
+from worker_vllm.serverless.http.client import HttpPlatform, KeepAliveLimits
 from worker_vllm.serverless.http.connection import NoAnswer, NotSent
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Type: application/json\r\n\r\n{}"
@@ -148,7 +148,7 @@ async def test_a_poll_on_a_dead_connection_is_tried_on_a_new_one(server: Scripte
 
 async def test_a_connection_closed_while_resting_is_not_used(server: ScriptedServer) -> None:
     """The end waits unread in the kernel, as after a freeze: a POST notices before it writes."""
-    http = HttpPlatform("key", Rest(check_after_s=0.0))
+    http = HttpPlatform("key", KeepAliveLimits(check_after_s=0.0))
     await http.post(server.url, b"{}", 5)
     server.writers[0].get_extra_info("socket").shutdown(socket.SHUT_WR)
     assert (await http.post(server.url, b"{}", 5)).status == 200
@@ -158,7 +158,7 @@ async def test_a_connection_closed_while_resting_is_not_used(server: ScriptedSer
 
 async def test_what_a_burst_needed_is_let_go(server: ScriptedServer) -> None:
     """Connections that nobody used for a while are closed by whoever comes next."""
-    http = HttpPlatform("key", Rest(limit_s=0.05))
+    http = HttpPlatform("key", KeepAliveLimits(max_idle_s=0.05))
     await asyncio.gather(*(http.get(server.url, 5) for _ in range(3)))
     await asyncio.sleep(0.1)  # the rest is what is tested
     await http.get(server.url, 5)
@@ -212,7 +212,7 @@ async def test_leaving_loses_no_answer_and_asks_nothing_again(answered: bool) ->
     await platform.get(url, 5)
     asking = asyncio.create_task(platform.get(url, 5))
     await server.held.wait()
-    assert platform.leave(url) is False
+    assert platform.abandon(url) is False
     if answered:
         assert (await asking).body == b"{}"
     else:

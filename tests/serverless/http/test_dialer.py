@@ -17,9 +17,9 @@ import pytest
 from tests.support.authority import Authority
 from tests.support.processes import running
 from tests.support.raw_platform import raw_platform, worker_variables
-from worker_vllm.serverless.http.client import HttpPlatform, Rest
+from worker_vllm.serverless.http.client import HttpPlatform, KeepAliveLimits
 from worker_vllm.serverless.http.connection import NotSent
-from worker_vllm.serverless.http.dialer import Dialler
+from worker_vllm.serverless.http.dialer import Dialer
 from worker_vllm.serverless.http.proxies import ignored_proxy
 
 PLAYER = Path(__file__).resolve().parents[2] / "conformance" / "own_worker.py"
@@ -50,7 +50,7 @@ async def test_an_address_that_is_silent_gets_a_rival_at_once() -> None:
             async def resolve(host: str, port: int) -> Sequence[AddressInfo]:
                 return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", place) for place in (silent, silent, sound)]
 
-            http = HttpPlatform("key", dialler=Dialler(resolve))
+            http = HttpPlatform("key", dialer=Dialer(resolve))
             async with asyncio.timeout(4):
                 assert (await http.get("http://platform.example/v2/ep/ping/w1", 2)).status == 200
             http.close()
@@ -63,7 +63,7 @@ async def test_a_name_that_does_not_exist_is_told() -> None:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
     with pytest.raises(NotSent, match=r"no connection to platform\.example: .*Name or service not known"):
-        await HttpPlatform("key", dialler=Dialler(resolve)).get("http://platform.example/ping", 2)
+        await HttpPlatform("key", dialer=Dialer(resolve)).get("http://platform.example/ping", 2)
 
 
 @pytest.mark.parametrize(
@@ -131,7 +131,7 @@ def no_descriptors() -> Iterator[None]:
 async def test_out_of_descriptors_means_waiting() -> None:
     """Nothing was sent, so the same request goes out later; a kept connection is looked at and used meanwhile."""
     async with raw_platform() as raw:
-        http, other = HttpPlatform("key", Rest(check_after_s=0.0)), HttpPlatform("key")
+        http, other = HttpPlatform("key", KeepAliveLimits(check_after_s=0.0)), HttpPlatform("key")
         await http.post(f"{raw.url}/job-done/w1/a", b"{}", 5)
         with no_descriptors():
             assert (await http.post(f"{raw.url}/job-done/w1/a", b"{}", 5)).status == 200
@@ -145,9 +145,9 @@ async def test_out_of_descriptors_means_waiting() -> None:
 
 PROXIES = [
     ({}, None),
-    ({"HTTPS_PROXY": "http://u:hidden@proxy:3128"}, "HTTPS_PROXY is set and not obeyed"),
-    ({"https_proxy": "http://proxy"}, "https_proxy is set and not obeyed"),
-    ({"ALL_PROXY": "socks5://proxy"}, "ALL_PROXY is set and not obeyed"),
+    ({"HTTPS_PROXY": "http://u:hidden@proxy:3128"}, "HTTPS_PROXY is set and ignored"),
+    ({"https_proxy": "http://proxy"}, "https_proxy is set and ignored"),
+    ({"ALL_PROXY": "socks5://proxy"}, "ALL_PROXY is set and ignored"),
     ({"HTTP_PROXY": "http://proxy"}, None),
     ({"HTTPS_PROXY": ""}, None),
     ({"HTTPS_PROXY": "http://proxy", "NO_PROXY": "other.example, .runpod.ai"}, None),

@@ -190,7 +190,7 @@ UNKNOWN: dict[str, list[Part]] = {
 async def test_half_an_answer_is_none(raw: RawPlatform, http: HttpPlatform, parts: list[Part]) -> None:
     """The outcome is unknown, said in words, and the POST was sent once."""
     raw.script("job-done", parts)
-    with pytest.raises(NoAnswer, match=r"closed before a whole answer|not HTTP/1\.1: \w"):
+    with pytest.raises(NoAnswer, match=r"closed before a complete answer|not HTTP/1\.1: \w"):
         await http.post(raw.url + DONE, b"{}", 5)
     assert len(raw.requests) == 1
     assert (await http.post(raw.url + DONE, b"{}", 5)).status == 200

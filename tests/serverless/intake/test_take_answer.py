@@ -7,7 +7,7 @@ import json
 import pytest
 
 from worker_vllm.serverless.intake.take_answer import DEEP, DIGITS, ENCODING
-from worker_vllm.serverless.protocol import Taken, parse_take
+from worker_vllm.serverless.protocol import TakenJobs, parse_take
 
 NESTED = "[" * 5000 + "]" * 5000
 GOOD = {"id": "good", "input": {"prompt": 'a "quoted" [ { , ] text \\'}}
@@ -46,7 +46,7 @@ def test_a_job_that_cannot_be_read_is_refused_by_itself(value: str, reason: str)
         (f"[{second}\n,{odd},{given}]", [SECOND, ODD, refused]),
         (f"\ufeff[{given},{given},{good}]", [refused, refused, GOOD]),
     ]:
-        assert parse_take(text.encode("utf-8", "surrogateescape")) == Taken(jobs, [])
+        assert parse_take(text.encode("utf-8", "surrogateescape")) == TakenJobs(jobs, [])
 
 
 @pytest.mark.parametrize(
@@ -58,13 +58,13 @@ def test_a_job_that_cannot_be_read_is_refused_by_itself(value: str, reason: str)
         (f'{{"id": {"7" * 4301}}}', DIGITS),
         (f'{{"id": {NESTED}}}', DEEP),
         ("secret", "the job is not JSON: Expecting value at its character 0"),
-        (bad("\ud800", NESTED), "expected a text `id`, got one that no address can hold: '\\ud800'"),
+        (bad("\ud800", NESTED), "expected a text `id`, got one that cannot be part of a URL: '\\ud800'"),
     ],
 )
 def test_what_has_no_usable_id_is_named_and_skipped(entry: str, fault: str) -> None:
     """Nobody can be told of it; its neighbours run."""
     body = f"[{json.dumps(GOOD)},{entry},{json.dumps(ODD)}]"
-    assert parse_take(body.encode()) == Taken([GOOD, ODD], [f"entry 2 of 3: {fault}"])
+    assert parse_take(body.encode()) == TakenJobs([GOOD, ODD], [f"entry 2 of 3: {fault}"])
 
 
 @pytest.mark.parametrize("rest", ['{"input": "secret', f"[{NESTED[:6000]}", '"secret', "[[1", "{} {}]"])
