@@ -1,4 +1,4 @@
-"""Workers that share a volume: undelivered results are a worker's own while it lives, anybody's when it is dead."""
+"""Workers that share a volume: a live one keeps its undelivered results, those of a dead one are taken over."""
 
 from __future__ import annotations
 

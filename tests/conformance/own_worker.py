@@ -1,4 +1,4 @@
-"""Our queue loop with a handler that does what each job's input says: the protocol without an engine."""
+"""The queue worker with a handler that follows the steps in each job's input: the protocol without an engine."""
 
 from __future__ import annotations
 

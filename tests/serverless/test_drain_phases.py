@@ -1,4 +1,4 @@
-"""The phases of a stop: last words, last results, and what is left told or named, whatever the platform does."""
+"""The phases of a stop: final events, final results, and the rest spooled or logged, whatever the platform does."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SHORT = DrainTimeouts(open_take_s=0.05, final_events_s=0.2, final_results_s=1.0,
 
 
 async def handler(job: Job) -> AsyncGenerator[Output, None]:
-    """What the job's input says: a stream that fails in-band, one that never ends, or an answer that never comes."""
+    """By the job's input: a stream that fails in-band, one that never ends, or an answer that never comes."""
     kind = job["input"]
     if kind != "answer":
         yield EVENT
@@ -42,14 +42,14 @@ def jobs(**kinds: int) -> list[dict[str, Any]]:
 
 
 async def test_last_words_on_their_way_at_the_drains_end_hurt_nobody(platform: MemoryPlatform, serve: Serve) -> None:
-    """The platform holds a failed stream's in-band error beyond the drain time: each job gets its own result."""
+    """The platform delays a failed stream's in-band error beyond the drain time: each job gets its own result."""
     release = asyncio.Event()
 
-    async def hold(kind: str, job_id: str, body: Any) -> None:
+    async def delay(kind: str, job_id: str, body: Any) -> None:
         if kind == "stream" and "died" in str(body):
             await release.wait()
 
-    platform.on_post = hold
+    platform.on_post = delay
     loop, running = serve(handler, DrainTimeouts(open_take_s=0.05), drain_timeout_s=0.1)
     given = jobs(fails=1, answer=12)
     await platform.give(*given)
@@ -67,15 +67,15 @@ def ids(given: list[dict[str, Any]]) -> set[str]:
     return {job["id"] for job in given}
 
 
-@pytest.mark.parametrize("held", ["stream", "done", "both"])
+@pytest.mark.parametrize("delayed", ["stream", "done", "both"])
 async def test_each_job_is_kept_when_the_platform_falls_silent(
-    platform: MemoryPlatform, serve: Serve, tmp_path: Path, caplog: pytest.LogCaptureFixture, held: str
+    platform: MemoryPlatform, serve: Serve, tmp_path: Path, caplog: pytest.LogCaptureFixture, delayed: str
 ) -> None:
     """Last words first, then the results in a time of their own, then the spool: 72 of 72, whatever hangs."""
     draining = False
 
     async def hang(kind: str, job_id: str, body: Any) -> None:
-        if draining and held in (kind, "both"):
+        if draining and delayed in (kind, "both"):
             await asyncio.Event().wait()
 
     platform.on_post = hang
@@ -87,13 +87,13 @@ async def test_each_job_is_kept_when_the_platform_falls_silent(
     loop.drain()
     await running
     kept = {job["id"] for job in given if f"kept for the next start: job={job['id']} " in caplog.text}
-    told = {job["id"] for job in given if platform.is_done(job["id"])}
-    assert (kept, told) == ((set(), ids(given)) if held == "stream" else (ids(given), set()))
+    delivered = {job["id"] for job in given if platform.is_done(job["id"])}
+    assert (kept, delivered) == ((set(), ids(given)) if delayed == "stream" else (ids(given), set()))
     assert ("stopping with 72 results undelivered" in caplog.text) == bool(kept)
 
 
-async def test_a_forced_end_tells_what_runs(platform: MemoryPlatform, serve: Serve) -> None:
-    """A second signal does not wait for the jobs, but says for each that it was stopped."""
+async def test_a_forced_stop_fails_running_jobs_with_an_error(platform: MemoryPlatform, serve: Serve) -> None:
+    """A second signal does not wait for the jobs, but posts for each that it was stopped."""
     loop, running = serve(handler, drain_timeout_s=60, max_concurrency=36)
     given = jobs(endless=18, answer=18)
     await platform.give(*given)

@@ -73,8 +73,8 @@ def test_one_job_or_a_list_of_jobs() -> None:
         ('{"id": "\\ud800x"}', "expected a text `id`, got one that cannot be part of a URL: '\\ud800x'"),
     ],
 )
-def test_what_is_not_a_job_hurts_no_neighbour(entry: str, fault: str) -> None:
-    """Nobody can be told of an entry without a usable id; the log says what it was, never what it said."""
+def test_an_entry_that_is_no_job_does_not_affect_the_others(entry: str, fault: str) -> None:
+    """An entry without a usable id cannot be answered; the log names its fault, never its content."""
     good = [{"id": "a", "input": 1}, {"id": "b", "input": 2}]
     body = f"[{json.dumps(good[0])}, {entry}, {json.dumps(good[1])}]"
     assert parse_take(body.encode()) == TakenJobs(good, [f"entry 2 of 3: {fault}"])

@@ -16,7 +16,7 @@ Job = Mapping[str, Any]
 
 
 class Endless:
-    """A handler whose jobs say one thing and then never end; it counts what is open."""
+    """A handler whose jobs yield one event and then never end; it counts the open ones."""
 
     def __init__(self, *first: Output) -> None:
         self.open = 0
@@ -84,7 +84,7 @@ async def test_a_stop_in_the_same_breath_as_its_take_is_obeyed(platform: MemoryP
 
 
 async def test_an_execution_timeout_ends_the_job_and_the_engines_work(platform: MemoryPlatform, serve: Serve) -> None:
-    """The stream says so in-band, the job fails with 504."""
+    """The stream gets an in-band error, the job fails with 504."""
     handler = Endless(EVENT)
     serve(handler)
     await platform.give({"id": "a", "input": {}, "policy": {"executionTimeout": 50}})
@@ -99,7 +99,7 @@ async def test_an_execution_timeout_ends_the_job_and_the_engines_work(platform: 
 
 
 async def test_a_job_whose_ttl_is_over_is_dropped(platform: MemoryPlatform, serve: Serve) -> None:
-    """The platform has deleted it: nobody is told anything."""
+    """The platform has deleted it: nothing is posted."""
     handler = Endless()
     loop, _ = serve(handler)
     await platform.give({"id": "a", "input": {}, "policy": {"ttl": 50, "executionTimeout": 10_000}})

@@ -79,7 +79,7 @@ async def test_a_result_that_the_platform_forgot_is_not_sent_again(platform: Mem
 async def test_a_result_that_is_refused_for_good_becomes_a_small_failure(
     platform: MemoryPlatform, serve: Serve, status: int
 ) -> None:
-    """Nobody must wait for it; a refusal of that one too is the end, not a loop."""
+    """Its client must not wait for ever; a refusal of that result too ends the delivery."""
 
     async def refuse(kind: str, job_id: str, body: Any) -> PlatformAnswer | None:
         return PlatformAnswer(status) if job_id == "never" or "output" in body else None
@@ -118,7 +118,7 @@ async def test_results_of_earlier_processes_hold_up_nobody(
 async def test_a_starting_worker_leaves_the_results_of_a_live_one_alone(
     platform: MemoryPlatform, serve: Serve, tmp_path: Path
 ) -> None:
-    """On a shared volume; the next look finds what is nobody's."""
+    """On a shared volume; the next scan finds only results without a live owner."""
     live = ResultSpool(tmp_path)
     for n in range(12):
         live.save_owned(JobResult(str(n), f"{BASE}/job-done/w0/{n}?", b"{}", FAR_FUTURE))
@@ -167,7 +167,7 @@ async def test_what_an_earlier_process_left_is_delivered(
 async def test_a_result_for_another_endpoint_stays_where_it_is(
     platform: MemoryPlatform, serve: Serve, tmp_path: Path
 ) -> None:
-    """Volumes are shared, and the key travels with every result: nobody who can write there gets it."""
+    """Volumes are shared, and the key is sent with every result: another writer of the volume must not get it."""
     spool = ResultSpool(tmp_path)
     spool.save_shared(JobResult("neighbour", "http://platform/v2/other/job-done/w0/neighbour?", b"{}", FAR_FUTURE))
     spool.save_shared(JobResult("evil", "http://elsewhere/job-done/w0/evil?", b"{}", FAR_FUTURE))

@@ -25,7 +25,7 @@ def kept_files(place: Path) -> list[str]:
 
 
 def test_what_is_kept_is_found_by_another_process(tmp_path: Path) -> None:
-    """Whole and unchanged, whatever the id; by one of them; until it is forgotten."""
+    """Complete and unchanged, whatever the id; by one of them; until it is removed."""
     assert ResultSpool(tmp_path / "spool", clock=lambda: 0.0).save_shared(RESULT)
     spool, other = (ResultSpool(tmp_path / "spool", clock=lambda: 99.0) for _ in range(2))
     assert found(spool) == [RESULT]
@@ -46,7 +46,7 @@ def test_what_a_live_process_still_tries_is_left_to_it(tmp_path: Path) -> None:
 
 
 def test_what_is_held_can_be_kept_once(tmp_path: Path) -> None:
-    """At the end of the process there is one file, for anybody."""
+    """At the end of the process there is one file, which any worker may take."""
     spool = ResultSpool(tmp_path / "spool")
     spool.save_owned(RESULT)
     spool.save_shared(RESULT)
@@ -56,8 +56,8 @@ def test_what_is_held_can_be_kept_once(tmp_path: Path) -> None:
 def test_files_are_private(tmp_path: Path) -> None:
     """0600 in a 0700 directory, and nothing half-written stays."""
     ResultSpool(tmp_path / "spool").save_shared(RESULT)
-    ResultSpool(tmp_path / "held").save_owned(RESULT)
-    for place in ("spool", "held"):
+    ResultSpool(tmp_path / "owned").save_owned(RESULT)
+    for place in ("spool", "owned"):
         paths = [tmp_path / place, *(tmp_path / place).rglob("*")]
         modes = {stat.S_IMODE(path.stat().st_mode) for path in paths if path.is_dir()}
         assert modes == {0o700}
@@ -84,8 +84,8 @@ def test_what_is_no_result_is_removed_in_words(text: bytes, tmp_path: Path, capl
     assert "spooled result removed: broken.result reason=" in caplog.text
 
 
-def test_what_nobody_wants_any_more_is_removed(tmp_path: Path) -> None:
-    """Past its time."""
+def test_an_expired_result_is_removed(tmp_path: Path) -> None:
+    """No client can fetch it any more."""
     ResultSpool(tmp_path).save_shared(RESULT)
     assert found(ResultSpool(tmp_path, clock=lambda: 101.0)) == []
     assert list(tmp_path.iterdir()) == []

@@ -1,4 +1,4 @@
-"""Which directory of a spool is somebody's: by the lock on one machine, by the owner's file across machines."""
+"""Which directory of a spool has a live owner: by its lock on one machine, by its file's time across machines."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 
 from worker_vllm.serverless.delivery.spool_ownership import STALE_S, OtherDirectories, WorkerDirectory
 
-HOLD = """
+LOCK_DIRECTORY = """
 import sys, time
 from pathlib import Path
 from worker_vllm.serverless.delivery.spool_ownership import WorkerDirectory
@@ -26,7 +26,7 @@ time.sleep(60)
 
 
 class Clock:
-    """Seconds, as told."""
+    """A clock that the test sets."""
 
     now = 0.0
 
@@ -35,7 +35,7 @@ class Clock:
 
 
 def other_machine(spool: Path) -> Path:
-    """The directory of a worker whose lock nobody here can see."""
+    """The directory of a worker on another machine, whose lock is not visible here."""
     own = WorkerDirectory(spool)
     own.open()
     owner = own.path / "owner"
@@ -48,8 +48,8 @@ def other_machine(spool: Path) -> Path:
 
 
 def test_a_live_process_of_this_machine_is_known_at_once(tmp_path: Path) -> None:
-    """So is a dead one, and a frozen one lives."""
-    child = subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    """A dead worker is seen at once too, and a frozen one counts as alive."""
+    child = subprocess.Popen([sys.executable, "-c", LOCK_DIRECTORY, str(tmp_path)], stdout=subprocess.PIPE, text=True)
     assert child.stdout is not None
     path = Path(child.stdout.readline().strip())
     clock = Clock()
@@ -66,7 +66,7 @@ def test_a_live_process_of_this_machine_is_known_at_once(tmp_path: Path) -> None
 
 
 def test_one_of_another_machine_is_dead_when_its_file_stands_still(tmp_path: Path) -> None:
-    """By this process's own clock, whatever the volume's says."""
+    """By this process's own clock, not by the volume's."""
     path, clock = other_machine(tmp_path), Clock()
     others, own = OtherDirectories(clock), tmp_path / "worker-me"
     for beat in range(20):
@@ -81,7 +81,7 @@ def test_one_of_another_machine_is_dead_when_its_file_stands_still(tmp_path: Pat
 
 
 @pytest.mark.parametrize("text", ["", "not json", "[]"])
-def test_a_record_that_nobody_can_read_is_another_machines(tmp_path: Path, text: str) -> None:
+def test_an_unreadable_record_counts_as_another_machines(tmp_path: Path, text: str) -> None:
     """Its time must stand still, too."""
     path, clock = other_machine(tmp_path), Clock()
     (path / "owner").write_text(text)

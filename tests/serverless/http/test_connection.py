@@ -96,7 +96,7 @@ async def test_a_request_carries_the_key_as_it_is(server: ScriptedServer, http: 
 async def test_answers_in_every_framing(
     server: ScriptedServer, http: HttpPlatform, parts: list[bytes], expected: tuple[int, bytes]
 ) -> None:
-    """Whole, whatever the pieces; and the next request works."""
+    """Complete, however it is split; and the next request works."""
     server.script.append(parts)
     answer = await http.get(server.url, 5)
     assert (answer.status, answer.body) == expected
@@ -157,7 +157,7 @@ async def test_a_connection_closed_while_resting_is_not_used(server: ScriptedSer
 
 
 async def test_what_a_burst_needed_is_let_go(server: ScriptedServer) -> None:
-    """Connections that nobody used for a while are closed by whoever comes next."""
+    """Connections that were idle for a while are closed by the next request."""
     http = HttpPlatform("key", KeepAliveLimits(max_idle_s=0.05))
     await asyncio.gather(*(http.get(server.url, 5) for _ in range(3)))
     await asyncio.sleep(0.1)  # the rest is what is tested
@@ -181,11 +181,11 @@ async def test_a_cancelled_request_closes_its_connection(server: ScriptedServer,
 
 
 class LeavingServer:
-    """Holds a GET until its client closes its side, then sends `answer` if there is one; the first it answers."""
+    """Delays a GET until its client closes its side, then sends `answer` if there is one; the first it answers."""
 
     def __init__(self, answer: bytes) -> None:
         self.requests = 0
-        self.held, self.closed = asyncio.Event(), asyncio.Event()
+        self.waiting, self.closed = asyncio.Event(), asyncio.Event()
         self._answer = answer
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -194,7 +194,7 @@ class LeavingServer:
             if self.requests == 1:
                 writer.write(OK)
                 continue
-            self.held.set()
+            self.waiting.set()
             await reader.read()
             writer.write(self._answer)
             break
@@ -204,14 +204,14 @@ class LeavingServer:
 
 @pytest.mark.parametrize("answered", [False, True])
 async def test_leaving_loses_no_answer_and_asks_nothing_again(answered: bool) -> None:
-    """The platform sees at once that nobody waits; what it has sent still arrives."""
+    """The platform sees at once that the client has gone; what it has sent still arrives."""
     server = LeavingServer(OK if answered else b"")
     listener = await asyncio.start_server(server.serve, "127.0.0.1", 0)
     url = f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}/v2/ep/job-take/w?a=1"
     platform = HttpPlatform("key")
     await platform.get(url, 5)
     asking = asyncio.create_task(platform.get(url, 5))
-    await server.held.wait()
+    await server.waiting.wait()
     assert platform.abandon(url) is False
     if answered:
         assert (await asking).body == b"{}"

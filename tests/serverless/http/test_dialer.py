@@ -56,7 +56,7 @@ async def test_an_address_that_is_silent_gets_a_rival_at_once() -> None:
             http.close()
 
 
-async def test_a_name_that_does_not_exist_is_told() -> None:
+async def test_a_host_name_that_does_not_exist_is_reported() -> None:
     """Provably nothing was sent."""
 
     async def resolve(host: str, port: int) -> Sequence[AddressInfo]:
@@ -73,7 +73,7 @@ async def test_a_name_that_does_not_exist_is_told() -> None:
         (False, "127.0.0.1", "certificate verify failed"),
         (True, "127.0.0.2", "certificate verify failed: IP address mismatch"),
     ],
-    ids=["trusted", "untrusted", "somebody else's"],
+    ids=["trusted", "untrusted", "of another host"],
 )
 async def test_tls(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trusted: bool, address: str, reason: str | None
@@ -97,7 +97,7 @@ async def test_tls(
 
 
 async def test_a_worker_process_serves_over_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The whole protocol, on the event loop that workers run on."""
+    """The complete protocol, on the event loop that workers run on."""
     authority = Authority(tmp_path)
     monkeypatch.setenv("SSL_CERT_FILE", str(authority.file))
     async with raw_platform(tls=authority.server("127.0.0.1")) as raw:
@@ -156,8 +156,8 @@ PROXIES = [
 ]
 
 
-@pytest.mark.parametrize(("environment", "said"), PROXIES)
-def test_a_proxy_that_is_not_obeyed_is_named(environment: dict[str, str], said: str | None) -> None:
+@pytest.mark.parametrize(("environment", "warning"), PROXIES)
+def test_an_ignored_proxy_is_named(environment: dict[str, str], warning: str | None) -> None:
     """Without its address, which may hold a password."""
     line = ignored_proxy("https://api.runpod.ai/v2/ep/job-take/w1", environment)
-    assert (line is None) if said is None else (line is not None and said in line and "hidden" not in line)
+    assert (line is None) if warning is None else (line is not None and warning in line and "hidden" not in line)

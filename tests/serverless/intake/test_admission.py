@@ -79,7 +79,7 @@ def test_an_engine_that_reports_no_load_is_bounded_by_the_cap_alone() -> None:
 
 
 def test_a_refusal_narrows_the_window() -> None:
-    """The engine's own queue is full: hold fewer, but never none."""
+    """The engine's own queue is full: take fewer jobs, but at least one."""
     admission = filled(Admission(300, capacity=8))
     admission.refused()
     assert admission.window == 7

@@ -59,12 +59,12 @@ NAMED = {
 
 @pytest.mark.parametrize(("text", "expected_s"), NAMED.items(), ids=lambda value: repr(value)[:30])
 def test_a_named_pause_is_kept_within_bounds(text: str, expected_s: float) -> None:
-    """Retry-After counts up to a minute, in seconds or as a date; nonsense does not, and harms nobody."""
+    """Retry-After counts up to a minute, in seconds or as a date; an unreadable value counts as absent."""
     assert retry_after_s(PlatformAnswer(429, head=f"\r\nRETRY-After: {text}"), clock=lambda: 10.0) == expected_s
 
 
 def test_a_named_pause_is_kept_when_polling() -> None:
-    """A date counts from the answer's own, whatever the clock here says."""
+    """A date counts from the answer's own date, not from the local clock."""
     assert pauses(PlatformAnswer(429, head="\r\nRetry-After: 7")) == [7.0]
     dates = "\r\nDate: Thu, 01 Jan 1970 00:01:00 GMT\r\nRetry-After: Thu, 01 Jan 1970 00:01:20 GMT"
     assert pauses(PlatformAnswer(503, head=dates)) == [20.0]
