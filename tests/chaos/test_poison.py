@@ -54,7 +54,7 @@ def good(job_id: str, policy: str = "null") -> str:
     )
 
 
-def test_one_bad_job_in_a_batch_hurts_no_other() -> None:
+def test_one_bad_job_in_a_batch_does_not_affect_the_others() -> None:
     """Each answer contains good jobs around a bad one: all good ones are answered, by one worker, which goes on."""
     refused = {
         f"r{n}": (name, f'{{"id": "r{n}", "input": {text}}}') for n, (name, text) in enumerate(REFUSED.items())

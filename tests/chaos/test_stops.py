@@ -52,7 +52,7 @@ def results(platform: ScriptedPlatform, jobs: list[dict[str, Any]]) -> Counter[i
     return codes
 
 
-def test_last_words_at_the_drains_end_cost_no_job_its_result() -> None:
+def test_final_events_at_the_drains_end_cost_no_job_its_result() -> None:
     """Twelve long jobs, and a stream that fails 2 s after SIGTERM while its final event is answered after 4 s."""
     jobs = [*(answer(f"long-{n}") for n in range(12)), stream("dies", DIES)]
     with scripted_platform() as platform:
@@ -94,7 +94,7 @@ def test_a_second_signal_fails_every_job_with_an_error() -> None:
         assert (code, results(platform, jobs)) == (130, Counter({503: 72}))
 
 
-def test_a_second_signal_keeps_every_result_that_it_could_not_tell(tmp_path: Path) -> None:
+def test_a_second_signal_spools_every_undelivered_result(tmp_path: Path) -> None:
     """The platform hangs: the log counts and names all of them, the spool has a result for each."""
     spool = {"DRAIN_TIMEOUT": "60", "SPOOL_DIRECTORY": str(tmp_path / "spool")}
     jobs = [answer(f"a-{n}") for n in range(36)]

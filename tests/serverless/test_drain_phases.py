@@ -41,7 +41,9 @@ def jobs(**kinds: int) -> list[dict[str, Any]]:
     return [{"id": f"{kind}-{n}", "input": kind} for kind, count in kinds.items() for n in range(count)]
 
 
-async def test_last_words_on_their_way_at_the_drains_end_hurt_nobody(platform: MemoryPlatform, serve: Serve) -> None:
+async def test_final_events_in_flight_at_the_drains_end_cost_no_result(
+    platform: MemoryPlatform, serve: Serve
+) -> None:
     """The platform delays a failed stream's in-band error beyond the drain time: each job gets its own result."""
     release = asyncio.Event()
 
@@ -68,7 +70,7 @@ def ids(given: list[dict[str, Any]]) -> set[str]:
 
 
 @pytest.mark.parametrize("delayed", ["stream", "done", "both"])
-async def test_each_job_is_kept_when_the_platform_falls_silent(
+async def test_each_result_is_spooled_when_the_platform_stops_answering(
     platform: MemoryPlatform, serve: Serve, tmp_path: Path, caplog: pytest.LogCaptureFixture, delayed: str
 ) -> None:
     """Last words first, then the results in a time of their own, then the spool: 72 of 72, whatever hangs."""
@@ -104,7 +106,7 @@ async def test_a_forced_stop_fails_running_jobs_with_an_error(platform: MemoryPl
     assert platform.is_done(*ids(given))
 
 
-async def test_a_forced_end_names_what_it_could_not_tell(
+async def test_a_forced_stop_logs_each_undelivered_job(
     platform: MemoryPlatform, serve: Serve, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Nowhere to keep it, and a platform that hangs: each job is an error in the log, and they are counted."""
@@ -125,7 +127,7 @@ async def test_a_forced_end_names_what_it_could_not_tell(
 
 
 @pytest.mark.parametrize("begun", [False, True])
-async def test_a_job_can_be_ended_at_any_time(platform: MemoryPlatform, begun: bool) -> None:
+async def test_a_job_can_be_failed_at_any_time(platform: MemoryPlatform, begun: bool) -> None:
     """Before its first step, while it works, when it is over: it fails once, with the first reason."""
     clock = asyncio.get_running_loop().time
     sender = StreamSender(

@@ -120,7 +120,7 @@ async def test_a_drained_worker_finishes_what_runs_and_takes_nothing(platform: M
     assert len(platform.takes) == 2
 
 
-async def test_results_that_are_not_accepted_hold_their_slots(platform: MemoryPlatform, serve: Serve) -> None:
+async def test_results_that_are_not_accepted_occupy_slots(platform: MemoryPlatform, serve: Serve) -> None:
     """Two results get 500 for longer than a second: no third job is taken until one of them is accepted."""
     accepting = asyncio.Event()
 

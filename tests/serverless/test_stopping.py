@@ -69,7 +69,7 @@ async def test_a_stop_that_overtakes_its_job_is_remembered(platform: MemoryPlatf
     assert handler.open == 1
 
 
-async def test_a_stop_in_the_same_breath_as_its_take_is_obeyed(platform: MemoryPlatform, serve: Serve) -> None:
+async def test_a_stop_at_the_same_time_as_its_take_cancels_the_job(platform: MemoryPlatform, serve: Serve) -> None:
     """Whichever answer is read first: a job cancelled before its first step leaves nothing behind."""
     handler = Endless()
     loop, _ = serve(handler)
@@ -109,7 +109,7 @@ async def test_a_job_whose_ttl_is_over_is_dropped(platform: MemoryPlatform, serv
     assert platform.posts == []
 
 
-async def test_what_the_drain_time_does_not_suffice_for_fails_with_the_reason(
+async def test_a_job_that_outlasts_the_drain_time_fails_with_the_reason(
     platform: MemoryPlatform, serve: Serve
 ) -> None:
     """503, so that clients send it again; `run` returns afterwards."""
@@ -127,7 +127,7 @@ async def test_what_the_drain_time_does_not_suffice_for_fails_with_the_reason(
     assert handler.open == 0
 
 
-async def test_a_draining_worker_pings_what_it_holds_and_nothing_else(platform: MemoryPlatform, serve: Serve) -> None:
+async def test_a_draining_worker_pings_its_open_jobs_and_takes_none(platform: MemoryPlatform, serve: Serve) -> None:
     """A job whose take was closed is not listed, so that the platform can give it to another worker."""
     handler = Endless()
     loop, running = serve(handler, drain_timeout_s=4.0)

@@ -51,8 +51,8 @@ class _OpenJob:
 class _Loops:
     """The tasks of a serving worker. `stop_requested` ends when no further job is to be taken."""
 
-    taking: asyncio.Task[None]
     services: list[asyncio.Task[None]]  # pings, cancellations, spooled results
+    taking: asyncio.Task[None]
     stop_requested: asyncio.Task[Any]
 
 
@@ -130,15 +130,16 @@ class QueueWorker:
             await self._close(loops)
 
     def _start(self) -> _Loops:
+        """Start every loop, the first ping before the first take."""
         interval_s = self._settings.ping_interval_s
         cancelling = self._cancel_loop.run(PollBackoff(self._random, STOP_POLL_BACKOFF), self.has_jobs)
         return _Loops(
-            taking=asyncio.create_task(self._take_loop.run(self, PollBackoff(self._random))),
             services=[
                 asyncio.create_task(send_pings(self._platform, self._addresses, interval_s, lambda: self.job_ids)),
                 asyncio.create_task(cancelling),
                 asyncio.create_task(self._results.deliver_spooled(self._addresses.done_url)),
             ],
+            taking=asyncio.create_task(self._take_loop.run(self, PollBackoff(self._random))),
             stop_requested=asyncio.create_task(self._take_loop.stopped.wait()),
         )
 

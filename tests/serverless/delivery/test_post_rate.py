@@ -11,7 +11,7 @@ PACE = PostRateLimits(
 )
 
 
-def test_an_allowance_fills_up_to_one_burst() -> None:
+def test_the_bucket_fills_up_to_one_burst() -> None:
     """Four at once, then one a millisecond; an urgent piece may overdraw."""
     bucket = TokenBucket(PACE, now=0.0)
     for _ in range(6):
@@ -36,7 +36,7 @@ def test_lateness_lowers_the_rate_and_quiet_raises_it() -> None:
     assert bucket.per_second == 105
 
 
-async def test_turns_are_given_in_the_order_of_asking_and_bounded() -> None:
+async def test_permits_are_granted_in_the_order_of_asking_and_bounded() -> None:
     """Two POSTs on their way at most; the next begins when one ends."""
     scheduler = PostScheduler(PACE, asyncio.get_running_loop().time)
     order: list[str] = []
@@ -58,14 +58,14 @@ async def test_turns_are_given_in_the_order_of_asking_and_bounded() -> None:
     assert order == ["a", "b", "c", "d"]
 
 
-async def test_a_first_piece_waits_for_nobody() -> None:
+async def test_a_first_piece_does_not_wait() -> None:
     """Urgent scheduler pass the bounds."""
     scheduler = PostScheduler(PACE, asyncio.get_running_loop().time)
     for _ in range(5):
         await scheduler.acquire(urgent=True)
 
 
-async def test_a_turn_granted_to_a_cancelled_stream_is_given_back() -> None:
+async def test_a_permit_granted_to_a_cancelled_stream_is_released() -> None:
     """Otherwise cancelled jobs would starve the others."""
     scheduler = PostScheduler(PACE, asyncio.get_running_loop().time)
     await scheduler.acquire(urgent=True)

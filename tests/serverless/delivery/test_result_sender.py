@@ -97,7 +97,7 @@ async def test_a_result_that_is_refused_for_good_becomes_a_small_failure(
         assert f"the result of 14 bytes was refused by the platform with HTTP {status}" in error["message"]
 
 
-async def test_results_of_earlier_processes_hold_up_nobody(
+async def test_results_of_earlier_processes_do_not_delay_each_other(
     platform: MemoryPlatform, serve: Serve, tmp_path: Path
 ) -> None:
     """One is never answered, one gets 500 for ever: the others arrive all the same."""
@@ -130,7 +130,7 @@ async def test_a_starting_worker_leaves_the_results_of_a_live_one_alone(
     assert {job_id for _, job_id, _ in platform.posts} == {"free", "a"}
 
 
-async def test_what_cannot_be_delivered_before_the_end_is_kept(
+async def test_an_undelivered_result_is_spooled_at_the_stop(
     platform: MemoryPlatform, serve: Serve, tmp_path: Path
 ) -> None:
     """A forced end leaves the result to the next start."""
@@ -153,7 +153,7 @@ async def test_what_cannot_be_delivered_before_the_end_is_kept(
     ]
 
 
-async def test_what_an_earlier_process_left_is_delivered(
+async def test_a_result_of_an_earlier_process_is_delivered(
     platform: MemoryPlatform, serve: Serve, tmp_path: Path
 ) -> None:
     """To the address it was meant for; then it is gone from the disk."""
@@ -179,7 +179,7 @@ async def test_a_result_for_another_endpoint_stays_where_it_is(
     assert {"evil", "neighbour"} == {result.job_id for result in others if result}
 
 
-async def test_a_result_that_is_slow_to_be_accepted_is_kept_meanwhile(
+async def test_a_result_that_is_slow_to_be_accepted_is_spooled_meanwhile(
     platform: MemoryPlatform, serve: Serve, tmp_path: Path
 ) -> None:
     """kill -9 cannot lose it; once accepted it is forgotten."""

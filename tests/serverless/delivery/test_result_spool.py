@@ -24,7 +24,7 @@ def kept_files(place: Path) -> list[str]:
     return sorted(path.parent.name.partition("-")[0] for path in place.rglob("*.result"))
 
 
-def test_what_is_kept_is_found_by_another_process(tmp_path: Path) -> None:
+def test_a_saved_result_is_found_by_another_process(tmp_path: Path) -> None:
     """Complete and unchanged, whatever the id; by one of them; until it is removed."""
     assert ResultSpool(tmp_path / "spool", clock=lambda: 0.0).save_shared(RESULT)
     spool, other = (ResultSpool(tmp_path / "spool", clock=lambda: 99.0) for _ in range(2))
@@ -34,7 +34,7 @@ def test_what_is_kept_is_found_by_another_process(tmp_path: Path) -> None:
     assert kept_files(tmp_path) == []
 
 
-def test_what_a_live_process_still_tries_is_left_to_it(tmp_path: Path) -> None:
+def test_the_results_of_a_live_process_are_not_taken_over(tmp_path: Path) -> None:
     """Until it is dead, or gives it up; then one other gets it."""
     live, other = (ResultSpool(tmp_path, clock=lambda: 99.0) for _ in range(2))
     assert live.save_owned(RESULT)
@@ -45,7 +45,7 @@ def test_what_a_live_process_still_tries_is_left_to_it(tmp_path: Path) -> None:
     assert found(live) == []
 
 
-def test_what_is_held_can_be_kept_once(tmp_path: Path) -> None:
+def test_an_owned_result_is_handed_over_once(tmp_path: Path) -> None:
     """At the end of the process there is one file, which any worker may take."""
     spool = ResultSpool(tmp_path / "spool")
     spool.save_owned(RESULT)
@@ -75,7 +75,9 @@ FAILURE_BACKOFF = {
 
 
 @pytest.mark.parametrize("text", FAILURE_BACKOFF.values(), ids=FAILURE_BACKOFF)
-def test_what_is_no_result_is_removed_in_words(text: bytes, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_unreadable_result_is_removed_with_a_reason(
+    text: bytes, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     """Nothing of it ends the worker."""
     (tmp_path / "broken.result").write_bytes(text)
     with caplog.at_level(logging.WARNING):

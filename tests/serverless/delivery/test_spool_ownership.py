@@ -65,7 +65,7 @@ def test_a_live_process_of_this_machine_is_known_at_once(tmp_path: Path) -> None
     assert others.find_dead(tmp_path, own) == [path]
 
 
-def test_one_of_another_machine_is_dead_when_its_file_stands_still(tmp_path: Path) -> None:
+def test_a_process_of_another_machine_is_dead_when_its_file_is_unchanged(tmp_path: Path) -> None:
     """By this process's own clock, not by the volume's."""
     path, clock = other_machine(tmp_path), Clock()
     others, own = OtherDirectories(clock), tmp_path / "worker-me"
@@ -91,7 +91,7 @@ def test_an_unreadable_record_counts_as_another_machines(tmp_path: Path, text: s
     assert others.find_dead(tmp_path, tmp_path / "worker-me") == [path]
 
 
-def test_what_is_no_workers_directory_is_left_alone(tmp_path: Path) -> None:
+def test_a_directory_of_no_worker_is_ignored(tmp_path: Path) -> None:
     """Links are not followed, drafts are not looked at."""
     (tmp_path / "else").mkdir()
     (tmp_path / "worker-link").symlink_to(tmp_path / "else")

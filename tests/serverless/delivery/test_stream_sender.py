@@ -55,7 +55,7 @@ class FirstPostDelayed:
             await self.release.wait()
 
 
-async def test_what_comes_while_a_post_is_out_travels_together(platform: MemoryPlatform, serve: Serve) -> None:
+async def test_outputs_during_a_post_are_merged(platform: MemoryPlatform, serve: Serve) -> None:
     """The first event goes at once and alone; the rest waits for the answer and then goes as one piece."""
     source, delayed = Source(), FirstPostDelayed()
     platform.on_post = delayed
@@ -74,7 +74,7 @@ async def test_what_comes_while_a_post_is_out_travels_together(platform: MemoryP
     ]
 
 
-async def test_native_items_stay_whole(platform: MemoryPlatform, serve: Serve) -> None:
+async def test_native_items_are_not_merged(platform: MemoryPlatform, serve: Serve) -> None:
     """Only outputs marked as mergeable are merged: every other item is a piece of its own."""
     source, delayed = Source(), FirstPostDelayed()
     platform.on_post = delayed
@@ -239,7 +239,7 @@ async def test_a_stream_longer_than_a_result_is_not_repeated_in_it(
     assert ("job=a its stream exceeds the size limit of a result" in caplog.text) == (kept == 0)
 
 
-def test_what_a_result_cannot_hold_is_not_held() -> None:
+def test_values_beyond_the_size_limit_are_not_kept() -> None:
     """Memory is bounded by a result's size, however long the stream."""
     aggregate = Aggregate(max_bytes=10)
     assert [aggregate.add(value) for value in (b"1234", b"5678", b"9", b"0")] == [False, False, True, False]

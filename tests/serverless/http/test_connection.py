@@ -119,7 +119,7 @@ async def test_a_refused_connection_is_provably_not_accepted(server: ScriptedSer
 
 
 @pytest.mark.parametrize("cut", [None, [OK[:30], b""], [b"nonsense\r\n\r\n"]], ids=["none", "half", "nonsense"])
-async def test_an_answer_that_never_comes_whole_leaves_the_outcome_open(
+async def test_an_incomplete_answer_leaves_the_outcome_unknown(
     server: ScriptedServer, http: HttpPlatform, cut: list[bytes] | None
 ) -> None:
     """A POST is sent once and once only."""
@@ -146,7 +146,7 @@ async def test_a_poll_on_a_dead_connection_is_tried_on_a_new_one(server: Scripte
     assert server.connections == 2
 
 
-async def test_a_connection_closed_while_resting_is_not_used(server: ScriptedServer) -> None:
+async def test_a_connection_closed_while_idle_is_not_used(server: ScriptedServer) -> None:
     """The end waits unread in the kernel, as after a freeze: a POST notices before it writes."""
     http = HttpPlatform("key", KeepAliveLimits(check_after_s=0.0))
     await http.post(server.url, b"{}", 5)
@@ -156,7 +156,7 @@ async def test_a_connection_closed_while_resting_is_not_used(server: ScriptedSer
     http.close()
 
 
-async def test_what_a_burst_needed_is_let_go(server: ScriptedServer) -> None:
+async def test_idle_connections_of_a_burst_are_closed(server: ScriptedServer) -> None:
     """Connections that were idle for a while are closed by the next request."""
     http = HttpPlatform("key", KeepAliveLimits(max_idle_s=0.05))
     await asyncio.gather(*(http.get(server.url, 5) for _ in range(3)))
@@ -203,7 +203,7 @@ class LeavingServer:
 
 
 @pytest.mark.parametrize("answered", [False, True])
-async def test_leaving_loses_no_answer_and_asks_nothing_again(answered: bool) -> None:
+async def test_abandoning_a_poll_loses_no_answer_and_sends_nothing_again(answered: bool) -> None:
     """The platform sees at once that the client has gone; what it has sent still arrives."""
     server = LeavingServer(OK if answered else b"")
     listener = await asyncio.start_server(server.serve, "127.0.0.1", 0)

@@ -41,7 +41,7 @@ def silent_address() -> Iterator[tuple[str, int]]:
             one.close()
 
 
-async def test_an_address_that_is_silent_gets_a_rival_at_once() -> None:
+async def test_the_next_address_is_tried_while_one_does_not_answer() -> None:
     """Its host has another one: no 10 s for the first before the second is tried."""
     with silent_address() as silent:
         async with raw_platform() as raw:

@@ -51,7 +51,7 @@ def test_an_answer_that_lies_in_the_socket_is_read(again_s: float) -> None:
     assert uvloop.run(scenario()).body == BODY
 
 
-def test_silence_is_still_silence() -> None:
+def test_a_missing_answer_still_times_out() -> None:
     """Believed after a second look of at most a second; a platform that dribbles for ever is cut off as well."""
 
     async def scenario(*script: object) -> float:

@@ -48,7 +48,7 @@ def test_a_window_with_room_left_stays() -> None:
     assert admission.window == 64
 
 
-def test_jobs_that_wait_in_the_engine_are_not_hoarded() -> None:
+def test_no_jobs_are_taken_to_wait_in_the_engine() -> None:
     """Another worker could run them: what runs, and one in eight to follow."""
     admission = filled(Admission(300))
     admission.update(EngineLoad(running=16, waiting=48, kv_used=0.4))

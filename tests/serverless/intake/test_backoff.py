@@ -70,7 +70,7 @@ def test_a_named_pause_is_kept_when_polling() -> None:
     assert pauses(PlatformAnswer(503, head=dates)) == [20.0]
 
 
-def test_success_starts_anew() -> None:
+def test_success_resets_the_backoff() -> None:
     """After a job the next empty answer is followed soon."""
     pace = PollBackoff(lambda: 1.0)
     for _ in range(10):

@@ -61,14 +61,14 @@ def test_a_job_that_cannot_be_read_is_refused_by_itself(value: str, reason: str)
         (bad("\ud800", NESTED), "expected a text `id`, got one that cannot be part of a URL: '\\ud800'"),
     ],
 )
-def test_what_has_no_usable_id_is_named_and_skipped(entry: str, fault: str) -> None:
+def test_an_entry_without_a_usable_id_is_named_and_skipped(entry: str, fault: str) -> None:
     """It cannot be answered; the other jobs run."""
     body = f"[{json.dumps(GOOD)},{entry},{json.dumps(ODD)}]"
     assert parse_take(body.encode()) == TakenJobs([GOOD, ODD], [f"entry 2 of 3: {fault}"])
 
 
 @pytest.mark.parametrize("rest", ['{"input": "secret', f"[{NESTED[:6000]}", '"secret', "[[1", "{} {}]"])
-def test_what_came_before_a_broken_end_runs(rest: str) -> None:
+def test_jobs_before_a_broken_end_run(rest: str) -> None:
     """A list that does not end: the complete jobs in it are jobs, the rest is one log line without its content."""
     found = parse_take(f"[{json.dumps(GOOD)}, {rest}".encode())
     assert found.jobs == [GOOD]
