@@ -26,7 +26,7 @@ async def test_a_blocked_loop_is_reported_with_its_place_and_then_given_up(caplo
     assert "test_a_blocked_loop_is_reported" in caplog.text
 
 
-async def test_a_loop_that_runs_is_left_alone() -> None:
+async def test_a_loop_that_runs_is_not_reported() -> None:
     """However busy: short blockages are normal."""
     watchdog = Watchdog(QUICK, lambda: pytest.fail("given up"))
     watchdog.start()
