@@ -26,8 +26,10 @@ FAULTS = {
     "rules": [
         {"route": "job-stream", "probability": 0.2, "latency_s": 0.03},
         {"route": "job-stream", "probability": 0.03, "status": 429},
-        {"route": "job-stream", "probability": 0.03, "status": 502},
-        {"route": "job-stream", "probability": 0.02, "drop": "after"},
+        {"route": "job-stream", "probability": 0.03, "status": 503},
+        # 502 and a dropped response leave open whether the piece was accepted: each of them fails its stream.
+        {"route": "job-stream", "probability": 0.01, "status": 502},
+        {"route": "job-stream", "probability": 0.01, "drop": "after"},
         {"route": "job-stream", "probability": 0.01, "drop": "before"},
         {"route": "job-done", "probability": 0.1, "latency_s": 0.05},
         {"route": "job-done", "probability": 0.05, "status": 500},

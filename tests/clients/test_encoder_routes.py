@@ -71,14 +71,14 @@ async def test_a_pooling_request_gives_the_same_vector(pooling_stack: Stack) -> 
 
 
 async def test_what_the_model_cannot_do_is_refused_by_the_engine(pooling_stack: Stack) -> None:
-    """An encoder without a classifier has no such route: the engine's own 404."""
+    """An encoder without a classifier has no such route: the engine's own 404, with what the model cannot do."""
     body = {"model": "parrot", "input": TEXTS[0]}
     async with Http(pooling_stack.url) as http, Http(pooling_stack.engine_url) as engine:
         ours = await http.post("/openai/classify", body)
         direct = await engine.post("/classify", body)
     assert (direct.status, direct.json) == (404, {"detail": "Not Found"})
     assert ours.status == 404
-    assert "Not Found" in ours.json["error"]["message"]
+    assert "the model served here cannot classify" in ours.json["error"]["message"]
 
 
 @pytest.fixture(scope="module")

@@ -76,7 +76,9 @@ class JobHandler:
 
     def _check_limits(self, job: NativeJob | RouteJob) -> None:
         """Raise RequestError for a job that exceeds a limit of one request."""
-        if found := find_exceeded_limit(engine_fields(job), self._limits, self._settings.max_logprobs):
+        generates = isinstance(job, NativeJob) or job.route.generates
+        max_logprobs = self._settings.max_logprobs if generates else -1  # other routes ignore the field
+        if found := find_exceeded_limit(engine_fields(job), self._limits, max_logprobs):
             raise RequestError(str(found), param=found.param)
 
     def _outputs(self, job: NativeJob | RouteJob) -> AsyncGenerator[Output, None]:
