@@ -29,7 +29,9 @@ ACCEPTED_TOO_MUCH: dict[str, Callable[[Question], bool]] = {
 }
 # Why we may refuse what vLLM's parser lets through; vLLM itself would fail later, or mean something else.
 REFUSED_TOO_MUCH: dict[str, Callable[[Problem], bool]] = {
-    "limits of vLLM's config classes, which the parser does not look at": lambda p: "in that range" in p.change,
+    "limits of vLLM's config classes, which the parser does not look at": lambda p: (
+        "in that range" in p.change or p.expected == "a number, above 0, at most 1"
+    ),
     "lists that vLLM looks a word up in only when it starts": lambda p: p.expected.startswith("one of "),
     "numbers that are none: inf, nan": lambda p: p.expected == "a number" and p.value in ("inf", "nan"),
     "an item that begins with a dash works alone, but not as one of several": lambda p: "leading dash" in p.expected,
