@@ -14,6 +14,7 @@ from contextlib import AbstractContextManager
 
 import pytest
 
+from tests.support.attached import gateway_process
 from tests.support.http import Http
 from tests.support.processes import Process, running
 from worker_vllm.engine.process.guard import descendants, read_stat
@@ -29,8 +30,8 @@ pytestmark = pytest.mark.timeout(30)
 @pytest.fixture
 def gateway() -> Iterator[str]:
     """A gateway alone; its address."""
-    with running([*PROGRAM, "gateway", "--port", "0"]) as process:
-        yield process.line("gateway on ").split("gateway on ")[1].removesuffix("/v2/local")
+    with gateway_process() as url:
+        yield url.removesuffix("/v2/local")
 
 
 def worker(gateway: str, **environment: str) -> AbstractContextManager[Process]:
