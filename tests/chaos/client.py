@@ -1,4 +1,4 @@
-"""A client of a chaos run: asks for one job and says how it ended."""
+"""A client of a chaos run: requests one job and returns its outcome."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import aiohttp
 
-from tests.chaos.plan import Ask, Told, Way, read_events, text_of
+from tests.chaos.plan import Ask, ClientOutcome, Way, read_events, text_of
 
 FINAL = ("COMPLETED", "FAILED", "CANCELLED", "TIMED_OUT")
 
@@ -20,8 +20,8 @@ class Client:
         self._session = session
         self._url = url
 
-    async def play(self, ask: Ask) -> Told:
-        """Ask for the job in its way, cancel it if its patience ends, and report its end."""
+    async def play(self, ask: Ask) -> ClientOutcome:
+        """Request the job in its way, cancel it after `cancel_after_s`, and return its outcome."""
         if ask.way is Way.OPENAI:
             return await self._openai(ask)
         if ask.way is Way.OPENAI_STREAM:
@@ -29,11 +29,11 @@ class Client:
         job = {"input": {"prompt": ask.text, "sampling_params": {"max_tokens": 200}}}
         if ask.way is Way.RUNSYNC:
             found = await self._json("/runsync", job)
-            return await self._ended(found["id"]) if found["status"] not in FINAL else _told(found)
+            return await self._ended(found["id"]) if found["status"] not in FINAL else _outcome(found)
         if ask.way is Way.STREAM:
             job["input"] |= {"stream": True}
         job_id = (await self._json("/run", job))["id"]
-        canceller = asyncio.create_task(self._cancel(job_id, ask.patience_s))
+        canceller = asyncio.create_task(self._cancel(job_id, ask.cancel_after_s))
         try:
             return await (self._streamed(job_id) if ask.way is Way.STREAM else self._ended(job_id))
         finally:
@@ -43,18 +43,18 @@ class Client:
         """The job as the platform shows it."""
         return await self._json(f"/status/{job_id}")
 
-    async def _cancel(self, job_id: str, patience_s: float | None) -> None:
-        if patience_s is not None:
-            await asyncio.sleep(patience_s)
+    async def _cancel(self, job_id: str, cancel_after_s: float | None) -> None:
+        if cancel_after_s is not None:
+            await asyncio.sleep(cancel_after_s)
             await self._json(f"/cancel/{job_id}", {})
 
-    async def _ended(self, job_id: str) -> Told:
+    async def _ended(self, job_id: str) -> ClientOutcome:
         while True:
             found = await self._json(f"/status-sync/{job_id}?wait=20000")
             if found["status"] in FINAL:
-                return _told(found)
+                return _outcome(found)
 
-    async def _streamed(self, job_id: str) -> Told:
+    async def _streamed(self, job_id: str) -> ClientOutcome:
         pieces: list[Any] = []
         while True:
             found = await self._json(f"/stream/{job_id}")
@@ -62,22 +62,24 @@ class Client:
             if found["status"] in FINAL:
                 end = await self.status(job_id)
                 if end["status"] == "COMPLETED" and text_of(end["output"]) != text_of(pieces):
-                    return Told("DIFFERENT", f"streamed {text_of(pieces)!r}, result {text_of(end['output'])!r}")
-                return Told(found["status"], text_of(pieces), str(end.get("error", "")))
+                    return ClientOutcome(
+                        "DIFFERENT", f"streamed {text_of(pieces)!r}, result {text_of(end['output'])!r}"
+                    )
+                return ClientOutcome(found["status"], text_of(pieces), str(end.get("error", "")))
 
-    async def _openai(self, ask: Ask) -> Told:
+    async def _openai(self, ask: Ask) -> ClientOutcome:
         status, body = await self._post("/openai/v1/completions", _completion(ask))
         value = json.loads(body)
         if status == 200 and "choices" in value:
-            return Told("COMPLETED", value["choices"][0]["text"])
-        return Told("FAILED", error=json.dumps(value.get("error", "")))
+            return ClientOutcome("COMPLETED", value["choices"][0]["text"])
+        return ClientOutcome("FAILED", error=json.dumps(value.get("error", "")))
 
-    async def _openai_stream(self, ask: Ask) -> Told:
+    async def _openai_stream(self, ask: Ask) -> ClientOutcome:
         status, body = await self._post("/openai/v1/completions", {**_completion(ask), "stream": True})
         if status != 200:
-            return Told("FAILED", error=body.decode())
+            return ClientOutcome("FAILED", error=body.decode())
         text, error = read_events(body.decode())
-        return Told("FAILED", text, error) if error else Told("COMPLETED", text)
+        return ClientOutcome("FAILED", text, error) if error else ClientOutcome("COMPLETED", text)
 
     async def _json(self, path: str, body: Any = None) -> Any:
         method = "GET" if body is None else "POST"
@@ -93,5 +95,5 @@ def _completion(ask: Ask) -> dict[str, Any]:
     return {"model": "facebook/opt-125m", "prompt": ask.text, "max_tokens": 200}
 
 
-def _told(found: dict[str, Any]) -> Told:
-    return Told(found["status"], text_of(found.get("output") or []), str(found.get("error", "")))
+def _outcome(found: dict[str, Any]) -> ClientOutcome:
+    return ClientOutcome(found["status"], text_of(found.get("output") or []), str(found.get("error", "")))

@@ -1,4 +1,4 @@
-"""What the clients of a chaos run ask for, and what they may be told. Pure, and the same for the same seed."""
+"""The requests of a chaos run's clients, and the outcomes they may get. Pure, and the same for the same seed."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ class Way(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """One job: its text is its right answer. A job with a patience is cancelled after so many seconds."""
+    """One job: `text` is its expected answer. With `cancel_after_s` it is cancelled after so many seconds."""
 
     number: int
     way: Way
     text: str
-    patience_s: float | None
+    cancel_after_s: float | None
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class ClientOutcome:
     """How a job ended for its client: COMPLETED, FAILED, CANCELLED or TIMED_OUT; the text it got; the error."""
 
     status: str
@@ -49,20 +49,20 @@ def plan(count: int, seed: int) -> list[Ask]:
     return asks
 
 
-def fault_in(ask: Ask, told: Told) -> str:
+def fault_in(ask: Ask, outcome: ClientOutcome) -> str:
     """What is wrong with how a job ended; empty when it is right.
 
     Its own right answer, a clear error after part of it, or cancelled if it was: nothing lost, doubled or swapped.
     """
-    if told.status == "COMPLETED":
-        return "" if told.text == ask.text else f"wrong text {told.text!r}"
-    if not ask.text.startswith(told.text):
-        return f"{told.status} after a wrong text {told.text!r}"
-    if told.status == "CANCELLED":
-        return "" if ask.patience_s is not None else "cancelled by nobody"
-    if told.status in ("FAILED", "TIMED_OUT"):
-        return "" if len(told.error) > 10 else f"{told.status} without a clear error: {told.error!r}"
-    return f"ended as {told.status}"
+    if outcome.status == "COMPLETED":
+        return "" if outcome.text == ask.text else f"wrong text {outcome.text!r}"
+    if not ask.text.startswith(outcome.text):
+        return f"{outcome.status} after a wrong text {outcome.text!r}"
+    if outcome.status == "CANCELLED":
+        return "" if ask.cancel_after_s is not None else "cancelled without a request"
+    if outcome.status in ("FAILED", "TIMED_OUT"):
+        return "" if len(outcome.error) > 10 else f"{outcome.status} without a clear error: {outcome.error!r}"
+    return f"ended as {outcome.status}"
 
 
 def text_of(outputs: list[object]) -> str:

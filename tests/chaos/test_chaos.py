@@ -16,7 +16,7 @@ import pytest
 
 from tests.chaos.client import Client
 from tests.chaos.fleet import Fleet, fleet
-from tests.chaos.plan import Ask, Told, fault_in, plan
+from tests.chaos.plan import Ask, ClientOutcome, fault_in, plan
 from tests.support.attached import gateway_process
 
 CLIENTS = 48
@@ -63,7 +63,7 @@ class Day:
         return {self.jobs * (n + 1) // (len(order) + 1): event for n, event in enumerate(order)}
 
 
-async def live_through(day: Day, url: str, workers: Fleet) -> list[tuple[Ask, Told]]:
+async def live_through(day: Day, url: str, workers: Fleet) -> list[tuple[Ask, ClientOutcome]]:
     """Play every job of the day, 48 at a time, while things happen."""
     asks, found = iter(plan(day.jobs, day.seed)), []
     events, happening = day.events(workers), []
@@ -91,13 +91,13 @@ async def survive(day: Day) -> None:
     """Live through a day and judge it."""
     with gateway_process("--faults") as url, fleet(url, 2) as workers:
         found = await live_through(day, url, workers)
-        faults = [f"{ask}: {fault}: {told}" for ask, told in found if (fault := fault_in(ask, told))]
-        counts = Counter(told.status for _, told in found)
+        faults = [f"{ask}: {fault}: {outcome}" for ask, outcome in found if (fault := fault_in(ask, outcome))]
+        counts = Counter(outcome.status for _, outcome in found)
         assert not faults, f"{len(faults)} of {day.jobs}, {counts}:\n" + "\n".join(faults[:10]) + workers.output()
         assert len(found) == day.jobs
         assert workers.exit_codes == [0] * day.terminations
-        # A bad day is no excuse: most jobs that nobody cancelled get their answer.
-        errors = Counter(told.error for _, told in found if told.status == "FAILED")
+        # Despite the faults, most jobs that were not cancelled get their answer.
+        errors = Counter(outcome.error for _, outcome in found if outcome.status == "FAILED")
         assert counts["COMPLETED"] > 0.75 * day.jobs, f"{counts} {errors.most_common(8)}"
 
 

@@ -34,7 +34,7 @@ def engine(worker: int) -> int:
 
 
 @pytest.mark.parametrize("victim", [engine, guard])
-def test_streams_that_wait_for_a_distant_platform_are_told_the_cause(victim: Callable[[int], int]) -> None:
+def test_streams_that_wait_for_a_distant_platform_get_the_cause(victim: Callable[[int], int]) -> None:
     """Each piece takes 1.5 s to be taken, so most streams wait for the platform when the engine is killed."""
     with gateway_process("--faults") as url:
         endpoint = Endpoint(url)
@@ -59,10 +59,10 @@ def test_a_job_that_was_in_flight_at_a_stall_is_not_sent_again() -> None:
     """OpenAI's client repeats a 503 twice, each time against a fresh engine; this it raises at once."""
     with gateway_process() as url, worker_process({**worker_environment(url, "w1"), **ENGINE, **WATCHED}) as worker:
         with openai.OpenAI(api_key="key", base_url=f"{url}/openai/v1", max_retries=2) as client:
-            with pytest.raises(openai.APIStatusError) as told:
+            with pytest.raises(openai.APIStatusError) as raised:
                 client.completions.create(model="echo", prompt="hello", extra_body={"echo": {"hang_after": 2}})
-            assert told.value.status_code == 424
-            assert "do not send it again as it is" in str(told.value)
+            assert raised.value.status_code == 424
+            assert "do not send it again as it is" in str(raised.value)
             assert client.completions.create(model="echo", prompt="hello").choices[0].text == "hello"
         assert worker.output().count("it made no progress for") == 1
         assert Endpoint(url).ask("/health")["jobs"]["failed"] == 1

@@ -10,7 +10,7 @@ from tests.chaos.client_sync import Endpoint
 from tests.support.stack import Stack
 
 JOBS = 200
-LONGEST_GAP_S = 6.0  # past the engine's and the platform's usual keep-alive of 5 s
+MAX_GAP_S = 6.0  # past the engine's and the platform's usual keep-alive of 5 s
 
 
 @pytest.mark.matrix
@@ -21,7 +21,7 @@ def test_no_job_fails_after_a_pause(real_stack: Stack) -> None:
     endpoint = Endpoint(real_stack.url)
     failed = []
     for number in range(JOBS):
-        gap_s = LONGEST_GAP_S * (number * 7 % JOBS) / (JOBS - 1)
+        gap_s = MAX_GAP_S * (number * 7 % JOBS) / (JOBS - 1)
         time.sleep(gap_s)  # the pause is what is tested
         found = endpoint.end(endpoint.run(prompt=f"gap {number}", sampling_params={"max_tokens": 2}))
         if found["status"] != "COMPLETED":

@@ -1,4 +1,4 @@
-"""A worker that holds as many jobs as its default allows, and a platform that refuses request lines over 8 KB."""
+"""A worker with as many jobs as its default allows, and a platform that refuses request lines over 8 KB."""
 
 from __future__ import annotations
 

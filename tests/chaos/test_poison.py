@@ -1,4 +1,4 @@
-"""Takes whose answers hold one job that is none, or that cannot be read: its neighbours are served, it is refused."""
+"""Takes whose answers contain one entry that is no job, or that cannot be parsed: the other jobs are served."""
 
 from __future__ import annotations
 
@@ -10,8 +10,12 @@ import pytest
 from tests.support.attached import worker_environment, worker_process
 from tests.support.scripted_platform import scripted_platform
 
-ECHO = {"ENGINE": "echo", "MODEL_NAME": "echo", "ECHO_TPOT_MS": "300"}  # two seconds a job: held over a ping
-SECRET = "a word of somebody's prompt"
+ECHO = {
+    "ENGINE": "echo",
+    "MODEL_NAME": "echo",
+    "ECHO_TPOT_MS": "300",
+}  # two seconds a job, longer than a ping interval
+SECRET = "a word of a user's prompt"
 DEEP = "[" * 100_000 + "]" * 100_000
 
 UNANSWERABLE = {
@@ -51,7 +55,7 @@ def good(job_id: str, policy: str = "null") -> str:
 
 
 def test_one_bad_job_in_a_batch_hurts_no_other() -> None:
-    """Each answer holds good jobs around a bad one: all good ones are answered, by one worker that lives on."""
+    """Each answer contains good jobs around a bad one: all good ones are answered, by one worker, which goes on."""
     refused = {
         f"r{n}": (name, f'{{"id": "r{n}", "input": {text}}}') for n, (name, text) in enumerate(REFUSED.items())
     }
@@ -75,6 +79,6 @@ def test_one_bad_job_in_a_batch_hurts_no_other() -> None:
             assert (error["code"], "input" in error["message"] or "JSON" in error["message"]) == (400, True), name
         assert platform.done() == set(answered) | set(refused)
         assert len(platform.pings) >= 2
-        assert worker.output().count("entries that nobody can be told of") == len(UNANSWERABLE)
+        assert worker.output().count("entries without a usable id") == len(UNANSWERABLE)
         assert SECRET not in worker.output()
         assert "Traceback" not in worker.output()

@@ -1,4 +1,4 @@
-"""What only whole processes can show: sharing a queue, being frozen, being killed, being blocked."""
+"""What only worker processes can show: sharing a queue, being frozen, killed, or blocked."""
 
 from __future__ import annotations
 
@@ -55,7 +55,9 @@ def test_two_workers_share_a_queue() -> None:
         assert [answer(job) for job in found] == [[text(n)] for n in range(100)]
         shares = Counter(job["workerId"] for job in found)
         assert max(shares.values()) <= 60, shares
-        first_takes = {said.worker_id: said.query["batch_size"] for said in reversed(recorder.of("job-take-batch"))}
+        first_takes = {
+            request.worker_id: request.query["batch_size"] for request in reversed(recorder.of("job-take-batch"))
+        }
         assert first_takes == {"w1": "8", "w2": "8"}
 
 
@@ -114,14 +116,14 @@ def test_a_result_outlives_a_killed_worker(tmp_path: Path) -> None:
 
 
 def test_a_blocked_loop_stops_the_heartbeat() -> None:
-    """Five seconds of CPU inside the loop: no ping meanwhile, the log says where; afterwards all goes on."""
+    """Five seconds of CPU inside the loop: no ping meanwhile, the log has the stack; afterwards work continues."""
     with ExitStack() as stack:
         recorder = stack.enter_context(recording(stack.enter_context(gateway_process())))
         endpoint = Endpoint(recorder.url)
         player = stack.enter_context(running([sys.executable, str(PLAYER)], worker_environment(recorder.url, "w1")))
         assert endpoint.end(endpoint.run(steps=[{"block_s": 5}, {"say": "a"}]))["output"] == ["a"]
         assert endpoint.end(endpoint.run(steps=[{"pause_s": 2.5}, {"say": "b"}]))["output"] == ["b"]
-        times = [said.at for said in recorder.of("ping")]
+        times = [request.at for request in recorder.of("ping")]
         gaps = [later - earlier for earlier, later in pairwise(times)]
         assert max(gaps) >= 4.5
         assert len(gaps) >= 3

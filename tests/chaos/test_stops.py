@@ -1,4 +1,4 @@
-"""Whole workers told to stop while the platform is slow: every job gets its result, or a line that names it."""
+"""Worker processes that stop while the platform is slow: every job gets its result, or a log line that names it."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def batch(jobs: list[dict[str, Any]]) -> bytes:
     return json.dumps(jobs).encode()
 
 
-def is_error(said: Posted) -> bool:
-    return said.kind == "stream" and b'data: {\\"error\\"' in said.body
+def is_error(posted: Posted) -> bool:
+    return posted.kind == "stream" and b'data: {\\"error\\"' in posted.body
 
 
 def results(platform: ScriptedPlatform, jobs: list[dict[str, Any]]) -> Counter[int]:
@@ -53,10 +53,10 @@ def results(platform: ScriptedPlatform, jobs: list[dict[str, Any]]) -> Counter[i
 
 
 def test_last_words_at_the_drains_end_cost_no_job_its_result() -> None:
-    """Twelve long jobs, and a stream that dies two seconds after SIGTERM while its last words are held for four."""
+    """Twelve long jobs, and a stream that fails 2 s after SIGTERM while its final event is answered after 4 s."""
     jobs = [*(answer(f"long-{n}") for n in range(12)), stream("dies", DIES)]
     with scripted_platform() as platform:
-        platform.behaviour.delay_s = lambda said: 4.0 if is_error(said) else 0.0
+        platform.behaviour.delay_s = lambda posted: 4.0 if is_error(posted) else 0.0
         platform.hand_out(batch(jobs))
         with worker_process({**worker_environment(platform.url, "w1"), **ECHO, "DRAIN_TIMEOUT": "3"}) as worker:
             assert platform.until(lambda: bool(platform.of("dies", "stream")))
@@ -67,10 +67,10 @@ def test_last_words_at_the_drains_end_cost_no_job_its_result() -> None:
 
 
 def test_a_platform_that_takes_two_seconds_for_each_piece_gets_every_result() -> None:
-    """Half of the streams die in the drain, half are cut off at its end: 24 of 24 say so in-band and as a result."""
+    """Half of the streams fail in the drain, half are cut off at its end: 24 of 24 get the error twice."""
     jobs = [stream(f"s-{n}", DIES if n % 2 else ENDLESS) for n in range(24)]
     with scripted_platform() as platform:
-        platform.behaviour.delay_s = lambda said: 2.0 if said.kind == "stream" else 0.0
+        platform.behaviour.delay_s = lambda posted: 2.0 if posted.kind == "stream" else 0.0
         platform.hand_out(batch(jobs))
         with worker_process({**worker_environment(platform.url, "w1"), **ECHO, "DRAIN_TIMEOUT": "3"}) as worker:
             assert platform.until(lambda: all(platform.of(job["id"], "stream") for job in jobs))
@@ -80,7 +80,7 @@ def test_a_platform_that_takes_two_seconds_for_each_piece_gets_every_result() ->
         assert all(b'data: {\\"error\\"' in platform.of(job["id"], "stream")[-1] for job in jobs)
 
 
-def test_a_second_signal_tells_every_job() -> None:
+def test_a_second_signal_fails_every_job_with_an_error() -> None:
     """72 jobs run: each fails with the reason at once, and the worker still ends with 130."""
     jobs = [*(answer(f"a-{n}") for n in range(36)), *(stream(f"s-{n}", ENDLESS) for n in range(36))]
     with scripted_platform() as platform:
@@ -99,7 +99,7 @@ def test_a_second_signal_keeps_every_result_that_it_could_not_tell(tmp_path: Pat
     spool = {"DRAIN_TIMEOUT": "60", "SPOOL_DIRECTORY": str(tmp_path / "spool")}
     jobs = [answer(f"a-{n}") for n in range(36)]
     with scripted_platform() as platform:
-        platform.behaviour.delay_s = lambda said: math.inf
+        platform.behaviour.delay_s = lambda posted: math.inf
         platform.hand_out(batch([*jobs, stream("first", ENDLESS)]))
         with worker_process({**worker_environment(platform.url, "w1"), **ECHO, **spool}) as worker:
             assert platform.until(lambda: bool(platform.posts))
@@ -122,7 +122,7 @@ LATE = [
 
 @pytest.mark.parametrize(("at_s", "handed"), LATE)
 def test_a_batch_on_its_way_when_the_worker_leaves_is_served(at_s: float, handed: Handed) -> None:
-    """The platform has given the jobs away: nobody else will run them."""
+    """The platform has handed the jobs out: no other worker will run them."""
     jobs = [{"id": f"j-{n}", "input": {"prompt": f"j-{n}", "sampling_params": QUICK}} for n in range(8)]
     with scripted_platform() as platform:
         with worker_process({**worker_environment(platform.url, "w1"), **ECHO, "DRAIN_TIMEOUT": "10"}) as worker:

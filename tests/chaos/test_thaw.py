@@ -1,4 +1,4 @@
-"""Worker processes that are frozen while the platform goes on, as by FlashBoot: nothing that was said is lost."""
+"""Worker processes that are frozen while the platform goes on, as by FlashBoot: no answer is lost."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ WORKING, HANDED_OUT = 6, 24  # of the player's 16 slots 10 are free for what com
 pytestmark = pytest.mark.timeout(180)
 
 
-def player(said: str, streamed: bool) -> dict[str, object]:
-    """A job that says one thing."""
-    return {"id": said, "input": {"stream": streamed, "steps": [{"say": said}]}}
+def player(text: str, streamed: bool) -> dict[str, object]:
+    """A job that yields one text."""
+    return {"id": text, "input": {"stream": streamed, "steps": [{"say": text}]}}
 
 
 @pytest.mark.parametrize("frozen_s", [3, *(pytest.param(s, marks=pytest.mark.matrix) for s in (30, 70, 100))])

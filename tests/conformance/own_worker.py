@@ -1,4 +1,4 @@
-"""Our queue loop with a handler that does what each job's input says: the protocol without an engine."""
+"""The queue worker with a handler that follows the steps in each job's input: the protocol without an engine."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ from worker_vllm.jobs.output.output import Output
 from worker_vllm.modes.queue import with_signals
 from worker_vllm.serverless.http.client import HttpPlatform
 from worker_vllm.serverless.intake.admission import Admission
+from worker_vllm.serverless.job_service import JobService
 from worker_vllm.serverless.loop_watchdog import Watchdog, WatchdogLimits
-from worker_vllm.serverless.queue_worker import QueueWorker, Surroundings
+from worker_vllm.serverless.queue_worker import QueueWorker
 from worker_vllm.settings.load import load
 
 
@@ -41,7 +42,7 @@ async def handler(job: Mapping[str, Any]) -> AsyncGenerator[Output, None]:
 async def main() -> None:
     settings = load({**os.environ, "ENGINE_URL": "http://127.0.0.1:9"}).queue
     platform = HttpPlatform(settings.api_key.reveal())
-    queue = QueueWorker(handler, settings, platform, Surroundings(Admission(16, 16)))
+    queue = QueueWorker(JobService(handler), settings, platform, Admission(16, 16))
     watchdog = Watchdog(WatchdogLimits(alarm_s=2.0), lambda: os._exit(70))
     watchdog.start()
     with_signals(queue.drain)

@@ -1,4 +1,4 @@
-"""A worker on the official SDK that does what each job's input says. Runs in the SDK's environment."""
+"""A worker on the official SDK that follows the steps in each job's input. Runs in the SDK's environment."""
 
 import asyncio
 

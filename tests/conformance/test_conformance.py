@@ -23,11 +23,11 @@ pytestmark = [
 ]
 
 DIFFERENCES = {
-    "result only": "a job that was not asked to stream posts its result alone: pieces nobody reads cost a POST each",
+    "result only": "a job that was not asked to stream posts its result alone: unread pieces would cost a POST each",
     "merged text": "text that is ready together travels together: one POST per event does not keep up with an engine",
-    "json errors": "an error is the JSON of the OpenAI error object: a traceback tells a client nothing it can use",
+    "json errors": "an error is the JSON of the OpenAI error object: a traceback is of no use to a client",
     "error values": "a value with an `error` key is a value: whether a job failed is decided by who made it",
-    "content type": "bodies say that they are JSON: the SDK posts JSON as a form",
+    "content type": "bodies have the content type JSON: the SDK posts JSON as a form",
     "refused piece": "a piece refused with 429 is sent again: the SDK drops it and the stream has a hole",
     "refused result": "a result is sent until it is accepted: the SDK gives up after three, and the job runs twice",
     "late job": "a job that arrives during a drain is run: the SDK takes it and forgets it",
@@ -82,13 +82,13 @@ def test_the_same_traffic_and_the_same_result(pair: Pair, steps: list[Any]) -> N
 
 
 def test_requests_have_the_same_parameters(pair: Pair) -> None:
-    """Every operation, with the same names in its query; take and batch are told apart by the count alone."""
+    """Every operation, with the same names in its query; take and batch differ by the count alone."""
     both(pair, played([{"say": "a"}, {"pause_s": 1.5}]))
 
     def names(side: Side) -> dict[str, set[frozenset[str]]]:
         found: dict[str, set[frozenset[str]]] = {}
-        for said in list(side.recorder.said):
-            found.setdefault(said.operation, set()).add(frozenset(said.query))
+        for request in list(side.recorder.said):
+            found.setdefault(request.operation, set()).add(frozenset(request.query))
         return found
 
     sdk, own = names(pair.sdk), names(pair.own)
@@ -161,17 +161,17 @@ def error_values(sdk: Any, own: Any) -> None:
     ids=lambda value: value.__name__ if callable(value) else "",
 )
 def test_intended_differences(pair: Pair, difference: Callable[[Any, Any], None], steps: Any, job: Any) -> None:
-    """Each is what it is said to be."""
+    """Each deviation is exactly as documented."""
     difference(*both(pair, played(steps, **job)))
 
 
 def test_intended_difference_headers(pair: Pair) -> None:
-    """What the SDK says in headers, and what is true."""
+    """The SDK's headers and this worker's, which are correct."""
     both(pair, played([{"say": "a"}]))
     both(pair, played([{"say": "a"}]))
 
     def of(side: Side, name: str, operation: str) -> set[str | None]:
-        return {said.headers.get(name) for said in list(side.recorder.said) if said.operation == operation}
+        return {request.headers.get(name) for request in list(side.recorder.said) if request.operation == operation}
 
     assert of(pair.sdk, "Content-Type", "job-done") == {"application/x-www-form-urlencoded"}
     assert of(pair.own, "Content-Type", "job-done") == {"application/json"}

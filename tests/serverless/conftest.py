@@ -1,4 +1,4 @@
-"""A worker loop under test, ended with the test."""
+"""A queue worker under test, ended with the test."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ import pytest
 
 from tests.serverless.memory_platform import SETTINGS, MemoryPlatform
 from worker_vllm.serverless.delivery.job_run import Handler
-from worker_vllm.serverless.drain_phases import Ending
-from worker_vllm.serverless.queue_worker import QueueWorker, Surroundings
+from worker_vllm.serverless.drain_phases import DrainTimeouts
+from worker_vllm.serverless.job_service import JobService
+from worker_vllm.serverless.queue_worker import QueueWorker
 
 
 @pytest.fixture
@@ -25,16 +26,15 @@ Serve = Callable[..., tuple[QueueWorker, "asyncio.Task[None]"]]
 
 @pytest.fixture
 async def serve(platform: MemoryPlatform) -> AsyncIterator[Serve]:
-    """Start a loop: `serve(handler, ending, **settings)` returns it with its running task."""
+    """Start a worker: `serve(handler, timeouts, **settings)` returns it with its running task."""
     running: list[asyncio.Task[None]] = []
 
     def start(
-        handler: Handler, ending: Ending | None = None, **settings: Any
+        handler: Handler, timeouts: DrainTimeouts | None = None, **settings: Any
     ) -> tuple[QueueWorker, asyncio.Task[None]]:
-        around = Surroundings(random=lambda: 0.0, ending=ending or Ending())
-        loop = QueueWorker(handler, replace(SETTINGS, **settings), platform, around)
-        running.append(asyncio.create_task(loop.run()))
-        return loop, running[-1]
+        worker = QueueWorker(JobService(handler), replace(SETTINGS, **settings), platform, random=lambda: 0.0)
+        running.append(asyncio.create_task(worker.run(timeouts)))
+        return worker, running[-1]
 
     yield start
     for task in running:

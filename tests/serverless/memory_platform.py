@@ -1,4 +1,4 @@
-"""A platform in memory for tests of the loop: jobs in, posts out, faults by script. No HTTP, no clock."""
+"""A platform in memory for tests of the queue worker: jobs in, posts out, scripted faults. No HTTP, no clock."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ OK = PlatformAnswer(200, b"{}")
 class MemoryPlatform:
     """Answers takes from `jobs`, stops from `stops`; every post lands in `posts` as (kind, job id, body).
 
-    `on_post` may answer a post by itself: return an Answer, raise, or await whatever the test holds back.
+    `on_post` may answer a post by itself: return a PlatformAnswer, raise, or wait for an event of the test.
     """
 
     def __init__(self) -> None:
@@ -63,20 +63,20 @@ class MemoryPlatform:
 
     async def post(self, url: str, body: bytes, timeout_s: float) -> PlatformAnswer:
         parts = urlsplit(url).path.split("/")
-        kind, job_id, said = parts[3].removeprefix("job-"), unquote(parts[5]), json.loads(body)
-        if self.on_post is not None and (reply := await self.on_post(kind, job_id, said)) is not None:
+        kind, job_id, value = parts[3].removeprefix("job-"), unquote(parts[5]), json.loads(body)
+        if self.on_post is not None and (reply := await self.on_post(kind, job_id, value)) is not None:
             if isinstance(reply, NotSent):
                 raise reply
-            await self.note(lambda: self.posts.append((kind, job_id, said)))
+            await self.note(lambda: self.posts.append((kind, job_id, value)))
             if isinstance(reply, Exception):
                 raise reply
             assert isinstance(reply, PlatformAnswer)
             return reply
-        await self.note(lambda: self.posts.append((kind, job_id, said)))
+        await self.note(lambda: self.posts.append((kind, job_id, value)))
         return OK
 
-    def leave(self, url: str) -> bool:
-        """Takes that are out go on: this platform does not notice."""
+    def abandon(self, url: str) -> bool:
+        """Does nothing: open takes go on."""
         return False
 
     async def give(self, *jobs: dict[str, Any]) -> None:
@@ -88,7 +88,7 @@ class MemoryPlatform:
         await self.note(lambda: self.stops.extend(job_ids))
 
     async def until(self, true: Callable[[], bool]) -> None:
-        """Return once `true()` holds; looked at whenever anything reaches this platform."""
+        """Return once `true()` holds; checked after every request."""
         async with self._changed:
             await self._changed.wait_for(true)
 
@@ -101,7 +101,7 @@ class MemoryPlatform:
         return set(job_ids) <= {job_id for kind, job_id, _ in self.posts if kind == "done"}
 
     async def note(self, change: Callable[[], object]) -> None:
-        """Make a change and wake whoever waits for one."""
+        """Make a change and wake every `until`."""
         async with self._changed:
             change()
             self._changed.notify_all()

@@ -1,4 +1,4 @@
-"""What fails while it is delivered is told in the words of the route that was asked."""
+"""A failure during delivery is reported in the error format of the route that was requested."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LATE = "the job ran longer than its executionTimeout of 0.05 s"
 
 
 async def endless(job: Mapping[str, Any]) -> AsyncGenerator[Output, None]:
-    """A handler whose jobs say one thing and then never end."""
+    """A handler whose jobs yield one event and then never end."""
     yield Output(b"event: ping\ndata: {}\n\n", sse=True, mergeable=True)
     await asyncio.Event().wait()
 

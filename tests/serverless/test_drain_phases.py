@@ -1,4 +1,4 @@
-"""The phases of a stop: last words, last results, and what is left told or named, whatever the platform does."""
+"""The phases of a stop: final events, final results, and the rest spooled or logged, whatever the platform does."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from worker_vllm.serverless import protocol
 from worker_vllm.serverless.delivery.job_run import JobRun
 from worker_vllm.serverless.delivery.post_rate import PostRateLimits, PostScheduler
 from worker_vllm.serverless.delivery.stream_sender import StreamSender
-from worker_vllm.serverless.drain_phases import Ending, stopped
+from worker_vllm.serverless.drain_phases import DrainTimeouts, stopped_error
 
 Job = Mapping[str, Any]
 EVENT = Output(b"data: 1\n\n", sse=True, mergeable=True)
 IN_BAND = Output(b'data: {"error": "the engine died"}\n\ndata: [DONE]\n\n', sse=True)
-SHORT = Ending(late_take_s=0.05, last_words_s=0.2, last_results_s=1.0, forced_s=0.3)
+SHORT = DrainTimeouts(open_take_s=0.05, final_events_s=0.2, final_results_s=1.0, forced_s=0.3)
 
 
 async def handler(job: Job) -> AsyncGenerator[Output, None]:
-    """What the job's input says: a stream that fails in-band, one that never ends, or an answer that never comes."""
+    """By the job's input: a stream that fails in-band, one that never ends, or an answer that never comes."""
     kind = job["input"]
     if kind != "answer":
         yield EVENT
@@ -42,15 +42,15 @@ def jobs(**kinds: int) -> list[dict[str, Any]]:
 
 
 async def test_last_words_on_their_way_at_the_drains_end_hurt_nobody(platform: MemoryPlatform, serve: Serve) -> None:
-    """The platform holds a failed stream's in-band error beyond the drain time: each job gets its own result."""
+    """The platform delays a failed stream's in-band error beyond the drain time: each job gets its own result."""
     release = asyncio.Event()
 
-    async def hold(kind: str, job_id: str, body: Any) -> None:
+    async def delay(kind: str, job_id: str, body: Any) -> None:
         if kind == "stream" and "died" in str(body):
             await release.wait()
 
-    platform.on_post = hold
-    loop, running = serve(handler, Ending(late_take_s=0.05), drain_timeout_s=0.1)
+    platform.on_post = delay
+    loop, running = serve(handler, DrainTimeouts(open_take_s=0.05), drain_timeout_s=0.1)
     given = jobs(fails=1, answer=12)
     await platform.give(*given)
     await platform.until(lambda: len(platform.takes) == 2)
@@ -67,15 +67,15 @@ def ids(given: list[dict[str, Any]]) -> set[str]:
     return {job["id"] for job in given}
 
 
-@pytest.mark.parametrize("held", ["stream", "done", "both"])
+@pytest.mark.parametrize("delayed", ["stream", "done", "both"])
 async def test_each_job_is_kept_when_the_platform_falls_silent(
-    platform: MemoryPlatform, serve: Serve, tmp_path: Path, caplog: pytest.LogCaptureFixture, held: str
+    platform: MemoryPlatform, serve: Serve, tmp_path: Path, caplog: pytest.LogCaptureFixture, delayed: str
 ) -> None:
     """Last words first, then the results in a time of their own, then the spool: 72 of 72, whatever hangs."""
     draining = False
 
     async def hang(kind: str, job_id: str, body: Any) -> None:
-        if draining and held in (kind, "both"):
+        if draining and delayed in (kind, "both"):
             await asyncio.Event().wait()
 
     platform.on_post = hang
@@ -87,13 +87,13 @@ async def test_each_job_is_kept_when_the_platform_falls_silent(
     loop.drain()
     await running
     kept = {job["id"] for job in given if f"kept for the next start: job={job['id']} " in caplog.text}
-    told = {job["id"] for job in given if platform.is_done(job["id"])}
-    assert (kept, told) == ((set(), ids(given)) if held == "stream" else (ids(given), set()))
+    delivered = {job["id"] for job in given if platform.is_done(job["id"])}
+    assert (kept, delivered) == ((set(), ids(given)) if delayed == "stream" else (ids(given), set()))
     assert ("stopping with 72 results undelivered" in caplog.text) == bool(kept)
 
 
-async def test_a_forced_end_tells_what_runs(platform: MemoryPlatform, serve: Serve) -> None:
-    """A second signal does not wait for the jobs, but says for each that it was stopped."""
+async def test_a_forced_stop_fails_running_jobs_with_an_error(platform: MemoryPlatform, serve: Serve) -> None:
+    """A second signal does not wait for the jobs, but posts for each that it was stopped."""
     loop, running = serve(handler, drain_timeout_s=60, max_concurrency=36)
     given = jobs(endless=18, answer=18)
     await platform.give(*given)
@@ -128,15 +128,15 @@ async def test_a_forced_end_names_what_it_could_not_tell(
 async def test_a_job_can_be_ended_at_any_time(platform: MemoryPlatform, begun: bool) -> None:
     """Before its first step, while it works, when it is over: it fails once, with the first reason."""
     clock = asyncio.get_running_loop().time
-    outbox = StreamSender(
+    sender = StreamSender(
         platform, protocol.Addresses.of(SETTINGS), PostScheduler(PostRateLimits(), clock), lambda: 0.0
     )
-    execution = JobRun({"id": "a", "input": "answer"}, handler, outbox, 1.0)
-    running = asyncio.create_task(execution.outcome())
+    job_run = JobRun({"id": "a", "input": "answer"}, handler, sender)
+    running = asyncio.create_task(job_run.run(1.0))
     if begun:
         await asyncio.sleep(0)
-    execution.end(stopped())
-    execution.end(EngineError("later"))
+    job_run.fail(stopped_error())
+    job_run.fail(EngineError("later"))
     outcome = await running
-    execution.end(EngineError("too late"))
-    assert str(outcome.error) == str(stopped())
+    job_run.fail(EngineError("too late"))
+    assert str(outcome.error) == str(stopped_error())

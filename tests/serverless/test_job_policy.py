@@ -6,21 +6,21 @@ import json
 
 import pytest
 
-from worker_vllm.serverless.job_policy import DEFAULT_LIFE_S, LONGEST_S, JobLimits
+from worker_vllm.serverless.job_policy import DEFAULT_TTL_S, MAX_S, JobLimits
 
 
 @pytest.mark.parametrize(
     ("policy", "limits"),
     [
         ('{"executionTimeout": 5000, "ttl": 60000}', JobLimits(5.0, 60.0)),
-        ("{}", JobLimits(None, DEFAULT_LIFE_S)),
-        ("null", JobLimits(None, DEFAULT_LIFE_S)),
-        ('{"executionTimeout": "soon", "ttl": true}', JobLimits(None, DEFAULT_LIFE_S)),
-        ('{"executionTimeout": 0, "ttl": -1}', JobLimits(None, DEFAULT_LIFE_S)),
-        ('{"executionTimeout": 1%s}' % ("0" * 400), JobLimits(LONGEST_S, DEFAULT_LIFE_S)),
-        ('{"ttl": 1%s}' % ("0" * 400), JobLimits(None, LONGEST_S)),
-        ('{"executionTimeout": 1e999, "ttl": 1e308}', JobLimits(LONGEST_S, LONGEST_S)),
-        ('{"executionTimeout": -1%s, "ttl": NaN}' % ("0" * 400), JobLimits(None, DEFAULT_LIFE_S)),
+        ("{}", JobLimits(None, DEFAULT_TTL_S)),
+        ("null", JobLimits(None, DEFAULT_TTL_S)),
+        ('{"executionTimeout": "soon", "ttl": true}', JobLimits(None, DEFAULT_TTL_S)),
+        ('{"executionTimeout": 0, "ttl": -1}', JobLimits(None, DEFAULT_TTL_S)),
+        ('{"executionTimeout": 1%s}' % ("0" * 400), JobLimits(MAX_S, DEFAULT_TTL_S)),
+        ('{"ttl": 1%s}' % ("0" * 400), JobLimits(None, MAX_S)),
+        ('{"executionTimeout": 1e999, "ttl": 1e308}', JobLimits(MAX_S, MAX_S)),
+        ('{"executionTimeout": -1%s, "ttl": NaN}' % ("0" * 400), JobLimits(None, DEFAULT_TTL_S)),
     ],
 )
 def test_every_number_is_a_limit_or_none(policy: str, limits: JobLimits) -> None:

@@ -9,7 +9,7 @@ import pytest
 from worker_vllm.serverless.protocol import (
     Addresses,
     ProtocolError,
-    Taken,
+    TakenJobs,
     done_body,
     failed_body,
     parse_stop,
@@ -55,9 +55,9 @@ def test_an_address_without_a_query_gets_one() -> None:
 
 def test_one_job_or_a_list_of_jobs() -> None:
     """Both forms of a take's answer."""
-    assert parse_take(b'{"id": "a", "input": 1}') == Taken([{"id": "a", "input": 1}], [])
-    assert parse_take(b'[{"id": "a"}, {"id": "b"}]') == Taken([{"id": "a"}, {"id": "b"}], [])
-    assert parse_take(b"[]") == Taken([], [])
+    assert parse_take(b'{"id": "a", "input": 1}') == TakenJobs([{"id": "a", "input": 1}], [])
+    assert parse_take(b'[{"id": "a"}, {"id": "b"}]') == TakenJobs([{"id": "a"}, {"id": "b"}], [])
+    assert parse_take(b"[]") == TakenJobs([], [])
 
 
 @pytest.mark.parametrize(
@@ -70,16 +70,16 @@ def test_one_job_or_a_list_of_jobs() -> None:
         ('{"id": 5, "input": "secret"}', "expected a text `id`, got int"),
         ('{"id": null, "input": "secret"}', "expected a text `id`, got NoneType"),
         ('{"id": "", "input": "secret"}', "expected a text `id`, got an empty one"),
-        ('{"id": "\\ud800x"}', "expected a text `id`, got one that no address can hold: '\\ud800x'"),
+        ('{"id": "\\ud800x"}', "expected a text `id`, got one that cannot be part of a URL: '\\ud800x'"),
     ],
 )
-def test_what_is_not_a_job_hurts_no_neighbour(entry: str, fault: str) -> None:
-    """Nobody can be told of an entry without a usable id; the log says what it was, never what it said."""
+def test_an_entry_that_is_no_job_does_not_affect_the_others(entry: str, fault: str) -> None:
+    """An entry without a usable id cannot be answered; the log names its fault, never its content."""
     good = [{"id": "a", "input": 1}, {"id": "b", "input": 2}]
     body = f"[{json.dumps(good[0])}, {entry}, {json.dumps(good[1])}]"
-    assert parse_take(body.encode()) == Taken(good, [f"entry 2 of 3: {fault}"])
+    assert parse_take(body.encode()) == TakenJobs(good, [f"entry 2 of 3: {fault}"])
     if not entry.startswith("["):
-        assert parse_take(entry.encode()) == Taken([], [f"entry 1 of 1: {fault}"])
+        assert parse_take(entry.encode()) == TakenJobs([], [f"entry 1 of 1: {fault}"])
 
 
 def test_stops() -> None:

@@ -16,7 +16,7 @@ Job = Mapping[str, Any]
 
 
 async def echo(job: Job) -> AsyncGenerator[Output, None]:
-    yield Output(b'{"said": "%s"}' % str(job["input"]).encode(), streamed=False)
+    yield Output(b'{"echoed": "%s"}' % str(job["input"]).encode(), streamed=False)
 
 
 async def two_events(job: Job) -> AsyncGenerator[Output, None]:
@@ -36,7 +36,7 @@ async def test_an_answer_that_is_not_streamed_posts_its_final_result_alone(
     serve(echo)
     await platform.give({"id": "a", "input": "x"})
     await platform.until(lambda: platform.is_done("a"))
-    assert platform.posts == [("done", "a", {"output": [{"said": "x"}]})]
+    assert platform.posts == [("done", "a", {"output": [{"echoed": "x"}]})]
 
 
 async def test_stream_pieces_are_posted_before_the_result_that_repeats_them(
@@ -63,11 +63,11 @@ async def test_one_take_asks_for_every_free_slot(platform: MemoryPlatform, serve
     """A single poll is out at a time, for all the room there is; the last slot is asked for singly."""
     release = asyncio.Event()
 
-    async def held(job: Job) -> AsyncGenerator[Output, None]:
+    async def delayed(job: Job) -> AsyncGenerator[Output, None]:
         await release.wait()
         yield Output(b"1", streamed=False)
 
-    serve(held, max_concurrency=3)
+    serve(delayed, max_concurrency=3)
     await platform.give({"id": "a", "input": {}}, {"id": "b", "input": {}})
     await platform.until(lambda: len(platform.takes) == 2)
     await platform.give({"id": "c", "input": {}}, {"id": "d", "input": {}})
@@ -98,18 +98,18 @@ async def test_a_stopped_job_posts_nothing_more(platform: MemoryPlatform, serve:
     await closed.wait()
     await platform.until(lambda: len(platform.takes) == 2)
     assert platform.of("a") == [("stream", {"output": "data: 1\n\n"})]
-    assert loop.held == ()
+    assert loop.job_ids == ()
 
 
 async def test_a_drained_worker_finishes_what_runs_and_takes_nothing(platform: MemoryPlatform, serve: Serve) -> None:
     """SIGTERM's first half: `run` returns after the last result."""
     release = asyncio.Event()
 
-    async def held(job: Job) -> AsyncGenerator[Output, None]:
+    async def delayed(job: Job) -> AsyncGenerator[Output, None]:
         await release.wait()
         yield Output(b"1", streamed=False)
 
-    loop, running = serve(held)
+    loop, running = serve(delayed)
     await platform.give({"id": "a", "input": {}})
     await platform.until(lambda: len(platform.takes) == 2)
     loop.drain()

@@ -16,7 +16,7 @@ Job = Mapping[str, Any]
 
 
 class Endless:
-    """A handler whose jobs say one thing and then never end; it counts what is open."""
+    """A handler whose jobs yield one event and then never end; it counts the open ones."""
 
     def __init__(self, *first: Output) -> None:
         self.open = 0
@@ -52,7 +52,7 @@ async def test_a_stop_while_a_post_is_out_ends_the_job_at_once(platform: MemoryP
     await began.wait()
     await platform.stop("a")
     await handler.closed.wait()
-    while loop.held:
+    while loop.job_ids:
         await asyncio.sleep(0)
     assert platform.posts == []
 
@@ -77,14 +77,14 @@ async def test_a_stop_in_the_same_breath_as_its_take_is_obeyed(platform: MemoryP
         await platform.give({"id": "a", "input": {}})
         await platform.stop("a")
         await platform.until(lambda: not platform.stops and not platform.jobs)
-    while loop.held:
+    while loop.job_ids:
         await asyncio.sleep(0)
     assert platform.posts == []
     assert handler.open == 0
 
 
 async def test_an_execution_timeout_ends_the_job_and_the_engines_work(platform: MemoryPlatform, serve: Serve) -> None:
-    """The stream says so in-band, the job fails with 504."""
+    """The stream gets an in-band error, the job fails with 504."""
     handler = Endless(EVENT)
     serve(handler)
     await platform.give({"id": "a", "input": {}, "policy": {"executionTimeout": 50}})
@@ -99,12 +99,12 @@ async def test_an_execution_timeout_ends_the_job_and_the_engines_work(platform: 
 
 
 async def test_a_job_whose_ttl_is_over_is_dropped(platform: MemoryPlatform, serve: Serve) -> None:
-    """The platform has deleted it: nobody is told anything."""
+    """The platform has deleted it: nothing is posted."""
     handler = Endless()
     loop, _ = serve(handler)
     await platform.give({"id": "a", "input": {}, "policy": {"ttl": 50, "executionTimeout": 10_000}})
     await handler.closed.wait()
-    while loop.held:
+    while loop.job_ids:
         await asyncio.sleep(0)
     assert platform.posts == []
 

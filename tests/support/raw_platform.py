@@ -1,14 +1,17 @@
-"""A platform written in bytes, for what no well-behaved HTTP library can be made to do.
+"""A platform whose answers are scripted byte by byte, in the event loop of the test.
+
+For tests of HTTP and of delivery at wire level: split, damaged, missing and redirected answers, resets, TLS. Tests
+that wait for worker processes from blocking code use `scripted_platform`, which runs in a thread of its own.
 
 `RawPlatform` listens on loopback and reads requests by hand. Each route (`job-take`, `job-stop`, `job-stream`,
-`job-done`, `ping`) answers with the next script that the test gave it, else by `always` or `answers`, else as a sound
-platform would: takes hand out `jobs` and are held while there are none, stops are held, everything else gets 200.
+`job-done`, `ping`) answers with the next script that the test gave it, else by `always` or `answers`, else as a
+regular platform would: takes return `jobs` and wait while there are none, stops wait, everything else gets 200.
 A script is a sequence of parts:
 
 - bytes go out as a packet of their own (each is flushed before the next is written),
 - a number is a pause in seconds,
 - an `asyncio.Event` is waited for,
-- `RESET` ends the connection with a TCP reset, `CLOSE` in order, `MUTE` says nothing until the peer leaves.
+- `RESET` ends the connection with a TCP reset, `CLOSE` in order, `MUTE` sends nothing until the peer closes.
 
 A part may be a function of the request that gives one of these. Builders: `answer`, `redirect`, `gzipped`,
 `bytewise`, `chunked`.
@@ -32,7 +35,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 
 class End(enum.Enum):
-    """How a script may end the exchange without a whole answer."""
+    """How a script may end the exchange without a complete answer."""
 
     RESET = enum.auto()
     CLOSE = enum.auto()
@@ -44,7 +47,7 @@ RESET, CLOSE, MUTE = End.RESET, End.CLOSE, End.MUTE
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What the worker said: `raw` is every byte, `connection` counts the connections from 1."""
+    """One request: `raw` is every byte, `connection` counts the connections from 1."""
 
     method: str
     target: str
@@ -82,7 +85,7 @@ Script = Sequence[Part]
 
 
 def answer(status: int = 200, body: bytes = b"{}", *headers: str) -> bytes:
-    """A whole answer with its length; `headers` are lines without their end."""
+    """A complete answer with its length; `headers` are lines without their end."""
     lines = (
         f"HTTP/1.1 {status} Scripted",
         "Content-Type: application/json",
@@ -98,7 +101,7 @@ def redirect(status: int, location: str) -> bytes:
 
 
 def gzipped(body: bytes) -> bytes:
-    """An answer that is compressed although nobody asked for it."""
+    """An answer that is compressed although identity was requested."""
     return answer(200, gzip.compress(body), "Content-Encoding: gzip")
 
 
@@ -116,7 +119,7 @@ def chunked(body: bytes, size: int, trailers: bytes = b"") -> bytes:
 
 
 class RawPlatform:
-    """See the module. `requests` grows with every whole request; a request line over `longest_line` gets 414."""
+    """See the module. `requests` has every complete request; a request line over `longest_line` gets 414."""
 
     def __init__(self, longest_line: int = 1_000_000) -> None:
         self.root = ""
@@ -140,13 +143,13 @@ class RawPlatform:
         self.scripts[route].extend(scripts)
 
     async def give(self, *jobs: dict[str, Any]) -> None:
-        """Queue jobs for whoever takes next."""
+        """Queue jobs for the next takes."""
         async with self._changed:
             self.jobs.extend(jobs)
             self._changed.notify_all()
 
     async def until(self, true: Callable[[], bool]) -> None:
-        """Return once `true()` holds; looked at after every whole request."""
+        """Return once `true()` holds; checked after every complete request."""
         async with self._changed:
             await self._changed.wait_for(true)
 
@@ -191,7 +194,7 @@ class RawPlatform:
         """Whether the connection goes on."""
         waiting = self.scripts[request.route]
         script = waiting.popleft() if waiting else self.always.get(request.route) or self.answers(request)
-        for part in script if script is not None else await self._sound(request, reader):
+        for part in script if script is not None else await self._regular_answer(request, reader):
             step = part(request) if callable(part) else part
             if isinstance(step, bytes):
                 writer.write(step)
@@ -206,8 +209,8 @@ class RawPlatform:
                 await asyncio.sleep(step)
         return True
 
-    async def _sound(self, request: Request, reader: asyncio.StreamReader) -> Script:
-        """What a sound platform answers; a peer that leaves while it is held gets nothing."""
+    async def _regular_answer(self, request: Request, reader: asyncio.StreamReader) -> Script:
+        """The answer of a regular platform; a peer that closes while it waits gets none."""
         if request.route not in ("job-take", "job-stop"):
             return [answer()]
         left = asyncio.ensure_future(reader.read(1))

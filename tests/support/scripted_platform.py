@@ -1,4 +1,7 @@
-"""A platform on a bare socket: it hands out the exact bytes it was given, and answers late, never, or not at all."""
+"""A platform in a thread of its own, for tests that run worker processes from blocking code.
+
+It answers takes with the exact bytes that the test gives, and delays its answers by rules. For faults at wire level,
+in the test's own event loop, use `raw_platform`."""
 
 from __future__ import annotations
 
@@ -63,13 +66,13 @@ class ScriptedPlatform:
         asyncio.run_coroutine_threadsafe(self._add(found), self._loop).result(WAIT_S)
 
     def until(self, true: Callable[[], bool], timeout_s: float = WAIT_S) -> bool:
-        """Wait until it holds, looked at whenever a worker says something; whether it does."""
+        """Wait until `true()` holds, checked after every request; returns whether it does."""
         with self._news:
             return self._news.wait_for(true, timeout_s)
 
     @property
     def waiting(self) -> int:
-        """Answers that nobody has taken yet."""
+        """Answers that no take has returned yet."""
         return len(self._handed)
 
     @property
@@ -80,12 +83,12 @@ class ScriptedPlatform:
     def of(self, job_id: str, kind: str) -> list[bytes]:
         """The bodies posted for one job."""
         with self._news:
-            return [said.body for said in self.posts if (said.job_id, said.kind) == (job_id, kind)]
+            return [posted.body for posted in self.posts if (posted.job_id, posted.kind) == (job_id, kind)]
 
     def done(self) -> set[str]:
         """Ids of the jobs with a final result."""
         with self._news:
-            return {said.job_id for said in self.posts if said.kind == "done"}
+            return {posted.job_id for posted in self.posts if posted.kind == "done"}
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Answer one connection's requests."""
@@ -113,14 +116,14 @@ class ScriptedPlatform:
         if verb.startswith("job-take"):
             return await self._take(reader, writer)
         if verb == "job-stop":
-            await reader.read(1)  # held until the worker leaves
+            await reader.read(1)  # open until the worker closes
             return False
         if verb == "ping":
             self._note(lambda: self.pings.append((target, 414 if too_long else 200)))
         else:
-            said = Posted(verb.removeprefix("job-"), unquote(parts[5]), body, time.monotonic())
-            self._note(lambda: self.posts.append(said))
-            await asyncio.sleep(min(1e6, self.behaviour.delay_s(said)))
+            posted = Posted(verb.removeprefix("job-"), unquote(parts[5]), body, time.monotonic())
+            self._note(lambda: self.posts.append(posted))
+            await asyncio.sleep(min(1e6, self.behaviour.delay_s(posted)))
         _write(writer, 414 if too_long else 200, b"{}")
         return not too_long
 
@@ -135,12 +138,12 @@ class ScriptedPlatform:
             handed = waiting.result()
             self.behaviour.on_take()
             await asyncio.sleep(handed.before_s)
-            whole = _response(200, handed.body)
-            cut = len(whole) - len(handed.body) // 2 if handed.between_s else len(whole)
-            writer.write(whole[:cut])
+            response = _response(200, handed.body)
+            cut = len(response) - len(handed.body) // 2 if handed.between_s else len(response)
+            writer.write(response[:cut])
             await writer.drain()
             await asyncio.sleep(handed.between_s)
-            writer.write(whole[cut:])
+            writer.write(response[cut:])
             await writer.drain()
             return not left.done()
         finally:

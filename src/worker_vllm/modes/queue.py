@@ -26,9 +26,10 @@ from worker_vllm.jobs.handler import JobHandler
 from worker_vllm.serverless.http.client import HttpPlatform
 from worker_vllm.serverless.http.proxies import ignored_proxy
 from worker_vllm.serverless.intake.admission import Admission
+from worker_vllm.serverless.job_service import JobService
 from worker_vllm.serverless.loop_watchdog import Watchdog, WatchdogLimits
 from worker_vllm.serverless.metrics import publish
-from worker_vllm.serverless.queue_worker import QueueWorker, Surroundings
+from worker_vllm.serverless.queue_worker import QueueWorker
 from worker_vllm.settings.arguments import EngineArguments
 from worker_vllm.settings.redaction import Redactor
 from worker_vllm.settings.types import QueueSettings, Settings
@@ -135,8 +136,8 @@ class QueueMode:
         admission = Admission(settings.queue.max_concurrency, known_capacity(settings.engine.arguments))
         handler = JobHandler(RetryWhenFull(engine, admission.refused, random.random), settings)
         redact = Redactor(settings.secrets).value
-        surroundings = Surroundings(admission, lambda: fetch_load(engine), redact=redact)
-        return QueueWorker(handler.handle, with_spool(settings.queue), platform, surroundings)
+        jobs = JobService(handler.handle, lambda: fetch_load(engine), redact)
+        return QueueWorker(jobs, with_spool(settings.queue), platform, admission)
 
     async def _expose_metrics(self, queue: QueueWorker) -> None:
         """Serve the queue's and the engine's metrics at METRICS_ADDRESS, where that is set."""
@@ -145,7 +146,7 @@ class QueueMode:
         from worker_vllm.observability.metrics_server import metrics_at
 
         registry = CollectorRegistry()
-        publish(queue, registry)
+        publish(queue.gauges(), registry)
         metrics = metrics_at(self._settings.metrics_address, registry, lambda: fetch_metrics(self._engine))
         await self._cleanup.enter_async_context(metrics)
 

@@ -1,1 +1,1 @@
-"""RunPod's queue: take, stop, stream, done, ping."""
+"""The client side of RunPod's job protocol: take jobs, receive cancellations, post streams and results, ping."""

@@ -1,4 +1,4 @@
-"""How a worker that stops lets its jobs end: phases one after the other, each with a time of its own."""
+"""The phases of a worker's stop, and the time limit of each."""
 
 from __future__ import annotations
 
@@ -13,32 +13,34 @@ STOPPED = "the worker was stopped before the job could finish; send it again"
 
 
 @dataclass(frozen=True, slots=True)
-class Ending:
-    """Seconds for each phase of a stop; the drain time itself is the operator's.
+class DrainTimeouts:
+    """Seconds for each phase of a stop; the drain time itself is a setting of the operator.
 
-    A take that is still out may bring jobs, and is waited for (`late_take_s`). Then this side of its connection is
-    closed, so that the platform sees that nobody waits, and what it has sent by then is read (`left_take_s`), to its
-    end if it has begun (`slow_take_s`). What runs at the end of the drain time is told to end
-    and says so in its stream (`last_words_s`, after the platform's slowest accepted piece); its result is delivered
-    (`last_results_s`, counted from the end of the last words); then it is spooled. A second signal leaves
-    `forced_s` for all of this together.
+    1. An open take may still return jobs: it is waited for (`open_take_s`). Then this side of its connection is
+       closed, so that the platform sees that the worker has gone. What the platform had sent by then is read
+       (`abandoned_take_s`), to its end if the answer has begun (`slow_take_s`).
+    2. Jobs that still run at the end of the drain time are failed, and their streams get a final error event
+       (`final_events_s`, which starts after the platform's slowest accepted piece).
+    3. Their results are delivered (`final_results_s`, from the end of phase 2), then spooled.
+
+    A second signal leaves `forced_s` for all phases together.
     """
 
-    late_take_s: float = 2.0
-    left_take_s: float = 1.0
+    open_take_s: float = 2.0
+    abandoned_take_s: float = 1.0
     slow_take_s: float = 10.0
-    last_words_s: float = 5.0
-    last_results_s: float = 5.0
+    final_events_s: float = 5.0
+    final_results_s: float = 5.0
     forced_s: float = 1.0
 
 
-def stopped() -> EngineUnavailable:
-    """What a job is told that the stop cut off."""
+def stopped_error() -> EngineUnavailable:
+    """The error of a job that the stop has cut off."""
     return EngineUnavailable(STOPPED)
 
 
-class Impatience:
-    """Whether the operator has asked twice; whoever waits here goes on at once then."""
+class ForcedStop:
+    """Whether the operator has asked for an immediate stop. Every `wait` returns at once from then on."""
 
     def __init__(self) -> None:
         self._forced = asyncio.Event()
@@ -49,20 +51,20 @@ class Impatience:
         return self._forced.is_set()
 
     def force(self) -> None:
-        """Wait for nothing any more."""
+        """End every current and later `wait`."""
         self._forced.set()
 
-    async def wait(self, what: Coroutine[Any, Any, Any], most_s: float) -> None:
-        """Wait for `what`, for so long at most, or until forced."""
-        waiting = [asyncio.ensure_future(what), asyncio.ensure_future(self._forced.wait())]
+    async def wait(self, work: Coroutine[Any, Any, Any], timeout_s: float) -> None:
+        """Wait for `work` until it ends, `timeout_s` is over, or the stop is forced; then cancel it."""
+        waiting = [asyncio.ensure_future(work), asyncio.ensure_future(self._forced.wait())]
         try:
-            await asyncio.wait(waiting, timeout=most_s, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(waiting, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            await end_all(waiting)
+            await cancel_all(waiting)
 
 
-async def end_all(tasks: list[asyncio.Task[Any]]) -> None:
-    """Cancel these and return when each is over, however it went."""
+async def cancel_all(tasks: list[asyncio.Task[Any]]) -> None:
+    """Cancel the tasks and return when each has ended; their results and errors are ignored."""
     for task in tasks:
         task.cancel()
     if tasks:

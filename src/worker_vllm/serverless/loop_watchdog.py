@@ -1,4 +1,4 @@
-"""Notices an event loop that is blocked: a thread of its own, which only the loop can keep quiet."""
+"""Detects a blocked event loop, from a thread that the loop must signal regularly."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class WatchdogLimits:
-    """When a silent loop is reported and when it is given up; the thread looks every `tick_s`."""
+    """After how long a blocked loop is logged and given up; the thread checks every `tick_s`."""
 
     tick_s: float = 0.5
     alarm_s: float = 5.0
@@ -25,23 +25,23 @@ class WatchdogLimits:
 class Watchdog:
     """Watches the running event loop between `start` and `stop`.
 
-    Time counts in the thread's own ticks: a process that was frozen as a whole does not look blocked. After
+    Time counts in the thread's own ticks, so that a frozen process does not count as blocked. After
     `alarm_s` the blocked code is logged, once per blockage; after `give_up_s` `on_wedged` is called in the thread.
     """
 
-    def __init__(self, patience: WatchdogLimits, on_wedged: Callable[[], None]) -> None:
+    def __init__(self, limits: WatchdogLimits, on_wedged: Callable[[], None]) -> None:
         self.alarms = 0
-        self._patience = patience
+        self._limits = limits
         self._on_wedged = on_wedged
-        self._beats = 0
+        self._signals = 0
         self._ended = threading.Event()
         self._timer: asyncio.TimerHandle | None = None
         self._loop_thread = 0
 
     def start(self) -> None:
-        """Begin watching the running loop."""
+        """Start to watch the running loop."""
         self._loop_thread = threading.get_ident()
-        self._beat(asyncio.get_running_loop())
+        self._signal(asyncio.get_running_loop())
         threading.Thread(target=self._watch, name="loop watchdog", daemon=True).start()
 
     def stop(self) -> None:
@@ -50,21 +50,24 @@ class Watchdog:
         if self._timer is not None:
             self._timer.cancel()
 
-    def _beat(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._beats += 1
-        self._timer = loop.call_later(self._patience.tick_s, self._beat, loop)
+    def _signal(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._signals += 1
+        self._timer = loop.call_later(self._limits.tick_s, self._signal, loop)
 
     def _watch(self) -> None:
-        seen, silent_ticks = self._beats, 0
-        alarm_at = round(self._patience.alarm_s / self._patience.tick_s)
-        give_up_at = round(self._patience.give_up_s / self._patience.tick_s)
-        while not self._ended.wait(self._patience.tick_s):
-            silent_ticks = silent_ticks + 1 if self._beats == seen else 0
-            seen = self._beats
-            if silent_ticks == alarm_at:
+        seen, blocked_ticks = self._signals, 0
+        alarm_at = round(self._limits.alarm_s / self._limits.tick_s)
+        give_up_at = round(self._limits.give_up_s / self._limits.tick_s)
+        while not self._ended.wait(self._limits.tick_s):
+            blocked_ticks = blocked_ticks + 1 if self._signals == seen else 0
+            seen = self._signals
+            if blocked_ticks == alarm_at:
                 self._alarm()
-            if silent_ticks == give_up_at:
-                log.critical("the event loop is wedged: giving up, so that the platform can replace this worker")
+            if blocked_ticks == give_up_at:
+                log.critical(
+                    "the event loop is blocked for %g s: this process exits, so that the platform can replace it",
+                    self._limits.give_up_s,
+                )
                 self._on_wedged()
 
     def _alarm(self) -> None:

@@ -1,4 +1,4 @@
-"""The words of RunPod's job protocol: addresses, request bodies and answers. Pure text, no I/O.
+"""The messages of RunPod's job protocol: addresses, request bodies and answers. Pure text, no I/O.
 
 Source: runpod-python 1.12 (`rp_job.py`, `rp_http.py`, `rp_ping.py`), observed with the official loop against a local
 platform. Bodies are spliced from JSON text, never decoded and encoded again.
@@ -20,12 +20,12 @@ Job = dict[str, Any]
 
 
 class ProtocolError(ValueError):
-    """The platform said something that the protocol does not know."""
+    """The platform's answer does not follow the protocol."""
 
 
 @dataclass(frozen=True, slots=True)
 class Addresses:
-    """Where each message of the protocol goes. The given addresses already carry a `?` (the platform's rule)."""
+    """Where each message of the protocol goes. Each has a query, to which parameters are added."""
 
     take_url: str
     done_url: str
@@ -34,7 +34,7 @@ class Addresses:
 
     @classmethod
     def of(cls, settings: QueueSettings) -> Addresses:
-        """The addresses that the settings give, each with a query to which more can be added."""
+        """The addresses in the settings; `?` is added to those without a query."""
         ping = settings.ping_url
         return cls(
             take_url=_with_query(settings.take_url),
@@ -44,7 +44,7 @@ class Addresses:
         )
 
     def take(self, count: int, busy: bool) -> str:
-        """Where to wait for up to `count` jobs; `busy` says whether any job is running here."""
+        """Where to wait for up to `count` jobs; `busy` is whether any job is running here."""
         progress = f"&job_in_progress={int(busy)}"
         if count == 1:
             return self.take_url + progress
@@ -63,19 +63,19 @@ class Addresses:
         return self.done_url.replace("$ID", quote(job_id, safe="")) + "&isStream=true"
 
     def ping(self, job_ids: Iterable[str], version: str) -> str:
-        """The heartbeat that lists every job held here; only meaningful where a ping address was given."""
-        held = ",".join(job_ids)
-        listed = f"&job_id={quote(held, safe=',')}" if held else ""
+        """The address of a heartbeat that lists these jobs; only valid where a ping address was given."""
+        joined = ",".join(job_ids)
+        listed = f"&job_id={quote(joined, safe=',')}" if joined else ""
         return f"{self.ping_url}{listed}&runpod_version={version}"
 
-    def pings(self, job_ids: Iterable[str], version: str, most_bytes: int) -> list[str]:
-        """The same in several heartbeats of at most `most_bytes` each, so far as single ids allow."""
-        room = most_bytes - len(self.ping(["-"], version)) + 1
+    def pings(self, job_ids: Iterable[str], version: str, max_bytes: int) -> list[str]:
+        """The same in several heartbeats of at most `max_bytes` each; a longer single id gets one of its own."""
+        budget = max_bytes - len(self.ping(["-"], version)) + 1
         parts: list[list[str]] = [[]]
         used = 0
         for job_id in job_ids:
             size = len(quote(job_id, safe="")) + 1
-            if parts[-1] and used + size > room:
+            if parts[-1] and used + size > budget:
                 parts.append([])
                 used = 0
             parts[-1].append(job_id)
@@ -91,22 +91,22 @@ def _with_query(url: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
-    """What a take brought: the jobs, and a sentence for each entry that is none, which nobody can be told of."""
+class TakenJobs:
+    """The result of a take: the jobs, and a message for each entry without a usable id, which cannot be answered."""
 
     jobs: Sequence[Job] = ()
     faults: Sequence[str] = ()
 
 
-def parse_take(body: bytes) -> Taken:
-    """The jobs of a take's 200 answer, one object or a list of them, each read by itself.
+def parse_take(body: bytes) -> TakenJobs:
+    """The jobs of a take's 200 answer, one object or a list of them, each parsed by itself.
 
-    A job that has an id but cannot be read carries the reason under `refused`. Faults never quote what a job says.
+    A job that has an id but cannot be parsed has the reason under `refused`. Faults never quote a job's content.
     """
     try:
         found = json.loads(body)
     except (ValueError, RecursionError):
-        entries = list(take_answer.each(body))
+        entries = list(take_answer.iter_elements(body))
     else:
         entries = found if isinstance(found, list) else [found]
     jobs: list[Job] = []
@@ -117,12 +117,12 @@ def parse_take(body: bytes) -> Taken:
             faults.append(f"entry {number} of {len(entries)}: {job}")
         else:
             jobs.append(job)
-    return Taken(jobs, faults)
+    return TakenJobs(jobs, faults)
 
 
 def _job(entry: object) -> Job | str:
-    """The entry as a job that can be answered, or what is wrong with it."""
-    if isinstance(entry, take_answer.Unread):
+    """The entry as a job that can be answered, or the reason why it cannot."""
+    if isinstance(entry, take_answer.UnreadableJob):
         return entry.reason if entry.job_id is None else _job({"id": entry.job_id, "refused": entry.reason})
     if not isinstance(entry, dict):
         return f"expected an object, got {type(entry).__name__}"
@@ -132,7 +132,7 @@ def _job(entry: object) -> Job | str:
     if not job_id:
         return "expected a text `id`, got an empty one"
     if not job_id.isascii() and job_id != job_id.encode("utf-8", "replace").decode():
-        return f"expected a text `id`, got one that no address can hold: {ascii(job_id)[:100]}"
+        return f"expected a text `id`, got one that cannot be part of a URL: {ascii(job_id)[:100]}"
     return entry
 
 
@@ -149,7 +149,7 @@ def parse_stop(body: bytes) -> list[str]:
 
 
 def text_value(data: bytes) -> bytes:
-    """JSON text of a string value that holds `data`, which is whole UTF-8."""
+    """The JSON text of the string `data`, which is complete UTF-8."""
     return encode_basestring(data.decode("utf-8", "replace")).encode()
 
 

@@ -1,6 +1,6 @@
-"""The queue worker: runs every job that is taken at once, cancels, drains, and leaves no result behind.
+"""The queue worker: takes jobs, runs each at once, cancels, drains, and delivers or spools every result.
 
-Knows the protocol's order of events; what a job means is the handler's business.
+It knows the order of the protocol's messages. What a job means is up to the handler.
 """
 
 from __future__ import annotations
@@ -10,248 +10,268 @@ import logging
 import random
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from worker_vllm.serverless import protocol
-from worker_vllm.serverless.delivery.job_run import Handler, JobRun, Outcome, Redact, as_it_is
+from worker_vllm.serverless.delivery.job_run import JobRun, RunOutcome
 from worker_vllm.serverless.delivery.post_rate import PostRateLimits, PostScheduler
 from worker_vllm.serverless.delivery.result_sender import ResultSender
 from worker_vllm.serverless.delivery.result_spool import JobResult, ResultSpool
 from worker_vllm.serverless.delivery.stream_sender import JobGone, StreamSender
-from worker_vllm.serverless.drain_phases import Ending, Impatience, end_all, stopped
+from worker_vllm.serverless.drain_phases import DrainTimeouts, ForcedStop, cancel_all, stopped_error
+from worker_vllm.serverless.gauges import GaugeSource
 from worker_vllm.serverless.http.client import Platform
 from worker_vllm.serverless.intake.admission import Admission
 from worker_vllm.serverless.intake.backoff import PollBackoff
-from worker_vllm.serverless.intake.cancel_loop import EMPTY, CancelLoop
+from worker_vllm.serverless.intake.cancel_loop import STOP_POLL_BACKOFF, CancelLoop
 from worker_vllm.serverless.intake.heartbeat import send_pings
-from worker_vllm.serverless.intake.take_loop import Crew, LoadReport, TakeLoop, tells_nothing
+from worker_vllm.serverless.intake.take_loop import TakeLoop
+from worker_vllm.serverless.job_service import JobService
 from worker_vllm.settings.types import QueueSettings
 
 log = logging.getLogger(__name__)
 
-MOST_UNDELIVERED_BYTES = 256 * 1024 * 1024
-UNDELIVERED_AFTER_S = 1.0  # a result that takes longer counts in admission; a prompt one costs no slot
-
-
-@dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What the loop depends on besides the platform; `random` gives numbers in [0, 1)."""
-
-    admission: Admission | None = None
-    load: LoadReport = tells_nothing
-    random: Callable[[], float] = random.random
-    ending: Ending = field(default_factory=Ending)
-    redact: Redact = as_it_is  # takes secrets out of what a failed job is told
+MAX_UNDELIVERED_BYTES = 256 * 1024 * 1024
+UNDELIVERED_AFTER_S = 1.0  # a result that takes longer occupies a slot; a prompt one does not
 
 
 @dataclass(slots=True)
-class _Held:
-    """One job that is owed a result: its work, its result once there is one, whether the platform cancelled it."""
+class _OpenJob:
+    """One job that is owed a result: its run, its result once there is one, whether the platform cancelled it."""
 
-    execution: JobRun
+    job_run: JobRun
     wanted_until: float  # seconds since 1970
     result: JobResult | None = None
     cancelled: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class _Loops:
+    """The tasks of a serving worker. `stop_requested` ends when no further job is to be taken."""
+
+    taking: asyncio.Task[None]
+    services: list[asyncio.Task[None]]  # pings, cancellations, spooled results
+    stop_requested: asyncio.Task[Any]
+
+
 class QueueWorker:
-    """Serves jobs with `handler` until drained. Create it inside a running event loop."""
+    """Serves jobs until drained. Create it inside a running event loop; `random` returns numbers in [0, 1)."""
 
     def __init__(
-        self, handler: Handler, settings: QueueSettings, platform: Platform, surroundings: Surroundings | None = None
+        self,
+        jobs: JobService,
+        settings: QueueSettings,
+        platform: Platform,
+        admission: Admission | None = None,
+        random: Callable[[], float] = random.random,
     ) -> None:
-        around = surroundings or Surroundings()
-        self._handler = handler
+        self.admission = admission or Admission(settings.max_concurrency)
+        self._service = jobs
         self._settings = settings
         self._platform = platform
-        self._random = around.random
-        self._redact = around.redact
+        self._random = random
         self._addresses = protocol.Addresses.of(settings)
-        self.admission = around.admission or Admission(settings.max_concurrency)
-        self._intake = TakeLoop(platform, self._addresses, self.admission, around.load)
-        self._stops = CancelLoop(platform, self._addresses, self._cancel)
-        self.outbox = StreamSender(
-            platform, self._addresses, PostScheduler(PostRateLimits(), asyncio.get_running_loop().time), around.random
-        )
+        self._take_loop = TakeLoop(platform, self._addresses, self.admission, jobs.load)
+        self._cancel_loop = CancelLoop(platform, self._addresses, self._cancel)
+        self._scheduler = PostScheduler(PostRateLimits(), asyncio.get_running_loop().time)
+        self._streams = StreamSender(platform, self._addresses, self._scheduler, random)
         spool = ResultSpool(Path(settings.spool_directory)) if settings.spool_directory else None
-        self.delivery = ResultSender(platform, spool, around.random)
-        self._working: dict[str, JobRun] = {}
-        self._tasks: dict[str, asyncio.Task[None]] = {}  # every job held here, until its result is delivered
-        self._held: dict[str, _Held] = {}  # the same jobs
-        self._late: set[str] = set()  # those whose result has been on its way for a while
-        self._idle, self._settled = asyncio.Event(), asyncio.Event()  # no job is worked on; none is owed a result
-        self._ending = around.ending
-        self._impatience = Impatience()
+        self._results = ResultSender(platform, spool, random)
+        self._running: dict[str, JobRun] = {}  # the jobs that the engine works on
+        self._tasks: dict[str, asyncio.Task[None]] = {}  # every job, until its result is delivered
+        self._open: dict[str, _OpenJob] = {}  # the same jobs
+        self._idle, self._all_delivered = asyncio.Event(), asyncio.Event()  # `_running` is empty; `_tasks` is empty
+        self._timeouts = DrainTimeouts()
+        self._forced_stop = ForcedStop()
         self._started = 0
         self._recycling = False
 
     @property
-    def held(self) -> tuple[str, ...]:
+    def job_ids(self) -> tuple[str, ...]:
         """Ids of the jobs that this worker still owes a result."""
         return tuple(self._tasks)
 
+    def gauges(self) -> tuple[GaugeSource, ...]:
+        """The gauges of this worker and of the objects that it owns."""
+        undelivered = GaugeSource(
+            "jobs_undelivered", "Jobs whose result is not delivered yet", lambda: len(self._tasks)
+        )
+        return (*self.admission.gauges(), undelivered, *self._scheduler.gauges(), *self._results.gauges())
+
     def drain(self) -> None:
-        """Take no further job; `run` returns when those here are finished or out of time."""
-        self._intake.stop()
+        """Take no further job; `run` returns when those here are finished or the drain time is over."""
+        self._take_loop.stop()
 
     def force(self) -> None:
-        """Drain at once: what runs fails now, and only a moment is left to tell it."""
+        """Drain at once: running jobs fail now, and `forced_s` is left to post their errors."""
         self.drain()
-        self._impatience.force()
+        self._forced_stop.force()
 
     def pause(self, paused: bool) -> None:
-        """Take no job while paused; one that a poll already out brings is run all the same."""
+        """Take no job while paused; jobs that an already open poll returns are run nevertheless."""
         self.admission.open = not paused
-        self._intake.room_changed()
+        self._take_loop.slots_changed()
 
     def recycle(self) -> None:
         """Drain, and have the platform replace this worker after its last job (`stopPod`)."""
         self._recycling = True
         self.drain()
 
-    async def run(self) -> None:
+    async def run(self, timeouts: DrainTimeouts | None = None) -> None:
         """Take and run jobs until `drain`; return when every result is delivered, spooled or given up."""
-        interval_s = self._settings.ping_interval_s
-        services = [
-            asyncio.create_task(send_pings(self._platform, self._addresses, interval_s, lambda: self.held)),
-            asyncio.create_task(self._stops.run(PollBackoff(self._random, EMPTY), lambda: bool(self._tasks))),
-            asyncio.create_task(self.delivery.deliver_left(self._addresses.done_url)),
-        ]
-        crew = Crew(lambda: bool(self._tasks), self._full, self._start)
-        taking = asyncio.create_task(self._intake.run(crew, PollBackoff(self._random)))
-        stopped = asyncio.create_task(self._intake.stopped.wait())
+        self._timeouts = timeouts or self._timeouts
+        loops = self._start()
         try:
-            await _until(stopped, [taking, *services])
-            await self._leave(taking)
-            await self._finish_jobs()
+            await self._serve(loops)
+            await self._drain(loops)
         finally:
-            if self._tasks:
-                log.warning("stopping with %d results undelivered: %s", len(self._tasks), ", ".join(self._tasks))
-            await end_all([stopped, taking, *services, *self._tasks.values()])
+            await self._close(loops)
 
-    def _full(self) -> bool:
-        """Whether too much waits to be delivered to take anything on."""
-        return self.delivery.held_bytes > MOST_UNDELIVERED_BYTES
+    def _start(self) -> _Loops:
+        interval_s = self._settings.ping_interval_s
+        cancelling = self._cancel_loop.run(PollBackoff(self._random, STOP_POLL_BACKOFF), self.has_jobs)
+        return _Loops(
+            taking=asyncio.create_task(self._take_loop.run(self, PollBackoff(self._random))),
+            services=[
+                asyncio.create_task(send_pings(self._platform, self._addresses, interval_s, lambda: self.job_ids)),
+                asyncio.create_task(cancelling),
+                asyncio.create_task(self._results.deliver_spooled(self._addresses.done_url)),
+            ],
+            stop_requested=asyncio.create_task(self._take_loop.stopped.wait()),
+        )
 
-    def _start(self, job: protocol.Job) -> None:
+    async def _serve(self, loops: _Loops) -> None:
+        """Wait for `drain`; a loop that breaks down before that raises its error."""
+        pending: set[asyncio.Future[Any]] = {loops.stop_requested, loops.taking, *loops.services}
+        while not loops.stop_requested.done():
+            done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+
+    async def _drain(self, loops: _Loops) -> None:
+        await self._end_open_take(loops.taking)
+        await self._finish_jobs()
+
+    async def _close(self, loops: _Loops) -> None:
+        if self._tasks:
+            log.warning("stopping with %d results undelivered: %s", len(self._tasks), ", ".join(self._tasks))
+        await cancel_all([loops.stop_requested, loops.taking, *loops.services, *self._tasks.values()])
+
+    def has_jobs(self) -> bool:
+        """Whether any job is owed a result."""
+        return bool(self._tasks)
+
+    def is_full(self) -> bool:
+        """Whether the results that wait for delivery are too large to take further jobs."""
+        return self._results.pending_bytes > MAX_UNDELIVERED_BYTES
+
+    def start_job(self, job: protocol.Job) -> None:
+        """Run a job that was taken, unless it was cancelled before it arrived or is here already."""
         job_id = job["id"]
-        if self._stops.came_too_late(job_id):
+        if self._cancel_loop.is_already_cancelled(job_id):
             log.info("job=%s was cancelled before it arrived", job_id)
             return
         if job_id in self._tasks:
             log.warning("job=%s was handed out twice, the first run goes on", job_id)
             return
-        execution = JobRun(job, self._handler, self.outbox, self._ending.last_words_s, self._redact)
-        held = self._held[job_id] = _Held(execution, time.time() + execution.limits.life_s)
-        self._working[job_id] = execution
-        self.admission.held = len(self._working)
+        job_run = JobRun(job, self._service.handle, self._streams, self._service.redact)
+        open_job = self._open[job_id] = _OpenJob(job_run, time.time() + job_run.limits.ttl_s)
+        self._running[job_id] = job_run
+        self.admission.acquire(job_id)
         self._idle.clear()
-        self._settled.clear()
-        task = asyncio.create_task(self._execute(held), name=f"job {job_id}")
+        self._all_delivered.clear()
+        task = asyncio.create_task(self._run_job(open_job), name=f"job {job_id}")
         self._tasks[job_id] = task
-        task.add_done_callback(lambda task: self._ended(job_id, task))
+        task.add_done_callback(lambda task: self._job_ended(job_id, task))
         self._started += 1
         if self._started == self._settings.recycle_after_jobs:
             self.recycle()
 
-    async def _execute(self, held: _Held) -> None:
-        job_id = held.execution.job_id
+    async def _run_job(self, open_job: _OpenJob) -> None:
+        job_id = open_job.job_run.job_id
         try:
-            outcome = await held.execution.outcome()
+            outcome = await open_job.job_run.run(self._timeouts.final_events_s)
             self._free_slot(job_id)
-            body = outcome.body(held.execution.job, stop_pod=self._recycling and len(self._tasks) == 1)
-            held.result = self._result(held, body)
-            await self._deliver(held.result)
+            body = outcome.body(open_job.job_run.job, stop_pod=self._recycling and len(self._tasks) == 1)
+            open_job.result = self._result(open_job, body)
+            await self._deliver(open_job.result)
         except JobGone as gone:
             log.warning("job=%s is not known to the platform any more: %s", job_id, gone)
 
     async def _deliver(self, result: JobResult) -> None:
-        late = asyncio.get_running_loop().call_later(UNDELIVERED_AFTER_S, self._count_late, result.job_id)
+        acquire = self.admission.acquire_undelivered
+        late = asyncio.get_running_loop().call_later(UNDELIVERED_AFTER_S, acquire, result.job_id)
         try:
-            await self.delivery.deliver(result)
+            await self._results.deliver(result)
         finally:
             late.cancel()
-            self._late.discard(result.job_id)
-            self.admission.undelivered = len(self._late)
+            self.admission.release_undelivered(result.job_id)
 
-    def _count_late(self, job_id: str) -> None:
-        self._late.add(job_id)
-        self.admission.undelivered = len(self._late)
+    def _result(self, open_job: _OpenJob, body: bytes) -> JobResult:
+        job_id = open_job.job_run.job_id
+        return JobResult(job_id, self._addresses.done(job_id), body, open_job.wanted_until)
 
-    def _result(self, held: _Held, body: bytes) -> JobResult:
-        job_id = held.execution.job_id
-        return JobResult(job_id, self._addresses.done(job_id), body, held.wanted_until)
-
-    def _ended(self, job_id: str, task: asyncio.Task[None]) -> None:
-        """A job's task is over, however it went; a cancelled one may never have begun."""
-        held = self._held.pop(job_id)
+    def _job_ended(self, job_id: str, task: asyncio.Task[None]) -> None:
+        """Called when a job's task has ended in any way; a cancelled task may never have started."""
+        open_job = self._open.pop(job_id)
         del self._tasks[job_id]
         if not self._tasks:
-            self._settled.set()
+            self._all_delivered.set()
         self._free_slot(job_id)
         if not task.cancelled():
             if (error := task.exception()) is not None:
-                log.error("job=%s was dropped by a fault of the worker", job_id, exc_info=error)
-        elif held.cancelled:
-            self.delivery.forget(job_id)
+                log.error("job=%s was dropped by an internal error of the worker", job_id, exc_info=error)
+        elif open_job.cancelled:
+            self._results.discard(job_id)
         else:
-            self.delivery.keep(held.result or self._result(held, _cut_off(held)))
+            self._results.spool(open_job.result or self._result(open_job, _stopped_body(open_job)))
 
     def _free_slot(self, job_id: str) -> None:
-        self._working.pop(job_id, None)
-        if not self._working:
+        self._running.pop(job_id, None)
+        if not self._running:
             self._idle.set()
-        self.admission.held = len(self._working)
-        self._intake.room_changed()
+        self.admission.release(job_id)
+        self._take_loop.slots_changed()
 
     def _cancel(self, job_id: str) -> bool:
-        """Stop a job without a word to the platform; whether it was here."""
+        """Stop a job and post nothing more for it. Returns whether it was here."""
         task = self._tasks.get(job_id)
         if task is None:
             return False
         log.info("job=%s cancelled", job_id)
-        self._held[job_id].cancelled = True
+        self._open[job_id].cancelled = True
         return task.cancel()
 
-    async def _leave(self, taking: asyncio.Task[None]) -> None:
-        """Close the take that is out so that no job of its answer is lost, as far as that is in our hands.
+    async def _end_open_take(self, taking: asyncio.Task[None]) -> None:
+        """End the open take without losing a job of its answer, as far as this side can.
 
-        Aborting it would lose an answer on its way. What remains: a platform, or a proxy before it, that hands a
-        batch out after it could have seen that nobody waits any more, and one that sends it later than
-        `left_take_s` after that. The protocol has no hand-back and no receipt for a take.
+        Aborting the request would lose an answer on its way. Two cases remain: a platform, or a proxy before it, that
+        hands out a batch after it could have seen the closed connection, and one that sends it later than
+        `abandoned_take_s` after that. The protocol has no hand-back and no receipt for a take.
         """
-        await self._impatience.wait(asyncio.wait([taking]), self._ending.late_take_s)
+        await self._forced_stop.wait(asyncio.wait([taking]), self._timeouts.open_take_s)
         if not taking.done():
-            self._intake.leave()
-            await self._impatience.wait(asyncio.wait([taking]), self._ending.left_take_s)
-        if not taking.done() and self._intake.leave():
-            await self._impatience.wait(asyncio.wait([taking]), self._ending.slow_take_s)
-        await end_all([taking])
+            self._take_loop.abandon_poll()
+            await self._forced_stop.wait(asyncio.wait([taking]), self._timeouts.abandoned_take_s)
+        if not taking.done() and self._take_loop.abandon_poll():
+            await self._forced_stop.wait(asyncio.wait([taking]), self._timeouts.slow_take_s)
+        await cancel_all([taking])
 
     async def _finish_jobs(self) -> None:
-        """Let the jobs finish within the drain time, then fail the rest: their last words first, then the results."""
+        """Let jobs finish within the drain time, then fail the rest: their final events first, then the results."""
         if not self._tasks:
             return
-        await self._impatience.wait(self._settled.wait(), self._settings.drain_timeout_s)
-        for execution in self._working.values():
-            execution.end(stopped())
-        if self._working:
-            await self._impatience.wait(self._idle.wait(), self._ending.last_words_s)
-        await self._impatience.wait(self._settled.wait(), self._ending.last_results_s)
-        if self._impatience.forced and self._tasks:
-            await asyncio.wait(self._tasks.values(), timeout=self._ending.forced_s)
+        await self._forced_stop.wait(self._all_delivered.wait(), self._settings.drain_timeout_s)
+        for job_run in self._running.values():
+            job_run.fail(stopped_error())
+        if self._running:
+            await self._forced_stop.wait(self._idle.wait(), self._timeouts.final_events_s)
+        await self._forced_stop.wait(self._all_delivered.wait(), self._timeouts.final_results_s)
+        if self._forced_stop.forced and self._tasks:
+            await asyncio.wait(self._tasks.values(), timeout=self._timeouts.forced_s)
 
 
-def _cut_off(held: _Held) -> bytes:
-    return Outcome(error=stopped()).body(held.execution.job, stop_pod=False)
-
-
-async def _until(stopped: asyncio.Future[Any], tasks: list[asyncio.Task[None]]) -> None:
-    """Wait for `stopped`; a service that breaks down meanwhile raises its error."""
-    pending: set[asyncio.Future[Any]] = {stopped, *tasks}
-    while not stopped.done():
-        done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
-        for task in done:
-            task.result()
+def _stopped_body(open_job: _OpenJob) -> bytes:
+    return RunOutcome(error=stopped_error()).body(open_job.job_run.job, stop_pod=False)

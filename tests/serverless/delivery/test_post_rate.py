@@ -6,45 +6,47 @@ import asyncio
 
 from worker_vllm.serverless.delivery.post_rate import PostRateLimits, PostScheduler, TokenBucket
 
-PACE = PostRateLimits(most_per_second=1000, least_per_second=100, burst=4, in_flight=2, late_s=0.01, review_s=0.1)
+PACE = PostRateLimits(
+    max_per_second=1000, min_per_second=100, burst=4, max_in_flight=2, late_s=0.01, adjust_interval_s=0.1
+)
 
 
 def test_an_allowance_fills_up_to_one_burst() -> None:
     """Four at once, then one a millisecond; an urgent piece may overdraw."""
-    allowance = TokenBucket(PACE, now=0.0)
+    bucket = TokenBucket(PACE, now=0.0)
     for _ in range(6):
-        allowance.spend()
-    assert allowance.available(0.0) == 0
-    assert allowance.available(0.002) == 0
-    assert allowance.available(0.004) == 2
-    assert allowance.available(9.0) == 4
+        bucket.spend()
+    assert bucket.available(0.0) == 0
+    assert bucket.available(0.002) == 0
+    assert bucket.available(0.004) == 2
+    assert bucket.available(9.0) == 4
 
 
 def test_lateness_lowers_the_rate_and_quiet_raises_it() -> None:
     """Judged once per review by its worst moment, within bounds."""
-    allowance = TokenBucket(PACE, now=0.0)
-    allowance.hear(0.05, 0.5)
-    assert allowance.per_second == 1000
-    allowance.hear(0.11, 0.0)
-    assert allowance.per_second == 800
+    bucket = TokenBucket(PACE, now=0.0)
+    bucket.record_lateness(0.05, 0.5)
+    assert bucket.per_second == 1000
+    bucket.record_lateness(0.11, 0.0)
+    assert bucket.per_second == 800
     for review in range(2, 40):
-        allowance.hear(0.11 * review, 0.02)
-    assert allowance.per_second == 100
-    allowance.hear(9.0, 0.0)
-    assert allowance.per_second == 105
+        bucket.record_lateness(0.11 * review, 0.02)
+    assert bucket.per_second == 100
+    bucket.record_lateness(9.0, 0.0)
+    assert bucket.per_second == 105
 
 
 async def test_turns_are_given_in_the_order_of_asking_and_bounded() -> None:
     """Two POSTs on their way at most; the next begins when one ends."""
-    turns = PostScheduler(PACE, asyncio.get_running_loop().time)
+    scheduler = PostScheduler(PACE, asyncio.get_running_loop().time)
     order: list[str] = []
     first, second = asyncio.Event(), asyncio.Event()
 
     async def post(name: str, until: asyncio.Event) -> None:
-        await turns.take(urgent=False)
+        await scheduler.acquire(urgent=False)
         order.append(name)
         await until.wait()
-        turns.give_back()
+        scheduler.release()
 
     async with asyncio.TaskGroup() as group:
         for name, until in (("a", first), ("b", second), ("c", second), ("d", second)):
@@ -57,22 +59,22 @@ async def test_turns_are_given_in_the_order_of_asking_and_bounded() -> None:
 
 
 async def test_a_first_piece_waits_for_nobody() -> None:
-    """Urgent turns pass the bounds."""
-    turns = PostScheduler(PACE, asyncio.get_running_loop().time)
+    """Urgent scheduler pass the bounds."""
+    scheduler = PostScheduler(PACE, asyncio.get_running_loop().time)
     for _ in range(5):
-        await turns.take(urgent=True)
+        await scheduler.acquire(urgent=True)
 
 
 async def test_a_turn_granted_to_a_cancelled_stream_is_given_back() -> None:
     """Otherwise cancelled jobs would starve the others."""
-    turns = PostScheduler(PACE, asyncio.get_running_loop().time)
-    await turns.take(urgent=True)
-    await turns.take(urgent=True)
-    waiting = asyncio.create_task(turns.take(urgent=False))
+    scheduler = PostScheduler(PACE, asyncio.get_running_loop().time)
+    await scheduler.acquire(urgent=True)
+    await scheduler.acquire(urgent=True)
+    waiting = asyncio.create_task(scheduler.acquire(urgent=False))
     await asyncio.sleep(0)
     waiting.cancel()
     await asyncio.wait([waiting])
-    turns.give_back()
-    turns.give_back()
+    scheduler.release()
+    scheduler.release()
     for _ in range(2):
-        await turns.take(urgent=False)
+        await scheduler.acquire(urgent=False)

@@ -1,4 +1,4 @@
-"""The whole loop against a platform that misbehaves at wire level: every job's outcome arrives, once, and its own."""
+"""The queue worker against a platform that misbehaves at wire level: every job's outcome arrives, once, unmixed."""
 
 from __future__ import annotations
 
@@ -29,7 +29,8 @@ from tests.support.raw_platform import (
 )
 from worker_vllm.jobs.output.output import Output
 from worker_vllm.serverless.http.client import HttpPlatform
-from worker_vllm.serverless.queue_worker import QueueWorker, Surroundings
+from worker_vllm.serverless.job_service import JobService
+from worker_vllm.serverless.queue_worker import QueueWorker
 from worker_vllm.settings.load import load
 
 
@@ -43,10 +44,10 @@ async def say_back(job: Mapping[str, Any]) -> AsyncGenerator[Output, None]:
 
 @asynccontextmanager
 async def working(raw: RawPlatform) -> AsyncIterator[QueueWorker]:
-    """A worker's loop for this platform."""
+    """A queue worker for this platform."""
     settings = load({**worker_variables(raw), "ENGINE_URL": "http://127.0.0.1:9"}).queue
     http = HttpPlatform("key")
-    loop = QueueWorker(say_back, settings, http, Surroundings(random=lambda: 0.0))
+    loop = QueueWorker(JobService(say_back), settings, http, random=lambda: 0.0)
     running = asyncio.create_task(loop.run())
     try:
         yield loop
@@ -88,7 +89,7 @@ async def test_303_to_a_page_that_takes_no_result_says_that_it_was_taken() -> No
         raw.script("job-done", [redirect(303, "/v2/ep/job-done/w1/page")], [answer(405)])
         await raw.give({"id": "a", "input": {"whole": 1}})
         await raw.until(lambda: len(raw.of("job-done")) == 2)
-        while loop.held:
+        while loop.job_ids:
             await asyncio.sleep(0)
         assert len(raw.of("job-done")) == 2
 
@@ -110,8 +111,8 @@ class Mischief:
     def __init__(self, raw: RawPlatform, seed: int) -> None:
         self.accepted: Counter[str] = Counter()  # results that were answered as they should be
         self.results: dict[str, Any] = {}
-        self.pieces: dict[str, str] = {}  # text whose acceptance the worker was told
-        self.unsure: set[str] = set()  # jobs of which a piece got an answer that tells nothing
+        self.pieces: dict[str, str] = {}  # text that was accepted with a complete answer
+        self.unsure: set[str] = set()  # jobs of which a piece got an incomplete or ambiguous answer
         self._raw = raw
         self._dice = random.Random(seed)
         raw.answers = self.reply
@@ -151,10 +152,10 @@ class Mischief:
         if kind == "gzip":
             return [answer(200, gzip.compress(body), "Content-Encoding: gzip")]
         if kind == "bytewise":
-            said = answer(200, body)
-            return [*bytewise(said[:200]), said[200:]]
-        said = chunked(body, 7 if kind == "chunked" else 1000, b"X-Sum: 1\r\nX-More: 2\r\n")
-        return [said[:-13], said[-13:-5], said[-5:]]
+            response = answer(200, body)
+            return [*bytewise(response[:200]), response[200:]]
+        response = chunked(body, 7 if kind == "chunked" else 1000, b"X-Sum: 1\r\nX-More: 2\r\n")
+        return [response[:-13], response[-13:-5], response[-5:]]
 
 
 def _is_accepted(script: Script) -> bool:
@@ -175,7 +176,7 @@ async def test_no_job_is_lost_doubled_or_swapped(count: int, caplog: pytest.LogC
         random.Random(5).shuffle(jobs)
         await raw.give(*jobs)
         await raw.until(lambda: len(mischief.accepted) == count)
-        while loop.held:
+        while loop.job_ids:
             await asyncio.sleep(0.01)
     assert set(mischief.accepted) == {*wholes, *streams}
     assert set(mischief.accepted.values()) == {1}
@@ -189,6 +190,6 @@ async def test_no_job_is_lost_doubled_or_swapped(count: int, caplog: pytest.LogC
         else:
             assert "".join(mischief.results[name]["output"]) == mischief.pieces[name] == text
     ends = {name: "FAILED" if "error" in found else "COMPLETED" for name, found in mischief.results.items()}
-    told = [line.rpartition(", bytes=")[0] for line in caplog.messages if " delivered, " in line]
-    assert sorted(told) == sorted(f"job={name} delivered, {end}" for name, end in ends.items())
+    logged = [line.rpartition(", bytes=")[0] for line in caplog.messages if " delivered, " in line]
+    assert sorted(logged) == sorted(f"job={name} delivered, {end}" for name, end in ends.items())
     assert len([record for record in caplog.records if record.levelno >= logging.WARNING]) < count / 4

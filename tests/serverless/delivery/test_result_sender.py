@@ -79,7 +79,7 @@ async def test_a_result_that_the_platform_forgot_is_not_sent_again(platform: Mem
 async def test_a_result_that_is_refused_for_good_becomes_a_small_failure(
     platform: MemoryPlatform, serve: Serve, status: int
 ) -> None:
-    """Nobody must wait for it; a refusal of that one too is the end, not a loop."""
+    """Its client must not wait for ever; a refusal of that result too ends the delivery."""
 
     async def refuse(kind: str, job_id: str, body: Any) -> PlatformAnswer | None:
         return PlatformAnswer(status) if job_id == "never" or "output" in body else None
@@ -88,7 +88,7 @@ async def test_a_result_that_is_refused_for_good_becomes_a_small_failure(
     loop, _ = serve(one)
     await platform.give({"id": "a", "input": {}}, {"id": "never", "input": {}})
     await platform.until(lambda: len(platform.posts) == 4)
-    while loop.held:
+    while loop.job_ids:
         await asyncio.sleep(0)
     for job_id in ("a", "never"):
         assert platform.of(job_id)[0][1] == {"output": [1]}
@@ -109,7 +109,7 @@ async def test_results_of_earlier_processes_hold_up_nobody(
 
     spool = ResultSpool(tmp_path)
     for n in range(12):
-        spool.keep(JobResult(str(n), f"{BASE}/job-done/w0/{n}?", b"{}", FAR_FUTURE))
+        spool.save_shared(JobResult(str(n), f"{BASE}/job-done/w0/{n}?", b"{}", FAR_FUTURE))
     platform.on_post = stuck
     serve(one, spool_directory=str(tmp_path))
     await platform.until(lambda: platform.is_done(*map(str, range(2, 12))))
@@ -118,11 +118,11 @@ async def test_results_of_earlier_processes_hold_up_nobody(
 async def test_a_starting_worker_leaves_the_results_of_a_live_one_alone(
     platform: MemoryPlatform, serve: Serve, tmp_path: Path
 ) -> None:
-    """On a shared volume; the next look finds what is nobody's."""
+    """On a shared volume; the next scan finds only results without a live owner."""
     live = ResultSpool(tmp_path)
     for n in range(12):
-        live.hold(JobResult(str(n), f"{BASE}/job-done/w0/{n}?", b"{}", FAR_FUTURE))
-    live.keep(JobResult("free", f"{BASE}/job-done/w0/free?", b"{}", FAR_FUTURE))
+        live.save_owned(JobResult(str(n), f"{BASE}/job-done/w0/{n}?", b"{}", FAR_FUTURE))
+    live.save_shared(JobResult("free", f"{BASE}/job-done/w0/free?", b"{}", FAR_FUTURE))
     serve(one, spool_directory=str(tmp_path))
     await platform.until(lambda: platform.is_done("free"))
     await platform.give({"id": "a", "input": {}})
@@ -158,7 +158,7 @@ async def test_what_an_earlier_process_left_is_delivered(
 ) -> None:
     """To the address it was meant for; then it is gone from the disk."""
     spool = ResultSpool(tmp_path)
-    spool.keep(JobResult("old", f"{BASE}/job-done/w0/old?isStream=true", b'{"output":[7]}', FAR_FUTURE))
+    spool.save_shared(JobResult("old", f"{BASE}/job-done/w0/old?isStream=true", b'{"output":[7]}', FAR_FUTURE))
     serve(one, spool_directory=str(tmp_path))
     await platform.until(lambda: platform.is_done("old"))
     assert platform.of("old") == [("done", {"output": [7]})]
@@ -167,11 +167,11 @@ async def test_what_an_earlier_process_left_is_delivered(
 async def test_a_result_for_another_endpoint_stays_where_it_is(
     platform: MemoryPlatform, serve: Serve, tmp_path: Path
 ) -> None:
-    """Volumes are shared, and the key travels with every result: nobody who can write there gets it."""
+    """Volumes are shared, and the key is sent with every result: another writer of the volume must not get it."""
     spool = ResultSpool(tmp_path)
-    spool.keep(JobResult("neighbour", "http://platform/v2/other/job-done/w0/neighbour?", b"{}", FAR_FUTURE))
-    spool.keep(JobResult("evil", "http://elsewhere/job-done/w0/evil?", b"{}", FAR_FUTURE))
-    spool.keep(JobResult("old", f"{BASE}/job-done/w0/old?", b"{}", FAR_FUTURE))
+    spool.save_shared(JobResult("neighbour", "http://platform/v2/other/job-done/w0/neighbour?", b"{}", FAR_FUTURE))
+    spool.save_shared(JobResult("evil", "http://elsewhere/job-done/w0/evil?", b"{}", FAR_FUTURE))
+    spool.save_shared(JobResult("old", f"{BASE}/job-done/w0/old?", b"{}", FAR_FUTURE))
     serve(one, spool_directory=str(tmp_path))
     await platform.until(lambda: platform.is_done("old"))
     assert [job_id for _, job_id, _ in platform.posts] == ["old"]
@@ -197,6 +197,6 @@ async def test_a_result_that_is_slow_to_be_accepted_is_kept_meanwhile(
         await asyncio.sleep(0.05)  # the disk has no event
     release.set()
     await platform.until(lambda: platform.is_done("a"))
-    while loop.held:
+    while loop.job_ids:
         await asyncio.sleep(0.01)
     assert list(tmp_path.rglob("*.result")) == []

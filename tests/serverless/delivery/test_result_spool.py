@@ -25,19 +25,19 @@ def kept_files(place: Path) -> list[str]:
 
 
 def test_what_is_kept_is_found_by_another_process(tmp_path: Path) -> None:
-    """Whole and unchanged, whatever the id; by one of them; until it is forgotten."""
-    assert ResultSpool(tmp_path / "spool", clock=lambda: 0.0).keep(RESULT)
+    """Complete and unchanged, whatever the id; by one of them; until it is removed."""
+    assert ResultSpool(tmp_path / "spool", clock=lambda: 0.0).save_shared(RESULT)
     spool, other = (ResultSpool(tmp_path / "spool", clock=lambda: 99.0) for _ in range(2))
     assert found(spool) == [RESULT]
     assert found(other) == []
-    spool.forget(RESULT.job_id)
+    spool.remove(RESULT.job_id)
     assert kept_files(tmp_path) == []
 
 
 def test_what_a_live_process_still_tries_is_left_to_it(tmp_path: Path) -> None:
     """Until it is dead, or gives it up; then one other gets it."""
     live, other = (ResultSpool(tmp_path, clock=lambda: 99.0) for _ in range(2))
-    assert live.hold(RESULT)
+    assert live.save_owned(RESULT)
     assert found(other) == []
     live.release()
     assert kept_files(tmp_path) == [tmp_path.name.partition("-")[0]]
@@ -46,18 +46,18 @@ def test_what_a_live_process_still_tries_is_left_to_it(tmp_path: Path) -> None:
 
 
 def test_what_is_held_can_be_kept_once(tmp_path: Path) -> None:
-    """At the end of the process there is one file, for anybody."""
+    """At the end of the process there is one file, which any worker may take."""
     spool = ResultSpool(tmp_path / "spool")
-    spool.hold(RESULT)
-    spool.keep(RESULT)
+    spool.save_owned(RESULT)
+    spool.save_shared(RESULT)
     assert kept_files(tmp_path) == ["spool"]
 
 
 def test_files_are_private(tmp_path: Path) -> None:
     """0600 in a 0700 directory, and nothing half-written stays."""
-    ResultSpool(tmp_path / "spool").keep(RESULT)
-    ResultSpool(tmp_path / "held").hold(RESULT)
-    for place in ("spool", "held"):
+    ResultSpool(tmp_path / "spool").save_shared(RESULT)
+    ResultSpool(tmp_path / "owned").save_owned(RESULT)
+    for place in ("spool", "owned"):
         paths = [tmp_path / place, *(tmp_path / place).rglob("*")]
         modes = {stat.S_IMODE(path.stat().st_mode) for path in paths if path.is_dir()}
         assert modes == {0o700}
@@ -65,7 +65,7 @@ def test_files_are_private(tmp_path: Path) -> None:
         assert not [path for path in paths if path.suffix == ".draft"]
 
 
-BROKEN = {
+FAILURE_BACKOFF = {
     "not json": b"not json",
     "no address": b'{"job": "a", "wanted_until": 200}\n{}',
     "a broken host": b'{"job": "a", "url": "http://[::1/job-done/w/a", "wanted_until": 200}\n{}',
@@ -74,7 +74,7 @@ BROKEN = {
 }
 
 
-@pytest.mark.parametrize("text", BROKEN.values(), ids=BROKEN)
+@pytest.mark.parametrize("text", FAILURE_BACKOFF.values(), ids=FAILURE_BACKOFF)
 def test_what_is_no_result_is_removed_in_words(text: bytes, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Nothing of it ends the worker."""
     (tmp_path / "broken.result").write_bytes(text)
@@ -84,9 +84,9 @@ def test_what_is_no_result_is_removed_in_words(text: bytes, tmp_path: Path, capl
     assert "spooled result removed: broken.result reason=" in caplog.text
 
 
-def test_what_nobody_wants_any_more_is_removed(tmp_path: Path) -> None:
-    """Past its time."""
-    ResultSpool(tmp_path).keep(RESULT)
+def test_an_expired_result_is_removed(tmp_path: Path) -> None:
+    """No client can fetch it any more."""
+    ResultSpool(tmp_path).save_shared(RESULT)
     assert found(ResultSpool(tmp_path, clock=lambda: 101.0)) == []
     assert list(tmp_path.iterdir()) == []
 
@@ -97,6 +97,6 @@ def test_a_disk_that_refuses_loses_the_result_but_not_the_worker(
     """The log has id, size and hash, never the text."""
     (tmp_path / "file").write_text("")
     with caplog.at_level(logging.ERROR):
-        assert not ResultSpool(tmp_path / "file" / "spool").keep(RESULT)
+        assert not ResultSpool(tmp_path / "file" / "spool").save_shared(RESULT)
     assert "job=job/../1 bytes=32 sha256=" in caplog.text
     assert "secret" not in caplog.text

@@ -26,13 +26,13 @@ def event(text: str) -> Output:
 
 
 class Source:
-    """A handler that says what the test feeds it."""
+    """A handler that yields what the test sends."""
 
     def __init__(self) -> None:
         self.outputs: asyncio.Queue[Output | None] = asyncio.Queue()
         self.read = 0
 
-    def say(self, *outputs: Output | None) -> None:
+    def send(self, *outputs: Output | None) -> None:
         """Have these ready for the worker at once; None is the end."""
         for output in outputs:
             self.outputs.put_nowait(output)
@@ -43,8 +43,8 @@ class Source:
             yield output
 
 
-class Held:
-    """Holds the first post back until released."""
+class FirstPostDelayed:
+    """Delays the first post until `release` is set."""
 
     def __init__(self) -> None:
         self.began, self.release = asyncio.Event(), asyncio.Event()
@@ -57,14 +57,14 @@ class Held:
 
 async def test_what_comes_while_a_post_is_out_travels_together(platform: MemoryPlatform, serve: Serve) -> None:
     """The first event goes at once and alone; the rest waits for the answer and then goes as one piece."""
-    source, held = Source(), Held()
-    platform.on_post = held
+    source, delayed = Source(), FirstPostDelayed()
+    platform.on_post = delayed
     serve(source)
     await platform.give({"id": "a", "input": {}})
-    source.say(event("1"))
-    await held.began.wait()
-    source.say(*(event(str(n)) for n in range(2, 40)), None)
-    held.release.set()
+    source.send(event("1"))
+    await delayed.began.wait()
+    source.send(*(event(str(n)) for n in range(2, 40)), None)
+    delayed.release.set()
     await platform.until(lambda: platform.is_done("a"))
     first, rest = "data: 1\n\n", "".join(f"data: {n}\n\n" for n in range(2, 40))
     assert platform.of("a") == [
@@ -75,14 +75,14 @@ async def test_what_comes_while_a_post_is_out_travels_together(platform: MemoryP
 
 
 async def test_native_items_stay_whole(platform: MemoryPlatform, serve: Serve) -> None:
-    """Only text that says so is merged: every item is a piece of its own."""
-    source, held = Source(), Held()
-    platform.on_post = held
+    """Only outputs marked as mergeable are merged: every other item is a piece of its own."""
+    source, delayed = Source(), FirstPostDelayed()
+    platform.on_post = delayed
     serve(source)
     await platform.give({"id": "a", "input": {}})
-    source.say(*(Output(b"[%d]" % n) for n in range(4)), None)
-    await held.began.wait()
-    held.release.set()
+    source.send(*(Output(b"[%d]" % n) for n in range(4)), None)
+    await delayed.began.wait()
+    delayed.release.set()
     await platform.until(lambda: platform.is_done("a"))
     assert platform.of("a") == [
         *(("stream", {"output": [n]}) for n in range(4)),
@@ -92,29 +92,29 @@ async def test_native_items_stay_whole(platform: MemoryPlatform, serve: Serve) -
 
 async def test_a_slow_platform_holds_the_engine_back(platform: MemoryPlatform, serve: Serve) -> None:
     """While a piece is on its way at most one more output is read: memory is bounded by the engine's own socket."""
-    source, held = Source(), Held()
-    platform.on_post = held
+    source, delayed = Source(), FirstPostDelayed()
+    platform.on_post = delayed
     serve(source)
     await platform.give({"id": "a", "input": {}})
-    source.say(event("1"))
-    await held.began.wait()
-    source.say(*(event(str(n)) for n in range(1000)))
+    source.send(event("1"))
+    await delayed.began.wait()
+    source.send(*(event(str(n)) for n in range(1000)))
     for _ in range(20):
         await asyncio.sleep(0)
     assert source.read <= 2
-    held.release.set()
+    delayed.release.set()
 
 
 async def test_pieces_stay_under_the_platforms_limit(platform: MemoryPlatform, serve: Serve) -> None:
     """Half a megabyte of text per piece, so that its JSON stays below one."""
-    source, held = Source(), Held()
-    platform.on_post = held
+    source, delayed = Source(), FirstPostDelayed()
+    platform.on_post = delayed
     serve(source)
     await platform.give({"id": "a", "input": {}})
-    source.say(event("1"))
-    await held.began.wait()
-    source.say(*(event("x" * 100_000) for _ in range(12)), None)
-    held.release.set()
+    source.send(event("1"))
+    await delayed.began.wait()
+    source.send(*(event("x" * 100_000) for _ in range(12)), None)
+    delayed.release.set()
     await platform.until(lambda: platform.is_done("a"))
     sizes = [len(body["output"]) for kind, body in platform.of("a") if kind == "stream"]
     assert len(sizes) == 4
@@ -140,7 +140,7 @@ async def test_a_piece_that_was_provably_not_accepted_is_sent_again(
     platform.on_post = refuse_twice
     serve(source)
     await platform.give({"id": "a", "input": {}})
-    source.say(event("1"), event("2"), None)
+    source.send(event("1"), event("2"), None)
     await platform.until(lambda: platform.is_done("a"))
     assert [body for kind, body in platform.of("a") if kind == "done"] == [{"output": ["data: 1\n\ndata: 2\n\n"]}]
 
@@ -176,9 +176,9 @@ async def test_an_unknown_outcome_breaks_the_stream(
     platform.on_post = cut
     serve(source)
     await platform.give({"id": "a", "input": {}})
-    source.say(event("1"))
+    source.send(event("1"))
     await platform.until(lambda: bool(platform.posts))
-    source.say(event("2"), None)
+    source.send(event("2"), None)
     await platform.until(lambda: platform.is_done("a"))
     assert platform.of("a") == [
         ("stream", {"output": "data: 1\n\n"}),
@@ -188,23 +188,23 @@ async def test_an_unknown_outcome_breaks_the_stream(
 
 
 async def test_a_piece_is_sent_again_for_minutes_not_for_ever(platform: MemoryPlatform) -> None:
-    """Its job holds a slot and KV memory meanwhile."""
+    """Its job occupies a slot and KV memory meanwhile."""
 
     async def busy(kind: str, job_id: str, body: Any) -> PlatformAnswer:
         return PlatformAnswer(429)
 
     platform.on_post = busy
-    turns = PostScheduler(PostRateLimits(), asyncio.get_running_loop().time)
+    scheduler = PostScheduler(PostRateLimits(), asyncio.get_running_loop().time)
     addresses = Addresses.of(SETTINGS)
-    assert StreamSender(platform, addresses, turns, lambda: 0.0).patience_s == 180.0
-    hasty = StreamSender(platform, addresses, turns, lambda: 0.0, patience_s=0.2)
+    assert StreamSender(platform, addresses, scheduler, lambda: 0.0).retry_for_s == 180.0
+    hasty = StreamSender(platform, addresses, scheduler, lambda: 0.0, retry_for_s=0.2)
     with pytest.raises(StreamBroken, match=r"did not accept a piece of the stream for 0\.2 s: HTTP 429"):
         await hasty.post_piece("a", b'"text"')
     assert len(platform.posts) >= 2
 
 
 async def test_a_job_that_the_platform_forgot_is_dropped(platform: MemoryPlatform, serve: Serve) -> None:
-    """404 on a piece: the engine is told to stop and nothing more is posted."""
+    """404 on a piece: the engine's request is aborted and nothing more is posted."""
 
     async def forget(kind: str, job_id: str, body: Any) -> PlatformAnswer:
         return PlatformAnswer(404)
@@ -213,19 +213,19 @@ async def test_a_job_that_the_platform_forgot_is_dropped(platform: MemoryPlatfor
     platform.on_post = forget
     loop, _ = serve(source, max_concurrency=1)
     await platform.give({"id": "a", "input": {}})
-    source.say(event("1"), event("2"))
+    source.send(event("1"), event("2"))
     await platform.until(lambda: len(platform.takes) == 1 and bool(platform.posts))
-    source.say(event("3"))
+    source.send(event("3"))
     await platform.until(lambda: len(platform.takes) == 2)
     assert platform.of("a") == [("stream", {"output": "data: 1\n\ndata: 2\n\n"})]
-    assert loop.held == ()
+    assert loop.job_ids == ()
 
 
 @pytest.mark.parametrize(("pieces", "kept"), [(24, 24), (25, 0), (60, 0)])
 async def test_a_stream_longer_than_a_result_is_not_repeated_in_it(
     platform: MemoryPlatform, serve: Serve, caplog: pytest.LogCaptureFixture, pieces: int, kept: int
 ) -> None:
-    """Up to 20 MB job-done repeats all of it; beyond, nothing, since a part would pass for the whole."""
+    """Up to 20 MB job-done repeats all of it; beyond, nothing, since a part would look like the complete output."""
     text = "x" * 800_000
 
     async def long(job: Job) -> AsyncGenerator[Output, None]:
@@ -236,11 +236,11 @@ async def test_a_stream_longer_than_a_result_is_not_repeated_in_it(
     await platform.give({"id": "a", "input": {}})
     await platform.until(lambda: platform.is_done("a"))
     assert platform.of("a") == [("stream", {"output": text})] * pieces + [("done", {"output": [text] * kept})]
-    assert ("job=a its stream is longer than a result may be" in caplog.text) == (kept == 0)
+    assert ("job=a its stream exceeds the size limit of a result" in caplog.text) == (kept == 0)
 
 
 def test_what_a_result_cannot_hold_is_not_held() -> None:
     """Memory is bounded by a result's size, however long the stream."""
-    aggregate = Aggregate(most_bytes=10)
+    aggregate = Aggregate(max_bytes=10)
     assert [aggregate.add(value) for value in (b"1234", b"5678", b"9", b"0")] == [False, False, True, False]
     assert aggregate.values == []

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from worker_vllm.serverless.http.client import HttpPlatform, Rest
+from worker_vllm.serverless.http.client import HttpPlatform, KeepAliveLimits
 from worker_vllm.serverless.http.connection import NoAnswer, NotSent
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Type: application/json\r\n\r\n{}"
@@ -96,7 +96,7 @@ async def test_a_request_carries_the_key_as_it_is(server: ScriptedServer, http: 
 async def test_answers_in_every_framing(
     server: ScriptedServer, http: HttpPlatform, parts: list[bytes], expected: tuple[int, bytes]
 ) -> None:
-    """Whole, whatever the pieces; and the next request works."""
+    """Complete, however it is split; and the next request works."""
     server.script.append(parts)
     answer = await http.get(server.url, 5)
     assert (answer.status, answer.body) == expected
@@ -148,7 +148,7 @@ async def test_a_poll_on_a_dead_connection_is_tried_on_a_new_one(server: Scripte
 
 async def test_a_connection_closed_while_resting_is_not_used(server: ScriptedServer) -> None:
     """The end waits unread in the kernel, as after a freeze: a POST notices before it writes."""
-    http = HttpPlatform("key", Rest(check_after_s=0.0))
+    http = HttpPlatform("key", KeepAliveLimits(check_after_s=0.0))
     await http.post(server.url, b"{}", 5)
     server.writers[0].get_extra_info("socket").shutdown(socket.SHUT_WR)
     assert (await http.post(server.url, b"{}", 5)).status == 200
@@ -157,8 +157,8 @@ async def test_a_connection_closed_while_resting_is_not_used(server: ScriptedSer
 
 
 async def test_what_a_burst_needed_is_let_go(server: ScriptedServer) -> None:
-    """Connections that nobody used for a while are closed by whoever comes next."""
-    http = HttpPlatform("key", Rest(limit_s=0.05))
+    """Connections that were idle for a while are closed by the next request."""
+    http = HttpPlatform("key", KeepAliveLimits(max_idle_s=0.05))
     await asyncio.gather(*(http.get(server.url, 5) for _ in range(3)))
     await asyncio.sleep(0.1)  # the rest is what is tested
     await http.get(server.url, 5)
@@ -181,11 +181,11 @@ async def test_a_cancelled_request_closes_its_connection(server: ScriptedServer,
 
 
 class LeavingServer:
-    """Holds a GET until its client closes its side, then sends `answer` if there is one; the first it answers."""
+    """Delays a GET until its client closes its side, then sends `answer` if there is one; the first it answers."""
 
     def __init__(self, answer: bytes) -> None:
         self.requests = 0
-        self.held, self.closed = asyncio.Event(), asyncio.Event()
+        self.waiting, self.closed = asyncio.Event(), asyncio.Event()
         self._answer = answer
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -194,7 +194,7 @@ class LeavingServer:
             if self.requests == 1:
                 writer.write(OK)
                 continue
-            self.held.set()
+            self.waiting.set()
             await reader.read()
             writer.write(self._answer)
             break
@@ -204,15 +204,15 @@ class LeavingServer:
 
 @pytest.mark.parametrize("answered", [False, True])
 async def test_leaving_loses_no_answer_and_asks_nothing_again(answered: bool) -> None:
-    """The platform sees at once that nobody waits; what it has sent still arrives."""
+    """The platform sees at once that the client has gone; what it has sent still arrives."""
     server = LeavingServer(OK if answered else b"")
     listener = await asyncio.start_server(server.serve, "127.0.0.1", 0)
     url = f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}/v2/ep/job-take/w?a=1"
     platform = HttpPlatform("key")
     await platform.get(url, 5)
     asking = asyncio.create_task(platform.get(url, 5))
-    await server.held.wait()
-    assert platform.leave(url) is False
+    await server.waiting.wait()
+    assert platform.abandon(url) is False
     if answered:
         assert (await asking).body == b"{}"
     else:

@@ -17,9 +17,9 @@ import pytest
 from tests.support.authority import Authority
 from tests.support.processes import running
 from tests.support.raw_platform import raw_platform, worker_variables
-from worker_vllm.serverless.http.client import HttpPlatform, Rest
+from worker_vllm.serverless.http.client import HttpPlatform, KeepAliveLimits
 from worker_vllm.serverless.http.connection import NotSent
-from worker_vllm.serverless.http.dialer import Dialler
+from worker_vllm.serverless.http.dialer import Dialer
 from worker_vllm.serverless.http.proxies import ignored_proxy
 
 PLAYER = Path(__file__).resolve().parents[2] / "conformance" / "own_worker.py"
@@ -50,20 +50,20 @@ async def test_an_address_that_is_silent_gets_a_rival_at_once() -> None:
             async def resolve(host: str, port: int) -> Sequence[AddressInfo]:
                 return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", place) for place in (silent, silent, sound)]
 
-            http = HttpPlatform("key", dialler=Dialler(resolve))
+            http = HttpPlatform("key", dialer=Dialer(resolve))
             async with asyncio.timeout(4):
                 assert (await http.get("http://platform.example/v2/ep/ping/w1", 2)).status == 200
             http.close()
 
 
-async def test_a_name_that_does_not_exist_is_told() -> None:
+async def test_a_host_name_that_does_not_exist_is_reported() -> None:
     """Provably nothing was sent."""
 
     async def resolve(host: str, port: int) -> Sequence[AddressInfo]:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
     with pytest.raises(NotSent, match=r"no connection to platform\.example: .*Name or service not known"):
-        await HttpPlatform("key", dialler=Dialler(resolve)).get("http://platform.example/ping", 2)
+        await HttpPlatform("key", dialer=Dialer(resolve)).get("http://platform.example/ping", 2)
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ async def test_a_name_that_does_not_exist_is_told() -> None:
         (False, "127.0.0.1", "certificate verify failed"),
         (True, "127.0.0.2", "certificate verify failed: IP address mismatch"),
     ],
-    ids=["trusted", "untrusted", "somebody else's"],
+    ids=["trusted", "untrusted", "of another host"],
 )
 async def test_tls(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trusted: bool, address: str, reason: str | None
@@ -97,7 +97,7 @@ async def test_tls(
 
 
 async def test_a_worker_process_serves_over_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The whole protocol, on the event loop that workers run on."""
+    """The complete protocol, on the event loop that workers run on."""
     authority = Authority(tmp_path)
     monkeypatch.setenv("SSL_CERT_FILE", str(authority.file))
     async with raw_platform(tls=authority.server("127.0.0.1")) as raw:
@@ -131,7 +131,7 @@ def no_descriptors() -> Iterator[None]:
 async def test_out_of_descriptors_means_waiting() -> None:
     """Nothing was sent, so the same request goes out later; a kept connection is looked at and used meanwhile."""
     async with raw_platform() as raw:
-        http, other = HttpPlatform("key", Rest(check_after_s=0.0)), HttpPlatform("key")
+        http, other = HttpPlatform("key", KeepAliveLimits(check_after_s=0.0)), HttpPlatform("key")
         await http.post(f"{raw.url}/job-done/w1/a", b"{}", 5)
         with no_descriptors():
             assert (await http.post(f"{raw.url}/job-done/w1/a", b"{}", 5)).status == 200
@@ -145,9 +145,9 @@ async def test_out_of_descriptors_means_waiting() -> None:
 
 PROXIES = [
     ({}, None),
-    ({"HTTPS_PROXY": "http://u:hidden@proxy:3128"}, "HTTPS_PROXY is set and not obeyed"),
-    ({"https_proxy": "http://proxy"}, "https_proxy is set and not obeyed"),
-    ({"ALL_PROXY": "socks5://proxy"}, "ALL_PROXY is set and not obeyed"),
+    ({"HTTPS_PROXY": "http://u:hidden@proxy:3128"}, "HTTPS_PROXY is set and ignored"),
+    ({"https_proxy": "http://proxy"}, "https_proxy is set and ignored"),
+    ({"ALL_PROXY": "socks5://proxy"}, "ALL_PROXY is set and ignored"),
     ({"HTTP_PROXY": "http://proxy"}, None),
     ({"HTTPS_PROXY": ""}, None),
     ({"HTTPS_PROXY": "http://proxy", "NO_PROXY": "other.example, .runpod.ai"}, None),
@@ -156,8 +156,8 @@ PROXIES = [
 ]
 
 
-@pytest.mark.parametrize(("environment", "said"), PROXIES)
-def test_a_proxy_that_is_not_obeyed_is_named(environment: dict[str, str], said: str | None) -> None:
+@pytest.mark.parametrize(("environment", "warning"), PROXIES)
+def test_an_ignored_proxy_is_named(environment: dict[str, str], warning: str | None) -> None:
     """Without its address, which may hold a password."""
     line = ignored_proxy("https://api.runpod.ai/v2/ep/job-take/w1", environment)
-    assert (line is None) if said is None else (line is not None and said in line and "hidden" not in line)
+    assert (line is None) if warning is None else (line is not None and warning in line and "hidden" not in line)

@@ -82,7 +82,7 @@ async def test_another_host_does_not_see_the_key(raw: RawPlatform, http: HttpPla
 
 @pytest.mark.parametrize("location", ["http://[::1/x", "ftp://host/x", "http://host:port/x", None])
 async def test_a_redirect_to_nowhere_is_an_answer(raw: RawPlatform, http: HttpPlatform, location: str | None) -> None:
-    """It says that the request was not taken here; 303 and 304 of a POST too."""
+    """The status means that the request was not processed here; 303 and 304 of a POST too."""
     raw.script("job-done", [redirect(302, location) if location else answer(302, b"")])
     assert (await http.post(raw.url + DONE, b"{}", 5)).status == 302
     assert len(raw.requests) == 1
@@ -125,7 +125,7 @@ async def test_a_compressed_take_is_read(raw: RawPlatform, http: HttpPlatform, c
         ("gzip", gzip.compress(bytes(10_001)), "of more than 10000 bytes"),
     ],
 )
-def test_what_cannot_be_decoded_is_told(coding_name: str, body: bytes, reason: str) -> None:
+def test_a_body_that_cannot_be_decoded_is_reported(coding_name: str, body: bytes, reason: str) -> None:
     """In bounds: a bomb is not unpacked."""
     with pytest.raises(ValueError, match=reason):
         content_encoding.plain_body(PlatformAnswer(200, body, f"\r\nContent-Encoding: {coding_name}"), limit=10_000)
@@ -162,8 +162,8 @@ async def test_every_framing_arrives_whole(raw: RawPlatform, http: HttpPlatform,
 @pytest.mark.parametrize("size", [1, 1024], ids=["bytewise", "1 KiB"])
 async def test_chunks_cost_what_they_weigh(raw: RawPlatform, http: HttpPlatform, size: int) -> None:
     """1.6 MB in chunks and packets of 1 KiB took 1.9 s, 1.2 MB in chunks of one byte 27 s."""
-    said = chunked(b"x" * 1_600_000, 1024) if size > 1 else chunked(b"x" * 400_000, 1)
-    raw.script("job-take", [said[at : at + 1024] for at in range(0, len(said), 1024)])
+    response = chunked(b"x" * 1_600_000, 1024) if size > 1 else chunked(b"x" * 400_000, 1)
+    raw.script("job-take", [response[at : at + 1024] for at in range(0, len(response), 1024)])
     before = time.process_time()
     assert set((await http.get(raw.url + TAKE, 30)).body) == {ord("x")}
     assert time.process_time() - before < 2.5
@@ -188,15 +188,15 @@ UNKNOWN: dict[str, list[Part]] = {
 
 @pytest.mark.parametrize("parts", UNKNOWN.values(), ids=UNKNOWN)
 async def test_half_an_answer_is_none(raw: RawPlatform, http: HttpPlatform, parts: list[Part]) -> None:
-    """The outcome is unknown, said in words, and the POST was sent once."""
+    """The outcome is unknown, the error has a reason, and the POST was sent once."""
     raw.script("job-done", parts)
-    with pytest.raises(NoAnswer, match=r"closed before a whole answer|not HTTP/1\.1: \w"):
+    with pytest.raises(NoAnswer, match=r"closed before a complete answer|not HTTP/1\.1: \w"):
         await http.post(raw.url + DONE, b"{}", 5)
     assert len(raw.requests) == 1
     assert (await http.post(raw.url + DONE, b"{}", 5)).status == 200
 
 
-async def test_what_is_said_after_an_answer_belongs_to_nobody(raw: RawPlatform, http: HttpPlatform) -> None:
+async def test_bytes_after_an_answer_are_discarded(raw: RawPlatform, http: HttpPlatform) -> None:
     """The connection is out of step and is not used again."""
     raw.script("job-done", [answer(200, b"{}") + answer(500, b"")])
     for _ in range(2):

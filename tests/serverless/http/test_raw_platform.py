@@ -1,4 +1,4 @@
-"""The stand-in itself: what it says arrives byte by byte as scripted, so that tests may lean on it."""
+"""The scripted platform itself: its bytes arrive exactly as scripted, so that other tests may rely on it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.support.raw_platform import CLOSE, RESET, RawPlatform, answer, bytewi
 
 
 async def ask(platform: RawPlatform, head: str, body: bytes = b"") -> bytes:
-    """Everything that one connection brings for one request; the request asks for no more after it."""
+    """Everything that one connection returns for one request; no other request follows."""
     port = int(platform.root.rsplit(":", 1)[1])
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(f"{head} HTTP/1.1\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
@@ -22,7 +22,7 @@ async def ask(platform: RawPlatform, head: str, body: bytes = b"") -> bytes:
         writer.close()
 
 
-async def test_a_script_is_said_and_then_the_platform_is_sound_again() -> None:
+async def test_after_a_script_the_platform_answers_regularly_again() -> None:
     """Route by route; requests are kept with job id and query."""
     async with raw_platform() as platform:
         platform.script("job-done", [*bytewise(answer(503)), CLOSE])

@@ -1,7 +1,7 @@
 """A process that was frozen: its timers fire before its sockets are read, so they are not believed at once.
 
 The event loop is blocked instead of the process stopped, which looks the same from inside; uvloop is what workers run
-on, and it runs timers before it reads. Whole processes: tests/chaos/test_thaw.py.
+on, and it runs timers before it reads. Complete processes: tests/chaos/test_thaw.py.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from worker_vllm.serverless.http.client import HttpPlatform
 from worker_vllm.serverless.http.connection import NoAnswer, PlatformAnswer
 
 BODY = b"x" * 100_000
-SAID = b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n" + BODY
+RESPONSE = b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n" + BODY
 
 
 @pytest.mark.parametrize("again_s", [0.0, 0.9], ids=["once", "again"])
 def test_an_answer_that_lies_in_the_socket_is_read(again_s: float) -> None:
-    """Its time limit of 0.3 s passed while nobody could read; perhaps frozen again just after the thaw."""
+    """Its time limit of 0.3 s passed while the process could not read; perhaps frozen again just after the thaw."""
 
     async def scenario() -> PlatformAnswer:
         loop = asyncio.get_running_loop()
@@ -38,7 +38,7 @@ def test_an_answer_that_lies_in_the_socket_is_read(again_s: float) -> None:
                 loop.remove_reader(platform)
                 assert platform.recv(65536)
                 loop.call_later(0.31, time.sleep, again_s)
-                platform.sendall(SAID)
+                platform.sendall(RESPONSE)
                 time.sleep(0.6)
 
             loop.add_reader(platform, answer_and_freeze)

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from worker_vllm.serverless.intake.take_answer import DEEP, DIGITS, ENCODING
-from worker_vllm.serverless.protocol import Taken, parse_take
+from worker_vllm.serverless.protocol import TakenJobs, parse_take
 
 NESTED = "[" * 5000 + "]" * 5000
 GOOD = {"id": "good", "input": {"prompt": 'a "quoted" [ { , ] text \\'}}
@@ -16,7 +16,7 @@ SECOND = {"id": "é", "input": "日本"}
 
 
 def bad(job_id: str, value: str) -> str:
-    """A job whose input holds a value that cannot be read."""
+    """A job whose input contains a value that cannot be parsed."""
     return f'{{"input": {{"id": "inner", "q": {value}, "text": "]}},{{[" }}, "id": {json.dumps(job_id)}}}'
 
 
@@ -34,7 +34,7 @@ READS = [
 
 @pytest.mark.parametrize(("value", "reason"), READS)
 def test_a_job_that_cannot_be_read_is_refused_by_itself(value: str, reason: str) -> None:
-    """Whole where it can be read, else its own id and the reason: alone, first, in the middle, last, repeatedly."""
+    """Parsed where it can be, else its own id and the reason: alone, first, in the middle, last, repeatedly."""
     refused = {"id": "bad", "refused": reason}
     given, good, second = bad("bad", value), json.dumps(GOOD), json.dumps(SECOND, ensure_ascii=False)
     odd = json.dumps(ODD)
@@ -46,7 +46,7 @@ def test_a_job_that_cannot_be_read_is_refused_by_itself(value: str, reason: str)
         (f"[{second}\n,{odd},{given}]", [SECOND, ODD, refused]),
         (f"\ufeff[{given},{given},{good}]", [refused, refused, GOOD]),
     ]:
-        assert parse_take(text.encode("utf-8", "surrogateescape")) == Taken(jobs, [])
+        assert parse_take(text.encode("utf-8", "surrogateescape")) == TakenJobs(jobs, [])
 
 
 @pytest.mark.parametrize(
@@ -58,18 +58,18 @@ def test_a_job_that_cannot_be_read_is_refused_by_itself(value: str, reason: str)
         (f'{{"id": {"7" * 4301}}}', DIGITS),
         (f'{{"id": {NESTED}}}', DEEP),
         ("secret", "the job is not JSON: Expecting value at its character 0"),
-        (bad("\ud800", NESTED), "expected a text `id`, got one that no address can hold: '\\ud800'"),
+        (bad("\ud800", NESTED), "expected a text `id`, got one that cannot be part of a URL: '\\ud800'"),
     ],
 )
 def test_what_has_no_usable_id_is_named_and_skipped(entry: str, fault: str) -> None:
-    """Nobody can be told of it; its neighbours run."""
+    """It cannot be answered; the other jobs run."""
     body = f"[{json.dumps(GOOD)},{entry},{json.dumps(ODD)}]"
-    assert parse_take(body.encode()) == Taken([GOOD, ODD], [f"entry 2 of 3: {fault}"])
+    assert parse_take(body.encode()) == TakenJobs([GOOD, ODD], [f"entry 2 of 3: {fault}"])
 
 
 @pytest.mark.parametrize("rest", ['{"input": "secret', f"[{NESTED[:6000]}", '"secret', "[[1", "{} {}]"])
 def test_what_came_before_a_broken_end_runs(rest: str) -> None:
-    """A list that does not end: the whole jobs in it are jobs, the rest is one line without a word of it."""
+    """A list that does not end: the complete jobs in it are jobs, the rest is one log line without its content."""
     found = parse_take(f"[{json.dumps(GOOD)}, {rest}".encode())
     assert found.jobs == [GOOD]
     assert found.faults

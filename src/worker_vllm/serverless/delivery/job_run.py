@@ -1,4 +1,4 @@
-"""One job, from the moment it was taken to its delivered result."""
+"""One job, from the moment it was taken until only its final result is left to post."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ Handler = Callable[[Mapping[str, Any]], AsyncGenerator[Output, None]]
 Redact = Callable[[object], object]
 
 
-def as_it_is(value: object) -> object:
-    """No redaction: for a worker that knows no secret."""
+def unredacted(value: object) -> object:
+    """The value unchanged: the redaction of a worker that knows no secret."""
     return value
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class RunOutcome:
     """How a job ended: every value it yielded, or the error that failed it."""
 
     values: Sequence[bytes] = ()
@@ -45,68 +45,62 @@ class Outcome:
 
 
 class Phase(enum.Enum):
-    """Where a job is: at work, delivering the last of its stream, or at its end."""
+    """Where a job is: its handler works, the last events of its stream are delivered, or it is over."""
 
     RUNNING = enum.auto()
-    LAST_WORDS = enum.auto()
+    FINAL_EVENTS = enum.auto()
     DONE = enum.auto()
 
 
 class JobRun:
-    """Runs the handler on one job. Cancelling the task that runs it posts nothing more.
-
-    A stream that fails may take `last_words_s` to say so in-band.
-    """
+    """Runs the handler on one job. When the task that runs it is cancelled, nothing more is posted."""
 
     def __init__(
-        self,
-        job: protocol.Job,
-        handler: Handler,
-        outbox: StreamSender,
-        last_words_s: float,
-        redact: Redact = as_it_is,
+        self, job: protocol.Job, handler: Handler, sender: StreamSender, redact: Redact = unredacted
     ) -> None:
         self.job = job
         self.job_id: str = job["id"]
         self.limits = JobLimits.of(job)
         self._handler = handler
         self._redact = redact
-        self._stream = JobStream(self.job_id, outbox)
-        self._last_words_s = last_words_s
+        self._stream = JobStream(self.job_id, sender)
         self._phase = Phase.RUNNING
-        self._clock: asyncio.Timeout | None = None  # while the handler works
-        self._end: WorkerError | None = None
+        self._deadline: asyncio.Timeout | None = None  # while the handler works
+        self._failure: WorkerError | None = None
 
-    def end(self, error: WorkerError) -> None:
-        """Stop the work now and let the job fail with `error`; a job whose work is over ends as it would have."""
-        if self._phase is not Phase.RUNNING or self._end is not None:
+    def fail(self, error: WorkerError) -> None:
+        """Stop the work now and let the job fail with `error`. Does nothing once the work is over or has failed."""
+        if self._phase is not Phase.RUNNING or self._failure is not None:
             return
-        if self._clock is None:
-            self._end = error  # its task has not begun yet
-        elif not self._clock.expired():
-            self._end = error
-            self._clock.reschedule(0)
+        if self._deadline is None:
+            self._failure = error  # the task of this run has not started yet
+        elif not self._deadline.expired():
+            self._failure = error
+            self._deadline.reschedule(0)
 
-    async def outcome(self) -> Outcome:
-        """Do the work and deliver its stream; what is left to post is the final result. Raises JobGone."""
+    async def run(self, final_events_s: float) -> RunOutcome:
+        """Do the work and deliver its stream; the final result is left to post. Raises JobGone.
+
+        After a failure the stream has `final_events_s` to deliver its last events, the error among them.
+        """
         try:
-            return Outcome(values=await self._produce())
+            return RunOutcome(values=await self._produce())
         except WorkerError as error:
-            return Outcome(error=await self._after_last_words(error))
+            return RunOutcome(error=await self._fail_after_stream(error, final_events_s))
         except StreamBroken as broken:
-            return Outcome(error=await self._fail_in_band(WorkerError(str(broken))))
+            return RunOutcome(error=await self._fail_in_band(WorkerError(str(broken)), final_events_s))
         except TimeoutError:
-            return Outcome(error=await self._fail_in_band(self._end or self._out_of_time()))
+            return RunOutcome(error=await self._fail_in_band(self._failure or self._timed_out(), final_events_s))
         finally:
             self._phase = Phase.DONE
             self._stream.abandon()
 
     async def _produce(self) -> list[bytes]:
         stream = self._stream
-        most_s = min(self.limits.execution_s or math.inf, self.limits.life_s)
-        clock = self._clock = asyncio.timeout(0 if self._end is not None else most_s)
+        limit_s = min(self.limits.execution_timeout_s or math.inf, self.limits.ttl_s)
+        deadline = self._deadline = asyncio.timeout(0 if self._failure is not None else limit_s)
         try:
-            async with clock:
+            async with deadline:
                 async with aclosing(self._handler(self.job)) as outputs:
                     async for output in outputs:
                         await stream.put(output)
@@ -114,36 +108,37 @@ class JobRun:
         except (WorkerError, StreamBroken, JobGone):
             raise
         except TimeoutError:
-            if clock.expired():
+            if deadline.expired():
                 raise
-            raise WorkerError("the worker waited in vain for something inside itself") from None
+            raise WorkerError("internal error of the worker: an internal operation timed out") from None
         except Exception as error:
-            log.exception("job=%s failed inside the worker", self.job_id)
+            log.exception("job=%s failed with an internal error of the worker", self.job_id)
             raise WorkerError(f"internal error of the worker: {type(error).__name__}: {error}") from error
         finally:
-            self._phase = Phase.LAST_WORDS
+            self._phase = Phase.FINAL_EVENTS
         return stream.values
 
-    def _out_of_time(self) -> WorkerError:
-        if (self.limits.execution_s or math.inf) > self.limits.life_s:
+    def _timed_out(self) -> WorkerError:
+        if (self.limits.execution_timeout_s or math.inf) > self.limits.ttl_s:
             raise JobGone("its ttl is over")
-        return Timeout(f"the job ran longer than its executionTimeout of {self.limits.execution_s:g} s")
+        return Timeout(f"the job ran longer than its executionTimeout of {self.limits.execution_timeout_s:g} s")
 
-    async def _after_last_words(self, error: WorkerError) -> WorkerError:
-        """Wait until what the handler said before it raised `error` is delivered."""
+    async def _fail_after_stream(self, error: WorkerError, limit_s: float) -> WorkerError:
+        """Deliver what the handler yielded before it raised `error`."""
         error.redact(self._redact)
-        await self._briefly(self._stream.finish())
+        await self._deliver_within(limit_s, self._stream.finish())
         return error
 
-    async def _fail_in_band(self, error: WorkerError) -> WorkerError:
+    async def _fail_in_band(self, error: WorkerError, limit_s: float) -> WorkerError:
+        """End the stream with error events."""
         error.redact(self._redact)
-        await self._briefly(self._stream.break_off(error_events(error, self.job)))
+        await self._deliver_within(limit_s, self._stream.fail(error_events(error, self.job)))
         return error
 
-    async def _briefly(self, last_words: Coroutine[Any, Any, None]) -> None:
+    async def _deliver_within(self, limit_s: float, final_events: Coroutine[Any, Any, None]) -> None:
         try:
-            async with asyncio.timeout(self._last_words_s):
-                await last_words
+            async with asyncio.timeout(limit_s):
+                await final_events
         except (StreamBroken, TimeoutError) as failed:
-            reason = str(failed) or f"not accepted within {self._last_words_s:g} s"
+            reason = str(failed) or f"not accepted within {limit_s:g} s"
             log.warning("job=%s its last piece could not be delivered: %s", self.job_id, reason)

@@ -1,4 +1,4 @@
-"""Whose stream may post next: as many POSTs a second as the machine bears, so that a busy worker posts fewer."""
+"""The rate of stream POSTs: as many a second as the event loop can bear, in the order of asking."""
 
 from __future__ import annotations
 
@@ -7,109 +7,123 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from worker_vllm.serverless.gauges import GaugeSource
+
 TICK_S = 0.005
 
 
 @dataclass(frozen=True, slots=True)
 class PostRateLimits:
-    """How much this worker posts: pieces a second (within bounds), in one burst, and POSTs on their way.
+    """How much this worker posts: pieces a second (within bounds), in one burst, and POSTs in flight.
 
-    The rate follows the event loop's lateness: a loop that runs its timers later than `late_s` is short of CPU.
+    The rate follows the event loop's lateness: a loop that runs its timers later than `late_s` is short of CPU. It is
+    adjusted every `adjust_interval_s`.
     """
 
-    most_per_second: float = 2000.0
-    least_per_second: float = 800.0
+    max_per_second: float = 2000.0
+    min_per_second: float = 800.0
     burst: float = 32.0
-    in_flight: int = 128
+    max_in_flight: int = 128
     late_s: float = 0.008
-    review_s: float = 0.05
+    adjust_interval_s: float = 0.05
 
 
 class TokenBucket:
-    """A token bucket whose rate yields to lateness: pure arithmetic over the clock it is told, in seconds."""
+    """A token bucket whose rate falls when the event loop is late. Pure arithmetic; `now` is in seconds."""
 
-    def __init__(self, pace: PostRateLimits, now: float) -> None:
-        self.per_second = pace.most_per_second
-        self._pace = pace
-        self._left = pace.burst
+    def __init__(self, limits: PostRateLimits, now: float) -> None:
+        self.per_second = limits.max_per_second
+        self._limits = limits
+        self._tokens = limits.burst
         self._at = now
-        self._reviewed_at = now
-        self._worst_s = 0.0
+        self._adjusted_at = now
+        self._max_late_s = 0.0
 
     def available(self, now: float) -> int:
         """How many pieces may be posted now."""
-        self._left = min(self._pace.burst, self._left + (now - self._at) * self.per_second)
+        self._tokens = min(self._limits.burst, self._tokens + (now - self._at) * self.per_second)
         self._at = now
-        return max(0, int(self._left))
+        return max(0, int(self._tokens))
 
     def spend(self) -> None:
-        """One piece is posted; an urgent one may overdraw."""
-        self._left -= 1
+        """Take one token for a piece that is posted; an urgent one may overdraw."""
+        self._tokens -= 1
 
-    def hear(self, now: float, late_s: float) -> None:
-        """A timer ran so late. The rate falls by a fifth in a late period and grows by a twentieth in another."""
-        self._worst_s = max(self._worst_s, late_s)
-        if now - self._reviewed_at < self._pace.review_s:
+    def record_lateness(self, now: float, late_s: float) -> None:
+        """Record how late a timer ran. The rate falls by 20 % after a late interval, else grows by 5 %."""
+        limits = self._limits
+        self._max_late_s = max(self._max_late_s, late_s)
+        if now - self._adjusted_at < limits.adjust_interval_s:
             return
-        factor = 0.8 if self._worst_s > self._pace.late_s else 1.05
-        self.per_second = min(self._pace.most_per_second, max(self._pace.least_per_second, self.per_second * factor))
-        self._reviewed_at, self._worst_s = now, 0.0
+        factor = 0.8 if self._max_late_s > limits.late_s else 1.05
+        self.per_second = min(limits.max_per_second, max(limits.min_per_second, self.per_second * factor))
+        self._adjusted_at, self._max_late_s = now, 0.0
 
 
 class PostScheduler:
-    """Hands out turns to post, in the order of asking. A stream that waits for its turn gathers text meanwhile."""
+    """Grants permits to post, in the order of asking. A stream that waits for its permit merges text meanwhile."""
 
-    def __init__(self, pace: PostRateLimits, clock: Callable[[], float]) -> None:
-        self.allowance = TokenBucket(pace, clock())
+    def __init__(self, limits: PostRateLimits, clock: Callable[[], float]) -> None:
+        self.bucket = TokenBucket(limits, clock())
         self._in_flight = 0
-        self._pace = pace
+        self._limits = limits
         self._clock = clock
         self._queue: deque[asyncio.Future[None]] = deque()
         self._timer: asyncio.TimerHandle | None = None
 
-    async def take(self, *, urgent: bool) -> bool:
-        """Wait for a turn, which must be given back; whether there was a wait. A stream's first piece is urgent and
-        waits for nothing."""
-        if urgent or not (self._queue or not self._free()):
+    def gauges(self) -> tuple[GaugeSource, ...]:
+        """The present rate."""
+        return (
+            GaugeSource(
+                "pieces_per_second", "Stream pieces that this worker allows itself", lambda: self.bucket.per_second
+            ),
+        )
+
+    async def acquire(self, *, urgent: bool) -> bool:
+        """Wait for a permit, which must be released after the POST; returns whether there was a wait.
+
+        A stream's first piece is urgent and does not wait.
+        """
+        if urgent or not (self._queue or not self._is_free()):
             self._grant()
             return False
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._queue.append(turn)
-        self._arm()
+        permit: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._queue.append(permit)
+        self._start_timer()
         try:
-            await turn
+            await permit
         except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():
-                self.give_back()
+            if permit.done() and not permit.cancelled():
+                self.release()
             raise
         return True
 
-    def give_back(self) -> None:
+    def release(self) -> None:
         """A POST has ended."""
         self._in_flight -= 1
         if self._queue:
-            self._arm()
+            self._start_timer()
 
-    def _free(self) -> bool:
-        return self._in_flight < self._pace.in_flight and self.allowance.available(self._clock()) > 0
+    def _is_free(self) -> bool:
+        return self._in_flight < self._limits.max_in_flight and self.bucket.available(self._clock()) > 0
 
     def _grant(self) -> None:
         self._in_flight += 1
-        self.allowance.spend()
+        self.bucket.spend()
 
-    def _arm(self) -> None:
+    def _start_timer(self) -> None:
         if self._timer is None:
             due = self._clock() + TICK_S
-            self._timer = asyncio.get_running_loop().call_later(TICK_S, self._hand_out, due)
+            self._timer = asyncio.get_running_loop().call_later(TICK_S, self._grant_waiting, due)
 
-    def _hand_out(self, due: float) -> None:
+    def _grant_waiting(self, due: float) -> None:
         self._timer = None
         now = self._clock()
-        self.allowance.hear(now, now - due)
-        while self._queue and self._free():
-            turn = self._queue.popleft()
-            if not turn.done():
+        self.bucket.record_lateness(now, now - due)
+        while self._queue and self._is_free():
+            permit = self._queue.popleft()
+            if not permit.done():
                 self._grant()
-                turn.set_result(None)
-        if self._queue and self._in_flight < self._pace.in_flight:
-            self._arm()
+                permit.set_result(None)
+        if self._queue and self._in_flight < self._limits.max_in_flight:
+            self._start_timer()

@@ -1,4 +1,4 @@
-"""The final result of a job: idempotent, so it is sent again until it is accepted or the job's life is over."""
+"""Delivers final results. Posting one is idempotent: it is repeated until it is accepted or the job's ttl is over."""
 
 from __future__ import annotations
 
@@ -12,185 +12,208 @@ from pathlib import Path
 from worker_vllm.errors import RequestError, WorkerError
 from worker_vllm.serverless import protocol
 from worker_vllm.serverless.delivery.result_spool import JobResult, ResultSpool
-from worker_vllm.serverless.delivery.spool_ownership import BEAT_S
-from worker_vllm.serverless.http.address import BadAddress, target_of
+from worker_vllm.serverless.delivery.spool_ownership import TOUCH_INTERVAL_S
+from worker_vllm.serverless.gauges import GaugeSource
+from worker_vllm.serverless.http.address import BadAddress, parse_target
 from worker_vllm.serverless.http.client import Platform
 from worker_vllm.serverless.http.connection import NoAnswer, NotSent, PlatformAnswer
-from worker_vllm.serverless.intake.backoff import BROKEN, Curve, may_succeed_later, retry_after_s
+from worker_vllm.serverless.intake.backoff import (
+    FAILURE_BACKOFF,
+    ExponentialBackoff,
+    may_succeed_later,
+    retry_after_s,
+)
 
 log = logging.getLogger(__name__)
 
 POST_TIMEOUT_S = 120.0
 SPOOL_AFTER_S = 1.0
 LARGE_BYTES = 1_000_000  # a smaller result is not refused for its size
-LEFT_AT_ONCE = 16  # POSTs of earlier processes' results on their way
-LEFT = Curve(first_s=0.2, most_s=30.0)
-NOT_KNOWN = (404, 410)  # the platform has forgotten the job, so nobody waits for its result
-NO_POST_HERE = (404, 405, 501)
+MAX_SPOOLED_IN_FLIGHT = 16  # POSTs of earlier processes' results
+SPOOLED_BACKOFF = ExponentialBackoff(first_s=0.2, max_s=30.0)
+JOB_UNKNOWN = (404, 410)  # the platform has deleted the job
+POST_UNSUPPORTED = (404, 405, 501)
 
 
 @dataclass(slots=True)
-class _Matter:
-    """A result on its way: what is posted, how often that failed, and whether it stands in for a refused one.
+class _PendingResult:
+    """A result that is not accepted yet, the failed attempts so far, and whether it replaces a refused result.
 
-    `asked_s` is the pause that the platform asked for.
+    `retry_after_s` is the pause that the platform asked for.
     """
 
     result: JobResult
     failures: int = 0
-    asked_s: float = 0.0
+    retry_after_s: float = 0.0
     replaced: bool = False
 
 
 class ResultSender:
-    """Delivers final results. One that is not accepted within a second is spooled until it is.
+    """Delivers final results. A result that is not accepted within a second is spooled until it is.
 
-    `held_bytes` is the size of all results that are in memory.
+    `pending_bytes` is the size of all results in memory; `random` returns numbers in [0, 1).
     """
 
     def __init__(self, platform: Platform, spool: ResultSpool | None, random: Callable[[], float]) -> None:
-        self.held_bytes = 0
+        self.pending_bytes = 0
         self._platform = platform
         self._spool = spool
         self._random = random
 
     async def deliver(self, result: JobResult) -> None:
-        """Return once the platform has accepted the result or will never want it.
+        """Return once the platform has accepted the result or has refused it for good.
 
-        A result that is slow to be accepted is spooled meanwhile; when this is cancelled, call `keep` or `forget`.
+        A result that is not accepted soon is spooled meanwhile. When this is cancelled, call `spool` or `discard`.
         """
         loop = asyncio.get_running_loop()
-        keeping: list[asyncio.Future[bool]] = []
-        self.held_bytes += len(result.body)
+        spooling: list[asyncio.Future[bool]] = []
+        self.pending_bytes += len(result.body)
         timer = None
         if self._spool is not None:
             timer = loop.call_later(
-                SPOOL_AFTER_S, lambda hold: keeping.append(loop.run_in_executor(None, hold, result)), self._spool.hold
+                SPOOL_AFTER_S,
+                lambda save: spooling.append(loop.run_in_executor(None, save, result)),
+                self._spool.save_owned,
             )
         try:
-            matter = _Matter(result)
-            while not await self._is_settled(matter):
-                await self._pause(matter, BROKEN)
+            pending = _PendingResult(result)
+            while not await self._post_once(pending):
+                await self._pause(pending, FAILURE_BACKOFF)
         finally:
-            self.held_bytes -= len(result.body)
+            self.pending_bytes -= len(result.body)
             if timer is not None:
                 timer.cancel()
-            if keeping:
-                await asyncio.shield(keeping[0])
-        if keeping and self._spool is not None:
-            await asyncio.to_thread(self._spool.forget, result.job_id)
+            if spooling:
+                await asyncio.shield(spooling[0])
+        if spooling and self._spool is not None:
+            await asyncio.to_thread(self._spool.remove, result.job_id)
 
-    def keep(self, result: JobResult) -> None:
-        """This process ends: leave the result to the next one."""
-        if self._spool is None or not self._spool.keep(result):
+    def gauges(self) -> tuple[GaugeSource, ...]:
+        """The size of the results in memory."""
+        return (
+            GaugeSource("results_bytes", "Size of the results that wait to be accepted", lambda: self.pending_bytes),
+        )
+
+    def spool(self, result: JobResult) -> None:
+        """Save an undelivered result for the next process. Called when this process ends."""
+        if self._spool is None or not self._spool.save_shared(result):
             log.error("result lost, there is nowhere to keep it: %s", result)
         else:
             log.warning("result kept for the next start: %s", result)
 
-    def forget(self, job_id: str) -> None:
-        """The job was cancelled: whatever is spooled of it is not wanted any more."""
+    def discard(self, job_id: str) -> None:
+        """Remove a cancelled job's result from the spool."""
         if self._spool is not None:
-            self._spool.forget(job_id)
+            self._spool.remove(job_id)
 
-    async def deliver_left(self, done_url: str) -> None:
-        """Deliver, for ever, what dead processes could not, to this endpoint alone: the key goes with it.
+    async def deliver_spooled(self, done_url: str) -> None:
+        """Deliver the results that ended processes left in the spool, until cancelled.
 
-        They go side by side; one that is not accepted holds up no other.
+        Only results of this endpoint are posted, since the API key is sent with each. They are posted concurrently:
+        one that is not accepted delays no other.
         """
         if self._spool is None:
             return
-        slots = asyncio.Semaphore(LEFT_AT_ONCE)
+        slots = asyncio.Semaphore(MAX_SPOOLED_IN_FLIGHT)
         endpoint = done_url.partition("/job-done/")[0]
         try:
             async with asyncio.TaskGroup() as deliveries:
                 while True:
                     for path in await asyncio.to_thread(self._spool.claim, endpoint):
-                        deliveries.create_task(self._deliver_left(self._spool, path, slots))
-                    await asyncio.sleep(BEAT_S)
+                        deliveries.create_task(self._deliver_spooled(self._spool, path, slots))
+                    await asyncio.sleep(TOUCH_INTERVAL_S)
         finally:
             self._spool.release()
 
-    async def _deliver_left(self, spool: ResultSpool, path: Path, slots: asyncio.Semaphore) -> None:
-        """The body is in memory only while it is posted."""
-        matter: _Matter | None = None
+    async def _deliver_spooled(self, spool: ResultSpool, path: Path, slots: asyncio.Semaphore) -> None:
+        """Deliver one spooled result. Its body is in memory only while it is posted."""
+        pending: _PendingResult | None = None
         while True:
             async with slots:
-                result = matter.result if matter and matter.replaced else await asyncio.to_thread(spool.read, path)
+                result = pending.result if pending and pending.replaced else await asyncio.to_thread(spool.read, path)
                 if result is None:
                     return
-                if matter is None:
+                if pending is None:
                     log.info("delivering a result of an earlier process: %s", result)
-                    matter = _Matter(result)
-                matter.result = result
-                self.held_bytes += len(result.body)
+                    pending = _PendingResult(result)
+                pending.result = result
+                self.pending_bytes += len(result.body)
                 try:
-                    settled = await self._is_settled(matter)
+                    over = await self._post_once(pending)
                 finally:
-                    self.held_bytes -= len(result.body)
-                if settled:
-                    await asyncio.to_thread(spool.forget, result.job_id)
+                    self.pending_bytes -= len(result.body)
+                if over:
+                    await asyncio.to_thread(spool.remove, result.job_id)
                     return
-                if not matter.replaced:
-                    matter.result = JobResult(result.job_id, result.url, b"", result.wanted_until)
+                if not pending.replaced:
+                    pending.result = JobResult(result.job_id, result.url, b"", result.wanted_until)
                 del result
-            await self._pause(matter, LEFT)
+            await self._pause(pending, SPOOLED_BACKOFF)
 
-    async def _pause(self, matter: _Matter, curve: Curve) -> None:
-        if matter.failures:
-            pause_s = curve.delay_s(matter.failures) * (0.5 + 0.5 * self._random())
-            await asyncio.sleep(max(pause_s, matter.asked_s))
+    async def _pause(self, pending: _PendingResult, curve: ExponentialBackoff) -> None:
+        if pending.failures:
+            pause_s = curve.delay_s(pending.failures) * (0.5 + 0.5 * self._random())
+            await asyncio.sleep(max(pause_s, pending.retry_after_s))
 
-    async def _is_settled(self, matter: _Matter) -> bool:
-        """Post once; whether nothing more is to be done."""
-        result = matter.result
+    async def _post_once(self, pending: _PendingResult) -> bool:
+        """Post once. Returns whether delivery is over: accepted, refused for good, or out of time."""
+        result = pending.result
         try:
             answer = await self._post(result)
         except (NotSent, NoAnswer) as error:
             log.debug("result not accepted, to be sent again: %s reason=%s", result, error)
-            return self._count_failure(matter)
+            return self._count_failure(pending)
         if answer.status < 300:
-            end = "FAILED" if result.body.startswith(b'{"error"') else "COMPLETED"
-            log.info("job=%s delivered, %s, bytes=%d", result.job_id, end, len(result.body))
+            status = "FAILED" if result.body.startswith(b'{"error"') else "COMPLETED"
+            log.info("job=%s delivered, %s, bytes=%d", result.job_id, status, len(result.body))
             return True
         if may_succeed_later(answer.status):
             log.debug("result not accepted, to be sent again: %s status=%d", result, answer.status)
-            return self._count_failure(matter, retry_after_s(answer))
-        if answer.status in NOT_KNOWN or matter.replaced:
+            return self._count_failure(pending, retry_after_s(answer))
+        if answer.status in JOB_UNKNOWN or pending.replaced:
             log.error("result refused for good: %s status=%d", result, answer.status)
             return True
         log.error("result refused, failing the job instead: %s status=%d", result, answer.status)
-        matter.result, matter.replaced, matter.failures = refused(result, answer.status), True, 0
+        pending.result, pending.replaced, pending.failures = refused_result(result, answer.status), True, 0
         return False
 
-    def _count_failure(self, matter: _Matter, asked_s: float = 0.0) -> bool:
-        """Whether it was the last one."""
-        matter.failures += 1
-        matter.asked_s = asked_s
-        if time.time() > matter.result.wanted_until:
-            log.error("result given up, the job's time is over: %s", matter.result)
+    def _count_failure(self, pending: _PendingResult, retry_after_s: float = 0.0) -> bool:
+        """Record a failed attempt. Returns whether it was the last one."""
+        pending.failures += 1
+        pending.retry_after_s = retry_after_s
+        if time.time() > pending.result.wanted_until:
+            log.error("result given up, the job's ttl is over: %s", pending.result)
             return True
         return False
 
     async def _post(self, result: JobResult) -> PlatformAnswer:
-        """303 says "processed, look there". A platform that means "send it there" is served too."""
+        """Post once and follow a 303.
+
+        303 means that the result was processed and that the answer is elsewhere. Some platforms mean that the result
+        belongs there, so it is posted there too, on the same origin only.
+        """
         answer = await self._platform.post(result.url, result.body, POST_TIMEOUT_S)
         location = answer.header("location") if answer.status == 303 else None
         if location is None:
             return answer
         try:
-            here = target_of(result.url)
-            there = here.onward(location)
+            here = parse_target(result.url)
+            there = here.redirected_to(location)
         except BadAddress:
             return answer
-        if there.origin != here.origin:  # the key goes to nobody else, and the platform has said that it is processed
-            log.warning("job=%s delivered, as HTTP 303 to %s says; not sent there", result.job_id, there.origin.place)
+        if there.origin != here.origin:  # the API key stays with its origin; 303 means processed
+            log.warning(
+                "job=%s delivered: HTTP 303 to %s, which is another origin, so it was not posted there",
+                result.job_id,
+                there.origin.host_port,
+            )
             return PlatformAnswer(200)
         answer = await self._platform.post(there.url, result.body, POST_TIMEOUT_S)
-        return PlatformAnswer(200) if answer.status in NO_POST_HERE else answer
+        return PlatformAnswer(200) if answer.status in POST_UNSUPPORTED else answer
 
 
-def refused(result: JobResult, status: int) -> JobResult:
-    """The small FAILED result that takes the place of one that the platform refused for good."""
+def refused_result(result: JobResult, status: int) -> JobResult:
+    """The small FAILED result that replaces one that the platform refused for good."""
     size = len(result.body)
     error: WorkerError
     if status == 413 or (status == 400 and size > LARGE_BYTES):
@@ -201,8 +224,8 @@ def refused(result: JobResult, status: int) -> JobResult:
         )
     else:
         error = WorkerError(
-            f"the result of {size} bytes was refused by the platform with HTTP {status}, which says that it would "
-            "be refused again: it is lost; the worker's log has its size and hash",
+            f"the result of {size} bytes was refused by the platform with HTTP {status}: expected a status "
+            "below 300; the result is lost, the worker's log has its size and hash",
             status=502,
         )
     stop_pod = result.body.endswith(b',"stopPod":true}')

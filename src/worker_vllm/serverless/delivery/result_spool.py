@@ -1,7 +1,8 @@
 """Results that could not be delivered yet, one private file each, on a volume that several workers may share.
 
-What a live worker still tries to deliver lies in a directory of its own (`ownership.py`); what nobody tries any more
-lies in the spool itself, for whoever looks next. A file changes hands by being renamed, so one taker gets it.
+Results that a live worker still tries to deliver are in its own directory (`spool_ownership.py`). Results without
+an owner are in the spool's directory itself, for the next worker that looks. A rename changes a file's owner, so that
+exactly one worker gets it.
 """
 
 from __future__ import annotations
@@ -17,19 +18,19 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from worker_vllm.serverless.delivery.spool_ownership import Neighbours, OwnDirectory
-from worker_vllm.serverless.http.address import BadAddress, target_of
+from worker_vllm.serverless.delivery.spool_ownership import OtherDirectories, WorkerDirectory
+from worker_vllm.serverless.http.address import BadAddress, parse_target
 
 log = logging.getLogger(__name__)
 
 SUFFIX = ".result"
-LARGEST_FILE_BYTES = 64 * 1024 * 1024
-LONGEST_HEAD_BYTES = 64 * 1024
+MAX_FILE_BYTES = 64 * 1024 * 1024
+MAX_HEAD_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class JobResult:
-    """What a job ends with: where it goes, the body, and until when (seconds since 1970) anybody may want it."""
+    """A job's final result: the address that it is posted to, its body, and its expiry (seconds since 1970)."""
 
     job_id: str
     url: str
@@ -42,18 +43,18 @@ class JobResult:
 
 
 class ResultSpool:
-    """Keeps results in `directory` (0700, files 0600). Its methods block on the disk and never raise OSError."""
+    """Stores results in `directory` (0700, files 0600). Its methods block on the disk and never raise OSError."""
 
     def __init__(self, directory: Path, clock: Callable[[], float] = time.time) -> None:
         self._directory = directory
         self._clock = clock
-        self._own = OwnDirectory(directory)
-        self._neighbours = Neighbours()
-        self._passed: set[Path] = set()  # results of other endpoints, told once
+        self._own = WorkerDirectory(directory)
+        self._others = OtherDirectories()
+        self._skipped: set[Path] = set()  # results of other endpoints, logged once
         self._lock = threading.Lock()
 
-    def hold(self, result: JobResult) -> bool:
-        """Keep a result that this process still tries to deliver: nobody else takes it while the process lives."""
+    def save_owned(self, result: JobResult) -> bool:
+        """Save a result that this process still tries to deliver: no other process takes it while this one lives."""
         try:
             with self._lock:
                 self._own.open()
@@ -62,8 +63,8 @@ class ResultSpool:
             log.error("result cannot be spooled: %s reason=%s", result, error)
             return False
 
-    def keep(self, result: JobResult) -> bool:
-        """Leave a result to whoever looks next, whole or not at all; False when the disk refuses."""
+    def save_shared(self, result: JobResult) -> bool:
+        """Save a result for the next worker that looks, completely or not at all. False when the disk refuses."""
         try:
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             kept = self._write(result, self._directory)
@@ -75,62 +76,62 @@ class ResultSpool:
                 (self._own.path / _name(result.job_id)).unlink(missing_ok=True)
         return kept
 
-    def forget(self, job_id: str) -> None:
-        """Remove the result of a job that has been delivered or is not wanted any more."""
+    def remove(self, job_id: str) -> None:
+        """Remove the result of a job that has been delivered or cancelled."""
         for place in (self._own.path, self._directory):
             with suppress(OSError):
                 (place / _name(job_id)).unlink(missing_ok=True)
 
     def claim(self, endpoint: str) -> list[Path]:
-        """Take over what nobody live tries to deliver to `endpoint`, an address's part before `/job-done/`.
+        """Take over the results for `endpoint` (an address's part before `/job-done/`) that have no live owner.
 
-        Also says that this process lives. Results of other endpoints stay; what nobody wants any more is removed.
+        Also touches this process's `owner` file. Results of other endpoints stay; expired ones are removed.
         """
         with suppress(OSError):
-            self._own.beat()
+            self._own.touch()
         claimed: list[Path] = []
-        for path in self._left():
+        for path in self._unclaimed():
             try:
                 url, wanted_until = _head(path)
             except (OSError, ValueError) as error:
-                self._remove(path, f"unreadable: {error}")
+                self._discard(path, f"unreadable: {error}")
                 continue
             if not wanted_until >= self._clock():
-                self._remove(path, "past its time")
+                self._discard(path, "expired")
             elif url.partition("/job-done/")[0] == endpoint:
                 claimed += self._take(path)
-            elif path not in self._passed:
-                self._passed.add(path)
-                log.warning("spooled result left alone, it belongs to another endpoint: %s", path.name)
+            elif path not in self._skipped:
+                self._skipped.add(path)
+                log.warning("spooled result skipped, it belongs to another endpoint: %s", path.name)
         return claimed
 
     def read(self, path: Path) -> JobResult | None:
-        """A claimed result; None, with a line in the log, where there is none any more."""
+        """A claimed result; None, with an error in the log, where it cannot be read."""
         try:
             with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
-                text = file.read(LARGEST_FILE_BYTES + 1)
-            if len(text) > LARGEST_FILE_BYTES:
-                raise ValueError(f"over {LARGEST_FILE_BYTES} bytes")
+                text = file.read(MAX_FILE_BYTES + 1)
+            if len(text) > MAX_FILE_BYTES:
+                raise ValueError(f"over {MAX_FILE_BYTES} bytes")
             head, _, body = text.partition(b"\n")
-            said = json.loads(head)
-            return JobResult(str(said["job"]), str(said["url"]), body, float(said["wanted_until"]))
+            header = json.loads(head)
+            return JobResult(str(header["job"]), str(header["url"]), body, float(header["wanted_until"]))
         except (OSError, ValueError, KeyError, TypeError) as error:
             log.error("spooled result cannot be read: %s reason=%s", path.name, error)
             return None
 
     def release(self) -> None:
-        """This process ends: what it still holds goes back to the spool."""
+        """Move this process's own results to the spool's directory. Called when the process ends."""
         with self._lock:
-            self._own.give_up(self._directory, SUFFIX)
+            self._own.release(self._directory, SUFFIX)
 
-    def _left(self) -> Iterator[Path]:
-        """Every result that nobody live tries to deliver."""
-        places = [self._directory, *self._neighbours.dead(self._directory, self._own.path)]
+    def _unclaimed(self) -> Iterator[Path]:
+        """Every result without a live owner."""
+        places = [self._directory, *self._others.find_dead(self._directory, self._own.path)]
         for place in places:
             with suppress(OSError):
                 yield from sorted(path for path in place.iterdir() if path.suffix == SUFFIX)
             if place != self._directory:
-                self._neighbours.clear(place, SUFFIX)
+                self._others.remove_if_empty(place, SUFFIX)
 
     def _take(self, path: Path) -> list[Path]:
         try:
@@ -139,11 +140,11 @@ class ResultSpool:
             taken = self._own.path / path.name
             path.rename(taken)
         except OSError as error:
-            log.info("spooled result not taken over: %s reason=%s", path.name, error)  # another was faster
+            log.info("spooled result not taken over: %s reason=%s", path.name, error)  # another worker was faster
             return []
         return [taken]
 
-    def _remove(self, path: Path, reason: str) -> None:
+    def _discard(self, path: Path, reason: str) -> None:
         log.warning("spooled result removed: %s reason=%s", path.name, reason)
         with suppress(OSError):
             path.unlink(missing_ok=True)
@@ -171,16 +172,16 @@ def _name(job_id: str) -> str:
 
 
 def _head(path: Path) -> tuple[str, float]:
-    """The address of a spooled result and until when it is wanted. Raises OSError or ValueError, in words."""
+    """The address of a spooled result and its expiry. Raises OSError or ValueError with a readable message."""
     with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
-        line = file.readline(LONGEST_HEAD_BYTES)
+        line = file.readline(MAX_HEAD_BYTES)
     try:
-        said = json.loads(line)
-        url, wanted_until = str(said["url"]), float(said["wanted_until"])
+        header = json.loads(line)
+        url, wanted_until = str(header["url"]), float(header["wanted_until"])
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError("it does not begin with a result's address") from error
+        raise ValueError("the first line is not JSON with a text `url` and a number `wanted_until`") from error
     try:
-        target_of(url)
+        parse_target(url)
     except BadAddress as error:
         raise ValueError(str(error)) from error
     return url, wanted_until

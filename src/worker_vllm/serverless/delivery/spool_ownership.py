@@ -1,8 +1,9 @@
 """Which directory of a shared spool belongs to a live worker.
 
-Each worker that spools has a directory with an `owner` file that it locks and touches. On one machine the lock tells
-at once: the kernel drops it with the process. Across machines locks of network volumes cannot be relied on (some keep
-them per client), so there the file's time must stand still, as this process sees it by its own clock, for long.
+Each worker that spools has a directory with an `owner` file that it locks and touches. On one machine the lock is
+enough: the kernel releases it when the process ends. Across machines, locks of network volumes are unreliable (some
+keep them per client), so there an owner counts as dead when the file's time has not changed for `STALE_S`, by this
+process's own clock.
 """
 
 from __future__ import annotations
@@ -18,27 +19,27 @@ from contextlib import suppress
 from pathlib import Path
 
 OWNER = "owner"
-BEAT_S = 20.0  # how often an owner touches its file
-STALE_S = 150.0  # an owner that has not for so long is dead, or frozen; its results are idempotent
+TOUCH_INTERVAL_S = 20.0  # how often an owner touches its file
+STALE_S = 150.0  # an owner that has not for this long is dead or frozen; posting its results twice is harmless
 
 
-class OwnDirectory:
-    """This process's directory in the spool, made when it is first needed."""
+class WorkerDirectory:
+    """This process's directory in the spool, created when it is first needed."""
 
     def __init__(self, spool: Path) -> None:
         self.path = spool / f"worker-{uuid.uuid4().hex}"
         self._owner: int | None = None
 
     def open(self) -> None:
-        """Make the directory. Raises OSError."""
+        """Create the directory. Raises OSError."""
         if self._owner is not None:
             return
-        draft = self.path.with_name(f".{self.path.name}")  # seen by nobody before it is locked
+        draft = self.path.with_name(f".{self.path.name}")  # other workers see it only once it is locked
         draft.mkdir(mode=0o700, parents=True, exist_ok=True)
         draft.parent.chmod(0o700)
         owner = os.open(draft / OWNER, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
         try:
-            os.write(owner, json.dumps(_machine(draft)).encode())
+            os.write(owner, json.dumps(_machine_identity(draft)).encode())
             with suppress(OSError):  # a volume without locks
                 fcntl.flock(owner, fcntl.LOCK_EX | fcntl.LOCK_NB)
             draft.rename(self.path)
@@ -47,13 +48,13 @@ class OwnDirectory:
             raise
         self._owner = owner
 
-    def beat(self) -> None:
-        """Say that this process lives. Raises OSError."""
+    def touch(self) -> None:
+        """Touch the `owner` file, as a sign that this process lives. Raises OSError."""
         if self._owner is not None:
             os.utime(self._owner)
 
-    def give_up(self, spool: Path, suffix: str) -> None:
-        """Move what is left to the spool and be gone."""
+    def release(self, spool: Path, suffix: str) -> None:
+        """Move the remaining results to `spool` and remove the directory."""
         if self._owner is None:
             return
         with suppress(OSError):
@@ -65,15 +66,15 @@ class OwnDirectory:
         self._owner = None
 
 
-class Neighbours:
-    """The other directories of the spool; remembers since when each has shown no life."""
+class OtherDirectories:
+    """The other workers' directories of the spool, with the time since when each `owner` file is unchanged."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._seen: dict[Path, tuple[int, float]] = {}
 
-    def dead(self, spool: Path, own: Path) -> list[Path]:
-        """The directories whose owner does not live any more."""
+    def find_dead(self, spool: Path, own: Path) -> list[Path]:
+        """The directories whose owner is dead."""
         try:
             with os.scandir(spool) as entries:
                 places = [Path(entry.path) for entry in entries if entry.is_dir(follow_symlinks=False)]
@@ -83,8 +84,8 @@ class Neighbours:
         self._seen = {place: seen for place, seen in self._seen.items() if place in others}
         return [place for place in others if self._is_dead(place)]
 
-    def clear(self, place: Path, suffix: str) -> None:
-        """Remove a dead owner's directory once no result is left in it."""
+    def remove_if_empty(self, place: Path, suffix: str) -> None:
+        """Remove a dead owner's directory if no result is left in it."""
         with suppress(OSError):
             if not any(path.suffix == suffix for path in place.iterdir()):
                 shutil.rmtree(place)
@@ -93,24 +94,24 @@ class Neighbours:
         try:
             owner = os.open(place / OWNER, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
         except FileNotFoundError:
-            return self._stands_still(place, place)
+            return self._is_stale(place, place)
         except OSError:
             return False
         try:
             fcntl.flock(owner, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if json.loads(os.read(owner, 4096)) == _machine(place):
+            if json.loads(os.read(owner, 4096)) == _machine_identity(place):
                 return True
         except BlockingIOError:
-            return False  # held: alive, or frozen on this machine
+            return False  # locked: the owner is alive, or frozen on this machine
         except (OSError, ValueError):
-            pass  # a volume without locks, or nobody's record
+            pass  # a volume without locks, or an unreadable record
         finally:
             os.close(owner)
-        return self._stands_still(place, place / OWNER)
+        return self._is_stale(place, place / OWNER)
 
-    def _stands_still(self, place: Path, sign: Path) -> bool:
+    def _is_stale(self, place: Path, marker: Path) -> bool:
         try:
-            touched = sign.stat().st_mtime_ns
+            touched = marker.stat().st_mtime_ns
         except OSError:
             return False
         now = self._clock()
@@ -121,7 +122,7 @@ class Neighbours:
         return now - seen[1] > STALE_S
 
 
-def _machine(place: Path) -> dict[str, str | int]:
-    """The kernel and the mounted file system: where both are the same, a lock is seen by both processes."""
+def _machine_identity(place: Path) -> dict[str, str | int]:
+    """The kernel and the mounted file system: where both are the same, both processes see each other's locks."""
     boot = Path("/proc/sys/kernel/random/boot_id")
     return {"boot": boot.read_text().strip() if boot.exists() else "", "device": place.stat().st_dev}

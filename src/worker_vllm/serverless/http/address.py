@@ -1,4 +1,4 @@
-"""An address of the platform, checked and taken apart once."""
+"""Addresses of the platform, validated and split into their parts."""
 
 from __future__ import annotations
 
@@ -13,40 +13,43 @@ _PORTS = {"http": 80, "https": 443}
 
 
 class BadAddress(ValueError):
-    """The text is no http:// or https:// address that anything could be sent to; the message says why."""
+    """The text is not a usable http:// or https:// address; the message has the reason."""
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
-    """Who is asked; connections, and the right to see the key, are kept by it. `place` is host:port in writing."""
+class PlatformOrigin:
+    """Scheme, host and port. Connections are kept per origin, and the API key is sent to one origin only.
+
+    `host_port` is the text of the Host header.
+    """
 
     scheme: str
     host: str
     port: int
-    place: str
+    host_port: str
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where a request goes; `path` holds the query too and is escaped as it goes over the wire."""
+    """The parsed address of a request; `path` includes the query and is escaped as it is sent."""
 
     url: str
-    origin: Origin
+    origin: PlatformOrigin
     path: str
 
-    def onward(self, location: str) -> Target:
-        """Where a redirect from here leads. Raises BadAddress, also for a way out of TLS."""
+    def redirected_to(self, location: str) -> Target:
+        """The target of a redirect from here. Raises BadAddress, also for a redirect from https to http."""
         try:
-            target = target_of(urljoin(self.url, location))
+            target = parse_target(urljoin(self.url, location))
         except ValueError as error:
             raise BadAddress(f"a redirect to {_shown(location)}: {error}") from error
         if self.origin.scheme == "https" and target.origin.scheme == "http":
-            raise BadAddress(f"a redirect from https to {target.origin.place} without it")
+            raise BadAddress(f"a redirect from https to http at {target.origin.host_port}")
         return target
 
 
-def target_of(url: str) -> Target:
-    """The target that an address names. Raises BadAddress."""
+def parse_target(url: str) -> Target:
+    """The target of an address. Raises BadAddress."""
     parts = _PARTS.match(url)
     assert parts is not None  # it matches everything
     origin, path = _origin_of(parts[1]), parts[2]
@@ -58,8 +61,8 @@ def target_of(url: str) -> Target:
 
 
 @lru_cache(maxsize=256)
-def _origin_of(start: str) -> Origin:
-    """The origin that an address names before its path."""
+def _origin_of(start: str) -> PlatformOrigin:
+    """The origin of an address, given its text before the path."""
     try:
         parts = urlsplit(start)
         port, host = parts.port, parts.hostname or ""
@@ -70,11 +73,11 @@ def _origin_of(start: str) -> Origin:
         raise BadAddress(f"broken address {_shown(start)}: expected http://host/… or https://host/…")
     written = f"[{host}]" if ":" in host else host
     if port is None or port == _PORTS[parts.scheme]:
-        return Origin(parts.scheme, host, _PORTS[parts.scheme], written)
-    return Origin(parts.scheme, host, port, f"{written}:{port}")
+        return PlatformOrigin(parts.scheme, host, _PORTS[parts.scheme], written)
+    return PlatformOrigin(parts.scheme, host, port, f"{written}:{port}")
 
 
 def _shown(url: str) -> str:
-    """Enough of an address to recognize it; what stands behind the host, or before it, may be a secret."""
+    """The scheme, host and port of an address; the rest is left out, since it may contain a secret."""
     scheme, _, rest = url.partition("://")
     return repr(f"{scheme}://{rest.partition('/')[0].partition('?')[0].rpartition('@')[2]}"[:200])

@@ -1,7 +1,7 @@
-"""One HTTP/1.1 connection to the platform and one exchange at a time on it.
+"""One HTTP/1.1 connection to the platform, with one exchange at a time.
 
 A general client costs several times the CPU of the piece it carries (figures: benchmarks/README.md), and the outbox
-must know more than a general client tells: whether a request that got no answer can have been accepted.
+must know what a general client does not report: whether a request without an answer can have been accepted.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from typing import cast
 
 from worker_vllm.serverless.http.response_parser import AnswerParser, PlatformAnswer
 
-__all__ = ["Left", "NoAnswer", "NotSent", "PlatformAnswer", "PlatformConnection"]
+__all__ = ["NoAnswer", "NotSent", "PlatformAnswer", "PlatformConnection", "RequestAbandoned"]
 
-SECOND_LOOK_S = 1.0  # a time limit is believed only after as long without a byte
-LATE_S = 0.5  # a timer that fires later than this was not waited for: the process was frozen or blocked
-MOST_LOOKS = 10
+TIMEOUT_CHECK_S = 1.0  # a timeout counts only after as long without a byte
+LATE_S = 0.5  # a timer that fires later than this means that the process was frozen or blocked
+MAX_TIMEOUT_CHECKS = 10
 
 
 class NotSent(Exception):
@@ -26,27 +26,28 @@ class NotSent(Exception):
 
 
 class NoAnswer(Exception):
-    """The request went out and no whole answer came back: whether it was accepted is unknown."""
+    """The request was sent and no complete answer came: whether it was accepted is unknown."""
 
 
-class Left(NoAnswer):
-    """This side had closed the connection: that no answer came says nothing about the platform."""
+class RequestAbandoned(NoAnswer):
+    """This side had half-closed the connection: the missing answer is no fault of the platform."""
 
 
 class PlatformConnection(asyncio.Protocol):
     """Carries one request at a time.
 
-    `reusable` tells whether another may follow, `answering` whether any of the latest answer has arrived, `ended`
-    whether the platform has closed it, `asked` what is being asked, `left` whether this side asks nothing more.
+    `request` is the request in flight, `reusable` whether another may follow, `answering` whether any byte of the
+    latest answer has arrived, `ended` whether the platform has closed the connection, `half_closed` whether this side
+    has.
     """
 
     def __init__(self) -> None:
-        self.reusable = self.answering = self.ended = self.left = False
-        self.asked = b""
+        self.reusable = self.answering = self.ended = self.half_closed = False
+        self.request = b""
         self._transport: asyncio.Transport | None = None
         self._waiter: asyncio.Future[PlatformAnswer] | None = None
         self._parser = AnswerParser()
-        self._heard = 0  # reads from the socket so far
+        self._reads = 0  # reads from the socket so far
         self._timer: asyncio.TimerHandle | None = None
 
     @property
@@ -60,26 +61,26 @@ class PlatformConnection(asyncio.Protocol):
         loop = asyncio.get_running_loop()
         waiter: asyncio.Future[PlatformAnswer] = loop.create_future()
         self._waiter = waiter
-        self.asked = request
+        self.request = request
         self.reusable = self.answering = False
-        self._timer = loop.call_later(timeout_s, self._out_of_time, timeout_s)
+        self._timer = loop.call_later(timeout_s, self._on_timeout, timeout_s)
         try:
             self.transport.write(request)
             return await waiter
         finally:
             self._timer.cancel()
             self._waiter = None
-            self.asked = b""
-            self.reusable = self.reusable and not self.left
+            self.request = b""
+            self.reusable = self.reusable and not self.half_closed
             if not self.reusable:
                 self.close()
 
-    def leave(self) -> None:
-        """Close this side alone: the peer sees that nobody will wait, and what it has sent by then still arrives.
+    def half_close(self) -> None:
+        """Close this side alone: the peer sees that the worker has gone, and what it has sent by then still arrives.
 
-        The socket is asked, not the transport, since that of TLS cannot close one side.
+        Uses the socket, not the transport, since a TLS transport cannot close one side.
         """
-        self.left = True
+        self.half_closed = True
         with (
             suppress(OSError),
             socket.socket(fileno=os.dup(self.transport.get_extra_info("socket").fileno())) as sock,
@@ -87,7 +88,7 @@ class PlatformConnection(asyncio.Protocol):
             sock.shutdown(socket.SHUT_WR)
 
     def close(self) -> None:
-        """Give the connection up at once."""
+        """Abort the connection at once."""
         if self._transport is not None:
             self._transport.abort()
 
@@ -99,10 +100,10 @@ class PlatformConnection(asyncio.Protocol):
         """Called by the event loop."""
         if self._waiter is None or self._waiter.done():
             self.reusable = False
-            self.close()  # an answer that nobody asked for: the connection is out of step
+            self.close()  # an answer without a request: the connection is out of sync
             return
         self.answering = True
-        self._heard += 1
+        self._reads += 1
         try:
             self._settle(self._parser.feed(data))
         except ValueError as error:
@@ -121,23 +122,23 @@ class PlatformConnection(asyncio.Protocol):
         self.ended = True
         self.reusable = False
         self._settle(self._parser.end())
-        self._fail("the connection was closed before a whole answer came")
+        self._fail("the connection was closed before a complete answer came")
 
-    def _out_of_time(self, timeout_s: float, looks: int = 0, heard: int = -1) -> None:
-        """The time limit is over, by a clock that ran on while the process was frozen: read before believing it."""
+    def _on_timeout(self, timeout_s: float, checks: int = 0, reads: int = -1) -> None:
+        """Called at the timeout. The clock runs on while the process is frozen, so read again before it counts."""
         loop = asyncio.get_running_loop()
-        look_s = min(timeout_s, SECOND_LOOK_S)
+        check_s = min(timeout_s, TIMEOUT_CHECK_S)
         due = self._timer.when() if self._timer is not None else loop.time()
         on_time = loop.time() - due < LATE_S
-        if looks >= MOST_LOOKS or (looks and on_time and self._heard == heard):
+        if checks >= MAX_TIMEOUT_CHECKS or (checks and on_time and self._reads == reads):
             self._fail(f"no answer within {timeout_s:g} s")
         else:
-            self._timer = loop.call_later(look_s, self._out_of_time, timeout_s, looks + 1, self._heard)
+            self._timer = loop.call_later(check_s, self._on_timeout, timeout_s, checks + 1, self._reads)
 
     def _settle(self, answer: PlatformAnswer | None) -> None:
         if answer is None:
             return
-        # an answer that overtook its own request leaves the rest of that request unread at the other end
+        # after an answer that came before its request was sent completely, the peer may not read the rest
         sent = not self.transport.get_write_buffer_size()
         self.reusable = self._parser.keep_alive and sent and not (self._parser.surplus or self.ended)
         if self._waiter is not None and not self._waiter.done():
@@ -145,4 +146,4 @@ class PlatformConnection(asyncio.Protocol):
 
     def _fail(self, reason: str) -> None:
         if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_exception((Left if self.left else NoAnswer)(reason))
+            self._waiter.set_exception((RequestAbandoned if self.half_closed else NoAnswer)(reason))

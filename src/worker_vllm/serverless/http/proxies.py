@@ -1,16 +1,17 @@
-"""Proxy variables that other clients would obey for the platform's address: the log says that they are not obeyed."""
+"""A warning for proxy variables that other clients use for the platform's address and the worker ignores."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from worker_vllm.serverless.http.address import BadAddress, target_of
+from worker_vllm.serverless.http.address import BadAddress, parse_target
 
 
 def ignored_proxy(url: str, environment: Mapping[str, str]) -> str | None:
-    """The line for the log where a proxy is named for `url`; its address is not shown, it may hold a password."""
+    """The warning where a proxy is set for `url`, else None. It omits the proxy's address, since that may hold a
+    password."""
     try:
-        origin = target_of(url).origin
+        origin = parse_target(url).origin
     except BadAddress:
         return None
     names = (f"{origin.scheme}_proxy", f"{origin.scheme}_proxy".upper(), "all_proxy", "ALL_PROXY")
@@ -18,8 +19,8 @@ def ignored_proxy(url: str, environment: Mapping[str, str]) -> str | None:
     if name is None or _is_exempt(origin.host, environment.get("no_proxy") or environment.get("NO_PROXY") or ""):
         return None
     return (
-        f"{name} is set and not obeyed: the worker connects to {origin.place} directly, as the job loop of the "
-        "official SDK does; where only the proxy leads out, jobs cannot be taken"
+        f"{name} is set and ignored: the worker connects to {origin.host_port} directly, as the job loop of the "
+        "official SDK does; where only the proxy can reach the platform, jobs cannot be taken"
     )
 
 

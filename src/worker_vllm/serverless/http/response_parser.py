@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 import httptools
 
-LONGEST_HEAD_BYTES = 64 * 1024
-LARGEST_BODY_BYTES = 512 * 1024 * 1024  # far above what the platform hands out at once
+MAX_HEAD_BYTES = 64 * 1024
+MAX_BODY_BYTES = 512 * 1024 * 1024  # far above what the platform hands out at once
 
 
 @dataclass(frozen=True, slots=True)
 class PlatformAnswer:
-    """A whole HTTP answer; `head` is its header lines, each after a line break."""
+    """A complete HTTP answer; `head` is its header lines, each after a line break."""
 
     status: int
     body: bytes = b""
@@ -29,10 +29,10 @@ class PlatformAnswer:
 
 
 class AnswerParser:
-    """Reads the answers of one connection, one at a time; the work is linear in their bytes.
+    """Reads the answers of one connection, one at a time; its CPU time is linear in their bytes.
 
-    After an answer, `keep_alive` tells whether the connection may carry another request, and `surplus` whether the
-    peer said more than that answer.
+    After an answer, `keep_alive` is whether the connection may carry another request, and `surplus` whether the peer
+    sent more than that answer.
     """
 
     def __init__(self) -> None:
@@ -44,7 +44,7 @@ class AnswerParser:
         self._begin()
 
     def feed(self, data: bytes) -> PlatformAnswer | None:
-        """The answer that `data` completes, if it does. Raises ValueError for what is not HTTP/1.1 or too large."""
+        """The answer that `data` completes, else None. Raises ValueError where it is not HTTP/1.1 or too large."""
         before = self._size
         try:
             self._parser.feed_data(data)
@@ -55,12 +55,12 @@ class AnswerParser:
             raise ValueError(str(cause) or type(cause).__name__) from error
         self._idle_bytes = self._idle_bytes + len(data) if self._size == before else 0
         done, self._done = self._done, None
-        if done is None and self._idle_bytes > LONGEST_HEAD_BYTES:
+        if done is None and self._idle_bytes > MAX_HEAD_BYTES:
             raise ValueError("a head over 64 KiB")
         return done
 
     def end(self) -> PlatformAnswer | None:
-        """The connection has ended: the answer whose body this completes."""
+        """Called at the end of the connection. Returns the answer whose body that completes, else None."""
         if self._in_body and not self._framed:
             self.on_message_complete()
         done, self._done = self._done, None
@@ -72,7 +72,7 @@ class AnswerParser:
         self.surplus = self._done is not None
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Called by the parser; lines after the body are nobody's business."""
+        """Called by the parser; lines after the body are ignored."""
         if self._in_body:
             return
         self._lines += (b"\r\n", name, b": ", value)
@@ -89,12 +89,12 @@ class AnswerParser:
     def on_body(self, data: bytes) -> None:
         """Called by the parser."""
         self._size += len(data)
-        if self._size > LARGEST_BODY_BYTES:
-            raise ValueError(f"a body over {LARGEST_BODY_BYTES} bytes")
+        if self._size > MAX_BODY_BYTES:
+            raise ValueError(f"a body over {MAX_BODY_BYTES} bytes")
         self._parts.append(data)
 
     def on_message_complete(self) -> None:
-        """Called by the parser, also after an interim answer: the real one follows that."""
+        """Called by the parser, also after an interim answer: the final answer follows."""
         if self._status >= 200 and self._done is None:
             head = b"".join(self._lines).decode("latin-1")
             body = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)

@@ -1,8 +1,13 @@
-"""How many jobs this worker may hold: a pure policy over what the engine reports, so that none are hoarded."""
+"""How many jobs this worker may hold. Pure policy over the engine's reported load: jobs that would only wait in this
+worker's engine are left for other workers."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+
 from worker_vllm.engine.interface import EngineLoad
+from worker_vllm.serverless.gauges import GaugeSource
 
 FIRST_WINDOW = 64  # where the engine's capacity is not known; vLLM runs hundreds of sequences at once by default
 KV_FULL = 0.95
@@ -10,46 +15,91 @@ SPARE_SHARE = 8  # one job in eight may wait inside the engine, so that it never
 
 
 class Admission:
-    """A window of jobs, opened by an engine that keeps up and narrowed by one that makes them wait.
+    """Counts the jobs of this worker and limits them to a window that follows the engine's load.
 
-    `most` is the operator's cap. `capacity` is how many sequences the engine runs at once, where that is known: the
-    first take never asks for more, and the window never grows beyond it and the spare. Whoever starts and ends jobs
-    keeps `held` and `undelivered` up to date: the jobs that the engine works on, and those whose result the platform
-    has not accepted for a while. Both fill the window, so that a worker whose results go nowhere stops taking.
+    `max_jobs` is the operator's cap. `capacity` is how many sequences the engine runs at once, where that is known:
+    the first take never asks for more, and the window never grows beyond it and the spare. Two groups of jobs fill
+    the window: those that the engine works on, and those whose result the platform has not accepted for a while, so
+    that a worker that cannot deliver its results stops taking jobs.
     """
 
-    def __init__(self, most: int, capacity: int | None = None) -> None:
-        self.held = 0
-        self.undelivered = 0
+    def __init__(self, max_jobs: int, capacity: int | None = None) -> None:
         self.open = True  # while the engine can serve
-        self.window = min(most, FIRST_WINDOW if capacity is None else capacity)
-        self.load: EngineLoad | None = None
-        self._most = most if capacity is None else min(most, capacity + _spare(capacity))
+        self.window = min(max_jobs, FIRST_WINDOW if capacity is None else capacity)
+        self._running: set[str] = set()
+        self._undelivered: set[str] = set()
+        self._load: EngineLoad | None = None
+        self._max = max_jobs if capacity is None else min(max_jobs, capacity + _spare(capacity))
+
+    @property
+    def running(self) -> int:
+        """How many jobs the engine works on."""
+        return len(self._running)
+
+    @property
+    def undelivered(self) -> int:
+        """How many jobs have a result that the platform has not accepted for a while."""
+        return len(self._undelivered)
 
     @property
     def free(self) -> int:
         """How many more jobs may be taken."""
-        return max(0, self.window - self.held - self.undelivered) if self.open else 0
+        return max(0, self.window - self.running - self.undelivered) if self.open else 0
 
     @property
     def wants_report(self) -> bool:
-        """Whether the window is full but not at its end, so that the engine's load decides."""
-        return self.held >= self.window and self.window < self._most
+        """Whether the window is full but below its maximum, so that the engine's load decides."""
+        return self.running >= self.window and self.window < self._max
 
-    def hear(self, load: EngineLoad | None) -> None:
-        """Move the window by what the engine reports; None is an engine that tells nothing, where the cap rules."""
-        self.load = load
+    def acquire(self, job_id: str) -> None:
+        """A job starts to occupy the engine."""
+        self._running.add(job_id)
+
+    def release(self, job_id: str) -> None:
+        """The engine's work on a job is over. A second call for the same job does nothing."""
+        self._running.discard(job_id)
+
+    def acquire_undelivered(self, job_id: str) -> None:
+        """The platform has not accepted a job's result for a while: it takes a slot again."""
+        self._undelivered.add(job_id)
+
+    def release_undelivered(self, job_id: str) -> None:
+        """A job's result needs no slot any more. Called for every job, also where it never had one."""
+        self._undelivered.discard(job_id)
+
+    def update(self, load: EngineLoad | None) -> None:
+        """Move the window by the engine's load; None means that the engine reports none, and the cap applies."""
+        self._load = load
         if load is None:
-            self.window = self._most
+            self.window = self._max
         elif load.waiting > 0 or load.kv_used >= KV_FULL:
-            running = max(1, self.held - load.waiting)
-            self.window = min(self._most, running + _spare(running))
-        elif self.held >= self.window:
-            self.window = min(self._most, 2 * self.held)
+            running = max(1, self.running - load.waiting)
+            self.window = min(self._max, running + _spare(running))
+        elif self.running >= self.window:
+            self.window = min(self._max, 2 * self.running)
 
     def refused(self) -> None:
-        """The engine would not even queue one of the jobs held."""
-        self.window = min(self.window, max(1, self.held - 1))
+        """The engine's own queue was full and it refused a job: narrow the window."""
+        self.window = min(self.window, max(1, self.running - 1))
+
+    def gauges(self) -> tuple[GaugeSource, ...]:
+        """The window, the jobs in it, and the engine's last reported load (NaN where there is none)."""
+        return (
+            GaugeSource("jobs_held", "Jobs that the engine works on for this worker", lambda: self.running),
+            GaugeSource("jobs_window", "Jobs that this worker may hold at present", lambda: self.window),
+            GaugeSource(
+                "engine_running", "Sequences that ran at the engine's last report", self._reported("running")
+            ),
+            GaugeSource(
+                "engine_waiting", "Sequences that waited at the engine's last report", self._reported("waiting")
+            ),
+            GaugeSource(
+                "engine_kv_used", "Share of KV memory in use at the engine's last report", self._reported("kv_used")
+            ),
+        )
+
+    def _reported(self, name: str) -> Callable[[], float]:
+        return lambda: math.nan if self._load is None else float(getattr(self._load, name))
 
 
 def _spare(running: int) -> int:

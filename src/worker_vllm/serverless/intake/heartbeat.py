@@ -1,10 +1,10 @@
-"""The sign of life, sent by the event loop itself: a loop that is wedged falls silent.
+"""Heartbeats, sent from the event loop itself, so that a worker whose event loop is blocked sends none.
 
-runpod-python 1.12 names every job in one URL, however long, in a GET of its own process every interval (`rp_ping.py`:
+runpod-python 1.12 lists every job in one URL, however long, in a GET of its own process every interval (`rp_ping.py`:
 `params={"job_id": "a,b,c"}`). 300 ids make 13.5 KB, and common servers refuse request lines over 8 KB, most often
-with 414: then the official worker's heartbeat fails for as long as it holds so many jobs. Here the whole list is
-tried first too, since a platform may take a job that a ping does not name for lost; one that refuses it for its
-length hears the list in parts, one after the other within the same interval.
+with 414: the official worker's heartbeat then fails for as long as it holds so many jobs. Here the complete list is
+tried first too, since a platform may treat a job that a ping does not list as lost; a platform that refuses it for
+its length gets the list in parts, one after the other within one interval. Failed pings are logged by `OutageLog`.
 """
 
 from __future__ import annotations
@@ -20,28 +20,36 @@ from worker_vllm.serverless.protocol import Addresses
 
 log = logging.getLogger(__name__)
 
-SHORTEST_INTERVAL_S = 1.0
-LONGEST_LINE = 8_000  # bytes of an address that every common server takes
-TOO_LONG = (400, 413, 414, 431)  # how servers refuse a longer one, where they do not just close the connection
+MIN_INTERVAL_S = 1.0
+MAX_LINE_BYTES = 8_000  # of an address; every common server accepts as many
+TOO_LONG_STATUSES = (
+    400,
+    413,
+    414,
+    431,
+)  # refusals of a longer one, by servers that do not just close the connection
 
 
 async def send_pings(
-    platform: Platform, addresses: Addresses, interval_s: float, held: Callable[[], Iterable[str]]
+    platform: Platform, addresses: Addresses, interval_s: float, job_ids: Callable[[], Iterable[str]]
 ) -> None:
-    """Ping every `interval_s` with the ids that `held` names, for ever; without a ping address return at once."""
+    """Ping every `interval_s` with the ids that `job_ids` returns, until cancelled.
+
+    Returns at once where there is no ping address.
+    """
     if addresses.ping_url is None:
         return
-    interval_s = max(SHORTEST_INTERVAL_S, interval_s)
+    interval_s = max(MIN_INTERVAL_S, interval_s)
     in_parts = False
     while True:
-        job_ids = tuple(held())
-        whole = addresses.ping(job_ids, __version__)
-        parts = [whole] if len(whole) <= LONGEST_LINE else addresses.pings(job_ids, __version__, LONGEST_LINE)
+        ids = tuple(job_ids())
+        complete = addresses.ping(ids, __version__)
+        parts = [complete] if len(complete) <= MAX_LINE_BYTES else addresses.pings(ids, __version__, MAX_LINE_BYTES)
         if len(parts) == 1 or not in_parts:
-            status = await _ping(platform, whole, 2 * interval_s)
-            if status in TOO_LONG and len(parts) > 1:
+            status = await _ping(platform, complete, 2 * interval_s)
+            if status in TOO_LONG_STATUSES and len(parts) > 1:
                 in_parts = True
-                log.info("pings name their %d jobs in parts of %d bytes from now on", len(job_ids), LONGEST_LINE)
+                log.info("pings list their %d jobs in parts of %d bytes from now on", len(ids), MAX_LINE_BYTES)
             elif status is not None:
                 parts = []
         if len(parts) > 1:
@@ -51,12 +59,10 @@ async def send_pings(
 
 
 async def _ping(platform: Platform, url: str, timeout_s: float) -> int | None:
-    """Ping once; the answer's status, 0 where there was no connection, None where the ping got no answer."""
+    """Ping once. Returns the answer's status, 0 where there was no connection, None where there was no answer."""
     try:
-        answer = await platform.get(url, timeout_s)
-    except (NotSent, NoAnswer) as error:
-        log.warning("ping failed: %s", error)
-        return 0 if isinstance(error, NotSent) else None
-    if answer.status >= 400:
-        log.warning("ping of %d bytes refused with HTTP %d", len(url), answer.status)
-    return answer.status
+        return (await platform.get(url, timeout_s)).status
+    except NotSent:
+        return 0
+    except NoAnswer:
+        return None

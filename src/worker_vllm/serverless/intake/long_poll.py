@@ -1,4 +1,4 @@
-"""One long poll: its answer, or the fact that none came, and how long it was held."""
+"""One long poll: its answer, if one came, and how long the platform held it."""
 
 from __future__ import annotations
 
@@ -12,31 +12,31 @@ from worker_vllm.serverless.http.content_encoding import plain_body
 
 log = logging.getLogger(__name__)
 
-LONGEST_POLL_S = 90.0
+MAX_POLL_S = 90.0
 
 
 @dataclass(frozen=True, slots=True)
-class Polled:
-    """What a long poll brought. `body` is empty unless the answer was a 200 that carries JSON."""
+class PollResult:
+    """The result of a long poll. `body` is empty unless the answer was a 200 that carries JSON."""
 
     answer: PlatformAnswer | None
     held_s: float
     body: bytes = b""
 
 
-async def poll(platform: Platform, url: str, what: str) -> Polled:
+async def poll(platform: Platform, url: str, what: str) -> PollResult:
     """Wait for an answer from `url`; `what` names the poll in the log. Raises nothing but CancelledError.
 
-    That there was no answer, or not the right one, is told by the platform's own log lines.
+    A missing or unexpected answer is logged by `OutageLog`.
     """
     clock = asyncio.get_running_loop().time
     began = clock()
     answer: PlatformAnswer | None = None
     try:
-        answer = await platform.get(url, LONGEST_POLL_S)
+        answer = await platform.get(url, MAX_POLL_S)
     except (NotSent, NoAnswer) as error:
         log.debug("%s: %s", what, error)
-    return Polled(answer, clock() - began, _json_text(answer, what) if answer is not None else b"")
+    return PollResult(answer, clock() - began, _json_text(answer, what) if answer is not None else b"")
 
 
 def _json_text(answer: PlatformAnswer, what: str) -> bytes:
@@ -47,5 +47,5 @@ def _json_text(answer: PlatformAnswer, what: str) -> bytes:
     try:
         return plain_body(answer)
     except ValueError as error:
-        log.error("%s: whatever this answer brought is lost: %s", what, error)
+        log.error("%s: an answer that cannot be decompressed is lost: %s", what, error)
         return b""

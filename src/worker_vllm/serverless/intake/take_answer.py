@@ -1,8 +1,9 @@
-"""The jobs of a take's answer, each read by itself: one that cannot be read costs its neighbours nothing.
+"""The jobs of a take's answer, each parsed by itself, so that an unreadable job does not lose the rest of its batch.
 
-Python reads a whole answer or none of it: one job with a few thousand brackets (RecursionError), with a whole number
-of more than 4,300 digits (`sys.get_int_max_str_digits`) or with a byte that is no UTF-8 would take every job of its
-batch along. So an answer that cannot be read at once is cut into its elements, by its brackets and strings alone.
+Python's json parses a complete answer or fails: one job with a few thousand brackets (RecursionError), with an
+integer of more than 4,300 digits (`sys.get_int_max_str_digits`) or with a byte that is not UTF-8 would lose every job
+of its batch. An answer that cannot be parsed at once is therefore split into its elements, by brackets and strings
+alone.
 """
 
 from __future__ import annotations
@@ -20,26 +21,26 @@ SCALAR = re.compile(rf'(?:[^",\[\]{{}}]++|{TEXT})*+', re.DOTALL)
 KEYED = re.compile(rf"({TEXT})(?:\s*+:\s*+({TEXT}))?", re.DOTALL)
 SPACE = re.compile(r"[\s\ufeff]*+")
 READ = json.JSONDecoder().raw_decode
-MOST_UNREAD = 1000  # in one answer: each costs a look at all that came before it
+MAX_UNREADABLE = 1000  # in one answer: each costs time linear in all that came before it
 
-DEEP = "the job's input is nested too deeply: a JSON value of more than about 900 levels cannot be read here"
+DEEP = "the job's input is nested too deeply: expected at most about 900 levels of JSON arrays and objects"
 DIGITS = (
-    f"the job's input holds a whole number of more than {sys.get_int_max_str_digits()} digits, which cannot be read "
-    "here; send a shorter number"
+    f"the job's input contains an integer of more than {sys.get_int_max_str_digits()} digits, which cannot be read; "
+    "send a shorter number"
 )
 ENCODING = "the job's input is not UTF-8"
 
 
 @dataclass(frozen=True, slots=True)
-class Unread:
-    """An element that is no readable JSON: its `id` if one could be found, and why."""
+class UnreadableJob:
+    """An element that cannot be parsed: its `id`, if one was found, and the reason."""
 
     job_id: str | None
     reason: str
 
 
-def each(body: bytes) -> Iterator[object]:
-    """The elements of an array, or the one value that `body` is: what was read, or an Unread."""
+def iter_elements(body: bytes) -> Iterator[object]:
+    """The elements of the array in `body`, or its single value: each parsed, or an UnreadableJob."""
     text = body.decode("utf-8", "surrogateescape")
     at = _skip(text, 0)
     if text[at : at + 1] != "[":
@@ -50,9 +51,9 @@ def each(body: bytes) -> Iterator[object]:
         element, at = _element(text, at)
         yield element
         at = _skip(text, at)
-        unread += isinstance(element, Unread)
-        if text[at : at + 1] not in (",", "]") or unread > MOST_UNREAD:
-            yield Unread(None, f"the list breaks off after {at} of {len(text)} characters")
+        unread += isinstance(element, UnreadableJob)
+        if text[at : at + 1] not in (",", "]") or unread > MAX_UNREADABLE:
+            yield UnreadableJob(None, f"the list ends unexpectedly after {at} of {len(text)} characters")
             return
         at = _skip(text, at + (text[at] == ","))
 
@@ -79,11 +80,11 @@ def _element(text: str, at: int) -> tuple[object, int]:
     else:
         return value, end
     end, job_id = _extent(text, at)
-    return Unread(job_id, reason), end
+    return UnreadableJob(job_id, reason), end
 
 
 def _extent(text: str, start: int) -> tuple[int, str | None]:
-    """Where an element that cannot be read ends, and the `id` at its top level."""
+    """Where an unreadable element ends, and the `id` at its top level."""
     if text[start : start + 1] not in ("[", "{"):
         scalar = SCALAR.match(text, start)
         return (scalar.end() if scalar else start), None
