@@ -1,4 +1,4 @@
-"""The echo engine answers like the real one: same status, same fields, same types, same order of events."""
+"""The echo engine's responses equal vLLM's: same status, fields, types and order of events."""
 
 from __future__ import annotations
 
@@ -12,47 +12,47 @@ from tests.support.http import Answer, Http
 
 pytestmark = pytest.mark.vllm
 
-SAID = [{"role": "user", "content": "hello"}]
+CHAT_MESSAGES = [{"role": "user", "content": "hello"}]
 EVERY_USAGE = {"include_usage": True, "continuous_usage_stats": True}
 CHAT, COMPLETIONS, MESSAGES, RESPONSES = "/v1/chat/completions", "/v1/completions", "/v1/messages", "/v1/responses"
 
 REQUESTS: list[tuple[str, Any]] = [
-    (CHAT, {"messages": SAID}),
-    (CHAT, {"messages": SAID, "logprobs": True, "top_logprobs": 2}),
-    (CHAT, {"messages": SAID, "stream": True}),
-    (CHAT, {"messages": SAID, "stream": True, "stream_options": EVERY_USAGE}),
-    (CHAT, {"messages": SAID, "stream": True, "logprobs": True, "return_token_ids": True}),
+    (CHAT, {"messages": CHAT_MESSAGES}),
+    (CHAT, {"messages": CHAT_MESSAGES, "logprobs": True, "top_logprobs": 2}),
+    (CHAT, {"messages": CHAT_MESSAGES, "stream": True}),
+    (CHAT, {"messages": CHAT_MESSAGES, "stream": True, "stream_options": EVERY_USAGE}),
+    (CHAT, {"messages": CHAT_MESSAGES, "stream": True, "logprobs": True, "return_token_ids": True}),
     (COMPLETIONS, {"prompt": "hello"}),
     (COMPLETIONS, {"prompt": "hello", "logprobs": 0, "return_token_ids": True}),
     (COMPLETIONS, {"prompt": ["a", "b"], "n": 2, "echo": True}),
     (COMPLETIONS, {"prompt": "hello", "stream": True, "stream_options": EVERY_USAGE}),
     (COMPLETIONS, {"prompt": "hello", "stream": True, "logprobs": 0}),
-    (MESSAGES, {"model": "parrot", "messages": SAID, "max_tokens": 20}),
-    (MESSAGES, {"model": "parrot", "messages": SAID, "max_tokens": 20, "stream": True}),
-    ("/v1/messages/count_tokens", {"model": "parrot", "messages": SAID}),
+    (MESSAGES, {"model": "parrot", "messages": CHAT_MESSAGES, "max_tokens": 20}),
+    (MESSAGES, {"model": "parrot", "messages": CHAT_MESSAGES, "max_tokens": 20, "stream": True}),
+    ("/v1/messages/count_tokens", {"model": "parrot", "messages": CHAT_MESSAGES}),
     (RESPONSES, {"input": "hello", "max_output_tokens": 20}),
     (RESPONSES, {"input": "hello", "max_output_tokens": 20, "stream": True}),
-    ("/tokenize", {"messages": SAID}),
+    ("/tokenize", {"messages": CHAT_MESSAGES}),
     ("/tokenize", {"prompt": "a", "return_token_strs": True}),
     ("/detokenize", {"tokens": [65]}),
-    (COMPLETIONS, {"prompt": "a", "model": "nobody"}),
+    (COMPLETIONS, {"prompt": "a", "model": "unknown"}),
     (COMPLETIONS, {"prompt": "a", "stop": [str(number) for number in range(300)]}),
     (COMPLETIONS, {"prompt": "a", "max_tokens": "many"}),
     (COMPLETIONS, {"prompt": "a", "n": 0}),
     (COMPLETIONS, {"prompt": "a", "n": 10**20}),
     (COMPLETIONS, {"prompt": "a", "logprobs": 21}),
-    (CHAT, {"messages": SAID, "logprobs": True, "top_logprobs": 21}),
+    (CHAT, {"messages": CHAT_MESSAGES, "logprobs": True, "top_logprobs": 21}),
     (COMPLETIONS, {"prompt": "a", "stream_options": EVERY_USAGE}),
     (COMPLETIONS, {}),
     (COMPLETIONS, b"{"),
     (CHAT, {"messages": []}),
     (CHAT, {}),
-    (CHAT, {"messages": SAID, "max_tokens": -1}),
+    (CHAT, {"messages": CHAT_MESSAGES, "max_tokens": -1}),
 ]
 
 
 def shape(value: Any) -> Any:
-    """Field names and types; a list is its first element's."""
+    """Field names and types; for a list, those of its first element."""
     if isinstance(value, dict):
         return {name: shape(item) for name, item in value.items()}
     if isinstance(value, list):
@@ -61,7 +61,7 @@ def shape(value: Any) -> Any:
 
 
 def outline(answer: Answer) -> Any:
-    """An answer's shape; of a stream, each event's, repetitions once; of an error, all but its words."""
+    """A response's structure: of a stream, of each event without repetitions; of an error, without its message."""
     if answer.status != 200:
         return answer.status, {**answer.json["error"], "message": ""}
     if not answer.headers["content-type"].startswith("text/event-stream"):
@@ -77,7 +77,7 @@ def outline(answer: Answer) -> Any:
 
 
 def event_shape(event: Any) -> Any:
-    """An event's shape; whether the end token shares an event with text before it is a matter of load."""
+    """The structure of an event; under load the end token may share an event with the text before it."""
     for choice in event.get("choices", ()):
         choice.get("delta", {}).pop("content", None)
     return shape(event)
@@ -85,7 +85,7 @@ def event_shape(event: Any) -> Any:
 
 @pytest.mark.parametrize(("path", "body"), REQUESTS, ids=lambda value: json.dumps(value, default=str)[:60])
 async def test_the_same_outline(real_engine: str, path: str, body: Any) -> None:
-    """Whatever a client reads off an answer's structure, it reads the same off both."""
+    """A client finds the same structure in both responses."""
     async with Http(real_engine) as vllm, echo_engine(names=("parrot",)) as echo:
         answers = [await http.post(path, body) for http in (echo.http, vllm)]
     ours, theirs = map(outline, answers)

@@ -1,4 +1,4 @@
-"""The echo engine's routes answer in vLLM 0.32's shapes, counts exact."""
+"""The echo engine's responses have vLLM 0.32's format and exact counts."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.support.engines.echo import EchoEngine, echo_engine
-from worker_vllm.echo import Bounds
+from worker_vllm.echo import EngineLimits
 
 CHAT, COMPLETIONS = "/v1/chat/completions", "/v1/completions"
 USER = [{"role": "system", "content": "be kind"}, {"role": "user", "content": "hé€🦜"}]
@@ -16,19 +16,19 @@ USER = [{"role": "system", "content": "be kind"}, {"role": "user", "content": "h
 
 @pytest.fixture
 async def echo() -> AsyncIterator[EchoEngine]:
-    async with echo_engine(names=("parrot", "second"), bounds=Bounds(max_model_len=200)) as engine:
+    async with echo_engine(names=("parrot", "second"), limits=EngineLimits(max_model_len=200)) as engine:
         yield engine
 
 
 def steady(value: Any) -> Any:
-    """An answer without what differs from call to call."""
+    """A response without the fields that differ from call to call."""
     if isinstance(value, dict):
         return {k: steady(v) for k, v in value.items() if k not in ("id", "created", "created_at", "item_id")}
     return [steady(item) for item in value] if isinstance(value, list) else value
 
 
 async def test_chat_repeats_the_last_user_message(echo: EchoEngine) -> None:
-    """One token a character and one for the end; the prompt's tokens are those of the rendered template."""
+    """One token per character and one for the end; the prompt's tokens are those of the rendered template."""
     answer = (await echo.http.post(CHAT, {"messages": USER})).json
     count = (await echo.http.post("/tokenize", {"messages": USER})).json["count"]
     assert steady(answer)["choices"] == [
@@ -55,7 +55,7 @@ async def test_chat_repeats_the_last_user_message(echo: EchoEngine) -> None:
 
 
 async def test_chat_stream_has_the_role_first_and_usage_everywhere(echo: EchoEngine) -> None:
-    """The event sequence with `continuous_usage_stats`, whole."""
+    """The complete event sequence with `continuous_usage_stats`."""
     options = {"include_usage": True, "continuous_usage_stats": True}
     body = {"messages": [{"role": "user", "content": "né"}], "stream": True, "stream_options": options}
     events = await echo.http.events(CHAT, body)
@@ -92,8 +92,8 @@ async def test_chat_stream_has_the_role_first_and_usage_everywhere(echo: EchoEng
 
 @pytest.mark.parametrize("path", [CHAT, COMPLETIONS])
 @pytest.mark.parametrize("n", [1, 3])
-async def test_a_stream_joins_to_the_whole_answer(echo: EchoEngine, path: str, n: int) -> None:
-    """Every choice's pieces are its whole text, choices in order within each step."""
+async def test_a_stream_joins_to_the_full_response(echo: EchoEngine, path: str, n: int) -> None:
+    """Every choice's deltas join to its text; choices are in order within each step."""
     body = {"messages": USER, "prompt": "some text", "n": n, "max_tokens": 6}
     whole = (await echo.http.post(path, body)).json
     pieces = [""] * n
@@ -109,7 +109,7 @@ async def test_a_stream_joins_to_the_whole_answer(echo: EchoEngine, path: str, n
 
 
 async def test_prompts_and_token_ids_are_answered_each(echo: EchoEngine) -> None:
-    """A list of prompts gives n choices for each, numbered through; token ids say the same as text."""
+    """A list of prompts gives n choices for each, numbered over all prompts; token ids are equivalent to text."""
     ids = (await echo.http.post("/tokenize", {"prompt": "two"})).json["tokens"]
     whole = (await echo.http.post(COMPLETIONS, {"prompt": [[*b"one"], ids], "n": 2})).json
     assert [(c["index"], c["text"]) for c in whole["choices"]] == [(0, "one"), (1, "one"), (2, "two"), (3, "two")]
@@ -118,7 +118,7 @@ async def test_prompts_and_token_ids_are_answered_each(echo: EchoEngine) -> None
 
 
 async def test_a_rendered_chat_completes_to_the_last_user_message(echo: EchoEngine) -> None:
-    """`/tokenize` with messages, then `/v1/completions` with its ids: the native job's way."""
+    """`/tokenize` with messages, then `/v1/completions` with its ids, as native jobs do."""
     ids = (await echo.http.post("/tokenize", {"messages": USER})).json["tokens"]
     whole = (await echo.http.post(COMPLETIONS, {"prompt": ids})).json
     assert whole["choices"][0]["text"] == "hé€🦜"
@@ -127,7 +127,7 @@ async def test_a_rendered_chat_completes_to_the_last_user_message(echo: EchoEngi
 
 
 async def test_log_probabilities_cover_every_token(echo: EchoEngine) -> None:
-    """Chat and completions, each in its own shape."""
+    """Chat and completions, each in its own format."""
     chat = (await echo.http.post(CHAT, {"messages": USER, "logprobs": True, "top_logprobs": 2})).json
     content = chat["choices"][0]["logprobs"]["content"]
     assert [entry["token"] for entry in content] == ["h", "é", "€", "🦜", "<|end|>"]
@@ -142,7 +142,7 @@ async def test_log_probabilities_cover_every_token(echo: EchoEngine) -> None:
 
 
 REFUSED = [
-    pytest.param({"prompt": "x", "model": "nobody"}, 404, "NotFoundError", "model", id="unknown model"),
+    pytest.param({"prompt": "x", "model": "unknown"}, 404, "NotFoundError", "model", id="unknown model"),
     pytest.param({}, 400, "BadRequestError", "prompt", id="no prompt"),
     pytest.param({"prompt": "x", "max_tokens": "many"}, 400, "Bad Request", "body.max_tokens", id="wrong type"),
     pytest.param({"prompt": "x", "n": 0}, 400, "BadRequestError", None, id="too small"),
@@ -159,10 +159,10 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("body", "status", "kind", "param"), REFUSED)
-async def test_refusals_are_in_the_engines_error_shape(
+async def test_errors_have_vllms_format(
     echo: EchoEngine, body: Any, status: int, kind: str, param: str | None
 ) -> None:
-    """Status, type, param and code agree; the message says something."""
+    """Status, type, param and code agree; the message is not empty."""
     answer = await echo.http.post(COMPLETIONS, body)
     error = answer.json["error"]
     assert (answer.status, error["type"], error["param"], error["code"]) == (status, kind, param, status)
@@ -170,19 +170,19 @@ async def test_refusals_are_in_the_engines_error_shape(
 
 
 async def test_unknown_routes_and_methods(echo: EchoEngine) -> None:
-    """As vLLM's HTTP layer answers them."""
+    """The errors of vLLM's HTTP layer."""
     assert (await echo.http.get("/nowhere")).json["error"]["code"] == 404
     assert (await echo.http.get(CHAT)).json["error"]["code"] == 405
 
 
 async def test_models_are_listed_in_order(echo: EchoEngine) -> None:
-    """The first name is the one that answers when none is given."""
+    """The first name is the default."""
     cards = (await echo.http.get("/v1/models")).json["data"]
     assert [(card["id"], card["max_model_len"]) for card in cards] == [("parrot", 200), ("second", 200)]
 
 
 async def test_pooling_routes_are_deterministic(echo: EchoEngine) -> None:
-    """The same input has the same vector; the likest document comes first."""
+    """The same input has the same vector; the most similar document comes first."""
     body = {"input": ["a", "b", "a"]}
     rows = [row["embedding"] for row in (await echo.http.post("/v1/embeddings", body)).json["data"]]
     assert rows[0] == rows[2] != rows[1]

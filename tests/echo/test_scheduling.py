@@ -1,4 +1,4 @@
-"""Slots, the waiting line and what /metrics says about them."""
+"""Slots, the queue, and their figures in /metrics."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ async def held(echo: EchoEngine, text: str = "ab", **more: Any) -> int:
     return (await echo.http.post(COMPLETIONS, {"prompt": text, "echo": {"gate": "g"}, **more})).status
 
 
-async def test_more_than_the_slots_wait_in_order() -> None:
-    """Two run, the others wait; slots go to the next in line as they free."""
+async def test_requests_without_a_slot_wait_in_order() -> None:
+    """Two run, the others wait; a free slot goes to the first in the queue."""
     async with echo_engine(max_num_seqs=2) as echo, asyncio.TaskGroup() as tasks:
         for _ in range(5):
             tasks.create_task(held(echo))
@@ -31,8 +31,8 @@ async def test_more_than_the_slots_wait_in_order() -> None:
         assert state["finished"]["stop"] == 5
 
 
-async def test_a_full_line_refuses_with_503() -> None:
-    """In vLLM's words, before anything is sent."""
+async def test_a_full_queue_answers_503() -> None:
+    """With vLLM's message, before the first byte."""
     async with echo_engine(max_num_seqs=1, max_queued=2) as echo, asyncio.TaskGroup() as tasks:
         for _ in range(2):
             tasks.create_task(held(echo))
@@ -44,8 +44,8 @@ async def test_a_full_line_refuses_with_503() -> None:
 
 
 @pytest.mark.parametrize("running", [0, 1], ids=["while it runs", "while it waits"])
-async def test_a_client_that_leaves_frees_its_place(running: int) -> None:
-    """A disconnect is an abort, also in the waiting line."""
+async def test_a_client_that_disconnects_frees_its_slot(running: int) -> None:
+    """A disconnect aborts the request, also in the queue."""
     async with echo_engine(max_num_seqs=1) as echo:
         staying = [asyncio.create_task(held(echo)) for _ in range(running)]
         await echo.until(running=running)
@@ -58,8 +58,8 @@ async def test_a_client_that_leaves_frees_its_place(running: int) -> None:
         assert [await task for task in staying] == [200] * running
 
 
-async def test_the_cache_fills_and_empties() -> None:
-    """Prompt and generated tokens of what runs, as a share of the cache."""
+async def test_cache_usage_follows_running_requests() -> None:
+    """Prompt and generated tokens of running requests, as a fraction of the cache."""
     async with echo_engine(kv_tokens=100) as echo, asyncio.TaskGroup() as tasks:
         tasks.create_task(held(echo, "x" * 25))
         await echo.until(running=1)
@@ -83,20 +83,20 @@ async def test_all_streams_step_together() -> None:
 
 
 class EarlyLoop(asyncio.SelectorEventLoop):
-    """An event loop whose timers fire a moment early, as uvloop's do, which count whole milliseconds."""
+    """An event loop whose timers fire slightly early, like uvloop's, which have a resolution of 1 ms."""
 
     def __init__(self) -> None:
         super().__init__()
         self.asked: list[float] = []
 
     def call_at(self, when: float, *callback: Any, **context: Any) -> asyncio.TimerHandle:
-        """Fire early; note what was asked for."""
+        """Fire early; record the requested time."""
         self.asked.append(when)
         return super().call_at(when - 0.0009, *callback, **context)
 
 
 def test_a_timer_that_fires_early_makes_no_step_twice() -> None:
-    """Each step is due a whole step after the last one, whenever its timer fired."""
+    """Each step is due one interval after the last one, whenever its timer fired."""
     loop = EarlyLoop()
     scheduler = Scheduler(step_s=0.002)
 

@@ -1,4 +1,4 @@
-"""The echo engine's sequences: which tokens, which text, which end."""
+"""The echo engine's sequences: tokens, text, finish reason."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ENDS = [
         "ab", GenerationLimits(7, ignore_eos=True), "abababa", 7, "length", None, id="ignore_eos goes on, exactly"
     ),
     pytest.param(
-        "", GenerationLimits(3, ignore_eos=True), "...", 3, "length", None, id="nothing to repeat, yet going on"
+        "", GenerationLimits(3, ignore_eos=True), "...", 3, "length", None, id="an empty reply goes on with filler"
     ),
     pytest.param("", GenerationLimits(3), "", 1, "stop", None, id="an empty reply is one end token"),
     pytest.param(
@@ -46,7 +46,7 @@ ENDS = [
 
 @pytest.mark.parametrize(("reply", "limits", "text", "tokens", "finish", "stop"), ENDS)
 def test_ends(reply: str, limits: GenerationLimits, text: str, tokens: int, finish: str, stop: str | None) -> None:
-    """A sequence's text, exact token count and reason to end."""
+    """A sequence's text, exact token count and finish reason."""
     deltas = list(sequence(0, ("", reply), limits))
     last = deltas[-1]
     counted = sum(len(delta.tokens) for delta in deltas)
@@ -65,7 +65,7 @@ def test_ends(reply: str, limits: GenerationLimits, text: str, tokens: int, fini
     st.integers(1, 40),
 )
 def test_streamed_text_is_what_the_stop_strings_leave(reply: str, stops: list[str], most: int) -> None:
-    """Whatever is held back and released, the pieces join to the text before the first stop string completed."""
+    """With any held-back text, the deltas join to the text before the first complete stop string."""
     text = "".join(delta.text for delta in sequence(0, ("", reply), GenerationLimits(most, stop=tuple(stops))))
     seen = reply[:most]
     for end in range(1, len(seen) + 1):
@@ -76,10 +76,10 @@ def test_streamed_text_is_what_the_stop_strings_leave(reply: str, stops: list[st
     assert text == seen
 
 
-def test_thought_comes_first_and_is_marked() -> None:
-    """Reasoning is its own steps, before the reply's."""
+def test_reasoning_comes_first_and_is_marked() -> None:
+    """Reasoning has its own steps, before those of the reply."""
     deltas = list(sequence(0, ("hm", "ok"), GenerationLimits(50)))
-    assert [(delta.text, delta.thought) for delta in deltas] == [
+    assert [(delta.text, delta.reasoning) for delta in deltas] == [
         ("h", True),
         ("m", True),
         ("o", False),

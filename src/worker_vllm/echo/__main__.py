@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from worker_vllm.echo.app import EchoApp, Options
-from worker_vllm.echo.routes.body import Bounds
+from worker_vllm.echo.routes.body import EngineLimits
 from worker_vllm.echo.script import Script
 from worker_vllm.echo.server import Address, EchoServer
 
 
 @dataclass(frozen=True, slots=True)
-class Start:
-    """How the process starts: where it listens, how long it takes, whether and how it fails."""
+class StartOptions:
+    """How the process starts: where it listens, after which delay, whether and how it fails."""
 
     address: Address
     delay_s: float
@@ -27,8 +27,8 @@ class Start:
     keep_alive_s: int
 
 
-def arguments(argv: Sequence[str], environ: Mapping[str, str]) -> tuple[Options, Start, list[str]]:
-    """Options and start from the command line over the environment; then what is ignored, being vLLM's alone."""
+def arguments(argv: Sequence[str], environ: Mapping[str, str]) -> tuple[Options, StartOptions, list[str]]:
+    """Options from the command line, then the environment; and the arguments of vLLM that are ignored."""
     parser = argparse.ArgumentParser(prog="python -m worker_vllm.echo", allow_abbrev=False)
     parser.add_argument("--uds", help="Unix socket to listen on, instead of host and port")
     parser.add_argument("--host", default="127.0.0.1")
@@ -49,7 +49,7 @@ def arguments(argv: Sequence[str], environ: Mapping[str, str]) -> tuple[Options,
     given, ignored = parser.parse_known_args(argv)
     options = Options(
         names=tuple(given.model),
-        bounds=Bounds(given.max_model_len, int(environ.get("VLLM_MAX_STOP_STRINGS") or 4)),
+        limits=EngineLimits(given.max_model_len, int(environ.get("VLLM_MAX_STOP_STRINGS") or 4)),
         max_num_seqs=given.max_num_seqs,
         max_queued=given.max_queued,
         step_ms=given.step_ms,
@@ -59,12 +59,12 @@ def arguments(argv: Sequence[str], environ: Mapping[str, str]) -> tuple[Options,
     log = Path(given.start_log[1:]).read_text() if given.start_log.startswith("@") else given.start_log
     keep_alive_s = int(environ.get("VLLM_HTTP_TIMEOUT_KEEP_ALIVE") or 5)
     address = Address(given.uds, given.host, given.port)
-    start = Start(address, given.start_delay_s, log, given.start_exit, keep_alive_s)
+    start = StartOptions(address, given.start_delay_s, log, given.start_exit, keep_alive_s)
     return options, start, ignored
 
 
 def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
-    """Serve until stopped; a scripted start failure returns its exit code."""
+    """Serve until stopped; returns the exit code, of a scripted start failure the scripted one."""
     options, start, ignored = arguments(argv, environ)
     if ignored:
         sys.stderr.write(f"echo engine: ignored, vLLM only: {' '.join(ignored)}\n")

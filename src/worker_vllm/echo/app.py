@@ -19,7 +19,7 @@ from worker_vllm.echo.http_messages import (
     Send,
     error_body,
     read_request,
-    until_disconnect,
+    run_until_disconnect,
 )
 from worker_vllm.echo.metrics import exposition
 from worker_vllm.echo.routes import body as fields
@@ -31,7 +31,7 @@ from worker_vllm.echo.scheduler import Scheduler
 from worker_vllm.echo.script import Script
 from worker_vllm.errors import WorkerError
 
-VLLM_VERSION = "0.32.0"  # the version whose routes and shapes are spoken here
+VLLM_VERSION = "0.32.0"  # the version whose routes and formats are implemented here
 Reader = Callable[[Mapping[str, Any], requests.Context], tuple[Dialect, Generation]]
 GENERATIONS: Mapping[str, Reader] = {
     "/v1/chat/completions": requests.chat,
@@ -46,19 +46,19 @@ READ_ONLY = ("/health", "/ping", "/v1/models", "/version", "/load", "/metrics")
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How the echo engine is set up; the defaults answer at once."""
+    """The echo engine's configuration; with the defaults it answers without delay."""
 
     names: tuple[str, ...] = ("echo",)
-    bounds: fields.Bounds = field(default_factory=fields.Bounds)
+    limits: fields.EngineLimits = field(default_factory=fields.EngineLimits)
     max_num_seqs: int = 256
-    max_queued: int | None = None  # unfinished requests, as vLLM's max_num_queued_reqs
+    max_queued: int | None = None  # most unfinished requests, as vLLM's max_num_queued_reqs
     step_ms: float = 0.0
     kv_tokens: int = 1_000_000
     script: Script = field(default_factory=Script)
 
 
 class EchoApp:
-    """ASGI 3 application. One instance is one engine, with its own slots and counters."""
+    """ASGI 3 application. One instance is one engine, with its own scheduler and counters."""
 
     def __init__(self, options: Options) -> None:
         self.options = options
@@ -70,14 +70,14 @@ class EchoApp:
         self.started = int(time.time())
 
     async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
-        """Serve one request, or the lifespan."""
+        """Serve one HTTP request, or the lifespan events."""
         if scope["type"] == "lifespan":
             for kind in ("startup", "shutdown"):
                 await receive()
                 await send({"type": f"lifespan.{kind}.complete"})
             return
         request = await read_request(scope, receive)
-        await until_disconnect(self._serve(request, Reply(send)), receive)
+        await run_until_disconnect(self._serve(request, Reply(send)), receive)
 
     async def _serve(self, request: EchoRequest, reply: Reply) -> None:
         try:
@@ -96,14 +96,14 @@ class EchoApp:
         elif method != ("POST" if posts else "GET"):
             await reply.json(error_body(405, "Method Not Allowed"), 405)
         elif posts:
-            self.control.remember(request)
+            self.control.record(request)
             await self._post(request, reply)
         else:
             await self._get(path, reply)
 
     async def _get(self, path: str, reply: Reply) -> None:
         if path in ("/health", "/ping"):
-            await reply.whole(self.control.health, b"")
+            await reply.respond(self.control.health, b"")
         elif path == "/v1/models":
             await reply.json({"object": "list", "data": [self._card(name) for name in self.options.names]})
         elif path == "/version":
@@ -112,7 +112,7 @@ class EchoApp:
             await reply.json({"server_load": self.scheduler.running + self.scheduler.waiting})
         else:
             text = exposition(self.scheduler, self.options.names[0])
-            await reply.whole(200, text.encode(), ((b"content-type", b"text/plain; version=0.0.4; charset=utf-8"),))
+            await reply.respond(200, text.encode(), ((b"content-type", b"text/plain; version=0.0.4; charset=utf-8"),))
 
     def _card(self, name: str) -> dict[str, Any]:
         return {
@@ -122,7 +122,7 @@ class EchoApp:
             "owned_by": "vllm",
             "root": self.options.names[0],
             "parent": None,
-            "max_model_len": self.options.bounds.max_model_len,
+            "max_model_len": self.options.limits.max_model_len,
             "permission": [],
         }
 
@@ -131,8 +131,8 @@ class EchoApp:
         answer_id = request.headers.get("x-request-id") or uuid.uuid4().hex
         if path in GENERATIONS:
             options = self.options
-            script = self.control.script()
-            context = requests.Context(options.names, options.bounds, script, answer_id, int(time.time()))
+            script = self.control.take_script()
+            context = requests.Context(options.names, options.limits, script, answer_id, int(time.time()))
             dialect, generation = GENERATIONS[path](body, context)
             await respond(reply, dialect, generation, self.runner, bool(body.get("stream")))
         elif path in POOLING:
@@ -167,7 +167,7 @@ class EchoApp:
         )
         return {
             "count": len(found),
-            "max_model_len": self.options.bounds.max_model_len,
+            "max_model_len": self.options.limits.max_model_len,
             "tokens": found,
             "token_strs": words,
         }

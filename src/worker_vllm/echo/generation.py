@@ -1,4 +1,4 @@
-"""From a request to the engine steps that answer it; knows no route and no JSON."""
+"""The engine steps that answer a request; independent of routes and JSON."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import NamedTuple
 from worker_vllm.echo import tokens as vocabulary
 from worker_vllm.echo.script import Script
 
-FILLER = "."  # what an empty reply repeats when it must go on
+FILLER = "."  # the reply's text where an empty reply must be continued
 
 
 @dataclass(frozen=True, slots=True)
 class GenerationLimits:
-    """When a sequence ends."""
+    """The conditions that end a sequence."""
 
     max_tokens: int
     min_tokens: int = 0
@@ -25,14 +25,14 @@ class GenerationLimits:
 
 
 class Delta(NamedTuple):
-    """What one engine step adds to one sequence. Text may lag behind the tokens while a stop string is possible."""
+    """What one engine step adds to one sequence. Text is held back while it may be the start of a stop string."""
 
     sequence: int
     text: str
     tokens: tuple[int, ...]
     finish_reason: str | None = None
     stop_reason: str | None = None
-    thought: bool = False  # the text is reasoning
+    reasoning: bool = False  # the text is reasoning
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,20 +40,20 @@ class Generation:
     """One request: prompts, each answered by n sequences, all under the same limits and script."""
 
     prompts: tuple[tuple[int, ...], ...]
-    replies: tuple[str, ...]  # of each prompt
+    replies: tuple[str, ...]  # one per prompt
     limits: GenerationLimits
     script: Script = field(default_factory=Script)
     n: int = 1
-    separate_reasoning: bool = False  # the route has a place of its own for the script's reasoning
+    separate_reasoning: bool = False  # the route has a field of its own for reasoning
 
     @property
     def sequences(self) -> int:
-        """How many answers this request has."""
+        """The number of sequences that this request generates."""
         return len(self.prompts) * self.n
 
     @property
     def prompt_tokens(self) -> int:
-        """Tokens of all prompts."""
+        """The number of tokens of all prompts."""
         return sum(map(len, self.prompts))
 
     def deltas(self, index: int) -> Iterator[Delta]:
@@ -61,23 +61,23 @@ class Generation:
         reply = self.script.text if self.script.text is not None else self.replies[index // self.n]
         if self.script.texts:
             reply = self.script.texts[index % self.n % len(self.script.texts)]
-        thought = self.script.reasoning or ""
-        if thought and not self.separate_reasoning:
-            thought, reply = "", f"<think>{thought}</think>{reply}"
-        return sequence(index, (thought, reply), self.limits)
+        reasoning = self.script.reasoning or ""
+        if reasoning and not self.separate_reasoning:
+            reasoning, reply = "", f"<think>{reasoning}</think>{reply}"
+        return sequence(index, (reasoning, reply), self.limits)
 
 
 def sequence(index: int, reply: tuple[str, str], limits: GenerationLimits) -> Iterator[Delta]:
-    """One step per character, then one without text that counts as a token: the end token, as vLLM counts it.
+    """One step per character, then one without text for the end token, which counts as in vLLM.
 
-    An answer that may not end yet (`ignore_eos`, `min_tokens`) starts over. A stop string is cut off unless asked
-    for; text that may be the start of one is held back.
+    A reply that must not end yet (`ignore_eos`, `min_tokens`) is repeated. A stop string is removed unless
+    `include_stop`; text that may be the start of one is held back.
     """
-    thought, text = reply
+    reasoning, text = reply
     hold = max(map(len, limits.stop), default=1) - 1
     held = ""
-    endless = chain(zip(thought, repeat(True)), zip(chain(text, cycle(text or FILLER)), repeat(False)))
-    length = len(thought) + len(text)
+    endless = chain(zip(reasoning, repeat(True)), zip(chain(text, cycle(text or FILLER)), repeat(False)))
+    length = len(reasoning) + len(text)
     for count, (character, thinking) in enumerate(endless, 1):
         if count > length and count > limits.min_tokens and not limits.ignore_eos:
             yield Delta(index, held, (vocabulary.END,), "stop")
@@ -89,17 +89,17 @@ def sequence(index: int, reply: tuple[str, str], limits: GenerationLimits) -> It
             yield Delta(index, rest, (ord(character),), "stop", stopped)
             return
         if count >= limits.max_tokens:
-            yield Delta(index, held, (ord(character),), "length", thought=thinking)
+            yield Delta(index, held, (ord(character),), "length", reasoning=thinking)
             return
         ready = max(len(held) - hold, 0)
         yield Delta(index, held[:ready], (ord(character),), None, None, thinking)
         held = held[ready:]
 
 
-def merged(deltas: Iterable[Delta]) -> list[Delta]:
-    """Several steps as one, a delta for each sequence; thought and answer stay apart."""
+def merge_deltas(deltas: Iterable[Delta]) -> list[Delta]:
+    """Merge several steps into one: a delta per sequence, and one for its reasoning."""
     ordered = sorted(deltas, key=lambda delta: delta.sequence)
-    return [_joined(list(part)) for _, part in groupby(ordered, key=lambda delta: (delta.sequence, delta.thought))]
+    return [_joined(list(part)) for _, part in groupby(ordered, key=lambda delta: (delta.sequence, delta.reasoning))]
 
 
 def _joined(part: list[Delta]) -> Delta:

@@ -1,4 +1,4 @@
-"""The little HTTP the echo engine needs on bare ASGI: a request, whole answers, vLLM's error JSON, disconnects."""
+"""HTTP on bare ASGI for the echo engine: requests, responses, vLLM's error JSON, disconnects."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ JSON_TYPE = ((b"content-type", b"application/json"),)
 
 @dataclass(frozen=True, slots=True)
 class EchoRequest:
-    """One request, its body whole."""
+    """One request with its complete body."""
 
     method: str
     path: str
@@ -27,7 +27,7 @@ class EchoRequest:
     body: bytes
 
     def json(self) -> dict[str, Any]:
-        """The body as a JSON object. Raises EngineAnswer in vLLM's shape otherwise."""
+        """The body as a JSON object. Raises EngineAnswer with vLLM's error for any other body."""
         if self.headers.get("content-type", "").lower().split(";")[0] != "application/json":
             raise _invalid("Unsupported Media Type: Only 'application/json' is allowed")
         try:
@@ -43,7 +43,7 @@ class EchoRequest:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """Where an answer goes."""
+    """Sends the response to one request."""
 
     send: Send
 
@@ -52,24 +52,24 @@ class Reply:
         await self.send({"type": "http.response.start", "status": status, "headers": headers})
 
     async def write(self, data: bytes) -> None:
-        """Send a piece of the body now."""
+        """Send a part of the body."""
         await self.send({"type": "http.response.body", "body": data, "more_body": True})
 
     async def end(self, data: bytes = b"") -> None:
-        """Send the last piece of the body."""
+        """Send the last part of the body."""
         await self.send({"type": "http.response.body", "body": data})
 
-    async def whole(self, status: int, body: bytes, headers: tuple[tuple[bytes, bytes], ...] = JSON_TYPE) -> None:
-        """Answer in one piece."""
+    async def respond(self, status: int, body: bytes, headers: tuple[tuple[bytes, bytes], ...] = JSON_TYPE) -> None:
+        """Send a complete response."""
         await self.start(status, (*headers, (b"content-length", b"%d" % len(body))))
         await self.end(body)
 
     async def json(self, value: Any, status: int = 200) -> None:
-        """Answer with a JSON value."""
-        await self.whole(status, dump(value))
+        """Send a JSON value as the complete response."""
+        await self.respond(status, dump(value))
 
     def abort(self) -> None:
-        """Break the connection off, also before any byte of the answer.
+        """Abort the connection, also before the first byte of the response.
 
         ASGI has no way to do that: an application that returns without answering makes uvicorn send a 500. Its
         `send` is a method of the object that holds the transport (uvicorn 0.54, RequestResponseCycle).
@@ -83,18 +83,18 @@ def _invalid(message: str, param: str = "body") -> EngineAnswer:
 
 
 def dump(value: Any) -> bytes:
-    """JSON as vLLM writes it: compact, UTF-8; of a lone surrogate in the request's own words, a question mark."""
+    """JSON as vLLM writes it: compact, UTF-8, with `?` for a lone surrogate."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
 
 
 def error_body(status: int, message: str, kind: str | None = None, param: str | None = None) -> dict[str, Any]:
-    """vLLM's error JSON; without a kind, the status's own phrase, as its HTTP layer words it."""
+    """vLLM's error JSON; the default for `kind` is the HTTP status phrase, as in its HTTP layer."""
     kind = kind or HTTPStatus(status).phrase
     return {"error": {"message": message, "type": kind, "param": param, "code": status}}
 
 
 async def read_request(scope: Mapping[str, Any], receive: Receive) -> EchoRequest:
-    """The request with its whole body."""
+    """Receive the request with its complete body."""
     pieces = []
     more = True
     while more:
@@ -107,8 +107,8 @@ async def read_request(scope: Mapping[str, Any], receive: Receive) -> EchoReques
     return EchoRequest(scope["method"], scope["path"], scope["query_string"].decode(), headers, b"".join(pieces))
 
 
-async def until_disconnect(work: Coroutine[Any, Any, None], receive: Receive) -> None:
-    """Do the work; cancel it as soon as the client is gone. Whatever the work raises is raised here."""
+async def run_until_disconnect(work: Coroutine[Any, Any, None], receive: Receive) -> None:
+    """Run `work`; cancel it when the client disconnects. Raises what `work` raises."""
 
     async def watch() -> None:
         while (await receive())["type"] != "http.disconnect":

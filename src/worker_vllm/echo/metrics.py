@@ -1,4 +1,4 @@
-"""The engine's counters in Prometheus text, under vLLM 0.32's names and labels."""
+"""The engine's metrics in Prometheus text format, under vLLM 0.32's names and labels."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from worker_vllm.echo.scheduler import Scheduler
 
 
 def exposition(scheduler: Scheduler, model: str) -> str:
-    """What GET /metrics answers."""
+    """The body of GET /metrics."""
     name = model.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
     labels = f'engine="0",model_name="{name}"'
     values = (

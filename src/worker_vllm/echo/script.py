@@ -1,7 +1,7 @@
-"""What the echo engine is told to do with a request: its speed, its words, its failures.
+"""Scripts for the echo engine: a request's speed, reply and failures.
 
-Later sources win: the process's defaults, the control channel, the body's `"echo": {...}`, and a directive at the
-start of the prompt or of the last user message, `[[echo {"ttft_ms": 50}]]`, which any route carries.
+Later sources override earlier ones: the process's defaults, the control channel, the body's `"echo": {...}`, and a
+directive at the start of the prompt or last user message, `[[echo {"ttft_ms": 50}]]`, which works on any route.
 """
 
 from __future__ import annotations
@@ -20,36 +20,36 @@ OPENING, CLOSING = "[[echo ", "]]"
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """One request's script; times in milliseconds, `*_after` in tokens of the whole request."""
+    """The script of one request; times in milliseconds, `*_after` in tokens of all its sequences."""
 
-    ttft_ms: float = 0.0  # the prefill's length: first token this long after the request got its slot
-    tpot_ms: float = 0.0  # between tokens, unless the process steps all streams together
-    merge: int = 1  # tokens per event, as vLLM merges them for a reader that lags
-    text: str | None = None  # the reply, instead of the question
+    ttft_ms: float = 0.0  # duration of the prefill: from slot to first token
+    tpot_ms: float = 0.0  # between tokens, where the process has no common step
+    merge: int = 1  # tokens per event, as vLLM merges them for a slow reader
+    text: str | None = None  # the reply, instead of the prompt's text
     texts: tuple[str, ...] = ()  # the reply of each sequence of n > 1
-    reasoning: str | None = None  # thought before the reply
-    logprob: tuple[float, ...] = (-0.1,)  # of every token, per sequence; the last one goes on for the others
-    status: int | None = None  # refuse with this HTTP status
+    reasoning: str | None = None  # reasoning before the reply
+    logprob: tuple[float, ...] = (-0.1,)  # of every token, one value per sequence; the last one applies to the rest
+    status: int | None = None  # respond with this HTTP status
     message: str = "scripted failure"
-    retry_after: str | None = None  # header of such a refusal
-    fail_after: int | None = None  # the engine breaks: an error event in a stream, else HTTP 500
-    hang_after: int | None = None  # nothing more, connection open
-    disconnect_after: int | None = None  # the connection breaks off; 0 is before any byte of the answer
-    exit_after: int | None = None  # the process dies
+    retry_after: str | None = None  # header of that response
+    fail_after: int | None = None  # an engine error: an event in a stream, else HTTP 500
+    hang_after: int | None = None  # no more tokens, the connection stays open
+    disconnect_after: int | None = None  # the connection is aborted; 0: before the first byte
+    exit_after: int | None = None  # the process exits
     exit_code: int = 1
     gate: str | None = None  # wait for a permit of this gate before each token
     comments: bool = False  # a keep-alive comment before every event
-    split_utf8: bool = False  # every write broken inside its first multi-byte character
+    split_utf8: bool = False  # every write is split inside its first multi-byte character
 
     @property
-    def first_trouble(self) -> float:
+    def first_failure(self) -> float:
         """Tokens before the first scripted failure."""
         after = (self.fail_after, self.hang_after, self.disconnect_after, self.exit_after)
         return min((count for count in after if count is not None), default=math.inf)
 
     @property
     def plain_writes(self) -> bool:
-        """Whether every event is written as it is."""
+        """Whether every event is one unchanged write."""
         return not self.comments and not self.split_utf8
 
 
@@ -59,7 +59,7 @@ NUMBERS = ("status", "fail_after", "hang_after", "disconnect_after", "exit_after
 
 
 def override(script: Script, changes: Any) -> Script:
-    """The script with a JSON object's values on top. Raises RequestError, naming the field, for a wrong one."""
+    """The script with a JSON object's values applied. Raises RequestError for an unknown field or a wrong type."""
     if not isinstance(changes, Mapping):
         raise RequestError("echo: expected an object", param="echo")
     fields = {field.name for field in dataclasses.fields(Script)}
@@ -81,7 +81,7 @@ def _value(name: str, value: Any) -> Any:
 
 
 def _scalar(name: str, value: Any, kind: type) -> Any:
-    """JSON's own type, or text that says the same (a whole number where a float is wanted counts)."""
+    """The value if it has this type; an integer is accepted as float. Raises RequestError."""
     if kind is float and isinstance(value, int | float) and not isinstance(value, bool):
         return float(value)
     if type(value) is kind:
@@ -90,7 +90,7 @@ def _scalar(name: str, value: Any, kind: type) -> Any:
 
 
 def split_directive(text: str) -> tuple[Mapping[str, Any], str]:
-    """The directive that a text starts with, and the rest of the text."""
+    """Split off the directive at the start of a text: its changes, and the rest of the text. Raises RequestError."""
     if not text.startswith(OPENING):
         return {}, text
     try:

@@ -1,4 +1,4 @@
-"""The echo engine's HTTP server: uvicorn, which says when it listens."""
+"""The echo engine's HTTP server: uvicorn with a callback once it listens."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from worker_vllm.echo.app import EchoApp
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where to listen: a Unix socket, or a host and a port."""
+    """The address to listen on: a Unix socket, or a host and a port."""
 
     uds: str | None = None
     host: str = "127.0.0.1"
@@ -24,7 +24,7 @@ class Address:
 
 
 class EchoServer(uvicorn.Server):
-    """Serves one echo engine; `on_listening` is called once connections are accepted. A stop aborts what runs."""
+    """Serves one echo engine; calls `on_listening` once it accepts connections. A stop aborts running requests."""
 
     def __init__(
         self, app: EchoApp, address: Address, on_listening: Callable[[], object], *, keep_alive_s: int = 5
@@ -34,7 +34,7 @@ class EchoServer(uvicorn.Server):
             uds=address.uds,
             host=address.host,
             port=address.port,
-            log_level="critical",  # a scripted disconnect is no error worth a traceback
+            log_level="critical",  # no traceback for a scripted disconnect
             access_log=False,
             lifespan="off",
             timeout_keep_alive=keep_alive_s,
@@ -44,6 +44,6 @@ class EchoServer(uvicorn.Server):
         self._on_listening = on_listening
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listen, then say so."""
+        """Listen, then call `on_listening`."""
         await super().startup(sockets)
         self._on_listening()

@@ -1,6 +1,6 @@
-"""The echo engine's tokens: one per character, its id the code point; markers of the chat template lie above Unicode.
+"""The echo engine's tokens: one per character, its id the code point; the chat template's markers are above Unicode.
 
-So every count is `len(text)`, no delta ever splits a character, and any id list says which text it was.
+So every count is `len(text)`, no delta splits a character, and a list of ids can be decoded to its text.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ MARKERS = {END: "<|end|>", **{token: f"<|{role}|>" for role, token in ROLES.item
 
 
 def encode(text: str) -> list[int]:
-    """The text's tokens; a lone surrogate, which UTF-8 cannot carry, becomes U+FFFD."""
+    """The text's tokens; a lone surrogate, which UTF-8 cannot encode, becomes U+FFFD."""
     return [0xFFFD if 0xD800 <= code < 0xE000 else code for code in map(ord, text)]
 
 
 def decode(tokens: Iterable[int], *, markers: bool = False) -> str:
-    """The text of tokens; the template's markers only when asked for. Raises RequestError for an unknown id."""
+    """The text of tokens; the template's markers only with `markers`. Raises RequestError for an unknown id."""
     return "".join([_character(token, markers) for token in tokens])
 
 
@@ -34,7 +34,7 @@ def _character(token: int, markers: bool) -> str:
 
 
 def content_text(content: Any) -> str:
-    """The text of a message's content: itself, or its text parts joined; media parts say nothing."""
+    """The text of a message's content: a string, or its text parts joined; media parts are ignored."""
     if content is None:
         return ""
     if isinstance(content, str):
@@ -57,8 +57,8 @@ def render(messages: Sequence[Mapping[str, Any]], *, generation_prompt: bool = T
     return [*tokens, ROLES["assistant"]] if generation_prompt else tokens
 
 
-def question(tokens: Sequence[int]) -> str:
-    """What the answer repeats: the last user message of a rendered chat, or the whole of a plain prompt."""
+def reply_text(tokens: Sequence[int]) -> str:
+    """The text that the reply repeats: the last user message of a rendered chat, or a plain prompt."""
     start = 0
     for position, token in enumerate(tokens):
         if token == ROLES["user"]:

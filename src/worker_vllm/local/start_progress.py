@@ -20,7 +20,7 @@ PHASES = (
 
 
 # A diagnosis as the worker logs it: the sentence, then its cause and scope, then what the engine said.
-DIAGNOSIS = re.compile(r"(.+?) \[[^\[\]]+, \w+\](?:; the engine said: .*)?", re.DOTALL)
+DIAGNOSIS = re.compile(r"(.+?) \[[^\[\]]+, \w+\](?:; the engine's last message: .*)?", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)

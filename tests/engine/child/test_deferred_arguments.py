@@ -1,4 +1,4 @@
-"""An engine spawned before its model is on disk: it imports meanwhile, and is told what to serve or ended."""
+"""An engine spawned before its model is on disk: it imports first, then gets its arguments or is stopped."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ UNREACHABLE = Diagnosis("hub: unreachable", Scope.PASSING, "the hub does not ans
 
 
 class Start:
-    """A supervisor over an engine that waits, and the download as the test plays it."""
+    """A supervisor with a waiting engine, and a download that the test controls."""
 
     def __init__(self, environment: Mapping[str, str], backoff: Backoff = SOON) -> None:
         self.process: EngineProcess = spawn(SETTINGS, environment, waiting=True)
@@ -66,7 +66,7 @@ class Start:
 
     @property
     def processes(self) -> list[int]:
-        """The guard's and everything's below it."""
+        """The guard's id and those of its descendants."""
         return [self.process.pid, *descendants(self.process.pid)]
 
     @property
@@ -74,7 +74,7 @@ class Start:
         return Path(self.process.socket).parent
 
     def left(self, pids: list[int]) -> list[object]:
-        """What there still is of these processes and of the engine's directory."""
+        """Which of these processes and of the launch directory still exist."""
         return [pid for pid in pids if read_stat(pid)] + [path for path in [self.directory] if path.exists()]
 
 
@@ -85,7 +85,7 @@ def environment(tmp_path: Path) -> dict[str, str]:
 
 @pytest.fixture
 def gate(tmp_path: Path, environment: dict[str, str]) -> Path:
-    """What the engine's imports wait for: they can be met there, and go on when it is closed."""
+    """A FIFO on which the engine's imports block until the test closes it."""
     path = tmp_path / "gate"
     os.mkfifo(path)
     environment["FAKE_VLLM_GATE"] = str(path)
@@ -93,12 +93,12 @@ def gate(tmp_path: Path, environment: dict[str, str]) -> Path:
 
 
 def phases(run: Supervised) -> list[str]:
-    """The names in the timeline, in order."""
+    """The phase names of the timeline, in order."""
     return [part.rsplit(" ", 1)[0] for part in run.supervisor.timeline.partition("(")[2].split(", ")]
 
 
-async def test_it_imports_during_the_download_and_then_serves_what_it_is_told(environment: dict[str, str]) -> None:
-    """One process for both; every argument is the told one, and the timeline names what ran beside what."""
+async def test_it_imports_during_the_download_and_then_serves_the_arguments_sent(environment: dict[str, str]) -> None:
+    """One process does both with the arguments sent; the timeline names the phases that overlapped."""
     start = Start(environment)
     async with start.run() as run:
         await run.line(IMPORTED)
@@ -107,15 +107,15 @@ async def test_it_imports_during_the_download_and_then_serves_what_it_is_told(en
         start.outcomes.put_nowait(FETCHED)
         assert await run.supervisor.wait_until_decided() is EngineState.READY
         assert start.processes == pids
-        told = "vllm serve /cache/snapshots/0123 --uds {} --served-model-name org/parrot --tokenizer /cache/tokenizer"
-        await run.line(f"argv: {told.format(start.process.socket)} --disable-uvicorn-access-log")
+        argv = "vllm serve /cache/snapshots/0123 --uds {} --served-model-name org/parrot --tokenizer /cache/tokenizer"
+        await run.line(f"argv: {argv.format(start.process.socket)} --disable-uvicorn-access-log")
         assert phases(run) == ["import", "rest of the download", "warm-up /v1/completions"]
     assert run.states == [EngineState.READY, EngineState.STOPPED]
     assert start.left(pids) == []
 
 
 async def test_a_download_quicker_than_the_imports_waits_for_nothing(environment: dict[str, str], gate: Path) -> None:
-    """What it is told lies ready for it."""
+    """Its arguments are in the pipe already."""
     start = Start(environment)
     start.outcomes.put_nowait(FETCHED)
     async with start.run() as run:
@@ -126,7 +126,7 @@ async def test_a_download_quicker_than_the_imports_waits_for_nothing(environment
 
 
 async def test_the_start_deadline_does_not_count_the_download(environment: dict[str, str]) -> None:
-    """A quarter of an hour of it changes nothing."""
+    """A download of a quarter of an hour does not fail the start."""
     start = Start(environment)
     start.process.spawned_at -= 900
     start.outcomes.put_nowait(FETCHED)
@@ -138,10 +138,10 @@ async def test_the_start_deadline_does_not_count_the_download(environment: dict[
 @pytest.mark.parametrize(
     ("failure", "state"), [(GATED, EngineState.REFUSING), (NO_ROOM, EngineState.GONE)], ids=["settings", "host"]
 )
-async def test_a_download_in_vain_ends_the_engine_at_once(
+async def test_a_failed_download_stops_the_engine_at_once(
     environment: dict[str, str], failure: Diagnosis, state: EngineState
 ) -> None:
-    """Before anyone is told why."""
+    """Before the first job is answered with the cause."""
     start = Start(environment)
     async with start.run() as run:
         await run.line(IMPORTED)
@@ -154,7 +154,7 @@ async def test_a_download_in_vain_ends_the_engine_at_once(
 
 
 async def test_a_download_that_is_tried_again_keeps_the_engine(environment: dict[str, str]) -> None:
-    """It goes on waiting."""
+    """The engine keeps waiting for its arguments."""
     start = Start(environment)
     async with start.run() as run:
         await run.line(IMPORTED)
@@ -165,8 +165,8 @@ async def test_a_download_that_is_tried_again_keeps_the_engine(environment: dict
         assert (start.asked, start.processes) == (3, pids)
 
 
-async def test_a_hub_that_cannot_be_reached_is_left_in_the_end(environment: dict[str, str]) -> None:
-    """After all tries, which are more than the relaunches that a dead engine gets."""
+async def test_a_hub_that_cannot_be_reached_fails_the_start_in_the_end(environment: dict[str, str]) -> None:
+    """After all retries, which are more than the relaunches of an exited engine."""
     start = Start(environment, Backoff(0.01, 0.01, total_s=0.055))
     async with start.run() as run:
         for _ in range(6):
@@ -175,8 +175,8 @@ async def test_a_hub_that_cannot_be_reached_is_left_in_the_end(environment: dict
         assert start.asked == 6
 
 
-async def test_a_stop_ends_the_pause_between_two_tries(environment: dict[str, str]) -> None:
-    """At once."""
+async def test_a_stop_ends_the_backoff_between_two_tries(environment: dict[str, str]) -> None:
+    """The stop does not wait for the next try."""
     start = Start(environment, Backoff(first_s=15.0))
     async with start.run() as run:
         start.outcomes.put_nowait(UNREACHABLE)
@@ -189,10 +189,10 @@ async def test_a_stop_ends_the_pause_between_two_tries(environment: dict[str, st
     ("deadline_s", "pauses"),
     [(400, [2, 4, 8, 16, 30, 30, 30]), (20, [2, 4, 8]), (1, [])],
 )
-def test_the_tries_are_spread_over_two_minutes_and_no_longer_than_the_start_may_take(
+def test_retries_are_spread_over_two_minutes_within_the_start_deadline(
     deadline_s: float, pauses: list[float]
 ) -> None:
-    """The first soon, as most failures are short."""
+    """The first retry is early, as most failures are short."""
     assert list(Backoff().pauses(deadline_s)) == pauses
 
 
@@ -200,7 +200,7 @@ def test_the_tries_are_spread_over_two_minutes_and_no_longer_than_the_start_may_
 async def test_a_stop_during_the_download_leaves_nothing(
     environment: dict[str, str], gate: Path, imported: bool
 ) -> None:
-    """In order, and within the test's time."""
+    """Processes and directory are removed within the test's time limit."""
     if imported:
         del environment["FAKE_VLLM_GATE"]
     start = Start(environment)
@@ -216,8 +216,8 @@ async def test_a_stop_during_the_download_leaves_nothing(
             assert start.left(pids) == []
 
 
-async def test_an_engine_that_dies_while_it_waits_is_started_anew(environment: dict[str, str]) -> None:
-    """After the download, and the plain way; should that die too, the diagnosis is its own."""
+async def test_an_engine_that_exits_while_it_waits_is_relaunched(environment: dict[str, str]) -> None:
+    """After the download, with its arguments on the command line."""
     start = Start({**environment, "FAKE_VLLM_DIES": "3"})
     async with start.run() as run:
         await start.downloading.wait()
@@ -229,8 +229,8 @@ async def test_an_engine_that_dies_while_it_waits_is_started_anew(environment: d
     assert run.states == [EngineState.READY, EngineState.STOPPED]
 
 
-async def test_arguments_that_the_pipe_cannot_hold_go_the_plain_way(environment: dict[str, str]) -> None:
-    """The worker never blocks on a pipe: the engine is started anew with them."""
+async def test_arguments_larger_than_the_pipe_are_passed_by_a_relaunch(environment: dict[str, str]) -> None:
+    """The worker never blocks on a pipe: it relaunches the engine with them on the command line."""
     start = Start(environment)
     start.outcomes.put_nowait(replace(FETCHED, arguments=("--chat-template", "x" * 100_000)))
     async with start.run() as run:
@@ -238,8 +238,8 @@ async def test_arguments_that_the_pipe_cannot_hold_go_the_plain_way(environment:
         assert not start.directory.exists()
 
 
-def test_a_worker_that_dies_takes_the_waiting_engine_with_it(environment: dict[str, str]) -> None:
-    """As it does any engine; and without its guard, the engine ends by itself."""
+def test_a_waiting_engine_exits_with_its_worker(environment: dict[str, str]) -> None:
+    """The guard kills it; without a guard it exits when the pipe closes."""
     process = spawn(SETTINGS, environment, waiting=True)
     pids = [process.pid, *descendants(process.pid)]
     process.abandon()

@@ -1,4 +1,4 @@
-"""The engine child's entry: the renamed distribution, the CPU's defaults, when the processes are forked."""
+"""The engine child's entry point: the vllm alias, the CPU defaults, when processes are forked."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from worker_vllm.settings.types import EngineKind, EngineSettings
 CPU_BUILD = "vllm" not in {each.metadata["Name"] for each in importlib.metadata.distributions()}
 
 
-@pytest.mark.skipif(not CPU_BUILD, reason="a true vllm distribution is installed: nothing to answer for")
-def test_the_distribution_vllm_is_answered_for() -> None:
-    """By its name alone, with the mark by which vLLM knows its CPU build; no other look-up changes."""
+@pytest.mark.skipif(not CPU_BUILD, reason="the distribution vllm is installed: no alias is needed")
+def test_the_distribution_vllm_is_found() -> None:
+    """By its name, with the local version `+cpu` of vLLM's CPU build; no other look-up changes."""
     probe = (
         "import importlib.metadata as m\n"
         "before = sorted(d.metadata['Name'] for d in m.distributions())\n"
@@ -55,10 +55,10 @@ CHOSEN = {"VLLM_CPU_KVCACHE_SPACE": "1"}
         (CHOSEN, ["-O0", "--lora-modules", "a=/a", "--max-loras=1"], ({}, [])),
     ],
 )
-def test_the_cpu_is_told_what_nobody_chose(
+def test_cpu_defaults_are_added_where_the_user_chose_nothing(
     environment: dict[str, str], arguments: list[str], added: tuple[dict[str, str], list[str]]
 ) -> None:
-    """Whatever the user said, in any of vLLM's spellings, stays as it is."""
+    """The user's own choices, in any of vLLM's spellings, are unchanged."""
     before = dict(environment), list(arguments)
     cpu_defaults.add_defaults(environment, arguments)
     assert (environment, arguments) == (before[0] | added[0], before[1] + added[1])
@@ -76,10 +76,10 @@ def test_the_cpu_is_told_what_nobody_chose(
         ({}, ["bench", "throughput"], False),
     ],
 )
-def test_processes_are_forked_only_where_nobody_planned_them(
+def test_processes_are_forked_only_where_the_user_configured_none(
     environment: dict[str, str], arguments: list[str], forked: bool
 ) -> None:
-    """OpenMP is set once for a template; parallel parts and other threads need vLLM's own way."""
+    """OpenMP is configured once for the template; parallelism and other threads need vLLM's own start."""
     assert forkserver.applies(environment, ["vllm", *arguments]) is forked
 
 
@@ -89,7 +89,7 @@ def test_the_module_that_the_fork_server_preloads_exists() -> None:
 
 
 def test_the_childs_environment_is_stripped_and_completed() -> None:
-    """Our keys do not reach the engine, its defaults give way to the user's, its temporary files go with it."""
+    """The worker's keys are removed, the user's values override defaults, TMPDIR is the launch directory."""
     settings = EngineSettings(environment={"HF_HUB_OFFLINE": "1"})
     given = {"PATH": "/bin", "API_KEY": "k", "RUNPOD_AI_API_KEY": "k", "VLLM_NO_USAGE_STATS": "0", "TMPDIR": "/x"}
     assert command.child_environment(settings, given, "/run/e") == {
@@ -105,7 +105,7 @@ def test_the_childs_environment_is_stripped_and_completed() -> None:
 
 
 def test_the_command_line_names_model_socket_and_names() -> None:
-    """Served names are added unless the arguments hold them."""
+    """Served names are added unless the arguments have them."""
     settings = EngineSettings(model="/m", served_names=("a", "b"), arguments=("--dtype", "half"))
     launch = [sys.executable, "-m", "worker_vllm.engine.child.launch", "serve", "/m", "--uds", "/s"]
     argv = [*launch, "--served-model-name", "a", "b", "--dtype", "half", "--disable-uvicorn-access-log"]

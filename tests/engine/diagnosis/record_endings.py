@@ -1,7 +1,7 @@
-"""Record what the real CPU engine says when it ends: `PYTHONPATH=tests python -m engine.record_endings NAME…`.
+"""Record how the real CPU engine exits with a fault: `python -m tests.engine.diagnosis.record_endings NAME…`.
 
-Writes tests/engine/recordings/NAME.txt: the exit status, then the end of the log without this machine's paths.
-A container's limits need root: they are set in a mount namespace of their own.
+Writes recordings/NAME.txt beside this file: the exit status, then the end of the log without this machine's paths.
+A container's limits are set in a mount namespace, which needs root.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ DEADLINE_S = 120
 
 
 def settings_of(fault: Fault, directory: Path) -> EngineSettings:
-    """The engine's settings with this mistake in them; builds the broken model under `directory`."""
+    """The engine's settings with this fault; builds the broken model under `directory`."""
     model = copy_of_parrot(directory, fault.break_model)
     known = {"{model}": str(model), "{directory}": str(directory)}
     arguments = tuple(fill(argument, known) for argument in fault.arguments)
@@ -49,7 +49,7 @@ def fill(text: str, known: dict[str, str]) -> str:
 
 
 async def ending(process: EngineProcess) -> tuple[int, list[str]]:
-    """How the engine ended by itself, and its last lines."""
+    """The exit status and last log lines of an engine that exits by itself."""
     served = asyncio.Event()
     process.adopt(lambda line: served.set() if SERVES in line else None)
     ended = asyncio.create_task(process.wait())
@@ -63,7 +63,7 @@ async def ending(process: EngineProcess) -> tuple[int, list[str]]:
 
 
 def clean(line: str, directory: Path, socket: str) -> str:
-    """A line without what belongs to this machine alone."""
+    """A line without this machine's paths and addresses."""
     line = line.replace(str(directory), "/models").replace(os.path.dirname(socket), "/run/engine")
     for place in (SITE_PACKAGES, PYTHON, SOURCES):
         line = place.sub("…/", line)
@@ -71,23 +71,23 @@ def clean(line: str, directory: Path, socket: str) -> str:
 
 
 def contained(fault: Fault, module: str, directory: str, place: str) -> list[str]:
-    """A command that runs a test's module as in a container with the fault's limits, with `place` for TMPDIR."""
+    """A command that runs a test module under the fault's container limits, with TMPDIR set to `place`."""
     command = [sys.executable, "-m", module, "--inside", fault.name, directory]
     limited = f'{fault.container} && exec "$@"'
     return ["unshare", "--mount", "env", f"TMPDIR={place}", "bash", "-c", limited, "bash", *command]
 
 
 def record(fault: Fault) -> None:
-    """Start the engine with the mistake and write its ending down."""
+    """Start the engine with the fault and write its recording."""
     with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory(prefix="w", dir="/tmp") as place:
         if fault.container:
-            subprocess.run(contained(fault, "engine.record_endings", folder, place), check=True)
+            subprocess.run(contained(fault, "tests.engine.diagnosis.record_endings", folder, place), check=True)
         else:
             record_here(fault, Path(folder))
 
 
 def record_here(fault: Fault, directory: Path) -> None:
-    """The recording itself, where the container's limits hold."""
+    """Write the recording; called under the container's limits."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("VLLM_")}
     process = spawn(settings_of(fault, directory), environment)
     code, lines = asyncio.run(ending(process))

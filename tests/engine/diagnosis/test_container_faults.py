@@ -1,4 +1,4 @@
-"""A container's limits, and adapters, told apart by small differences in what the engine says."""
+"""Container limits and adapters, distinguished by small differences in the engine's messages."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ WARNED = (
 
 
 @pytest.mark.parametrize(
-    ("lines", "cause", "scope", "says"),
+    ("lines", "cause", "scope", "part"),
     [
         (
             (ADAPTERS, LOADED, UNFIT),
@@ -47,7 +47,7 @@ WARNED = (
         (("OSError: [Errno 28] No space left on device: '/cache/x'",), "disk full", Scope.HOST, "the disk is full"),
         (("OSError: [Errno 24] Too many open files: '/x'",), "too few open files", Scope.SETTINGS, "--ulimit nofile"),
         ((WARNED, "FluxError: cold"), "unknown", Scope.PASSING, "FluxError: cold"),
-        ((LIMIT, "MemoryError"), "address space limited", Scope.SETTINGS, "not map more than 1000 MiB"),
+        ((LIMIT, "MemoryError"), "address space limited", Scope.SETTINGS, "the address space is limited to 1000 MiB"),
         (
             (LIMIT, "ImportError: /x/libtorch.so: failed to map segment from shared object"),
             "address space limited",
@@ -58,12 +58,12 @@ WARNED = (
     ],
     ids=lambda value: value if isinstance(value, str) else None,
 )
-def test_the_cause_is_told(lines: tuple[str, ...], cause: str, scope: Scope, says: str) -> None:
-    """With the adapter's name, or with what the container must be started with."""
+def test_the_cause_is_found(lines: tuple[str, ...], cause: str, scope: Scope, part: str) -> None:
+    """The sentence contains the adapter's name, or the container's option."""
     diagnosis = diagnose(EngineExit(1, lines))
-    assert (diagnosis.cause, diagnosis.scope, says in diagnosis.sentence) == (cause, scope, True)
+    assert (diagnosis.cause, diagnosis.scope, part in diagnosis.sentence) == (cause, scope, True)
 
 
 def test_a_bus_error_hints_at_shared_memory() -> None:
-    """The kernel's answer to a write that /dev/shm has no room for; nothing is said with it."""
+    """The kernel sends it for a write to a full /dev/shm; the log contains no message."""
     assert "--shm-size 1g" in diagnose(EngineExit(-7, ())).sentence

@@ -1,4 +1,4 @@
-"""From the engine's last words to the sentence: every recording of the real CPU engine, and what no CPU can say."""
+"""The diagnosis of every recording of the real CPU engine, and of messages that only a GPU or the hub causes."""
 
 from __future__ import annotations
 
@@ -18,30 +18,30 @@ CUDA_OOM = (
 
 
 def recorded(name: str) -> EngineExit:
-    """What the real engine said."""
+    """The recorded exit of the real engine."""
     status, *lines = (RECORDINGS / f"{name}.txt").read_text().splitlines()
     return EngineExit(int(status.split()[-1]), tuple(lines), phase="load", model="nobody/no-such-model")
 
 
 @pytest.mark.parametrize("fault", [*FAULTS, *LIMITS], ids=lambda fault: fault.name)
-def test_a_recorded_mistake_is_named_and_its_change_told(fault: Fault) -> None:
-    """Each ending that the CPU engine was brought to: its cause, and what the sentence must hold."""
+def test_a_recorded_fault_has_its_cause_and_sentence(fault: Fault) -> None:
+    """Each recorded exit of the CPU engine: its cause, and parts of its sentence."""
     diagnosis = diagnose(recorded(fault.name))
     assert (diagnosis.cause, diagnosis.scope) == (fault.cause, Scope.SETTINGS)
-    for part in fault.says:
+    for part in fault.contains:
         assert part in diagnosis.sentence
     assert "{" not in diagnosis.sentence
     assert "\n" not in diagnosis.sentence
 
 
-def test_no_recording_is_without_its_mistake() -> None:
-    """What lies in the folder is used."""
+def test_every_recording_has_a_fault() -> None:
+    """No file of the folder is unused."""
     assert {path.stem for path in RECORDINGS.glob("*.txt")} == {fault.name for fault in (*FAULTS, *LIMITS)}
 
 
 @pytest.mark.parametrize("path", sorted(RECORDINGS.glob("*.txt")), ids=lambda path: path.stem)
-def test_recordings_hold_nothing_of_the_machine_they_were_made_on(path: Path) -> None:
-    """No path of a home, a temporary folder or an installation."""
+def test_recordings_contain_no_path_of_their_machine(path: Path) -> None:
+    """Neither of a home, a temporary folder nor an installation."""
     for machine in ("/root/", "/home/", "/tmp/", "site-packages/"):
         assert machine not in path.read_text().replace("…/", "")
 
@@ -138,10 +138,10 @@ def test_recordings_hold_nothing_of_the_machine_they_were_made_on(path: Path) ->
     ],
     ids=lambda value: value if isinstance(value, str) else None,
 )
-def test_what_only_a_gpu_or_the_hub_can_say(
+def test_faults_of_gpu_and_hub(
     lines: list[str], was_ready: bool, cause: str, scope: Scope, remedy: Remedy | None
 ) -> None:
-    """Wordings of vLLM 0.32.0, PyTorch 2.13 and huggingface_hub, not recorded here."""
+    """Messages of vLLM 0.32.0, PyTorch 2.13 and huggingface_hub, not recorded here."""
     diagnosis = diagnose(EngineExit(1, tuple(lines), was_ready=was_ready))
     assert (diagnosis.cause, diagnosis.scope, diagnosis.remedy) == (cause, scope, remedy)
 
@@ -149,21 +149,21 @@ def test_what_only_a_gpu_or_the_hub_can_say(
 @pytest.mark.parametrize(
     ("code", "words"),
     [
-        (-9, "it was ended by SIGKILL (most often the machine's memory ran out)"),
-        (-4, "it was ended by SIGILL (the processor lacks an instruction that this build uses)"),
-        (-11, "it was ended by SIGSEGV (a crash in native code)"),
-        (3, "it ended with status 3"),
+        (-9, "it was killed by SIGKILL (most often the machine's memory ran out)"),
+        (-4, "it was killed by SIGILL (the processor lacks an instruction that this build uses)"),
+        (-11, "it was killed by SIGSEGV (a crash in native code)"),
+        (3, "it exited with status 3"),
     ],
 )
-def test_an_end_without_words_is_told_by_its_status(code: int, words: str) -> None:
-    """Signals are explained; these may pass."""
+def test_an_exit_without_a_message_is_described_by_its_status(code: int, words: str) -> None:
+    """Signals are explained; these faults may not occur again."""
     diagnosis = diagnose(EngineExit(code, (), phase="load"))
     assert diagnosis.scope is Scope.PASSING
     assert diagnosis.sentence == f"the engine did not start (phase: load): {words}; see the worker's log"
 
 
-def test_a_kill_by_the_kernel_is_told_from_other_kills(tmp_path: Path) -> None:
-    """By its counter, in either version of control groups; the victim leaves no word."""
+def test_a_kill_by_the_kernel_is_distinguished_from_other_kills(tmp_path: Path) -> None:
+    """By its counter, in either version of control groups; the log contains no message."""
     diagnosis = diagnose(EngineExit(None, (), reason="EngineCore (process 7) ended", was_ready=True, oom_killed=True))
     assert (diagnosis.cause, diagnosis.scope) == ("out of machine memory", Scope.PASSING)
     (tmp_path / "memory.events").write_text("low 0\noom 3\noom_kill 2\noom_group_kill 0\n")
@@ -172,8 +172,8 @@ def test_a_kill_by_the_kernel_is_told_from_other_kills(tmp_path: Path) -> None:
     assert [oom_kills((tmp_path / name,)) for name in names] == [0, 2, 5]
 
 
-def test_an_unknown_ending_is_quoted_not_guessed() -> None:
-    """The last exception that is not about another process's failure, whole."""
+def test_an_unknown_exit_quotes_the_log() -> None:
+    """The last exception that is not about another process's exit."""
     lines = (
         "(Worker pid=3) ERROR 11-22 14:00:00 [x.py:1] Traceback (most recent call last):",
         '(Worker pid=3) ERROR 11-22 14:00:00 [x.py:1]   File "x.py", line 1, in f',
@@ -182,13 +182,13 @@ def test_an_unknown_ending_is_quoted_not_guessed() -> None:
     )
     diagnosis = diagnose(EngineExit(1, lines, phase="load"))
     assert diagnosis.sentence == (
-        "the engine did not start (phase: load): it ended with status 1; "
-        'it said last: "FluxError: the capacitor is cold"; see the worker\'s log'
+        "the engine did not start (phase: load): it exited with status 1; "
+        'its last message: "FluxError: the capacitor is cold"; see the worker\'s log'
     )
 
 
-def test_a_tracebacks_code_is_not_taken_for_words() -> None:
-    """Source lines quote messages before they are filled in."""
+def test_source_lines_of_a_traceback_are_no_messages() -> None:
+    """Source lines contain messages before formatting."""
     lines = (
         "    raise OSError(f\"config file at '{path}' is not a valid JSON file.\")",
         "ValueError: something else",

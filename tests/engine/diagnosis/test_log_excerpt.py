@@ -1,4 +1,4 @@
-"""What is quoted of the engine's log: its own last words, without what terminals, helpers and bystanders add."""
+"""What is quoted of the engine's log: its last message, without escapes, progress bars, other processes' errors."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ BAR = "Loading safetensors checkpoint shards: 100% Completed | 1/1 [00:00<00:00,
     ],
     ids=["colours", "ranks", "carriage returns", "other escapes", "nothing"],
 )
-def test_a_line_is_read_as_a_person_would(line: str, words: str) -> None:
-    """Without prefixes, colours and what was written over."""
+def test_prefixes_and_escapes_are_removed(line: str, words: str) -> None:
+    """Prefixes, colours and overwritten text."""
     assert plain(line) == words
 
 
@@ -53,16 +53,16 @@ def test_a_line_is_read_as_a_person_would(line: str, words: str) -> None:
     ids=lambda lines: lines[0][:24],
 )
 @pytest.mark.parametrize("cause", [CAUSE, "the disk is on fire"])
-def test_what_follows_the_last_words_is_not_quoted(cause: str, noise: list[str]) -> None:
+def test_noise_after_the_last_message_is_not_quoted(cause: str, noise: list[str]) -> None:
     """Progress bars, warnings at exit, other processes' tracebacks."""
-    said = diagnose(EngineExit(3, (cause, *noise), phase="load")).sentence
-    assert said == (
-        f'the engine did not start (phase: load): it ended with status 3; it said last: "{cause}"; '
+    sentence = diagnose(EngineExit(3, (cause, *noise), phase="load")).sentence
+    assert sentence == (
+        f'the engine did not start (phase: load): it exited with status 3; its last message: "{cause}"; '
         "see the worker's log"
     )
 
 
-def test_a_bystander_s_words_are_better_than_none() -> None:
-    """Where nothing else was said."""
+def test_another_processs_error_is_quoted_where_there_is_no_other() -> None:
+    """An exception that is no cause is the last choice; a progress bar is never quoted."""
     assert quotable(["BrokenPipeError: [Errno 32] Broken pipe"]) == "BrokenPipeError: [Errno 32] Broken pipe"
     assert quotable([BAR]) == ""

@@ -1,4 +1,4 @@
-"""A chat template's syntax is the settings' fault, told before any engine is started."""
+"""A syntax error in a chat template is reported before an engine starts."""
 
 from __future__ import annotations
 
@@ -37,19 +37,21 @@ WHOLE = LOOP + "{% break %}{% generation %}x{% endgeneration %}{{ messages | toj
             "unknown tag 'fro'.",
         ),
     ],
-    ids=["transformers' own tags", "the parrot's", "a brace too few", "no end", "no such tag"],
+    ids=["transformers' own tags", "the parrot's", "missing brace", "missing end", "unknown tag"],
 )
 @pytest.mark.parametrize("in_file", [False, True], ids=["text", "file"])
-def test_a_mistake_is_told_with_its_line(tmp_path: Path, template: str, problem: str | None, in_file: bool) -> None:
-    """As text and as a file."""
+def test_a_syntax_error_is_reported_with_its_line(
+    tmp_path: Path, template: str, problem: str | None, in_file: bool
+) -> None:
+    """For a template given as text and as a file."""
     path = tmp_path / "template.jinja"
     path.write_text(template)
     problems = template_problems(("--chat-template", str(path) if in_file else template))
     assert [str(each) for each in problems] == ([] if problem is None else [problem])
 
 
-def test_a_start_is_refused_with_it(tmp_path: Path) -> None:
-    """Every job is told, and nothing is spawned."""
+def test_a_start_with_a_syntax_error_is_refused(tmp_path: Path) -> None:
+    """The refusal contains the line; it is a fault of the settings."""
     model = copy_of_parrot(tmp_path, whole)
     settings = EngineSettings(model=str(model), served_names=("m",), arguments=("--chat-template", "{% if %}"))
     refusal = preflight(settings, {}).refusal
@@ -59,5 +61,5 @@ def test_a_start_is_refused_with_it(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("arguments", [(), ("--chat-template", "/no/such/file\0"), ("--chat-template=",)])
 def test_without_a_template_there_is_nothing_to_check(arguments: tuple[str, ...]) -> None:
-    """A path that is wrong is found elsewhere."""
+    """A wrong path is reported by the engine."""
     assert template_problems(arguments) == ()

@@ -1,4 +1,4 @@
-"""Where compiled kernels are kept between starts, and what a fast start leaves out."""
+"""Which directories keep compiled kernels between starts, and what a fast start skips."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ def roomy(volume: Path) -> int:
     return 1 << 40
 
 
-def test_the_key_tells_model_version_and_gpus_apart() -> None:
-    """As one path below the cache folder, whatever the names hold."""
+def test_the_key_differs_by_model_version_and_gpus() -> None:
+    """It is one relative path, whatever characters the names contain."""
     assert cache_key("org/Model-7B", "0.32.0", CARDS) == "org_Model-7B/0.32.0/2xNVIDIA_A40-sm86"
     assert cache_key("../m", "0.32.0", None) == ".._m/0.32.0/cpu"
 
 
-def test_a_volume_keeps_them_for_the_next_start(tmp_path: Path) -> None:
-    """All of them, with vLLM's startup plan on a GPU; the note tells a cold cache from a warm one."""
+def test_a_volume_keeps_caches_for_the_next_start(tmp_path: Path) -> None:
+    """All caches, with vLLM's startup plan on a GPU; the note distinguishes a cold and a warm cache."""
     root = tmp_path / "worker-vllm-cache" / "k"
     environment = {"BASE_PATH": str(tmp_path), "TRITON_CACHE_DIR": "/mine"}
     chosen = choose_caches("k", environment, True, roomy)
@@ -50,10 +50,10 @@ def test_a_volume_keeps_them_for_the_next_start(tmp_path: Path) -> None:
     [(None, "no volume is mounted at"), (1 << 30, "has less than 4 GiB free"), (1 << 40, "cannot be written to")],
     ids=["not mounted", "full", "unwritable"],
 )
-def test_without_a_usable_volume_they_stay_in_the_container(
+def test_without_a_usable_volume_caches_stay_in_the_container(
     tmp_path: Path, free_bytes: int | None, reason: str
 ) -> None:
-    """vLLM's own places, but never the temporary directory, which goes with the engine; the note says why."""
+    """vLLM's default cache, never the temporary directory, which is removed; the note contains the reason."""
     (tmp_path / "worker-vllm-cache").write_text("a file where the folder should be")
     environment = {"BASE_PATH": str(tmp_path), "HOME": "/home/w"}
     chosen = choose_caches("k", environment, True, lambda volume: free_bytes)
@@ -61,8 +61,8 @@ def test_without_a_usable_volume_they_stay_in_the_container(
     assert reason in chosen.note
 
 
-def test_the_users_own_cache_root_is_left_alone() -> None:
-    """Nothing is added to it."""
+def test_the_users_own_cache_root_is_kept() -> None:
+    """No variable is added."""
     assert choose_caches("k", {"VLLM_CACHE_ROOT": "/mine"}, on_gpu=True).environment == {}
 
 
@@ -76,9 +76,9 @@ def test_the_users_own_cache_root_is_left_alone() -> None:
         (True, ("-O2",), False),
     ],
 )
-def test_a_fast_start_compiles_nothing_unless_the_user_said_how(
+def test_a_fast_start_compiles_nothing_unless_the_user_chose_how(
     fast: bool, arguments: tuple[str, ...], eager: bool
 ) -> None:
-    """FAST_START=1 trades peak speed for boot time; a compilation setting of the user's wins."""
+    """FAST_START=1 trades peak speed for start time; the user's compilation flags override it."""
     argv = engine_argv(EngineSettings(arguments=arguments, fast_start=fast), "/s")
     assert ("--enforce-eager" in argv) is eager

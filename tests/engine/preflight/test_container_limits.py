@@ -1,4 +1,4 @@
-"""What a container allows: which limits are the settings' fault, which the machine's, and what is enough."""
+"""Container limits: which are faults of the settings, which of the machine, and which are sufficient."""
 
 from __future__ import annotations
 
@@ -74,12 +74,22 @@ MOUNT = "set TMPDIR to a writable directory, or mount one (docker run --tmpfs /t
             [],
         ),
     ],
-    ids=["enough", "untold", "small shm", "full shm", "no place", "small place", "full place", "files", "addresses"],
+    ids=[
+        "enough",
+        "unknown",
+        "small shm",
+        "full shm",
+        "no directory",
+        "small disk",
+        "full disk",
+        "files",
+        "addresses",
+    ],
 )
-def test_a_limit_is_told_by_whose_fault_it_is(
+def test_a_limit_is_a_problem_of_the_settings_or_of_the_machine(
     limits: ContainerLimits, problems: list[str], host_problems: list[str]
 ) -> None:
-    """What the container was started with holds on every machine; what somebody has filled up does not."""
+    """The container's options are the same on every machine; a full file system is not."""
     found = check_limits(limits, workers=True)
     assert ([str(problem) for problem in found.problems], list(found.host_problems)) == (problems, host_problems)
 
@@ -97,14 +107,14 @@ def test_a_limit_is_told_by_whose_fault_it_is(
 def test_shared_memory_matters_where_the_engine_has_workers(
     arguments: tuple[str, ...], on_gpu: bool, workers: bool
 ) -> None:
-    """On one GPU vLLM's core runs the model itself, so that Docker's default is no obstacle there."""
+    """On one GPU vLLM's core runs the model itself, so that Docker's default is enough there."""
     assert has_workers(arguments, on_gpu) is workers
     small = replace(GENEROUS, shared_memory=DiskSpace(64 * MIB, 64 * MIB))
     assert bool(check_limits(small, workers=workers).problems) is workers
 
 
 def test_this_machine_is_measured(tmp_path: Path) -> None:
-    """TMPDIR as it is named; a directory that is not there is no place."""
+    """TMPDIR is used as it is set; a missing directory has no space."""
     here = measure_limits({"TMPDIR": str(tmp_path)})
     assert here.temporary is not None
     assert here.open_files == finite_limit(resource.getrlimit(resource.RLIMIT_NOFILE)[1])
@@ -112,8 +122,8 @@ def test_this_machine_is_measured(tmp_path: Path) -> None:
     assert finite_limit(resource.RLIM_INFINITY) is None
 
 
-def test_a_worker_takes_as_many_open_files_as_it_may() -> None:
-    """Shells and containers give 1024 where more is allowed, and every running job holds a connection."""
+def test_the_limit_of_open_files_is_raised_to_the_hard_limit() -> None:
+    """Shells and containers set 1024 where more is allowed, and every running job has a connection."""
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (min(256, before[1]), before[1]))

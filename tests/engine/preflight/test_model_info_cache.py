@@ -1,4 +1,4 @@
-"""vLLM's notes on model classes: written while an image is built, brought to wherever a start looks for them."""
+"""vLLM's model info files: written while an image is built, copied to the cache that a start uses."""
 
 from __future__ import annotations
 
@@ -19,39 +19,39 @@ from worker_vllm.settings.types import EngineSettings
 LLAMA = "vllm-model_executor-models-llama-LlamaForCausalLM.json"
 
 
-def noted(cache: Path, **notes: str) -> Path:
-    """A cache of vLLM with notes on these classes, each with its text."""
+def cache_with(cache: Path, **infos: str) -> Path:
+    """A vLLM cache with model info files of these classes."""
     folder = cache / "modelinfos"
     folder.mkdir(parents=True)
-    for name, text in notes.items():
+    for name, text in infos.items():
         (folder / f"vllm-models-x-{name}.json").write_text(text)
     return cache
 
 
 def found(cache: Path) -> dict[str, str]:
-    """Every file of a cache's notes, with its text."""
+    """The texts of a cache's model info files, by name."""
     return {path.name: path.read_text() for path in (cache / "modelinfos").glob("*")}
 
 
-def test_the_models_own_notes_are_brought(tmp_path: Path) -> None:
-    """No other class's, nothing half, and what is there already stays."""
-    image = noted(tmp_path / "image", A="a", B="b", C="c")
-    volume = noted(tmp_path / "volume", B="newer")
+def test_the_model_info_of_the_models_classes_is_copied(tmp_path: Path) -> None:
+    """No other class's, no partial file; existing files are kept."""
+    image = cache_with(tmp_path / "image", A="a", B="b", C="c")
+    volume = cache_with(tmp_path / "volume", B="newer")
     copy_model_info(image, volume, ["A", "B", "D", "*", 3])
     assert found(volume) == {"vllm-models-x-A.json": "a", "vllm-models-x-B.json": "newer"}
 
 
-def test_a_cache_that_cannot_be_written_is_left_alone(tmp_path: Path) -> None:
-    """The start goes on without."""
-    image = noted(tmp_path / "image", A="a")
+def test_a_cache_that_cannot_be_written_is_ignored(tmp_path: Path) -> None:
+    """The start continues without the file."""
+    image = cache_with(tmp_path / "image", A="a")
     (tmp_path / "volume").write_text("a file")
     copy_model_info(image, tmp_path / "volume", ["A"])
     assert (tmp_path / "volume").read_text() == "a file"
 
 
-def test_the_preflight_brings_them_to_the_users_cache(tmp_path: Path) -> None:
+def test_the_preflight_copies_model_info_to_the_users_cache(tmp_path: Path) -> None:
     """By the architectures of the model's own configuration."""
-    noted(tmp_path / "home/.cache/vllm", LlamaForCausalLM="llama", Other="other")
+    cache_with(tmp_path / "home/.cache/vllm", LlamaForCausalLM="llama", Other="other")
     model = copy_of_parrot(tmp_path, whole)
     environment = {"HOME": str(tmp_path / "home"), "VLLM_CACHE_ROOT": str(tmp_path / "mine")}
     assert preflight(EngineSettings(model=str(model), served_names=("m",)), environment).refusal is None
@@ -66,14 +66,14 @@ class Inspected:
         self.fails = fails
 
     def inspect_model_cls(self) -> None:
-        """What vLLM does to note it."""
+        """Called by vLLM to write the model info."""
         if self.fails:
             raise ModuleNotFoundError("torchvision")
         self.registry._run_in_subprocess(lambda: None)
 
 
-def test_what_cannot_be_inspected_is_left_out() -> None:
-    """A package that is missing costs its own classes only."""
+def test_classes_that_cannot_be_inspected_are_skipped() -> None:
+    """A missing package affects its own classes only."""
     classes = {"A": Inspected(), "B": Inspected(fails=True), "C": Inspected()}
     registry = SimpleNamespace(ModelRegistry=SimpleNamespace(models=classes))
     for each in classes.values():
@@ -97,7 +97,7 @@ assert info.architecture == "LlamaForCausalLM" and info.is_text_generation_model
 @pytest.mark.vllm
 @pytest.mark.matrix
 def test_vllm_reads_what_was_written(tmp_path: Path) -> None:
-    """The real registry's notes on hundreds of classes, and none is worked out again."""
+    """Hundreds of files of the real registry; vLLM reads one and inspects nothing again."""
     environment = {**os.environ, "HOME": str(tmp_path)}
     written = subprocess.run(
         [sys.executable, "-m", "worker_vllm.engine.child.model_info_writer"],
@@ -106,18 +106,18 @@ def test_vllm_reads_what_was_written(tmp_path: Path) -> None:
         check=True,
     )
     assert written.stdout.startswith(b"model info of "), written.stderr
-    notes = found(tmp_path / ".cache/vllm")
-    assert LLAMA in notes
-    assert len(notes) > 200
+    written_files = found(tmp_path / ".cache/vllm")
+    assert LLAMA in written_files
+    assert len(written_files) > 200
     subprocess.run([sys.executable, "-c", READ], env=environment, check=True, timeout=200)
 
 
 HERE = """
 import os, sys
-from worker_vllm.engine.child import forkserver as prefork
+from worker_vllm.engine.child import forkserver
 from worker_vllm.engine.child.vllm_cpu_alias import install_vllm_alias
 install_vllm_alias()
-prefork.load()
+forkserver.load()
 registry = sys.modules["vllm.model_executor.models.registry"]
 assert registry._run_in_subprocess(os.getpid) == os.getpid()
 """
@@ -125,6 +125,6 @@ assert registry._run_in_subprocess(os.getpid) == os.getpid()
 
 @pytest.mark.vllm
 @pytest.mark.matrix
-def test_a_forked_engine_inspects_where_everything_is_imported() -> None:
-    """The engine for CPU has no CUDA to protect, and its template has imported what an inspecting process would."""
+def test_a_forked_engine_inspects_in_its_own_process() -> None:
+    """The CPU engine has no CUDA state, and its template has imported what an inspecting process would import."""
     subprocess.run([sys.executable, "-c", HERE], check=True, timeout=200)

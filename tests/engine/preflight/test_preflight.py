@@ -1,4 +1,4 @@
-"""What is refused, or told, before the engine is started."""
+"""What is refused, or reported, before the engine starts."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ LLAMA_8B = {
 
 
 @pytest.mark.parametrize(
-    ("break_model", "says"),
+    ("break_model", "expected"),
     [
         (cut_weights, "its header says"),
         (remove("tokenizer.json"), "no tokenizer"),
@@ -34,18 +34,18 @@ LLAMA_8B = {
     ],
     ids=["cut weights", "no tokenizer", "no configuration"],
 )
-def test_an_incomplete_model_is_refused_without_an_engine(tmp_path: Path, break_model: Break, says: str) -> None:
-    """One sentence, by the settings' fault, with the variable to look at."""
+def test_an_incomplete_model_is_refused_without_an_engine(tmp_path: Path, break_model: Break, expected: str) -> None:
+    """A fault of the settings, one sentence with the variable's name."""
     model = copy_of_parrot(tmp_path, break_model)
     refusal = checks.preflight(EngineSettings(model=str(model), served_names=("m",)), {}).refusal
     assert refusal is not None
     assert refusal.scope is Scope.SETTINGS
     assert refusal.sentence.startswith(f'MODEL_NAME="{model}": expected')
-    assert says in refusal.sentence
+    assert expected in refusal.sentence
 
 
 def test_what_is_on_disk_is_served_by_path_and_offline(tmp_path: Path) -> None:
-    """The hub may be down, and a wrong HF_TOKEN does no harm: nobody is asked."""
+    """The hub may be down and HF_TOKEN wrong: no request is sent."""
     model = copy_of_parrot(tmp_path, whole)
     environment = {"HF_TOKEN": "hf_expired", "HF_ENDPOINT": "http://127.0.0.1:9"}
     checked = checks.preflight(EngineSettings(model=str(model), served_names=("m",)), environment)
@@ -56,25 +56,26 @@ def test_what_is_on_disk_is_served_by_path_and_offline(tmp_path: Path) -> None:
 
 
 def test_an_echo_engine_needs_no_model() -> None:
-    """Nothing is looked for."""
+    """No model is searched for."""
     settings = EngineSettings(kind=EngineKind.ECHO, model="nowhere")
     assert checks.preflight(settings, {}) == checks.Preflight(settings, settings)
 
 
 def test_an_old_driver_is_the_machines_fault() -> None:
-    """And one that is new enough is no problem."""
+    """A driver that is new enough is no problem."""
     assert checks.host_problems(Driver("550.54", (12, 4), (CARD,))) == ()
     old = checks.host_problems(Driver("470.1", (11, 4), (CARD,)))
     assert old == (
-        "the NVIDIA driver 470.1 runs CUDA up to 11.4, and the engine needs 12.0: restrict the endpoint to machines with a newer CUDA version",
+        "the NVIDIA driver 470.1 runs CUDA up to 11.4, and the engine needs 12.0: "
+        "restrict the endpoint to machines with a newer CUDA version",
     )
     assert checks.Preflight(EngineSettings(), EngineSettings(), host_problems=old).refusal == checks.Diagnosis(
         "machine", Scope.HOST, old[0]
     )
 
 
-def test_a_place_that_cannot_be_used_is_named(tmp_path: Path) -> None:
-    """The temporary directory is where the socket goes, on every machine."""
+def test_an_unusable_temporary_directory_is_reported(tmp_path: Path) -> None:
+    """The engine's socket is in the temporary directory."""
     settings, missing = (
         EngineSettings(model=str(copy_of_parrot(tmp_path, whole)), served_names=("m",)),
         tmp_path / "gone",
@@ -95,7 +96,7 @@ def test_a_place_that_cannot_be_used_is_named(tmp_path: Path) -> None:
         ({"num_hidden_layers": 61, "kv_lora_rank": 512, "qk_rope_head_dim": 64}, "bfloat16", 70272),
         ({}, "bfloat16", 0),
     ],
-    ids=["grouped heads", "fp8 cache", "multimodal", "plain heads", "latent attention", "untold"],
+    ids=["grouped heads", "fp8 cache", "multimodal", "plain heads", "latent attention", "unknown"],
 )
 def test_kv_cache_bytes_per_token(config: dict[str, Any], dtype: str, per_token: int) -> None:
     """Two vectors per layer and KV head, or one compressed one."""
@@ -118,7 +119,7 @@ CONTEXT = "by estimate about 54544 tokens of context fit into the GPU's memory, 
     ],
     ids=["fits", "too large", "two GPUs", "two stages", "no weights", "context too long", "context lowered"],
 )
-def test_weights_that_cannot_fit_are_refused_and_context_is_told(
+def test_weights_that_cannot_fit_are_refused_and_the_context_that_fits_is_reported(
     weights_gib: int, arguments: tuple[str, ...], problem: bool, notes: tuple[str, ...]
 ) -> None:
     """On one or two 48 GiB cards; only what is certain is a problem."""
@@ -128,5 +129,5 @@ def test_weights_that_cannot_fit_are_refused_and_context_is_told(
 
 
 def test_without_a_gpu_nothing_is_estimated() -> None:
-    """The engine says it itself there."""
+    """On CPU the engine checks the memory itself."""
     assert estimate(LLAMA_8B, 900 * GIB, [], ()) == MemoryFit()

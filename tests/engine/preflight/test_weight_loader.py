@@ -1,4 +1,4 @@
-"""How the weights are read where the user left it open: what is chosen, when, and what the log says of it."""
+"""Which loader is chosen where the user left it open, and the log line about it."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ def chosen(
         ("--config", "/vllm.yaml"),
     ],
 )
-def test_a_plan_of_the_users_is_left_alone(arguments: tuple[str, ...], fast: bool) -> None:
-    """Whatever it is, and wherever the weights lie."""
+def test_the_users_own_loader_is_kept(arguments: tuple[str, ...], fast: bool) -> None:
+    """Any loader, on any file system."""
     assert chosen(*arguments, weights=VOLUME, fast=fast) == LoaderChoice()
 
 
@@ -73,25 +73,25 @@ def test_a_plan_of_the_users_is_left_alone(arguments: tuple[str, ...], fast: boo
 def test_by_default_nothing_is_chosen_that_could_refuse_a_model(
     weights: Weights | None, machine: Machine, loading: LoaderChoice
 ) -> None:
-    """vLLM's own reader, told to read ahead on networks that it does not know for such."""
+    """vLLM's own loader, reading ahead on network file systems that vLLM does not recognise."""
     assert chosen(weights=weights, machine=machine) == loading
 
 
 @pytest.mark.parametrize("kind", ["fuse", "fuse.juicefs", "ceph", "virtiofs"])
-def test_a_network_is_read_ahead(kind: str) -> None:
-    """vLLM 0.32 knows NFS and Lustre by itself."""
+def test_a_network_file_system_is_read_ahead(kind: str) -> None:
+    """vLLM 0.32 recognises NFS and Lustre itself."""
     assert chosen(weights=replace(WEIGHTS, file_system=kind)).arguments == READ_AHEAD
 
 
 @pytest.mark.parametrize("kind", ["ext4", "overlay", "nfs", "lustre", "fuse.fuse-overlayfs", ""])
-def test_a_local_disk_is_not(kind: str) -> None:
-    """Nor what vLLM reads ahead anyhow."""
+def test_a_local_disk_is_not_read_ahead(kind: str) -> None:
+    """Neither is a file system that vLLM itself reads ahead."""
     assert chosen(weights=replace(WEIGHTS, file_system=kind)).arguments == ()
 
 
 @pytest.mark.parametrize("arguments", [(), ("--load-format", "auto"), ("-tp", "2"), ("-q", "fp8")])
 def test_a_fast_start_takes_the_fast_loader(arguments: tuple[str, ...]) -> None:
-    """And the log says so, on a network volume as well; `auto`, which forms send, leaves the choice open."""
+    """With a log line, on a network volume as well; `auto`, which forms send, leaves the choice open."""
     note = "LOAD_FORMAT=instanttensor, chosen by FAST_START=1; a start that fails is repeated without it"
     assert chosen(*arguments, fast=True) == LoaderChoice(INSTANT, note)
     assert chosen(*arguments, fast=True, weights=VOLUME) == LoaderChoice(INSTANT, note)
@@ -116,15 +116,15 @@ def test_a_fast_start_takes_the_fast_loader(arguments: tuple[str, ...]) -> None:
         ((), {"weights": replace(WEIGHTS, total_bytes=40 * GIB)}, "too little GPU memory for its buffers"),
     ],
 )
-def test_what_the_fast_loader_cannot_do_keeps_vllms_own(
+def test_what_instanttensor_cannot_load_keeps_vllms_own_loader(
     arguments: tuple[str, ...], changes: dict[str, Any], why: str
 ) -> None:
-    """Even with FAST_START=1; the log says why."""
+    """Even with FAST_START=1; the log line contains the reason."""
     assert chosen(*arguments, fast=True, **changes) == LoaderChoice(note=f"{OWN} (no instanttensor: {why})")
 
 
-def test_more_gpus_are_more_room() -> None:
-    """The weights are spread over them."""
+def test_more_gpus_have_more_memory() -> None:
+    """The weights are distributed over all GPUs."""
     large = replace(WEIGHTS, total_bytes=60 * GIB)
     assert chosen("-tp", "2", weights=large, fast=True).arguments == INSTANT
 
@@ -139,8 +139,8 @@ def test_more_gpus_are_more_room() -> None:
         (("pytorch_model.bin",), False),
     ],
 )
-def test_the_weights_are_told_from_the_files(tmp_path: Path, names: tuple[str, ...], alone: bool) -> None:
-    """Their kind, their size, and where they lie; links as in a hub cache are followed."""
+def test_weights_are_described_from_their_files(tmp_path: Path, names: tuple[str, ...], alone: bool) -> None:
+    """Their kind, size and file system; links as in a hub cache are followed."""
     blobs, model, mounts = tmp_path / "blobs", tmp_path / "model", tmp_path / "mounts"
     blobs.mkdir()
     model.mkdir()
@@ -153,13 +153,13 @@ def test_the_weights_are_told_from_the_files(tmp_path: Path, names: tuple[str, .
 
 
 def test_no_directory_no_weights(tmp_path: Path) -> None:
-    """A repository's name, or a folder without any."""
+    """For a repository's name, or a folder without weights."""
     assert weights_in("org/model") is None
     assert weights_in(str(tmp_path)) is None
 
 
-def test_the_longest_mount_point_tells_the_file_system() -> None:
-    """A later mount at the same place covers the earlier one."""
+def test_the_longest_mount_point_decides_the_file_system() -> None:
+    """A later mount at the same point covers the earlier one."""
     mounts = ["a / ext4 rw", "b /data nfs4 rw", "c /data/local xfs rw", "d /data fuse rw", "none"]
     places = ["/model", "/data/model", "/data/local/model", "/database/model"]
     assert [file_system(place, mounts) for place in places] == ["ext4", "fuse", "xfs", "ext4"]
@@ -167,7 +167,7 @@ def test_the_longest_mount_point_tells_the_file_system() -> None:
 
 @pytest.mark.parametrize(("limit", "free"), [("max", 3 << 20), (str(2 << 20), 2 << 20), (str(9 << 20), 3 << 20)])
 def test_free_memory_is_the_containers(tmp_path: Path, limit: str, free: int) -> None:
-    """What the kernel has, within the limit of the control group."""
+    """The kernel's available memory, within the limit of the control group."""
     memory, group = tmp_path / "meminfo", tmp_path / "memory.max"
     memory.write_text("MemTotal: 9000 kB\nMemAvailable: 3072 kB\n")
     group.write_text(f"{limit}\n")

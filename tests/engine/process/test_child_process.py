@@ -1,4 +1,4 @@
-"""The engine's process as the worker holds it: spawned without an event loop, adopted, ended; its log in lines."""
+"""The engine's process: spawned without an event loop, adopted, stopped; its log in lines."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from worker_vllm.engine.process.log_tail import LINE_BYTES, LINES, LogTail
 
 
 async def test_a_killed_guard_takes_the_engine_with_it() -> None:
-    """Even then nothing stays: the worker ends what the guard left."""
+    """The worker kills and removes what the killed guard left."""
     process = spawn(ECHO, os.environ)
     directory = Path(process.socket).parent
     process.adopt(lambda line: None)
@@ -30,8 +30,8 @@ async def test_a_killed_guard_takes_the_engine_with_it() -> None:
     assert [pid for pid in engine if Path(f"/proc/{pid}").exists() and pid in descendants(1)] == []
 
 
-async def test_its_directory_is_for_this_user_alone() -> None:
-    """Mode 0700, fresh for every launch."""
+async def test_the_launch_directory_belongs_to_this_user_only() -> None:
+    """Mode 0700, a new one for every launch."""
     first, second = spawn(ECHO, os.environ), spawn(ECHO, os.environ)
     assert first.socket != second.socket
     assert Path(first.socket).parent.stat().st_mode & 0o777 == 0o700
@@ -53,8 +53,8 @@ def test_a_spawn_that_the_system_refuses_leaves_nothing(waiting: bool) -> None:
     assert os.listdir("/proc/self/fd") == before
 
 
-def test_lines_are_cut_whatever_pieces_they_come_in() -> None:
-    """Bounded in number and length; a last line without an end counts."""
+def test_lines_are_assembled_from_any_pieces() -> None:
+    """An unfinished last line counts as a line."""
     seen: list[str] = []
     tail = LogTail(seen.append)
     for piece in (b"on", b"e\ntwo\r\n", b"\n", b"gr\xc3", b"\xbc\xc3\x9fe\nlast"):
@@ -64,7 +64,7 @@ def test_lines_are_cut_whatever_pieces_they_come_in() -> None:
 
 
 def test_the_tail_is_bounded() -> None:
-    """The oldest lines go first; an endless line is cut."""
+    """The oldest lines are dropped; a long line is split."""
     tail = LogTail()
     tail.feed(b"".join(b"%d\n" % number for number in range(LINES + 5)))
     assert (tail.lines[0], len(tail.lines)) == ("5", LINES)

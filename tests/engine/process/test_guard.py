@@ -1,4 +1,4 @@
-"""What the guard promises: whatever happens to the worker or the engine, nothing of the engine stays behind."""
+"""The guard removes everything of the engine, whatever happens to the worker or the engine."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 
 from worker_vllm.engine.process.child_process import GUARD
 
-# Shared memory, a semaphore, a grandchild in a session of its own, a file in the directory: all that engines leave.
+# Creates what real engines create: shared memory, a semaphore, a grandchild in another session, a file.
 ENGINE = """
 import multiprocessing, os, signal, subprocess, sys
 from multiprocessing.shared_memory import SharedMemory
@@ -32,7 +32,7 @@ while True: signal.pause()
 
 
 class Guarded:
-    """A guarded engine that told what it made."""
+    """A guarded engine that has printed what it created."""
 
     def __init__(self, directory: Path, *options: str, grace_s: str = "5") -> None:
         self.directory = directory
@@ -51,7 +51,7 @@ class Guarded:
         self.pids = [int(grandchild), int(pid)]
 
     def end_of_lifeline(self) -> None:
-        """What the guard sees when the worker is killed."""
+        """Close the lifeline, as when the worker is killed."""
         assert self.process.stdin is not None
         self.process.stdin.close()
 
@@ -67,14 +67,14 @@ class Guarded:
         os.kill(self.pids[1], signal.SIGKILL)
 
     def _take_inventory(self) -> None:
-        """What the worker does when the engine is ready. The second byte is read when the first inventory is done."""
+        """Request an inventory, as the worker does; the guard reads the second byte after the first inventory."""
         assert self.process.stdin is not None
         self.process.stdin.write(b"ii")
         while array("i", fcntl.ioctl(self.process.stdin, termios.FIONREAD, array("i", [0]).tobytes()))[0]:
             os.sched_yield()
 
     def close(self) -> None:
-        """Let go of the guard's pipes."""
+        """Close the guard's pipes."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         self.process.stdin.close()
@@ -82,7 +82,7 @@ class Guarded:
         self.process.wait(5)
 
     def leftovers(self) -> list[str]:
-        """Everything of the engine that is still there."""
+        """Everything of the engine that still exists."""
         alive = [f"process {pid}" for pid in self.pids if Path(f"/proc/{pid}").exists()]
         return alive + [str(path) for path in [*self.shared, self.directory] if path.exists()]
 
@@ -110,7 +110,7 @@ def guarded(tmp_path: Path) -> Iterator[Callable[..., Guarded]]:
     ],
     ids=["worker killed", "asked to stop", "engine exits", "engine killed"],
 )
-def test_nothing_is_left_and_the_guard_ends_as_the_engine_did(
+def test_nothing_is_left_and_the_guard_exits_as_the_engine_did(
     guarded: Callable[..., Guarded], end: Callable[[Guarded], None], status: int
 ) -> None:
     """No process in any session, no shared memory, no semaphore, no directory."""
@@ -122,14 +122,14 @@ def test_nothing_is_left_and_the_guard_ends_as_the_engine_did(
 
 
 def test_an_engine_that_ignores_sigterm_is_killed_after_the_grace(guarded: Callable[..., Guarded]) -> None:
-    """Stopping is bounded."""
+    """Stopping takes at most the grace time."""
     engine = guarded("stubborn", grace_s="0.2")
     engine.terminate()
     assert engine.process.wait(5) == -signal.SIGKILL
     assert engine.leftovers() == []
 
 
-def test_a_command_that_cannot_be_started_is_named(tmp_path: Path) -> None:
+def test_a_command_that_cannot_be_started_is_reported(tmp_path: Path) -> None:
     """Status 127, as in a shell, and the reason on the log."""
     command = [sys.executable, "-I", "-S", str(GUARD), str(tmp_path), "1", "/no/such/engine"]
     done = subprocess.run(command, check=False, input=b"", capture_output=True, timeout=5)

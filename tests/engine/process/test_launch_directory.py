@@ -51,20 +51,20 @@ class Guarded:
         self.inventory = directory / INVENTORY
 
     def wait_for_inventory(self) -> None:
-        """Until the guard has noted the engine's shared memory, which nobody asks it to."""
+        """Wait until the guard has listed the engine's shared memory without a request."""
         deadline = time.monotonic() + 8
         while not (self.inventory.exists() and str(self.block) in self.inventory.read_text()):
             assert time.monotonic() < deadline
             os.sched_yield()
 
     def helper_ended(self, within_s: float) -> bool:
-        """Whether the helper has ended, or does within so many seconds."""
+        """Whether the helper exits within this time."""
         return bool(select.select([self.helper], [], [], within_s)[0])
 
 
 @pytest.fixture
 def guarded(tmp_path: Path) -> Iterator[Guarded]:
-    """A guard at work in `worker-vllm-x`."""
+    """A running guard with the directory `worker-vllm-x`."""
     started = Guarded(tmp_path / "worker-vllm-x")
     with started.process as process:
         yield started
@@ -72,8 +72,8 @@ def guarded(tmp_path: Path) -> Iterator[Guarded]:
     os.close(started.helper)
 
 
-def test_what_a_killed_guard_and_a_killed_worker_left_is_swept_up(tmp_path: Path, guarded: Guarded) -> None:
-    """Never while the guard lives; as soon as it does not, files and processes."""
+def test_what_a_killed_guard_and_a_killed_worker_left_is_removed(tmp_path: Path, guarded: Guarded) -> None:
+    """Files and processes, and only once the guard has exited."""
     sweep(str(tmp_path), US, time.time() + 2 * EMPTY_S)
     assert {path.name for path in (tmp_path / "worker-vllm-x").iterdir()} >= {"engine.sock", LOCK}
     guarded.wait_for_inventory()
@@ -86,8 +86,8 @@ def test_what_a_killed_guard_and_a_killed_worker_left_is_swept_up(tmp_path: Path
     assert not guarded.block.exists()
 
 
-def test_shared_memory_is_removed_only_where_it_is_what_the_dead_guard_noted(tmp_path: Path) -> None:
-    """By its inode, as a name may be another's by now; and nothing outside of shared memory, whatever is noted."""
+def test_shared_memory_is_removed_only_where_it_is_in_the_inventory(tmp_path: Path) -> None:
+    """By its inode, as another process may have taken the name; never a path outside of shared memory."""
     dead = tmp_path / "worker-vllm-dead"
     dead.mkdir()
     (dead / LOCK).touch()
@@ -95,15 +95,15 @@ def test_shared_memory_is_removed_only_where_it_is_what_the_dead_guard_noted(tmp
     other.touch()
     with tempfile.NamedTemporaryFile(prefix="worker-vllm-test-", dir=SHARED_MEMORY) as block:
         inode = os.fstat(block.fileno()).st_ino
-        notes = [f"{inode + 1} {block.name}", f"{other.stat().st_ino} {other}", f"7 {SHARED_MEMORY}gone", "x"]
-        notes.append(f"{other.stat().st_ino} {SHARED_MEMORY}../..{other}")
-        (dead / INVENTORY).write_text("\n".join(notes))
+        lines = [f"{inode + 1} {block.name}", f"{other.stat().st_ino} {other}", f"7 {SHARED_MEMORY}gone", "x"]
+        lines.append(f"{other.stat().st_ino} {SHARED_MEMORY}../..{other}")
+        (dead / INVENTORY).write_text("\n".join(lines))
         sweep(str(tmp_path), US, time.time())
         assert (Path(block.name).exists(), other.exists(), dead.exists()) == (True, True, False)
 
 
 def test_a_new_launch_sweeps(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Beside its own directory, which it leaves."""
+    """A new launch removes stale directories and keeps its own."""
     with tempfile.TemporaryDirectory(prefix="w", dir="/tmp") as parent:  # short enough to be taken
         dead = Path(parent, "worker-vllm-dead")
         dead.mkdir()
@@ -114,8 +114,8 @@ def test_a_new_launch_sweeps(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("age_s", [0.0, 2 * EMPTY_S])
-def test_nothing_is_removed_that_is_not_provably_dead_and_ours(tmp_path: Path, age_s: float) -> None:
-    """Another user's, another name's, a link's, one without a lock: however old they are."""
+def test_only_stale_directories_of_this_user_are_removed(tmp_path: Path, age_s: float) -> None:
+    """Not another user's, another name, a link, or one without a lock, at any age."""
     other = tmp_path / "worker-vllm-other"
     for name in ("worker-vllm-other", "engine-x", "target"):
         (tmp_path / name).mkdir()
@@ -133,8 +133,8 @@ def test_nothing_is_removed_that_is_not_provably_dead_and_ours(tmp_path: Path, a
     assert sorted(tmp_path.rglob("*")) == [path for path in everything if path not in gone]
 
 
-def test_an_empty_one_is_given_time_for_its_guard(tmp_path: Path) -> None:
-    """A guard needs milliseconds; what is still empty after ten minutes has none."""
+def test_an_empty_directory_is_kept_until_its_guard_can_have_started(tmp_path: Path) -> None:
+    """A guard starts within milliseconds; a directory that is empty after ten minutes has none."""
     empty = tmp_path / "worker-vllm-empty"
     empty.mkdir()
     sweep(str(tmp_path), US, time.time())
@@ -144,7 +144,7 @@ def test_an_empty_one_is_given_time_for_its_guard(tmp_path: Path) -> None:
 
 
 def test_a_long_temporary_path_is_avoided(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A socket's path has room for 107 bytes."""
+    """A socket's path has at most 107 bytes."""
     long = tmp_path / ("x" * 90)
     long.mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(long))

@@ -1,4 +1,4 @@
-"""The real CPU engine killed: while it loads, before the first token, under load, idle, and with its worker."""
+"""Processes of the real CPU engine are killed: at load, before the first token, under load, idle, with the worker."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SHORT = {"model": "parrot", "prompt": "hello", "max_tokens": 8}
 
 
 async def ask(run: Supervised, **changes: object) -> Exception | None:
-    """One request to its end; what it failed with."""
+    """Send one request and read its response; the error it failed with."""
     try:
         response = await run.post("/v1/completions", json.dumps({**LONG, **changes}).encode())
         try:
@@ -40,7 +40,7 @@ async def ask(run: Supervised, **changes: object) -> Exception | None:
 
 
 async def read_on(chunks: AsyncIterator[bytes]) -> None:
-    """The rest of a stream, in which the dying server has no word of its own."""
+    """Read the rest of a stream, which must contain no error event of the dying server."""
     async for chunk in chunks:
         assert b'"error"' not in chunk
 
@@ -49,7 +49,7 @@ COUNTS = ("vllm:num_requests_running{", "vllm:num_requests_waiting{")
 
 
 async def running(run: Supervised, count: int, counts: tuple[str, ...] = COUNTS) -> None:
-    """Wait until the engine itself says that so many requests run or wait."""
+    """Wait until the engine's metrics count so many running and waiting requests."""
     while True:
         metrics = (await (await run.get("/metrics")).read()).decode()
         values = [line.rsplit(" ", 1)[1] for line in metrics.splitlines() if line.startswith(counts)]
@@ -58,13 +58,13 @@ async def running(run: Supervised, count: int, counts: tuple[str, ...] = COUNTS)
 
 
 async def kill_one(run: Supervised, name: str) -> float:
-    """Kill the engine's process that names itself so in its log; the time of its death."""
+    """Kill the engine's process of this name in the log; the time of the kill."""
     os.kill(run.process_id(name), signal.SIGKILL)
     return time.monotonic()
 
 
 async def under_load(run: Supervised, name: str) -> None:
-    """200 streams in flight: every one is answered within a second of the death."""
+    """200 running streams: each is answered within a second of the kill."""
     asked = [asyncio.create_task(ask(run, max_tokens=2000)) for _ in range(200)]
     await running(run, 200)
     died = await kill_one(run, name)
@@ -74,7 +74,7 @@ async def under_load(run: Supervised, name: str) -> None:
 
 
 async def while_streaming(run: Supervised, name: str) -> None:
-    """One stream, some of which has arrived: it breaks off with the cause within a second."""
+    """One stream that has begun: it fails with the cause within a second."""
     response = await run.post("/v1/completions", json.dumps(LONG).encode())
     chunks = response.chunks()
     assert b'"text"' in await anext(chunks)
@@ -85,11 +85,11 @@ async def while_streaming(run: Supervised, name: str) -> None:
     finally:
         response.close()
     assert time.monotonic() - died < 1.0
-    await run.until(EngineState.STARTING)  # the dying server still answers, in its own words, whoever asks at once
+    await run.until(EngineState.STARTING)  # the dying server still answers requests with its own errors
 
 
 async def while_waiting(run: Supervised, name: str) -> None:
-    """Two requests run, 62 wait their turn: all are answered within a second of the death."""
+    """Two requests run, 62 wait: all are answered within a second of the kill."""
     asked = [asyncio.create_task(ask(run)) for _ in range(64)]
     await running(run, 62, COUNTS[1:])
     died = await kill_one(run, name)
@@ -99,7 +99,7 @@ async def while_waiting(run: Supervised, name: str) -> None:
 
 
 async def while_idle(run: Supervised, name: str) -> None:
-    """Nobody asks: the death is seen within half a second."""
+    """Without requests: the exit is detected within half a second."""
     died = await kill_one(run, name)
     await run.until(EngineState.STARTING)
     assert time.monotonic() - died < 0.5
@@ -117,10 +117,10 @@ async def while_idle(run: Supervised, name: str) -> None:
     ],
     ids=["core under load", "core idle", "core streaming", "core waiting", "worker under load", "server under load"],
 )
-async def test_a_killed_process_is_the_end_of_all_and_the_next_job_succeeds(
+async def test_a_killed_process_ends_the_engine_and_the_next_job_succeeds(
     name: str, kill: Callable[[Supervised, str], Awaitable[None]]
 ) -> None:
-    """The whole group ends, in-flight requests learn why, a relaunch serves, nothing is left behind."""
+    """All processes end, running requests fail with the cause, a relaunch serves, nothing is left."""
     before, others = leftovers(), set(descendants(os.getpid()))
     settings = replace(REAL, arguments=("--max-num-seqs", "2")) if kill is while_waiting else REAL
     async with supervised(settings) as run:
@@ -135,7 +135,7 @@ async def test_a_killed_process_is_the_end_of_all_and_the_next_job_succeeds(
 
 @pytest.mark.matrix
 async def test_a_kill_while_it_loads_is_tried_again() -> None:
-    """A death during the start may pass; the request that waited is served."""
+    """An exit during the start is retried; the request that waited is served."""
     async with supervised(REAL) as run:
         await run.line("Starting to load model")
         os.kill(run.process_id("Worker"), signal.SIGKILL)
@@ -145,7 +145,7 @@ async def test_a_kill_while_it_loads_is_tried_again() -> None:
 
 @pytest.mark.matrix
 async def test_a_kill_before_the_first_token() -> None:
-    """The request is accepted, nothing was said yet: it is answered with the cause."""
+    """The request is accepted and has no response yet: it fails with the cause."""
     async with supervised(REAL) as run:
         await run.supervisor.wait_until_decided()
         asked = asyncio.create_task(ask(run, prompt="x" * 60000, max_tokens=1))
@@ -168,9 +168,9 @@ asyncio.run(main())
 
 @pytest.mark.parametrize("parts", ["1", pytest.param("2", marks=pytest.mark.matrix)])
 def test_a_killed_worker_leaves_nothing(parts: str) -> None:
-    """kill -9 of the worker: no process, socket or shared memory after five seconds, in one part and in two."""
+    """kill -9 of the worker: no process, socket or shared memory after five seconds."""
     before = leftovers()
-    path = os.pathsep.join([str(Path(__file__).parents[2]), *sys.path])
+    path = os.pathsep.join([str(Path(__file__).parents[3]), *sys.path])
     worker = subprocess.Popen(
         [sys.executable, "-c", WORKER, parts],
         env={**os.environ, "PYTHONPATH": path},
@@ -187,4 +187,4 @@ def test_a_killed_worker_leaves_nothing(parts: str) -> None:
     deadline = time.monotonic() + 5
     while any(Path(f"/proc/{pid}").exists() for pid in engine) or not leftovers() <= before:
         assert time.monotonic() < deadline, leftovers()
-        time.sleep(0.05)  # neither strangers nor files have an event here
+        time.sleep(0.05)  # there is no event for foreign processes and files

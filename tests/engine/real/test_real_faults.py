@@ -1,7 +1,7 @@
-"""The fault matrix: the real CPU engine, started with every mistake of `faults`, through the supervisor.
+"""The fault matrix: the real CPU engine, started with every fault of `faults`, through the supervisor.
 
-Each must end in one sentence that says what to change, given at once to whoever asks, and leave nothing running. A
-few run always, the rest with `make test-all`.
+Each must answer requests at once with one sentence about what to change, and leave nothing running. A few run always,
+the rest with `make test-all`.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def case(fault: Fault) -> object:
 
 
 @pytest.mark.parametrize("fault", [case(fault) for fault in FAULTS])
-async def test_a_mistake_is_answered_with_what_to_change(fault: Fault, tmp_path: Path) -> None:
+async def test_a_fault_is_answered_with_what_to_change(fault: Fault, tmp_path: Path) -> None:
     """REFUSING, the sentence within a second, no process, socket or shared memory left."""
     before = leftovers()
     async with supervised(settings_of(fault, tmp_path / "fault"), only=ENVIRONMENT) as run:
@@ -44,14 +44,14 @@ async def test_a_mistake_is_answered_with_what_to_change(fault: Fault, tmp_path:
         with pytest.raises(EngineUnavailable) as refusal:
             await run.supervisor.request(REQUEST)
         assert time.monotonic() - asked < 1
-        for part in fault.says:
+        for part in fault.contains:
             assert part in refusal.value.message
         assert leftovers() <= before
 
 
 @pytest.mark.matrix
-async def test_an_unwritable_cache_that_nothing_needs_does_no_harm(tmp_path: Path) -> None:
-    """Without compilation nothing has to be kept: the engine serves."""
+async def test_an_unwritable_cache_is_no_fault_without_compilation(tmp_path: Path) -> None:
+    """Without compilation the cache is not needed: the engine serves."""
     fault = Fault("eager", "", environment={"VLLM_CACHE_ROOT": "/dev/null/cache"})
     async with supervised(settings_of(fault, tmp_path), only=ENVIRONMENT) as run:
         plain = await run.post("/v1/completions", b'{"prompt": "hello", "max_tokens": 8}')
@@ -62,10 +62,10 @@ async def test_an_unwritable_cache_that_nothing_needs_does_no_harm(tmp_path: Pat
 @pytest.mark.parametrize(
     ("loader", "kept"), [(READ_AHEAD, READ_AHEAD), (INSTANT, ())], ids=["reading ahead", "failing"]
 )
-async def test_a_loader_of_our_choice_serves_or_is_taken_back(
+async def test_a_loader_of_the_workers_choice_serves_or_is_dropped(
     tmp_path: Path, loader: tuple[str, ...], kept: tuple[str, ...]
 ) -> None:
-    """InstantTensor needs a GPU: the start that fails with it here is repeated without, and the request is served."""
+    """InstantTensor needs a GPU: the start that fails with it is repeated without it, and the request is served."""
     settings = replace(settings_of(Fault("loader", ""), tmp_path), loader_arguments=loader)
     async with supervised(settings, only=ENVIRONMENT) as run:
         plain = await run.post("/v1/completions", b'{"prompt": "hello", "max_tokens": 8}')
@@ -75,7 +75,7 @@ async def test_a_loader_of_our_choice_serves_or_is_taken_back(
 
 @pytest.mark.matrix
 async def test_a_model_without_a_chat_template_still_completes(tmp_path: Path) -> None:
-    """Chat is refused in the engine's words, as the client's request; a plain completion is served."""
+    """Chat is answered with the engine's 400; a plain completion is served."""
     fault = Fault("no_template", "", break_model=edit("tokenizer_config.json", chat_template=None))
     async with supervised(settings_of(fault, tmp_path), only=ENVIRONMENT) as run:
         chat = await run.post("/v1/chat/completions", b'{"messages": [{"role": "user", "content": "hello"}]}')

@@ -1,4 +1,4 @@
-"""The real engine killed under 200 jobs, seen by the clients of the whole path: gateway, worker, engine."""
+"""The real engine is killed under 200 jobs; what clients of gateway, worker and engine get."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def job(max_tokens: int, **more: Any) -> dict[str, Any]:
 
 
 async def ask(endpoint: Http, body: dict[str, Any]) -> dict[str, Any]:
-    """One job to its end."""
+    """Run one job; its final answer."""
     answer = (await endpoint.post("/runsync?wait=300000", body)).json
     return dict(answer)
 
@@ -39,16 +39,16 @@ async def ask(endpoint: Http, body: dict[str, Any]) -> dict[str, Any]:
 async def all_in_progress(endpoint: Http) -> None:
     """Wait until the worker has taken every job."""
     while (await endpoint.get("/health")).json["jobs"]["inProgress"] < JOBS:
-        await asyncio.sleep(0.1)  # the gateway's health has no event
+        await asyncio.sleep(0.1)  # there is no event for the gateway's health
 
 
 def engine_core(worker: Process) -> int:
-    """The engine core's process, by the name that it signs its log lines with."""
+    """The engine core's process id, from the prefix of its log lines."""
     return int(re.findall(r"\(EngineCore pid=(\d+)\)", worker.output())[-1])
 
 
-async def test_200_jobs_learn_why_and_the_next_is_served() -> None:
-    """Each FAILED with the cause within a second of the death, the next served after the relaunch; nothing stays."""
+async def test_200_jobs_fail_with_the_cause_and_the_next_is_served() -> None:
+    """Each is FAILED with the cause within a second of the kill; after the relaunch the next is served."""
     before = leftovers()
     with gateway_process() as url, worker_process({**worker_environment(url, "w1"), **SETTINGS}) as worker:
         await asyncio.to_thread(worker.line, "the engine is ready", START_TIMEOUT_S)

@@ -1,4 +1,4 @@
-"""The real CPU engine in containers that are too small for it, without the checks that would refuse them before."""
+"""The real CPU engine under container limits that are too small, without the preflight that would refuse them."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ pytestmark = [
 
 @pytest.mark.parametrize("fault", LIMITS, ids=lambda fault: fault.name)
 def test_the_container_is_named_as_the_cause(fault: Fault, tmp_path: Path) -> None:
-    """By the engine's own words, with what to start the container with."""
-    command = contained(fault, "engine.test_real_limits", str(tmp_path), "/tmp")
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    """From the engine's messages, with the option to start the container with."""
+    command = contained(fault, "tests.engine.real.test_real_limits", str(tmp_path), "/tmp")
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
     done = subprocess.run(command, check=True, env=environment, capture_output=True, text=True, timeout=250)
     assert json.loads(done.stdout.splitlines()[-1]) == [fault.cause, "settings"], done.stdout
 
 
 def inside(name: str, directory: Path) -> None:
-    """Where the limits hold: start the engine and tell how it ended."""
+    """Start the engine under the limits and print its diagnosis."""
     fault = next(each for each in LIMITS if each.name == name)
     environment = {key: text for key, text in os.environ.items() if not key.startswith("VLLM_")}
     code, lines = asyncio.run(ending(spawn(settings_of(fault, directory), environment)))

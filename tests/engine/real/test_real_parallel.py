@@ -1,4 +1,4 @@
-"""One model in two processes of the real CPU engine, by tensor and by pipeline: the answers are those of one."""
+"""One model in two processes of the real CPU engine, tensor and pipeline parallel: same answers as in one."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ async def answer(run: Supervised, message: str) -> str:
 
 @pytest.mark.parametrize("settings", [REAL, TWO_PARTS, TWO_STAGES], ids=["one process", "tensor", "pipeline"])
 async def test_every_arrangement_gives_the_same_answers(settings: EngineSettings) -> None:
-    """The embedded model's right answer is the message itself; all are asked at once."""
+    """The embedded model's correct answer is the message itself; all requests run at once."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("VLLM_")}
     async with supervised(settings, only=environment) as run:
         assert await run.supervisor.wait_until_decided() is EngineState.READY, run.supervisor.diagnosis

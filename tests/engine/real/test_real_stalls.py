@@ -1,4 +1,4 @@
-"""The real CPU engine with long prompts, which are no stall, and stopped for good, which is one."""
+"""The real CPU engine with long prompts, which are no stall, and with a stopped process, which is one."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from worker_vllm.settings.types import EngineSettings
 pytestmark = [pytest.mark.vllm, pytest.mark.timeout(400)]
 
 TIMEOUT_S = 8.0
-POLLING_S = 3.0  # two looks, and what a busy machine adds
+POLLING_S = 3.0  # two polls, and a margin for a busy machine
 KV_USE = "vllm:kv_cache_usage_perc"
 
 
@@ -64,34 +64,34 @@ async def frozen_counters(run: Supervised, tokens: int) -> tuple[dict[str, Any],
     return await asking, longest_s
 
 
-async def test_a_long_prompt_is_read_and_a_stopped_core_is_seen() -> None:
+async def test_a_long_prompt_is_no_stall_and_a_stopped_core_is_one() -> None:
     """The prompt takes longer than the timeout, counters at rest: it is answered. Then the idle core is stopped: the
     next job is answered within the timeout and its polling, and the one after it by a new engine."""
     timeout_s = 5.0
     small_steps = replace(REAL, arguments=("--max-num-batched-tokens", "256", "--max-num-seqs", "64"))
     async with supervised(small_steps, stall_timeout_s=timeout_s) as run:
         assert await run.supervisor.wait_until_decided() is EngineState.READY, run.supervisor.diagnosis
-        told, still_s = await frozen_counters(run, 20_000)
-        assert told["usage"]["prompt_tokens"] >= 20_000
-        assert still_s > timeout_s, "the prompt is too short to prove anything here"
+        answered, still_s = await frozen_counters(run, 20_000)
+        assert answered["usage"]["prompt_tokens"] >= 20_000
+        assert still_s > timeout_s, "the prompt is too short for this test"
         assert run.states == [EngineState.READY]
         await stop_and_ask(run, core, timeout_s)
         assert (await answer(run, 10))["choices"]
 
 
 async def stop_and_ask(run: Supervised, process: Callable[[Supervised], int], timeout_s: float) -> None:
-    """Stop a process of the idle engine; one job is answered in time, by an error that clients do not repeat."""
+    """Stop a process of the idle engine; one job is answered in time, with an error that clients do not retry."""
     os.kill(process(run), signal.SIGSTOP)
     asked_at = time.monotonic()
-    with pytest.raises(EngineStalled) as told:
+    with pytest.raises(EngineStalled) as raised:
         await answer(run, 10)
     assert time.monotonic() - asked_at < timeout_s + POLLING_S
-    assert told.value.error["code"] == 424
+    assert raised.value.error["code"] == 424
 
 
 @pytest.mark.matrix
 @pytest.mark.parametrize("process", [worker, server])
-async def test_any_stopped_process_is_seen(process: Callable[[Supervised], int]) -> None:
+async def test_any_stopped_process_is_a_stall(process: Callable[[Supervised], int]) -> None:
     """The core's worker, or the server just after a burst of jobs, whose counters were moving until then."""
     async with supervised(REAL, stall_timeout_s=TIMEOUT_S) as run:
         assert await run.supervisor.wait_until_decided() is EngineState.READY, run.supervisor.diagnosis
@@ -106,7 +106,7 @@ async def test_100_000_tokens_are_answered_with_default_settings() -> None:
     """Minutes of reading in which no counter but the use of the cache moves, for longer than the default timeout."""
     async with supervised(REAL) as run:
         assert await run.supervisor.wait_until_decided() is EngineState.READY, run.supervisor.diagnosis
-        told, still_s = await frozen_counters(run, 100_000)
-        assert told["usage"]["prompt_tokens"] >= 100_000
+        answered, still_s = await frozen_counters(run, 100_000)
+        assert answered["usage"]["prompt_tokens"] >= 100_000
         assert still_s > EngineSettings().stall_timeout_s
         assert run.states == [EngineState.READY]

@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.vllm, pytest.mark.matrix, pytest.mark.timeout(300)]
 
 
 async def test_the_hub_may_be_down_and_the_token_expired() -> None:
-    """With the model on disk nobody is asked; the first request of the engine's life is the warm-up."""
+    """With the model on disk no request goes to the hub; the engine's first request is the warm-up."""
     environment = {**os.environ, "HF_ENDPOINT": "http://127.0.0.1:9", "HF_TOKEN": "hf_expired"}
     environment.pop("HF_HUB_OFFLINE", None)
     before = leftovers()

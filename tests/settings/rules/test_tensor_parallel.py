@@ -82,7 +82,8 @@ def test_a_context_that_more_gpus_would_hold_is_told_too() -> None:
     config = SEVENTY | {"max_position_embeddings": 131072}
     (note,) = estimate(config, 70 * GIB, [CARD] * 4, ()).notes
     assert note.endswith(
-        "tokens of context fit into the GPU's memory, not 131072; lower MAX_MODEL_LEN, or set TENSOR_PARALLEL_SIZE=2: this machine has 4 GPUs"
+        "tokens of context fit into the GPU's memory, not 131072; lower MAX_MODEL_LEN, "
+        "or set TENSOR_PARALLEL_SIZE=2: this machine has 4 GPUs"
     )
 
 

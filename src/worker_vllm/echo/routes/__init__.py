@@ -1,1 +1,1 @@
-"""The echo engine's answers, one module for each family of routes."""
+"""The echo engine's routes, one module for each response format."""

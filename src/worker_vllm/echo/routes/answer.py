@@ -1,4 +1,4 @@
-"""What every route's answer shares: identity, usage, log-probabilities, the seam between steps and bytes."""
+"""Common parts of all routes' responses: id, usage, log-probabilities, and the interface of a response format."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ DONE = b"data: [DONE]\n\n"
 
 
 class Dialect(Protocol):
-    """How one route words a generation; event methods return whole server-sent events."""
+    """The response format of one route; methods that return bytes return complete server-sent events."""
 
     def opening(self) -> bytes:
-        """What precedes the first token, sent together with it."""
+        """The events before the first token, sent together with it."""
 
     def event(self, delta: Delta) -> bytes:
-        """One sequence's step."""
+        """The event of one sequence's step."""
 
     def closing(self) -> bytes:
-        """What follows the last token."""
+        """The events after the last token."""
 
     def failure(self, error: WorkerError) -> bytes:
-        """The engine broke in mid-stream."""
+        """The events of an engine error in the middle of a stream."""
 
-    def whole(self, deltas: Sequence[Delta]) -> dict[str, Any]:
-        """The answer in one piece, one merged delta per sequence."""
+    def full_response(self, deltas: Sequence[Delta]) -> dict[str, Any]:
+        """The response without streaming, from one merge_deltas delta per sequence."""
 
 
 @dataclass(slots=True)
 class Answer:
-    """Who answers what: the id, the model's name, and the tokens counted so far."""
+    """The id and model name of a response, and its token counts so far."""
 
     id: str
     created: int
@@ -49,28 +49,28 @@ class Answer:
         self.made = [0] * self.generation.sequences
 
     def count(self, delta: Delta) -> int:
-        """Count a step in; the sequence's tokens so far."""
+        """Add a step; returns the sequence's tokens so far."""
         self.made[delta.sequence] += len(delta.tokens)
         return self.made[delta.sequence]
 
     def chunk(self, kind: str, choices: list[Any]) -> dict[str, Any]:
-        """An OpenAI answer's head: whole, or of one event."""
+        """An OpenAI response object or chunk with these choices."""
         return {"id": self.id, "object": kind, "created": self.created, "model": self.model, "choices": choices}
 
     def plain_head(self, kind: str) -> str:
-        """An event's text as far as the number of its one choice, for events worded without a detour over objects."""
+        """An event's text up to the index of its choice, for events that are formatted without building objects."""
         head = f'data: {{"id":"{self.id}","object":"{kind}","created":{self.created},"model":'
         return f'{head}{encode_basestring(self.model)},"choices":[{{"index":'
 
     def last_event(self, kind: str, *, include_usage: bool) -> bytes:
-        """The end of an OpenAI stream, usage first when asked for."""
+        """The end of an OpenAI stream, after a usage chunk with `include_usage`."""
         if not include_usage:
             return DONE
         final = {**self.chunk(kind, []), "usage": self.usage(), "system_fingerprint": FINGERPRINT}
         return data(final) + DONE
 
     def prompt_of(self, index: int) -> tuple[int, ...]:
-        """The prompt that a sequence answers."""
+        """The prompt of a sequence."""
         return self.generation.prompts[index // self.generation.n]
 
     def usage(self) -> dict[str, Any]:
@@ -89,12 +89,12 @@ def usage(prompt: int, completion: int) -> dict[str, Any]:
 
 
 def full_usage(answer: Answer) -> dict[str, Any]:
-    """Usage as answers in one piece have it: with the empty details."""
+    """Usage as in responses without streaming: with empty details."""
     return {**answer.usage(), "prompt_tokens_details": None, "completion_tokens_details": None}
 
 
 def alternatives(token: int, logprob: float, count: int) -> list[tuple[str, float]]:
-    """The likeliest tokens of a step: the chosen one, then the next code points, each less likely by 1."""
+    """The most likely tokens of a step: the chosen one, then code points from `!`, each less likely by 1."""
     words = [vocabulary.decode([token], markers=True)]
     words += [vocabulary.decode([rank], markers=True) for rank in range(0x21, 0x21 + count) if rank != token]
     return [(word, logprob - rank) for rank, word in enumerate(words[: max(count, 1)])]
@@ -111,5 +111,5 @@ def named(kind: str, value: Any) -> bytes:
 
 
 def failure_event(error: WorkerError) -> bytes:
-    """An error inside an OpenAI stream, then the stream's end."""
+    """An error event of an OpenAI stream, and the end of the stream."""
     return data(error_body(error.status, error.message, "InternalServerError")) + DONE

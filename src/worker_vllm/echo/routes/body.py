@@ -1,4 +1,4 @@
-"""Reading a generation request's body: the fields that the echo engine obeys, refused as vLLM refuses them."""
+"""Reads the fields of a request's body that the echo engine supports, with vLLM's errors for wrong ones."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ MAX_LOGPROBS = 20  # and its --max-logprobs
 
 
 def invalid(param: str, message: str) -> EngineAnswer:
-    """A 400 in the shape of vLLM's validation errors."""
+    """A 400 in the format of vLLM's validation errors."""
     message = f"1 validation error:\n  {{'loc': 'body.{param}', 'msg': '{message}'}}"
     return EngineAnswer(400, error_body(400, message, param=f"body.{param}")["error"])
 
 
-def whole(body: Mapping[str, Any], name: str, default: int, least: int = 0) -> int:
-    """A whole number of the body; absent and null are the default."""
+def integer(body: Mapping[str, Any], name: str, default: int, least: int = 0) -> int:
+    """An integer field; the default where it is absent or null. Raises EngineAnswer or RequestError."""
     value = body.get(name)
     if value is None:
         return default
@@ -35,16 +35,16 @@ def whole(body: Mapping[str, Any], name: str, default: int, least: int = 0) -> i
 
 
 def sequences(body: Mapping[str, Any]) -> int:
-    """How many answers each prompt gets, within vLLM 0.32's own bound."""
-    count = whole(body, "n", 1, least=1)
+    """The number of sequences per prompt (`n`), within vLLM 0.32's limit."""
+    count = integer(body, "n", 1, least=1)
     if count > MAX_N:
         raise RequestError(f"n must be at most {MAX_N}, got {count}.")
     return count
 
 
 def logprobs(body: Mapping[str, Any], name: str) -> int:
-    """How many alternatives of each token are wanted, within vLLM's default bound."""
-    count = whole(body, name, 0)
+    """The number of alternatives per token, within vLLM's default limit."""
+    count = integer(body, name, 0)
     if count > MAX_LOGPROBS:
         raise RequestError(
             f"Requested sample logprobs of {count}, which is greater than max allowed: {MAX_LOGPROBS} "
@@ -55,7 +55,7 @@ def logprobs(body: Mapping[str, Any], name: str) -> int:
 
 
 def strings(body: Mapping[str, Any], name: str) -> tuple[str, ...]:
-    """A text or a list of texts of the body."""
+    """A field that is a string or a list of strings."""
     value = body.get(name)
     values = [] if value is None else [value] if isinstance(value, str) else value
     if not isinstance(values, list) or not all(isinstance(item, str) for item in values):
@@ -64,7 +64,7 @@ def strings(body: Mapping[str, Any], name: str) -> tuple[str, ...]:
 
 
 def check_model(body: Mapping[str, Any], served: Sequence[str]) -> str:
-    """The model's name to answer with. Raises NotFound in vLLM's words for one that is not served."""
+    """The name of the requested model. Raises NotFound with vLLM's message for one that is not served."""
     name = body.get("model")
     if name is not None and not isinstance(name, str):
         raise invalid("model", "Input should be a valid string")
@@ -75,16 +75,18 @@ def check_model(body: Mapping[str, Any], served: Sequence[str]) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Bounds:
-    """What the engine was started with: the context's length, and vLLM's VLLM_MAX_STOP_STRINGS."""
+class EngineLimits:
+    """Limits that the engine was started with: the context length, and vLLM's VLLM_MAX_STOP_STRINGS."""
 
     max_model_len: int = 131072
     max_stop_strings: int = 4
 
 
-def limits(body: Mapping[str, Any], prompt: int, bounds: Bounds, default: int | None = None) -> GenerationLimits:
-    """When the answer ends; the context's length bounds it. Raises RequestError when the prompt fills it already."""
-    max_model_len = bounds.max_model_len
+def limits(
+    body: Mapping[str, Any], prompt: int, engine: EngineLimits, default: int | None = None
+) -> GenerationLimits:
+    """The limits of a generation within the context length. Raises RequestError when the prompt fills the context."""
+    max_model_len = engine.max_model_len
     if prompt >= max_model_len:
         raise RequestError(
             f"This model's maximum context length is {max_model_len} tokens. However, your prompt contains {prompt} "
@@ -94,14 +96,14 @@ def limits(body: Mapping[str, Any], prompt: int, bounds: Bounds, default: int | 
         )
     room = max_model_len - prompt
     name = "max_completion_tokens" if body.get("max_completion_tokens") is not None else "max_tokens"
-    wanted = whole(body, name, default or room, least=1)
+    wanted = integer(body, name, default or room, least=1)
     stop = tuple(text for text in strings(body, "stop") if text)
-    if len(stop) > bounds.max_stop_strings:
-        most = bounds.max_stop_strings
+    if len(stop) > engine.max_stop_strings:
+        most = engine.max_stop_strings
         raise invalid("stop", f"List should have at most {most} items after validation, not {len(stop)}")
     return GenerationLimits(
         min(wanted, room),
-        whole(body, "min_tokens", 0),
+        integer(body, "min_tokens", 0),
         bool(body.get("ignore_eos")),
         stop,
         bool(body.get("include_stop_str_in_output")),
@@ -109,7 +111,7 @@ def limits(body: Mapping[str, Any], prompt: int, bounds: Bounds, default: int | 
 
 
 def messages(body: Mapping[str, Any], name: str = "messages") -> list[dict[str, Any]]:
-    """The chat of a body: at least one message."""
+    """The messages of a chat, at least one. Raises EngineAnswer or RequestError."""
     value = body.get(name)
     if value is None:
         raise invalid(name, "Field required")
@@ -121,7 +123,7 @@ def messages(body: Mapping[str, Any], name: str = "messages") -> list[dict[str, 
 
 
 def prompts(body: Mapping[str, Any]) -> tuple[tuple[int, ...], ...]:
-    """The prompts of a completion, as tokens: a text, a list of texts, token ids or a list of those."""
+    """The prompts of a completion as tokens, given as text, list of texts, token ids or list of those."""
     value = body.get("prompt")
     if value is None or value in ("", []):
         raise RequestError(
@@ -145,7 +147,7 @@ def _prompt(item: Any) -> tuple[int, ...]:
 
 
 def token_ids(body: Mapping[str, Any], name: str) -> list[int]:
-    """A list of token ids."""
+    """A field that is a list of token ids."""
     value = body.get(name)
     if not isinstance(value, list) or not all(type(item) is int for item in value):
         raise invalid(name, "Input should be a valid list of integers")

@@ -1,4 +1,4 @@
-"""/v1/chat/completions in vLLM 0.32's shapes."""
+"""/v1/chat/completions in vLLM 0.32's format."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CHUNK = "chat.completion.chunk"
 
 @dataclass(slots=True)
 class Chat:
-    """One choice an event, the role first, usage as asked."""
+    """One choice per event, the role first, usage as requested."""
 
     answer: Answer
     role: str = "assistant"
@@ -56,7 +56,7 @@ class Chat:
             return self._plain(delta)
         choice: dict[str, Any] = {
             "index": delta.sequence,
-            "delta": {"reasoning" if delta.thought else "content": delta.text},
+            "delta": {"reasoning" if delta.reasoning else "content": delta.text},
             "logprobs": self._logprobs(delta),
             "finish_reason": delta.finish_reason,
         }
@@ -67,7 +67,7 @@ class Chat:
         return data(self._chunk([choice], {"system_fingerprint": FINGERPRINT} if stamp else {}, delta.sequence))
 
     def _plain(self, delta: Delta) -> bytes:
-        """The bulk of the events, worded without a detour over objects: a benchmark has 12,800 of them a second."""
+        """Most events, formatted without building objects: a benchmark needs 12,800 of them a second."""
         answer = self.answer
         if not self._head:
             self._head = answer.plain_head(CHUNK)
@@ -79,7 +79,7 @@ class Chat:
                 f'"completion_tokens":{made},"completion_tokens_details":null}}'
             )
         return (
-            f'{self._head}{delta.sequence},"delta":{{"{"reasoning" if delta.thought else "content"}":'
+            f'{self._head}{delta.sequence},"delta":{{"{"reasoning" if delta.reasoning else "content"}":'
             f'{encode_basestring(delta.text)}}},"logprobs":null,"finish_reason":null,"token_ids":null}}]{count}}}\n\n'
         ).encode()
 
@@ -89,7 +89,7 @@ class Chat:
     def failure(self, error: WorkerError) -> bytes:
         return failure_event(error)
 
-    def whole(self, deltas: Sequence[Delta]) -> dict[str, Any]:
+    def full_response(self, deltas: Sequence[Delta]) -> dict[str, Any]:
         for delta in deltas:
             self.answer.count(delta)
         prompt = list(self.answer.prompt_of(0)) if self.return_token_ids else None
@@ -107,16 +107,16 @@ class Chat:
         }
 
     def _choice(self, delta: Delta) -> dict[str, Any]:
-        whole = self.answer.generation.script.reasoning or ""
-        thought = whole if delta.text.startswith(whole) else delta.text  # cut off inside the thought
+        full = self.answer.generation.script.reasoning or ""
+        reasoning = full if delta.text.startswith(full) else delta.text  # max_tokens ended it inside the reasoning
         message = {
             "role": self.role,
-            "content": delta.text.removeprefix(thought) if thought == whole else None,
+            "content": delta.text.removeprefix(reasoning) if reasoning == full else None,
             "refusal": None,
             "annotations": None,
             "audio": None,
             "function_call": None,
-            "reasoning": thought or None,
+            "reasoning": reasoning or None,
         }
         return {
             "index": delta.sequence,

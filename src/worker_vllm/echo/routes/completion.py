@@ -1,4 +1,4 @@
-"""/v1/completions in vLLM 0.32's shapes."""
+"""/v1/completions in vLLM 0.32's format."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ KIND = "text_completion"
 
 @dataclass(slots=True)
 class Completion:
-    """One choice an event; prompts times n sequences, numbered through."""
+    """One choice per event; choices are numbered over all prompts and their n sequences."""
 
     answer: Answer
     include_usage: bool = False
@@ -50,7 +50,7 @@ class Completion:
         return data(chunk)
 
     def _plain(self, delta: Delta, made: int) -> bytes:
-        """The bulk of the events, worded without a detour over objects."""
+        """Most events, formatted without building objects."""
         answer = self.answer
         if not self._head:
             self._head = answer.plain_head(KIND)
@@ -69,11 +69,11 @@ class Completion:
     def failure(self, error: WorkerError) -> bytes:
         return failure_event(error)
 
-    def whole(self, deltas: Sequence[Delta]) -> dict[str, Any]:
+    def full_response(self, deltas: Sequence[Delta]) -> dict[str, Any]:
         for delta in deltas:
             self.answer.count(delta)
         return {
-            **self.answer.chunk(KIND, [self._whole_choice(delta) for delta in deltas]),
+            **self.answer.chunk(KIND, [self._full_choice(delta) for delta in deltas]),
             "service_tier": None,
             "system_fingerprint": FINGERPRINT,
             "usage": full_usage(self.answer),
@@ -82,7 +82,7 @@ class Completion:
             "metrics": None,
         }
 
-    def _whole_choice(self, delta: Delta) -> dict[str, Any]:
+    def _full_choice(self, delta: Delta) -> dict[str, Any]:
         choice = self._choice(delta)
         ids = {"token_ids": choice.pop("token_ids"), "prompt_token_ids": choice.pop("prompt_token_ids")}
         return {**choice, "prompt_logprobs": None, **ids, "routed_experts": None}

@@ -1,4 +1,4 @@
-"""/v1/messages in the shapes of vLLM 0.32's Anthropic front: text and thinking blocks, one at a time."""
+"""/v1/messages in the format of vLLM 0.32's Anthropic API: text and thinking blocks."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Messages:
             self._end = delta
         if not delta.text:
             return b""
-        kind = "thinking" if delta.thought else "text"
+        kind = "thinking" if delta.reasoning else "text"
         events = b""
         if kind != self._kind:
             events += self._close_block()
@@ -80,16 +80,16 @@ class Messages:
     def failure(self, error: WorkerError) -> bytes:
         return named("error", {"type": "error", "error": {"type": "internal_error", "message": error.message}})
 
-    def whole(self, deltas: Sequence[Delta]) -> dict[str, Any]:
+    def full_response(self, deltas: Sequence[Delta]) -> dict[str, Any]:
         for delta in deltas:
             self.answer.count(delta)
-        thought = self.answer.generation.script.reasoning or ""
-        blocks = [{"type": "thinking", "thinking": thought}] if thought else []
+        reasoning = self.answer.generation.script.reasoning or ""
+        blocks = [{"type": "thinking", "thinking": reasoning}] if reasoning else []
         return {
             "id": self.answer.id,
             "type": "message",
             "role": "assistant",
-            "content": [*blocks, {"type": "text", "text": deltas[0].text.removeprefix(thought)}],
+            "content": [*blocks, {"type": "text", "text": deltas[0].text.removeprefix(reasoning)}],
             "model": self.answer.model,
             **{name: value for name, value in self._stop(deltas[0]).items() if value is not None},
             "usage": {

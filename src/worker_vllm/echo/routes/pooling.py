@@ -1,4 +1,4 @@
-"""/v1/embeddings, /score and /rerank: deterministic and plainly wrong about meaning, in vLLM 0.32's shapes."""
+"""/v1/embeddings, /score and /rerank in vLLM 0.32's format; deterministic values without meaning."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ DIMENSIONS = 8
 
 
 def vector(tokens: Sequence[int]) -> list[float]:
-    """A unit vector that only depends on the tokens."""
+    """A unit vector that depends on the tokens only."""
     digest = hashlib.sha256(vocabulary.decode(tokens, markers=True).encode()).digest()
     raw = [byte / 127.5 - 1.0 for byte in digest[:DIMENSIONS]]
     length = math.sqrt(sum(value * value for value in raw)) or 1.0
@@ -26,7 +26,7 @@ def vector(tokens: Sequence[int]) -> list[float]:
 
 
 def similarity(left: str, right: str) -> float:
-    """Share of the distinct characters that two texts have in common, 0 to 1."""
+    """Fraction of the distinct characters that two texts share, 0 to 1."""
     a, b = set(left), set(right)
     return len(a & b) / max(len(a | b), 1)
 
@@ -55,7 +55,7 @@ def _texts(body: Mapping[str, Any], *names: str) -> list[str]:
 
 
 def score(body: Mapping[str, Any], name: str, answer_id: str, created: int) -> dict[str, Any]:
-    """One score per pair; a single left text meets every right one."""
+    """One score per pair; a single left text is paired with every right text."""
     left = _texts(body, "text_1", "queries", "data_1")
     right = _texts(body, "text_2", "documents", "items", "data_2")
     if len(left) == 1:
@@ -75,10 +75,10 @@ def score(body: Mapping[str, Any], name: str, answer_id: str, created: int) -> d
 
 
 def rerank(body: Mapping[str, Any], name: str, answer_id: str) -> dict[str, Any]:
-    """The documents by falling similarity to the query."""
+    """The documents in order of falling similarity to the query."""
     (query,) = _texts(body, "query")[:1] or [""]
     documents = _texts(body, "documents")
-    top = fields.whole(body, "top_n", 0) or len(documents)
+    top = fields.integer(body, "top_n", 0) or len(documents)
     order = sorted(range(len(documents)), key=lambda index: -similarity(query, documents[index]))
     results = [
         {

@@ -1,4 +1,4 @@
-"""From a route's body to a generation and the dialect that words it."""
+"""Builds the generation and the response format of a request from its body."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from worker_vllm.errors import RequestError
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What a request is read against: the names served, the engine's bounds, the script so far, and its identity."""
+    """What a request needs besides its body: served names, the engine's limits, the script so far, its id."""
 
     names: tuple[str, ...]
-    bounds: fields.Bounds
+    engine_limits: fields.EngineLimits
     script: Script
     id: str  # without the route's prefix
     created: int
@@ -35,21 +35,21 @@ Prompts = tuple[tuple[int, ...], ...]
 def _generation(
     body: Mapping[str, Any], context: Context, prompts: Prompts, *, default: int | None = None
 ) -> Generation:
-    """The generation that repeats each prompt's question, under the body's limits and the whole script."""
+    """The generation that repeats each prompt's text, with the body's limits and the script of all sources."""
     script = context.script
     if isinstance(body.get("echo"), Mapping):
         script = override(script, body["echo"])
     replies = []
     for prompt in prompts:
-        changes, reply = split_directive(vocabulary.question(prompt))
+        changes, reply = split_directive(vocabulary.reply_text(prompt))
         script = override(script, changes)
         replies.append(reply)
-    limits: GenerationLimits = fields.limits(body, max(map(len, prompts)), context.bounds, default)
+    limits: GenerationLimits = fields.limits(body, max(map(len, prompts)), context.engine_limits, default)
     return Generation(prompts, tuple(replies), limits, script, fields.sequences(body))
 
 
 def _stream_usage(body: Mapping[str, Any]) -> tuple[bool, bool]:
-    """Whether usage was asked for, and whether in every event."""
+    """Whether usage was requested, and whether in every event."""
     options = body.get("stream_options")
     if not options:
         return False, False
@@ -68,7 +68,7 @@ def chat(body: Mapping[str, Any], context: Context) -> tuple[Dialect, Generation
     """/v1/chat/completions."""
     model = fields.check_model(body, context.names)
     prompt = vocabulary.render(fields.messages(body), generation_prompt=body.get("add_generation_prompt", True))
-    generation = _separate(_generation(body, context, (tuple(prompt),)))
+    generation = _with_reasoning_field(_generation(body, context, (tuple(prompt),)))
     answer = Answer(f"chatcmpl-{context.id}", context.created, model, generation)
     include, continuous = _stream_usage(body)
     logprobs = fields.logprobs(body, "top_logprobs") if body.get("logprobs") else None
@@ -76,7 +76,7 @@ def chat(body: Mapping[str, Any], context: Context) -> tuple[Dialect, Generation
     return Chat(answer, "assistant", include, continuous, logprobs, token_ids), generation
 
 
-def _separate(generation: Generation) -> Generation:
+def _with_reasoning_field(generation: Generation) -> Generation:
     return Generation(
         generation.prompts, generation.replies, generation.limits, generation.script, generation.n, True
     )
@@ -100,7 +100,7 @@ def messages(body: Mapping[str, Any], context: Context) -> tuple[Dialect, Genera
         raise fields.invalid("max_tokens", "Field required")
     prompt = messages_prompt(body)
     wanted = {**body, "stop": body.get("stop_sequences"), "n": 1}
-    generation = _separate(_generation(wanted, context, (tuple(prompt),)))
+    generation = _with_reasoning_field(_generation(wanted, context, (tuple(prompt),)))
     return Messages(Answer(f"chatcmpl-{context.id}", context.created, model, generation)), generation
 
 
@@ -115,9 +115,9 @@ def responses(body: Mapping[str, Any], context: Context) -> tuple[Dialect, Gener
     """/v1/responses."""
     model = fields.check_model(body, context.names)
     given = body.get("input")
-    turns = [{"role": "user", "content": given}] if isinstance(given, str) else fields.messages(body, "input")
+    chat = [{"role": "user", "content": given}] if isinstance(given, str) else fields.messages(body, "input")
     instructions = body.get("instructions")
     opening = [{"role": "system", "content": instructions}] if instructions else []
     wanted = {**body, "max_tokens": body.get("max_output_tokens"), "n": 1}
-    generation = _generation(wanted, context, (tuple(vocabulary.render([*opening, *turns])),))
+    generation = _generation(wanted, context, (tuple(vocabulary.render([*opening, *chat])),))
     return Responses(Answer(f"resp_{context.id}", context.created, model, generation)), generation

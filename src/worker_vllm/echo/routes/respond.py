@@ -1,4 +1,4 @@
-"""Carrying a generation out in a dialect: whole, or as a stream that a script may break in any way."""
+"""Sends a generation in a route's format, complete or as a stream, with the script's failures."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 
-from worker_vllm.echo.generation import Delta, Generation, merged
+from worker_vllm.echo.generation import Delta, Generation, merge_deltas
 from worker_vllm.echo.http_messages import Reply, dump, error_body
 from worker_vllm.echo.routes.answer import Dialect
-from worker_vllm.echo.runner import BrokenOff, Runner
+from worker_vllm.echo.runner import Runner, ScriptedDisconnect
 from worker_vllm.echo.script import Script
 from worker_vllm.errors import EngineError
 
@@ -17,7 +17,7 @@ STREAM_HEADERS = ((b"content-type", b"text/event-stream; charset=utf-8"),)
 
 
 async def respond(reply: Reply, dialect: Dialect, generation: Generation, runner: Runner, stream: bool) -> None:
-    """Answer one request; refusals come before the first byte, as in vLLM."""
+    """Answer one request; errors that refuse it come before the first byte, as in vLLM."""
     script = generation.script
     if script.status is not None:
         await _refuse(reply, script, script.status)
@@ -28,25 +28,24 @@ async def respond(reply: Reply, dialect: Dialect, generation: Generation, runner
         return
     try:
         async with aclosing(runner.run(generation)) as steps:
-            await (_stream if stream else _whole)(reply, dialect, script, steps)
-    except BrokenOff:
+            await (_send_stream if stream else _send_full)(reply, dialect, script, steps)
+    except ScriptedDisconnect:
         reply.abort()
 
 
 async def _refuse(reply: Reply, script: Script, status: int) -> None:
     retry = () if script.retry_after is None else ((b"retry-after", script.retry_after.encode()),)
     body = dump(error_body(status, script.message))
-    await reply.whole(status, body, ((b"content-type", b"application/json"), *retry))
+    await reply.respond(status, body, ((b"content-type", b"application/json"), *retry))
 
 
-async def _whole(reply: Reply, dialect: Dialect, script: Script, steps: AsyncIterator[list[Delta]]) -> None:
-    deltas = [delta._replace(thought=False) async for step in steps for delta in step]
-    wholes = merged(deltas)
-    await _write(reply, dump(dialect.whole(wholes)), script, first=True)
+async def _send_full(reply: Reply, dialect: Dialect, script: Script, steps: AsyncIterator[list[Delta]]) -> None:
+    deltas = [delta._replace(reasoning=False) async for step in steps for delta in step]
+    await _write(reply, dump(dialect.full_response(merge_deltas(deltas))), script, first=True)
     await reply.end()
 
 
-async def _stream(reply: Reply, dialect: Dialect, script: Script, steps: AsyncIterator[list[Delta]]) -> None:
+async def _send_stream(reply: Reply, dialect: Dialect, script: Script, steps: AsyncIterator[list[Delta]]) -> None:
     await reply.start(200, STREAM_HEADERS)
     opening: bytes | None = dialect.opening()
     plain = script.plain_writes
@@ -69,7 +68,7 @@ async def _stream(reply: Reply, dialect: Dialect, script: Script, steps: AsyncIt
 
 
 async def _write(reply: Reply, data: bytes, script: Script, *, first: bool = False) -> None:
-    """One event as one write, or broken inside its first multi-byte character."""
+    """Write one event in one part, or in two, split inside its first multi-byte character."""
     if first:
         await reply.start(200, ((b"content-type", b"application/json"),))
     if not data:
@@ -79,5 +78,5 @@ async def _write(reply: Reply, data: bytes, script: Script, *, first: bool = Fal
     cut = next((at + 1 for at, byte in enumerate(data) if byte >= 0xC0), 0) if script.split_utf8 else 0
     if cut:
         await reply.write(data[:cut])
-        await asyncio.sleep(0.002)  # so that the halves are two reads on the other side, as far as anyone can tell
+        await asyncio.sleep(0.002)  # so that the client most likely reads the halves separately
     await reply.write(data[cut:])

@@ -1,4 +1,4 @@
-"""/v1/responses in the shapes of vLLM 0.32: one message of one sequence, nothing stored."""
+"""/v1/responses in the format of vLLM 0.32: one message of one sequence, nothing is stored."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from worker_vllm.echo.generation import Delta
 from worker_vllm.echo.routes.answer import Answer, named
 from worker_vllm.errors import WorkerError
 
-UNSAID: Mapping[str, Any] = {
+DEFAULT_FIELDS: Mapping[str, Any] = {
     "instructions": None,
     "metadata": None,
     "parallel_tool_calls": True,
@@ -48,11 +48,11 @@ class Responses:
 
     @property
     def item_id(self) -> str:
-        """The message's own id."""
+        """The id of the message item."""
         return f"msg_{self.answer.id.removeprefix('resp_')}"
 
     @property
-    def _place(self) -> dict[str, Any]:
+    def _location(self) -> dict[str, Any]:
         return {"output_index": 0, "item_id": self.item_id, "content_index": 0}
 
     def _event(self, kind: str, **fields: Any) -> bytes:
@@ -78,7 +78,7 @@ class Responses:
             "usage": usage,
             "incomplete_details": {"reason": "max_output_tokens"} if status == "incomplete" else None,
             "max_output_tokens": self.answer.generation.limits.max_tokens,
-            **UNSAID,
+            **DEFAULT_FIELDS,
         }
 
     def _usage(self) -> dict[str, Any]:
@@ -99,7 +99,7 @@ class Responses:
             self._event("response.created", response=blank)
             + self._event("response.in_progress", response=blank)
             + self._event("response.output_item.added", output_index=0, item=self._item("in_progress", []))
-            + self._event("response.content_part.added", **self._place, part=self._part("", []))
+            + self._event("response.content_part.added", **self._location, part=self._part("", []))
         )
 
     def event(self, delta: Delta) -> bytes:
@@ -109,15 +109,15 @@ class Responses:
             self._end = delta
         if not delta.text:
             return b""
-        return self._event("response.output_text.delta", **self._place, delta=delta.text, logprobs=[])
+        return self._event("response.output_text.delta", **self._location, delta=delta.text, logprobs=[])
 
     def closing(self) -> bytes:
         part = self._part(self._text)
         item = self._item("completed", [part])
         final = self._response(self._status(self._end), [item], self._usage())
         return (
-            self._event("response.output_text.done", **self._place, text=self._text, logprobs=[])
-            + self._event("response.content_part.done", **self._place, part=part)
+            self._event("response.output_text.done", **self._location, text=self._text, logprobs=[])
+            + self._event("response.content_part.done", **self._location, part=part)
             + self._event("response.output_item.done", output_index=0, item=item)
             + self._event(f"response.{final['status']}", response=final)
         )
@@ -128,7 +128,7 @@ class Responses:
     def failure(self, error: WorkerError) -> bytes:
         return self._event("error", code="server_error", message=error.message, param=None)
 
-    def whole(self, deltas: Sequence[Delta]) -> dict[str, Any]:
+    def full_response(self, deltas: Sequence[Delta]) -> dict[str, Any]:
         for delta in deltas:
             self.answer.count(delta)
         item = self._item("completed", [self._part(deltas[0].text)])

@@ -25,8 +25,8 @@ def add_defaults(environment: MutableMapping[str, str], arguments: list[str]) ->
     if KV_CACHE not in environment and not given.has(*MEMORY_CHOICES):
         environment[KV_CACHE] = KV_CACHE_GIB
         added.append(f"{KV_CACHE}={KV_CACHE_GIB} (GiB)")
-    # Without compilation vLLM 0.32.0 skips the dummy run, and a second pipeline stage then has no buffer for the first
-    # stage's output: `assert self.intermediate_tensors is not None` at the first request.
+    # Without compilation vLLM 0.32.0 skips the dummy run, and a second pipeline stage then has no buffer for the
+    # first stage's output: `assert self.intermediate_tensors is not None` at the first request.
     if not environment.get(EAGER, "").strip() and not given.has(*COMPILATION_FLAGS, STAGES):
         arguments.append("--enforce-eager")
         added.append(f"--enforce-eager ({EAGER}=0 compiles)")

@@ -1,1 +1,1 @@
-"""Why an engine ended: patterns of its log and of its exit, each with a class and a sentence."""
+"""Diagnoses why an engine exited: patterns of its log and exit status, each with a scope and a sentence."""

@@ -1,16 +1,16 @@
-"""How the engine ends by its container's limits, and what the container must be started with.
+"""Faults caused by the container's limits, with the option that the container must be started with.
 
-Wordings are vLLM 0.32.0's, PyTorch's, NCCL's and Python's; recordings are under tests/engine/recordings.
+Messages are those of vLLM 0.32.0, PyTorch, NCCL and Python; recordings are in tests/engine/diagnosis/recordings.
 """
 
 from __future__ import annotations
 
 from worker_vllm.engine.diagnosis.types import FaultPattern, settings
 
-# vLLM warns at every start, in the same words, of what a low limit might lead to.
+# vLLM's warning about a low limit, at every start, quotes the same message.
 QUOTED = r"(?<!`OSError: \[Errno 24\] )"
 
-ROWS: tuple[FaultPattern, ...] = (
+PATTERNS: tuple[FaultPattern, ...] = (
     settings(
         "shared memory too small",
         r"Insufficient space in /dev/shm for [^:\n]*: (?P<needed>\d+) MiB required, (?P<free>\d+) MiB free",
@@ -26,14 +26,14 @@ ROWS: tuple[FaultPattern, ...] = (
     settings(
         "too few open files",
         QUOTED + r"Too many open files",
-        "the engine may not open as many files as it needs (ulimit -n)",
+        "the engine reached the limit of open files (ulimit -n)",
         "start the container with --ulimit nofile=65535:65535",
     ),
     settings(
         "address space limited",
         r"(?s)the address space is limited to (?P<limit>\d+) MiB.*(?:MemoryError|[Cc]an(?:no|')t allocate memory"
         r"|failed to map segment|bad_alloc|can't start new thread)",
-        "the engine may not map more than {limit} MiB, which is too little for this model (ulimit -v)",
+        "the address space is limited to {limit} MiB (ulimit -v), too little for this model",
         "start the container without that limit",
     ),
 )

@@ -1,6 +1,7 @@
-"""From what the engine said last to one sentence for its users: the cause, whose fault it is, what to change. Pure.
+"""Turns an engine's exit into one sentence for its users: what happened, and what to change. Pure.
 
-The rows live in `container`, `mistakes` and `endings`; an ending that none of them knows is quoted, not guessed at.
+The patterns are in `container_faults`, `settings_faults` and `host_faults`. For an exit that none of them matches the
+sentence quotes the log.
 """
 
 from __future__ import annotations
@@ -15,97 +16,94 @@ from worker_vllm.engine.diagnosis import container_faults, host_faults, settings
 from worker_vllm.engine.diagnosis.log_excerpt import plain, quotable
 from worker_vllm.engine.diagnosis.types import TOO_SLOW, Diagnosis, FaultPattern, Scope, When
 
-SOURCE = ("    ", '  File "')  # a traceback's lines of code quote messages before they are filled in
+SOURCE = ("    ", '  File "')  # a traceback's lines of code contain messages before formatting
 QUOTED_CHARACTERS = 400
 UNTIL_LOADED = ("import", "resolve", "processes", "load")
 
 
 @dataclass(frozen=True, slots=True)
 class EngineExit:
-    """How one life of the engine ended. `exit_code` is negative for a signal, None while something still runs."""
+    """How one run of the engine ended. `exit_code` is negative for a signal, None while a process still runs."""
 
     exit_code: int | None
     lines: tuple[str, ...]
-    reason: str = ""  # why we ended it: a process died, a deadline passed, it stalled
+    reason: str = ""  # why the worker stopped it: a process exited, a deadline passed, it stalled
     phase: str = "ready"
     was_ready: bool = False
     model: str = "the model"
-    oom_killed: bool = False  # the kernel killed something in this container meanwhile
+    oom_killed: bool = False  # the kernel killed a process of this container during the run
 
 
-@lru_cache(maxsize=8)  # 200 requests that break off together ask the same, and a look through the log takes 2 ms
-def diagnose(ending: EngineExit) -> Diagnosis:
-    """The diagnosis of an ending; never fails, whatever was said."""
-    before_weights = not ending.was_ready and ending.phase in UNTIL_LOADED
-    return replace(look_up(ending), before_weights=before_weights)
+@lru_cache(maxsize=8)  # 200 requests that fail together need the same diagnosis, which takes 2 ms
+def diagnose(engine_exit: EngineExit) -> Diagnosis:
+    """The diagnosis of an exit; never raises, whatever the log contains."""
+    before_weights = not engine_exit.was_ready and engine_exit.phase in UNTIL_LOADED
+    return replace(match_patterns(engine_exit), before_weights=before_weights)
 
 
-def look_up(ending: EngineExit) -> Diagnosis:
-    """The first row that knows this ending, or what can be said without one."""
-    lines = [line for line in map(plain, ending.lines) if not line.startswith(SOURCE)]
-    text = "\n".join(lines)
-    now = When.RUNNING if ending.was_ready else When.STARTING
-    for row in (*container_faults.ROWS, *settings_faults.ROWS, *host_faults.ROWS):
-        if row.when in (When.EVER, now) and (found := re.search(row.pattern, text)):
-            return known(row, {**found.groupdict(""), "MODEL": ending.model}, quotable(lines)[:QUOTED_CHARACTERS])
-    return unknown(ending, quotable(lines)[:QUOTED_CHARACTERS])
+def match_patterns(engine_exit: EngineExit) -> Diagnosis:
+    """The diagnosis of the first pattern that matches, else a sentence that quotes the log."""
+    lines = [line for line in map(plain, engine_exit.lines) if not line.startswith(SOURCE)]
+    text, quote = "\n".join(lines), quotable(lines)[:QUOTED_CHARACTERS]
+    now = When.RUNNING if engine_exit.was_ready else When.STARTING
+    for fault in (*container_faults.PATTERNS, *settings_faults.PATTERNS, *host_faults.PATTERNS):
+        if fault.when in (When.EVER, now) and (found := re.search(fault.pattern, text)):
+            return from_pattern(fault, {**found.groupdict(""), "MODEL": engine_exit.model}, quote)
+    return from_exit(engine_exit, quote)
 
 
-def known(row: FaultPattern, found: Mapping[str, str], quote: str) -> Diagnosis:
-    """A row's diagnosis, its sentence filled with what the pattern found."""
+def from_pattern(fault: FaultPattern, found: Mapping[str, str], quote: str) -> Diagnosis:
+    """A pattern's diagnosis, its sentence formatted with the pattern's groups."""
     parts = {name: " ".join(value.split()) for name, value in found.items()}
     parts["FLAG"] = parts.get("flag", "").replace("-", "_").upper()
-    sentence = f"{row.what.format(**parts)}; {row.change.format(**parts)}"
-    return Diagnosis(row.cause, row.scope, sentence, row.remedy, quote)
+    sentence = f"{fault.what.format(**parts)}; {fault.change.format(**parts)}"
+    return Diagnosis(fault.cause, fault.scope, sentence, fault.remedy, quote)
 
 
-def unknown(ending: EngineExit, quote: str) -> Diagnosis:
-    """What can be said without knowing the ending: how it came, and the engine's last meaningful words."""
-    did = "stopped working" if ending.was_ready else f"did not start (phase: {ending.phase})"
-    if "was not ready" in ending.reason:
+def from_exit(engine_exit: EngineExit, quote: str) -> Diagnosis:
+    """The diagnosis of an exit that no pattern matches: how it exited, and the last message of its log."""
+    did = "stopped working" if engine_exit.was_ready else f"did not start (phase: {engine_exit.phase})"
+    if "was not ready" in engine_exit.reason:
         change = "raise ENGINE_START_TIMEOUT (or RUNPOD_INIT_TIMEOUT), or shorten the start with FAST_START=1"
-        hint = f"; {NCCL_HINT}" if ending.phase == "processes" else ""
-        sentence = f"the engine {did}: {ending.reason}; {change}{hint}"
+        hint = f"; {NCCL_HINT}" if engine_exit.phase == "processes" else ""
+        sentence = f"the engine {did}: {engine_exit.reason}; {change}{hint}"
         return Diagnosis(TOO_SLOW, Scope.HOST, sentence, quote=quote)
-    if "no progress" in ending.reason:
-        sentence = f"the engine {did}: {ending.reason}; if it is only slow, raise ENGINE_STALL_TIMEOUT (0: never)"
+    if "no progress" in engine_exit.reason:
+        change = "if it is only slow, raise ENGINE_STALL_TIMEOUT (0 switches the check off)"
+        sentence = f"the engine {did}: {engine_exit.reason}; {change}"
         return Diagnosis("stalled", Scope.PASSING, sentence, quote=quote)
-    if ending.oom_killed:
-        sentence = (
-            f"the engine {did}: the machine's memory (not the GPU's) ran out, and the kernel killed a part of it"
-        )
-        change = (
-            "use a machine with more memory, or lower what the engine keeps there (CPU_OFFLOAD_GB, MAX_CPU_LORAS)"
-        )
+    if engine_exit.oom_killed:
+        sentence = f"the engine {did}: the machine's memory (not the GPU's) ran out, and the kernel killed a process"
+        change = "use a machine with more memory, or lower CPU_OFFLOAD_GB or MAX_CPU_LORAS, which use it"
         return Diagnosis("out of machine memory", Scope.PASSING, f"{sentence}; {change}", quote=quote)
-    how = ending.reason or ended(ending.exit_code)
-    said = f'; it said last: "{quote}"' if quote else ""
-    killed = ending.exit_code is not None and ending.exit_code < 0 and not ending.reason
-    cause = signal_cause(ending.exit_code or 0) if killed else "died" if ending.was_ready else "unknown"
-    return Diagnosis(cause, Scope.PASSING, f"the engine {did}: {how}{said}; see the worker's log", quote=quote)
+    how = engine_exit.reason or describe_exit(engine_exit.exit_code)
+    last = f'; its last message: "{quote}"' if quote else ""
+    killed = engine_exit.exit_code is not None and engine_exit.exit_code < 0 and not engine_exit.reason
+    cause = signal_cause(engine_exit.exit_code or 0) if killed else "died" if engine_exit.was_ready else "unknown"
+    return Diagnosis(cause, Scope.PASSING, f"the engine {did}: {how}{last}; see the worker's log", quote=quote)
 
 
 NCCL_HINT = (
-    "processes that wait for each other for ever are often GPUs that cannot reach each other directly: "
+    "processes that wait for each other are often on GPUs that cannot reach each other directly: "
     "try NCCL_P2P_DISABLE=1 and DISABLE_CUSTOM_ALL_REDUCE=1"
 )
 
 
-def ended(exit_code: int | None) -> str:
-    """An exit status in words."""
+def describe_exit(exit_code: int | None) -> str:
+    """An exit status as a clause of a sentence."""
     if exit_code is None:
         return "one of its processes ended"
     if exit_code >= 0:
-        return f"it ended with status {exit_code}"
+        return f"it exited with status {exit_code}"
     hint = {
         signal.SIGKILL: " (most often the machine's memory ran out)",
         signal.SIGILL: " (the processor lacks an instruction that this build uses)",
         signal.SIGBUS: " (most often /dev/shm is full: start the container with --shm-size 1g)",
         signal.SIGSEGV: " (a crash in native code)",
     }.get(signal.Signals(-exit_code), "")
-    return f"it was ended by {signal.Signals(-exit_code).name}{hint}"
+    return f"it was killed by {signal.Signals(-exit_code).name}{hint}"
 
 
 def signal_cause(exit_code: int) -> str:
-    """The cause's name for an end by signal."""
+    """The cause's name for an exit by signal."""
     return f"killed by {signal.Signals(-exit_code).name}"

@@ -1,7 +1,7 @@
-"""How the engine ends by the machine's fault or for want of memory, and what it means.
+"""Faults of the machine, and too little memory, with what to change.
 
-Wordings are vLLM 0.32.0's, PyTorch's and CUDA's. Patterns see the log without vLLM's prefixes; the first row that
-matches is the answer.
+Messages are those of vLLM 0.32.0, PyTorch and CUDA. Patterns see the log without vLLM's prefixes; the first pattern
+that matches makes the diagnosis.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from worker_vllm.engine.diagnosis.types import FaultPattern, Remedy, Scope, When
 
 OOM = r"(?:torch\.OutOfMemoryError|torch\.cuda\.OutOfMemoryError|CUDA out of memory|CUDA error: out of memory)"
 
-ROWS: tuple[FaultPattern, ...] = (
+PATTERNS: tuple[FaultPattern, ...] = (
     # --- the machine
     host(
         "disk full",
@@ -29,7 +29,7 @@ ROWS: tuple[FaultPattern, ...] = (
         "GPU missing",
         r"no CUDA-capable device|No CUDA GPUs are available|NVML: Driver/library version mismatch"
         r"|Failed to infer device type",
-        "this machine shows the engine no usable GPU",
+        "the engine finds no usable GPU on this machine",
         "run it on a GPU machine; on a laptop use the CPU build (make setup)",
     ),
     host(
@@ -37,13 +37,13 @@ ROWS: tuple[FaultPattern, ...] = (
         r"uncorrectable (?:NVLink|ECC) error|CUDA error: (?:an illegal memory access|unspecified launch failure"
         r"|misaligned address|device-side assert)|Xid \d+|GPU has fallen off the bus|CUDA error: unknown error",
         "the GPU reported an error that no setting causes",
-        "another machine should serve; if it follows the model, report it to vLLM",
+        "use another machine; if the error follows the model, report it to vLLM",
     ),
     host(
         "NCCL failed",
         r"NCCL error|ncclSystemError|ncclUnhandledCudaError|ncclInternalError"
         r"|Watchdog caught collective operation timeout",
-        "the GPUs of this machine could not talk to each other (NCCL)",
+        "the GPUs of this machine cannot communicate with each other (NCCL)",
         "try NCCL_P2P_DISABLE=1 and DISABLE_CUSTOM_ALL_REDUCE=1, and check that /dev/shm has a few GiB",
     ),
     # --- memory
@@ -75,14 +75,14 @@ ROWS: tuple[FaultPattern, ...] = (
         "memory short",
         r"Available memory on node \d+ \((?P<free>[\d.]+)/[\d.]+ GiB\) on (?:startup is less than desired CPU memory "
         r"utilization|kv cache allocation is less than requested memory)",
-        "the engine on CPU was told to use more memory than the {free} GiB that are free",
+        "the CPU engine is configured to use more memory than the {free} GiB that are free",
         "set VLLM_CPU_KVCACHE_SPACE to fewer GiB",
     ),
     settings(
         "GPU in use",
         r"Free memory on device \S+ \((?P<free>[\d.]+)/(?P<total>[\d.]+) GiB\) on startup is less than desired GPU",
         "another process uses this GPU: {free} of {total} GiB are free",
-        "lower GPU_MEMORY_UTILIZATION, or have the GPU alone",
+        "lower GPU_MEMORY_UTILIZATION, or stop the other process",
     ),
     settings(
         "out of memory at load",
@@ -103,7 +103,7 @@ ROWS: tuple[FaultPattern, ...] = (
         When.RUNNING,
         OOM,
         "the GPU's memory ran out while requests were running",
-        "lower GPU_MEMORY_UTILIZATION or MAX_NUM_SEQS; the request may be sent again",
+        "lower GPU_MEMORY_UTILIZATION or MAX_NUM_SEQS; the request can be sent again",
         Remedy.LESS_MEMORY,
     ),
 )

@@ -1,4 +1,4 @@
-"""The engine's log as a person reads it: which of its lines say something, and which only stand beside. Pure."""
+"""Selects the one line of the engine's log that a diagnosis quotes. Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ PREFIX = re.compile(
 ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[ -/]*[0-~])")
 EXCEPTION = re.compile(r"^[\w.]+(?:Error|Exception|Exit|Interrupt|Terminated)(?:: .*)?$")
 IGNORED = "Exception ignored in"
-# What a process says about another one's end: true, and never the cause.
+# Messages of a process about another process's exit; never the cause.
 WRAPPERS = re.compile(
     r"Engine core initialization failed|WorkerProc initialization failed|EngineDeadError|See stack"
     r"|^(?:KeyboardInterrupt|SystemExit|BrokenPipeError|ConnectionResetError|EOFError|zmq\.error\.\w+"
@@ -25,22 +25,22 @@ NOISE = re.compile(
 
 
 def plain(line: str) -> str:
-    """A line without vLLM's prefix, without colours, and without what a carriage return wrote over."""
+    """A line without vLLM's prefix, colours, and text that a carriage return overwrote."""
     shown = ESCAPES.sub("", line).rstrip("\r").rpartition("\r")[2]
     return PREFIX.sub("", shown, count=1)
 
 
 def quotable(lines: Sequence[str]) -> str:
-    """The last words: an exception that tells a cause, else a line that says anything, else whatever exception."""
-    told = without_ignored(lines)
-    exceptions = [line for line in told if EXCEPTION.match(line)]
+    """The last exception that is a cause, else the last line that is no noise, else the last exception, else ''."""
+    relevant = without_ignored(lines)
+    exceptions = [line for line in relevant if EXCEPTION.match(line)]
     causes = [line for line in exceptions if not WRAPPERS.search(line)]
-    said = [line for line in told if not NOISE.search(line) and not WRAPPERS.search(line)]
-    return next((found[-1].strip() for found in (causes, said, exceptions) if found), "")
+    messages = [line for line in relevant if not NOISE.search(line) and not WRAPPERS.search(line)]
+    return next((found[-1].strip() for found in (causes, messages, exceptions) if found), "")
 
 
 def without_ignored(lines: Iterable[str]) -> list[str]:
-    """The lines without the tracebacks that Python itself passes over at exit."""
+    """The lines without the tracebacks of exceptions that Python ignores at exit."""
     kept, ignoring = [], False
     for line in lines:
         if line.startswith(IGNORED):

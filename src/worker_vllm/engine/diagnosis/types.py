@@ -1,15 +1,15 @@
-"""What the diagnosis is made of: the words for a row of its table, and for what comes out. No table, no pattern."""
+"""The types of the diagnosis: a pattern of its tables, and its result."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
 
-TOO_SLOW = "start too slow"  # the one cause that is told by the clock
+TOO_SLOW = "start too slow"  # the only cause that is found by a deadline
 
 
 class Scope(StrEnum):
-    """Whose fault it is, which decides what follows."""
+    """Where the fault lies, which decides what the worker does next."""
 
     SETTINGS = "settings"
     HOST = "host"
@@ -17,7 +17,7 @@ class Scope(StrEnum):
 
 
 class When(StrEnum):
-    """In which part of its life the engine may end this way."""
+    """In which part of a run the fault can occur."""
 
     STARTING = "starting"
     RUNNING = "running"
@@ -25,7 +25,7 @@ class When(StrEnum):
 
 
 class Remedy(StrEnum):
-    """What may help without anybody's doing; each is tried once."""
+    """A change that the worker itself tries at a relaunch; each is tried once."""
 
     LESS_MEMORY = "less memory"
     SHORTER_CONTEXT = "shorter context"
@@ -34,7 +34,7 @@ class Remedy(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class FaultPattern:
-    """One way to end."""
+    """One fault: the pattern that finds it in the log, and its sentence, `what` and `change`."""
 
     cause: str
     scope: Scope
@@ -47,32 +47,32 @@ class FaultPattern:
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """The cause in two or three words, its scope, and the sentence for whoever asks."""
+    """The cause in two or three words, its scope, and the sentence for callers and the log."""
 
     cause: str
     scope: Scope
     sentence: str
     remedy: Remedy | None = None
     quote: str = ""
-    before_weights: bool = False  # the start ended before the weights were in
+    before_weights: bool = False  # the start ended before the weights were loaded
 
     @property
     def report(self) -> str:
-        """For the log: the sentence, its class, and the engine's own words."""
-        quoted = f"; the engine said: {self.quote}" if self.quote else ""
+        """The log line: the sentence, cause and scope, and the engine's own message."""
+        quoted = f"; the engine's last message: {self.quote}" if self.quote else ""
         return f"{self.sentence} [{self.cause}, {self.scope}]{quoted}"
 
 
 def settings(cause: str, pattern: str, what: str, change: str, remedy: Remedy | None = None) -> FaultPattern:
-    """A start that these settings cannot survive."""
+    """A fault in the settings, which every start with them meets."""
     return FaultPattern(cause, Scope.SETTINGS, When.STARTING, pattern, what, change, remedy)
 
 
 def host(cause: str, pattern: str, what: str, change: str) -> FaultPattern:
-    """An end that this machine is to blame for."""
+    """A fault of this machine."""
     return FaultPattern(cause, Scope.HOST, When.EVER, pattern, what, change)
 
 
 def passing(cause: str, pattern: str, what: str, change: str, remedy: Remedy | None = None) -> FaultPattern:
-    """An end that need not come again."""
+    """A fault that may not occur again."""
     return FaultPattern(cause, Scope.PASSING, When.EVER, pattern, what, change, remedy)

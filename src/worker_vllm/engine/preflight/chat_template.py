@@ -31,7 +31,7 @@ def template_problems(arguments: Sequence[str]) -> tuple[Problem, ...]:
 
 
 def read(given: str) -> str | None:
-    """The template's text, from the file if `given` is a path; None for a file that cannot be read: vLLM reports it."""
+    """The template's text, from the file if `given` is a path; None for an unreadable file, which vLLM reports."""
     try:
         return Path(given).read_text(encoding="utf-8") if os.path.isfile(given) else given
     except (OSError, ValueError):

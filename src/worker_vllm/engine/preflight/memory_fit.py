@@ -76,7 +76,8 @@ def estimate(
     asked = number(given.get("--max-model-len"), float(config.get("max_position_embeddings") or 0))
     if per_token and left < per_token * asked:
         fits = max(0, int(left // per_token) // 16 * 16)
-        note = f"by estimate about {fits} tokens of context fit into the GPU's memory, not {asked:.0f}; lower MAX_MODEL_LEN"
+        note = f"by estimate about {fits} tokens of context fit into the GPU's memory, not {asked:.0f}"
+        note += "; lower MAX_MODEL_LEN"
         more = larger_size(tensor, most, heads, lambda size: left_on(size * pipeline) >= per_token * asked)
         return MemoryFit(notes=(note if more is None else f"{note}, or {change(more, len(gpus))}",))
     return MemoryFit()

@@ -1,9 +1,9 @@
 """Chooses how the engine reads the weights where `LOAD_FORMAT` leaves it open.
 
-The default is vLLM's own loader, which accepts every model. On a network file system that vLLM 0.32 does not recognise
-(it recognises NFS and Lustre) the worker adds the flag for reading ahead. `FAST_START=1` selects InstantTensor on an
-NVIDIA GPU, which vLLM's images contain, and a start that fails with it is repeated without. InstantTensor is not the
-default, because it bypasses the page cache, needs free GPU memory, and fails for draft models and rarer formats.
+The default is vLLM's own loader, which accepts every model. On a network file system that vLLM 0.32 does not know (it
+knows NFS and Lustre) the worker adds the flag for reading ahead. `FAST_START=1` selects InstantTensor, which vLLM's
+images contain, on an NVIDIA GPU; a start that fails with it is repeated without. InstantTensor is not the default,
+because it bypasses the page cache, needs free GPU memory, and fails for draft models and rarer formats.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ NETWORK = ("fuse", "fuse.", "ceph", "9p", "virtiofs", "cifs", "smb3", "glusterfs
 LOCAL_FUSE = ("fuse.overlayfs", "fuse.fuse-overlayfs")
 KEPT_SHARE = 0.9  # of the free memory, vLLM's own condition for reading ahead
 GPU_SHARE = 0.75  # of the GPUs' memory: InstantTensor keeps a buffer there while the weights arrive
-# InstantTensor's ranks read together: under tensor parallelism all read the same files, under these they do not.
+# InstantTensor's ranks read together, which needs the same files on every rank: not so with these kinds.
 APART = ("--pipeline-parallel-size", "--data-parallel-size")
 DRAFT = "--speculative-config"
 OFFLOADED = ("--cpu-offload-gb", "--offload-backend")

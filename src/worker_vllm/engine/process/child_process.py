@@ -34,7 +34,7 @@ F_SETPIPE_SZ = 1031
 class EngineProcess:
     """One launch of the engine: its guard process, its directory with the socket, its log.
 
-    `arguments_pipe` is the writing end of the pipe for the arguments of an engine that was spawned `waiting`, else -1.
+    `arguments_pipe` is the writing end of the pipe for the arguments of a `waiting` engine, else -1.
     """
 
     def __init__(self, guard: subprocess.Popen[bytes], directory: str, log: int, arguments_pipe: int = -1) -> None:
