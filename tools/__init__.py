@@ -1,1 +1,1 @@
-"""What only maintainers run."""
+"""Maintainers' tools, not part of the wheel."""

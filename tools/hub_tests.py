@@ -1,7 +1,7 @@
-"""`python -m tools.hub_tests`: what RunPod's Hub would try, tried here, with the answers' shape checked as well.
+"""`python -m tools.hub_tests`: run the test cases of RunPod's Hub against a gateway and check the answers' format.
 
 Sends every case of `.runpod/tests.json` as a job to a gateway (`worker-vllm local` in another terminal) and checks
-that the listing is complete. The cases' own `config`, which GPU and which model, is the Hub's business.
+that the listing is complete. The cases' `config`, GPU and model, is used by the Hub only.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from typing import Any
 from tools.publish import answer_shape, listing
 
 DEFAULT_URL = "http://127.0.0.1:8000/v2/local"
-TIMEOUT_MS = 300_000  # of a case that names none
+TIMEOUT_MS = 300_000  # of a case without one
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Which gateway, and which checkout."""
-    parser.add_argument("--url", default=DEFAULT_URL, help="the endpoint to ask (default: %(default)s)")
+    """Add the options: the gateway and the checkout."""
+    parser.add_argument("--url", default=DEFAULT_URL, help="the endpoint to send the jobs to (default: %(default)s)")
     parser.add_argument("--root", type=Path, default=Path(), help="the checkout (default: here)")
-    parser.add_argument("--only-files", action="store_true", help="check the files and ask nobody")
+    parser.add_argument("--only-files", action="store_true", help="check the files and send no job")
 
 
 def run(args: argparse.Namespace) -> int:
-    """0 when the listing is complete and every case is answered in shape, else 1."""
+    """Exit status 0 when the listing is complete and every answer has the right format, else 1."""
     problems = listing.problems(args.root)
     for problem in problems:
         print(f"FAIL  {problem}")
@@ -43,12 +43,12 @@ def run(args: argparse.Namespace) -> int:
         reason = try_case(args.url, case, os.environ.get("RUNPOD_API_KEY", ""))
         failed += reason is not None
         print(f"FAIL  {case['name']}: {reason}" if reason else f"ok    {case['name']}")
-    print(f"{len(cases) - failed} of {len(cases)} cases answered in shape")
+    print(f"{len(cases) - failed} of {len(cases)} cases answered correctly")
     return 1 if failed else 0
 
 
 def try_case(url: str, case: Mapping[str, Any], key: str) -> str | None:
-    """Send one case as a job and wait for its end; why the answer is wrong, None when it is right."""
+    """Send one case as a job and wait for its answer; return why that is wrong, None for a right one."""
     timeout_s = case.get("timeout", TIMEOUT_MS) / 1000
     body = json.dumps({"input": case["input"]}).encode()
     headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {key}"} if key else {})
@@ -62,8 +62,8 @@ def try_case(url: str, case: Mapping[str, Any], key: str) -> str | None:
     except OSError as error:
         return f"no answer from {url}: {error}"
     except ValueError as error:
-        return f"the answer is no JSON: {error}"
-    return answer_shape.wrong(case["input"], status)
+        return f"the answer is not JSON: {error}"
+    return answer_shape.mismatch(case["input"], status)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -1,7 +1,7 @@
-"""Print what one vLLM's own `vllm serve` parser knows, as JSON: flags, config objects, variables, architectures.
+"""Print the flags, config objects, variables and architectures of a vLLM version as JSON.
 
-Run it with the interpreter (and PYTHONPATH) of the vLLM to be described. It asks the parser itself: every flag's
-kind is found by feeding its type function probes, so that a renamed internal type does not matter.
+Run it with the interpreter (and PYTHONPATH) of the vLLM to be described. The kind of a flag is found by calling its
+type function with probe values, so that a renamed internal type does not matter.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
 
 PARSER_MODULES = tuple(f"vllm.entrypoints.{room}.cli_args" for room in ("common", "launchers", "openai"))
 PARSER_CLASSES = ("vllm.utils.argparse_utils", "vllm.utils")
-# Open lists: the parser takes any text there, vLLM itself refuses an unknown one later.
+# Open lists: the parser takes any text, vLLM refuses an unknown one later.
 KNOWN_VALUES: Mapping[str, tuple[str, str]] = {
     "--quantization": ("vllm.model_executor.layers.quantization", "QUANTIZATION_METHODS"),
     "--load-format": ("vllm.model_executor.model_loader", "_LOAD_FORMAT_TO_MODEL_LOADER"),
@@ -39,7 +39,7 @@ PROBES: Mapping[str, Any] = dict(
 
 
 def vllm_parser() -> argparse.ArgumentParser:
-    """The parser of `vllm serve`, from wherever this version keeps it."""
+    """The parser of `vllm serve`, from the module that this version has it in."""
     for name in PARSER_CLASSES:
         module = importlib.import_module(name)
         if hasattr(module, "FlexibleArgumentParser"):
@@ -55,7 +55,7 @@ def vllm_parser() -> argparse.ArgumentParser:
 
 
 def probe(parse: Callable[[str], Any], text: str) -> Any:
-    """What a type function makes of a text; FAILED when it refuses it."""
+    """A type function's value for a text; FAILED when it refuses the text."""
     try:
         return parse(text)
     except Exception:
@@ -72,7 +72,7 @@ def dataclass_behind(parse: Callable[..., Any]) -> type | None:
 
 
 def kind_of(parse: Callable[[str], Any] | None) -> dict[str, Any]:
-    """`kind` of one value, and what else is true of it, told by how the type function answers probes."""
+    """The kind and traits of a flag's value, derived from its type function's results for probes."""
     if parse is None or parse is str:
         return {"kind": "text"}
     traits: dict[str, Any] = {}
@@ -95,8 +95,8 @@ def kind_of(parse: Callable[[str], Any] | None) -> dict[str, Any]:
 def config_fields(config: type, parse: Callable[[str], Any] | None = None) -> dict[str, list[str]]:
     """A config class's settable fields: first the kinds of JSON that each takes, then `=text` for each word it knows.
 
-    The kinds are letters of PROBES, none where they cannot be told. A kind counts when the field's own type takes it
-    or the whole class does: either alone would refuse what needs another field beside it, or a validator's help.
+    The kinds are letters of PROBES, none where they cannot be determined. A kind counts when the field's own type or
+    the class as a whole takes it: either alone refuses values that need another field or a validator.
     """
     found = {}
     for field in dataclasses.fields(config):
@@ -118,9 +118,10 @@ def field_parser(config: type, name: str) -> Callable[[str], Any] | None:
     hint = get_type_hints(config, include_extras=True)[name]
     known = getattr(config, "__pydantic_fields__", {}).get(name)
     marked = Annotated[(hint, *known.metadata)] if known is not None and known.metadata else hint
-    for config_of_adapter in ({"arbitrary_types_allowed": True}, None):  # pydantic's own classes bring their own
+    any_type = pydantic.ConfigDict(arbitrary_types_allowed=True)
+    for adapter_config in (any_type, None):  # pydantic's own classes have their own
         with contextlib.suppress(Exception):
-            return pydantic.TypeAdapter(marked, config=config_of_adapter).validate_json
+            return pydantic.TypeAdapter[Any](marked, config=adapter_config).validate_json  # type: ignore[arg-type]
     return None
 
 
@@ -134,7 +135,8 @@ def known_words(hint: Any) -> list[str]:
     if get_origin(hint) is Literal:
         return [item for item in get_args(hint) if isinstance(item, str)]
     if isinstance(hint, enum.EnumMeta):
-        return [text for member in hint for text in {member.name, member.value} if isinstance(text, str)]
+        members: Iterable[enum.Enum] = hint
+        return [text for member in members for text in {member.name, member.value} if isinstance(text, str)]
     return [word for inner in get_args(hint) for word in known_words(inner)]
 
 
@@ -179,7 +181,7 @@ def describe(action: argparse.Action) -> dict[str, Any]:
 
 
 def known_values(flag: str, action: argparse.Action) -> list[str]:
-    """Texts that vLLM knows for a flag whose parser takes any; empty when nothing can be told."""
+    """The texts that vLLM accepts for a flag whose parser takes any; empty when unknown."""
     if isinstance(action.metavar, list | tuple):
         return sorted(str(item) for item in action.metavar)
     if flag == "--chat-template":
@@ -197,7 +199,7 @@ def known_values(flag: str, action: argparse.Action) -> list[str]:
 
 
 def chat_templates() -> list[str]:
-    """The template files that come with vLLM and may be named without a path."""
+    """The template files that are part of vLLM and can be named without a path."""
     registry = importlib.import_module("vllm.transformers_utils.chat_templates.registry")
     return sorted(path.name for path in registry.CHAT_TEMPLATES_DIR.glob("*.jinja"))
 
@@ -265,7 +267,7 @@ def architectures() -> dict[str, list[str]]:
 
 
 def transformers_classes() -> set[str]:
-    """The model classes of the transformers library, which vLLM falls back to where it has no implementation."""
+    """The model classes of the transformers library, vLLM's fallback for architectures that it does not implement."""
     auto = importlib.import_module("transformers.models.auto.modeling_auto")
     tasks = ("", "FOR_CAUSAL_LM_", "FOR_IMAGE_TEXT_TO_TEXT_", "FOR_SEQUENCE_CLASSIFICATION_")
     values = (value for task in tasks for value in getattr(auto, f"MODEL_{task}MAPPING_NAMES").values())
@@ -277,6 +279,11 @@ def variables() -> list[str]:
     return sorted(importlib.import_module("vllm.envs").environment_variables)
 
 
+def compact(value: Any) -> str:
+    """JSON on one line without blanks."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
 def main() -> None:
     """Write the description to standard output."""
     version = importlib.import_module("vllm.version").__version__.split("+")[0]
@@ -286,13 +293,8 @@ def main() -> None:
         "variables": variables(),
         "architectures": architectures(),
     }
-    compact = {"ensure_ascii": False, "separators": (",", ":")}
-    lines = ",\n".join(
-        f"{json.dumps(name)}:{json.dumps(entry, **compact)}" for name, entry in described["flags"].items()
-    )
-    rest = ",\n".join(
-        f"{json.dumps(key)}:{json.dumps(described[key], **compact)}" for key in ("variables", "architectures")
-    )
+    lines = ",\n".join(f"{json.dumps(name)}:{compact(entry)}" for name, entry in described["flags"].items())
+    rest = ",\n".join(f"{json.dumps(key)}:{compact(described[key])}" for key in ("variables", "architectures"))
     sys.stdout.write(f'{{"vllm":{json.dumps(version)},\n"flags":{{\n{lines}\n}},\n{rest}\n}}\n')
 
 

@@ -16,9 +16,9 @@ from worker_vllm.engine.preflight.vllm_version import engine_version
 from worker_vllm.models.directories import MANIFEST
 from worker_vllm.models.locate import locate_model
 from worker_vllm.settings.flags.flag_table import SHIPPED
-from worker_vllm.settings.host_facts import HostFacts
-from worker_vllm.settings.load import build_draft, freeze
+from worker_vllm.settings.host_facts import HostFacts, ModelFiles, ModelSource
 from worker_vllm.settings.parsers import cleaned
+from worker_vllm.settings.types import EngineSettings
 
 CONFIG_FILE = "/vllm_config.yaml"  # read when it is there and VLLM_CONFIG_FILE names none, as the original did
 DEVICES = Path("/dev")
@@ -27,18 +27,23 @@ DEVICES = Path("/dev")
 def inspect_host(env: Mapping[str, str]) -> HostFacts:
     """What this machine and image add to an environment."""
     config_file, problem = _config_file(env)
-    first = HostFacts(
+    return HostFacts(
         vllm=engine_version(sys.path) or SHIPPED,
         manifest=_json(Path(cleaned(env.get("WORKER_MANIFEST", "")) or MANIFEST)),
         config_file=config_file,
         config_file_problem=problem,
+        find_model=lambda source: find_model(source, env),
         gpus=count_gpus(env, DEVICES),
         exists=os.path.exists,
     )
-    if cleaned(env.get("ENGINE_URL", "")):
-        return first
-    model = Path(locate_model(freeze(build_draft(env, first)).engine, env).model)
-    return first.with_model(_json(model / "config.json"), on_disk=model.is_dir())
+
+
+def find_model(source: ModelSource, env: Mapping[str, str]) -> ModelFiles:
+    """The files of the model that the worker would serve, in the directory where the engine would read them."""
+    flags = {"--revision": source.revision, "--download-dir": source.download_dir}
+    arguments = tuple(item for flag, text in flags.items() if text for item in (flag, text))
+    directory = Path(locate_model(EngineSettings(model=source.model, arguments=arguments), env).model)
+    return ModelFiles(_json(directory / "config.json"), directory.is_dir())
 
 
 def count_gpus(env: Mapping[str, str], devices: Path) -> int:

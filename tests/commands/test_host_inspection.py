@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from worker_vllm.host_inspection import count_gpus, inspect_host
+from worker_vllm.host_inspection import count_gpus, find_model, inspect_host
+from worker_vllm.settings.host_facts import ModelSource
 
 PARROT = Path(__file__).parents[2] / "models" / "parrot"
 
@@ -36,8 +37,8 @@ def test_the_models_config_is_found_where_the_worker_would_take_it_from(tmp_path
     snapshot.symlink_to(PARROT)
     config = json.loads((PARROT / "config.json").read_text())
     for name in (str(PARROT), "org/name"):
-        assert inspect_host({"MODEL_NAME": name, "HF_HUB_CACHE": str(tmp_path)}).model_config == config
-    assert inspect_host({"MODEL_NAME": "org/absent", "HF_HUB_CACHE": str(tmp_path)}).model_config is None
+        assert find_model(ModelSource(name), {"HF_HUB_CACHE": str(tmp_path)}) == (config, True)
+    assert find_model(ModelSource("org/absent"), {"HF_HUB_CACHE": str(tmp_path)}) == (None, False)
 
 
 @pytest.mark.parametrize(

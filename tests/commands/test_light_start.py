@@ -13,7 +13,7 @@ before = set(sys.modules)
 from worker_vllm.commands import start
 hook = "http://x/$ID?"
 environment = {"MODEL_NAME": sys.argv[1], "RUNPOD_WEBHOOK_GET_JOB": hook, "RUNPOD_WEBHOOK_POST_OUTPUT": hook}
-settings = start.load(environment, start.inspect_host(environment))
+settings = start.freeze(start.build_draft(environment, start.inspect_host(environment)))
 from worker_vllm.engine.preflight.preflight import preflight
 assert preflight(settings.engine, environment).refusal is None
 print(*sorted({name.split(".")[0] for name in set(sys.modules) - before}))

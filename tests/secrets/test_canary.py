@@ -1,4 +1,4 @@
-"""A secret in the wrong variable, and an ordinary value in a secret's: neither is shown by any part that quotes."""
+"""A secret in the wrong variable, and an ordinary value in a secret's: no message quotes either."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from worker_vllm.settings.host_facts import HostFacts
 from worker_vllm.settings.load import build_draft, freeze
 
 CANARY = "canary-7f3a9c"
-TOKEN = "hf_canaryAbCdEfGhIjKlMnOpQrStUv"  # no name tells what it is, its shape does
+TOKEN = "hf_canaryAbCdEfGhIjKlMnOpQrStUv"  # secret by its format, not by its name
 SECRETS = [setting.name for setting in catalog().values() if setting.kind is Kind.SECRET]
 ORDINARY = [setting.name for setting in catalog().values() if setting.kind is not Kind.SECRET]
 INHERITED = {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}
 MISNAMED = ["HUGGINGFACE_HUB_TOKEN", "HF_TOKENS", "hf_token", "RUNPOD_APIKEY", "VLLM_HF_TOKEN", "GATEWAY-API-KEY"]
 
 
-def slips(name: str) -> set[str]:
+def typos(name: str) -> set[str]:
     """A letter left out, two swapped, one doubled, another case."""
     places = range(len(name))
     found = {name[:at] + name[at + 1 :] for at in places} | {name[:at] + name[at] + name[at:] for at in places}
@@ -36,7 +36,7 @@ def slips(name: str) -> set[str]:
     return (found | {name.lower(), name.replace("_", ""), name + "S"}) - set(catalog()) - set(flag_table().flags)
 
 
-SLIPS = sorted({*MISNAMED, *(slip for name in SECRETS for slip in slips(name))} - {""})
+TYPOS = sorted({*MISNAMED, *(typo for name in SECRETS for typo in typos(name))} - {""})
 EXTRA_ARGS = [
     CANARY,
     f"--api-key {CANARY}",
@@ -67,8 +67,8 @@ EXTRA_ARGS = [
 ]
 
 
-def told(draft: SettingsBuilder) -> str:
-    """Everything that people may read of a draft, its settings included."""
+def shown_lines(draft: SettingsBuilder) -> str:
+    """Every line that is shown of a draft, its settings included."""
     problems = [str(problem) for problem in draft.problems]
     rows = [f"{row.name} {row.value} {row.source}" for row in freeze(draft).origins]
     return "\n".join([*problems, *draft.warnings, *rows])
@@ -77,14 +77,16 @@ def told(draft: SettingsBuilder) -> str:
 def leaks(env: dict[str, str], *needles: str) -> list[str]:
     """The lines in which one of the needles stands, with the settings' own problems and warnings."""
     return [
-        line for line in told(build_draft(env, HostFacts())).splitlines() if any(needle in line for needle in needles)
+        line
+        for line in shown_lines(build_draft(env, HostFacts())).splitlines()
+        if any(needle in line for needle in needles)
     ]
 
 
-def test_a_secret_under_a_slip_of_its_name_is_not_quoted() -> None:
-    """By the name that it has, or by the one that was meant."""
-    assert len(SLIPS) > 200
-    assert leaks(dict.fromkeys(SLIPS, CANARY), CANARY) == []
+def test_a_secret_under_a_mistyped_name_is_not_quoted() -> None:
+    """By its own name, or by the name that it misspells."""
+    assert len(TYPOS) > 200
+    assert leaks(dict.fromkeys(TYPOS, CANARY), CANARY) == []
 
 
 @pytest.mark.parametrize("name", ORDINARY)
@@ -102,9 +104,9 @@ def test_a_token_as_the_models_name_is_refused() -> None:
 
 
 def test_an_ordinary_value_under_a_secrets_name_is_hidden() -> None:
-    """The other order of the mistake: the worker cannot know that the value is harmless."""
+    """The worker cannot know that the value is harmless."""
     for value in ("org/some-model", "ordinary-value-8192"):
-        assert leaks(dict.fromkeys([*SECRETS, *SLIPS], value), value) == []
+        assert leaks(dict.fromkeys([*SECRETS, *TYPOS], value), value) == []
 
 
 @pytest.mark.parametrize("text", EXTRA_ARGS)
@@ -125,7 +127,7 @@ def test_a_broken_line_of_an_env_file_is_not_quoted() -> None:
 
 def environment() -> dict[str, str]:
     """A secret in every wrong place that a single environment can have."""
-    placed = dict.fromkeys([*SLIPS, *SECRETS], CANARY) | dict.fromkeys(ORDINARY, TOKEN)
+    placed = dict.fromkeys([*TYPOS, *SECRETS], CANARY) | dict.fromkeys(ORDINARY, TOKEN)
     # What a real canary would do to the test itself: where to look, and what to leave alone.
     for name in ("IGNORE_ENV", "VLLM_CONFIG_FILE", "WORKER_MANIFEST", "BASE_PATH", "HF_HOME", "HF_HUB_CACHE"):
         placed.pop(name, None)
@@ -152,7 +154,7 @@ def test_config_shows_no_secret(
 )
 @pytest.mark.timeout(60)
 def test_no_command_shows_a_secret(verb: tuple[str, ...]) -> None:
-    """Started with the mistakes in its own environment."""
+    """Started in such an environment."""
     done = subprocess.run(
         [sys.executable, "-m", "worker_vllm", *verb],
         env={**environment(), **INHERITED},
@@ -176,7 +178,7 @@ def test_a_crash_shows_no_secret() -> None:
     )
     done = subprocess.run(
         [sys.executable, "-c", code],
-        env={**dict.fromkeys([*SLIPS, *SECRETS], CANARY), **INHERITED, "MODEL_NAME": TOKEN},
+        env={**dict.fromkeys([*TYPOS, *SECRETS], CANARY), **INHERITED, "MODEL_NAME": TOKEN},
         check=False,
         capture_output=True,
         text=True,
@@ -188,7 +190,7 @@ def test_a_crash_shows_no_secret() -> None:
     assert TOKEN not in done.stderr
 
 
-def test_a_config_file_that_is_no_yaml_is_told_without_its_text(
+def test_a_config_file_that_is_no_yaml_is_refused_without_its_text(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The parser's own message quotes the line."""
@@ -196,13 +198,13 @@ def test_a_config_file_that_is_no_yaml_is_told_without_its_text(
     config.write_text(f"seed: 1\napi-key: [{CANARY}\nmodel: x\n")
     file.write_text(f"VLLM_CONFIG_FILE={config}\n")
     assert main(["config", "check", "--env-file", str(file), "--json"]) == 78
-    told = json.loads(capsys.readouterr().out)
-    assert CANARY not in json.dumps(told)
-    assert "line 3" in told["problems"][0]["expected"]
+    report = json.loads(capsys.readouterr().out)
+    assert CANARY not in json.dumps(report)
+    assert "line 3" in report["problems"][0]["expected"]
 
 
-def test_a_form_with_a_secret_in_it_is_told_without_it() -> None:
-    """Whoever checks a form may have saved it with the token filled in."""
+def test_problems_of_a_form_with_a_secret_do_not_quote_it() -> None:
+    """The form may have been saved with the token filled in."""
     field = {"env_var_name": "HF_TOKEN", "title": "t", "description": "d", "required": False, "type": "number"}
     fields = {name: {**field, "env_var_name": name, "value": CANARY} for name in ("HF_TOKEN", "HF_TOKENS")}
     problems = check_form({"schema": fields, "versions": {}})

@@ -1,4 +1,4 @@
-"""A canary in every secret-typed variable of a running stack turns up in nothing that anybody may read."""
+"""A canary in every secret variable of a running stack appears in no output."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ JOBS = (
 
 
 def free_port() -> int:
-    """A port of the loopback that nobody listens at."""
+    """A free port of the loopback interface."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         return int(listening.getsockname()[1])
 
 
 def command_lines(root: int) -> str:
-    """The command lines of a process and of all its descendants, as anybody on the machine may read them."""
+    """The command lines of a process and of all its descendants, as every user of the machine can read them."""
     parents, found = {}, []
     for entry in Path("/proc").iterdir():
         with contextlib.suppress(OSError, ValueError):
@@ -73,9 +73,9 @@ async def test_no_secret_leaves_the_process_that_needs_it(level: str) -> None:
     assert [answer.json["status"] for answer in answers[:2]] == ["COMPLETED", "FAILED"]
     assert "worker_vllm start" in seen
     assert "worker_vllm.echo" in seen
-    told = {"logs": process.output(), "command lines": seen, "refusal": refused.body.decode()}
-    told |= {f"answer {number}": answer.body.decode() for number, answer in enumerate(answers)}
-    assert [place for place, text in told.items() if CANARY in text] == []
+    outputs = {"logs": process.output(), "command lines": seen, "refusal": refused.body.decode()}
+    outputs |= {f"answer {number}": answer.body.decode() for number, answer in enumerate(answers)}
+    assert [place for place, text in outputs.items() if CANARY in text] == []
 
 
 @pytest.mark.parametrize(
@@ -89,8 +89,8 @@ async def test_no_secret_leaves_the_process_that_needs_it(level: str) -> None:
     ids="+".join,
 )
 @pytest.mark.timeout(40)
-async def test_a_refused_start_tells_no_caller_the_secret(environment: dict[str, str]) -> None:
-    """Neither in the log nor in a job's error, by which every caller would learn it."""
+async def test_a_refused_start_shows_no_caller_the_secret(environment: dict[str, str]) -> None:
+    """Neither in the log nor in a job's error, which every caller reads."""
     with gateway_process() as endpoint:
         platform = worker_environment(endpoint, "w1")
         with worker_process({**platform, "ENGINE": "echo", "MODEL_NAME": "org/m", **environment}) as process:

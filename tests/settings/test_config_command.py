@@ -19,7 +19,7 @@ from worker_vllm.settings.types import Mode
 
 PARROT = Path(__file__).parents[2] / "models" / "parrot"
 CANARY = "canary-7f3a9c"
-MISTAKES = "MAX_MODEL_LEN=8k tokens\nGPU_MEM_UTIL=0.5\nexport ENFORCE_EAGER='maybe'\n# a comment\n\nSEED=1\n"
+INVALID = "MAX_MODEL_LEN=8k tokens\nGPU_MEM_UTIL=0.5\nexport ENFORCE_EAGER='maybe'\n# a comment\n\nSEED=1\n"
 
 
 @pytest.fixture
@@ -35,14 +35,14 @@ def config(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Any:
     return run
 
 
-def test_check_tells_every_problem_and_exits_78(config: Any) -> None:
+def test_check_prints_every_problem_and_exits_78(config: Any) -> None:
     """Key, value, expectation and the change to make, one line each."""
-    status, out = config("check", MISTAKES)
+    status, out = config("check", INVALID)
     assert status == 78
     assert sorted(out.splitlines()) == [
         'ENFORCE_EAGER="maybe": expected a yes or no: 1/0, true/false, yes/no, on/off; write 1 or 0',
-        'GPU_MEM_UTIL="0.5": expected a variable that the worker knows; GPU_MEMORY_UTILIZATION is one; '
-        "rename it to GPU_MEMORY_UTILIZATION, or set IGNORE_ENV=GPU_MEM_UTIL when it is somebody else's",
+        'GPU_MEM_UTIL="0.5": expected a known variable; GPU_MEMORY_UTILIZATION is one; '
+        "rename it to GPU_MEMORY_UTILIZATION, or set IGNORE_ENV=GPU_MEM_UTIL if it belongs to another program",
         'MAX_MODEL_LEN="8k tokens": expected a whole number, or 8k, 8K, auto; write for example 8192 or 8k',
         "warning: MODEL_NAME is not set: the documented default facebook/opt-125m is served",
         "✗ these settings cannot be served: 3 problems",
@@ -74,12 +74,12 @@ def test_check_for_machines(config: Any) -> None:
         ("ENGINE_URL=http://u:secret7@h:80", "✓ attaches to http://u:***@h:80"),
     ],
 )
-def test_check_of_good_settings_says_what_will_be_served(config: Any, text: str, line: str) -> None:
+def test_check_of_valid_settings_prints_what_will_be_served(config: Any, text: str, line: str) -> None:
     """One line: a mark, the model, its names, tools, context; and 0."""
     assert config("check", text) == (0, f"{line}\n")
 
 
-def test_check_tells_machines_what_will_be_served(config: Any) -> None:
+def test_check_prints_what_will_be_served_as_json(config: Any) -> None:
     """The same as an object."""
     _, out = config("check", "MODEL_NAME=org/m\n", "--json")
     served = {"engine": "vllm", "model": "org/m", "names": ["org/m"], "tools": None, "context": "the model's own"}
@@ -119,19 +119,19 @@ def test_the_mark_is_a_word_where_the_terminal_cannot_show_it(encoding: str | No
     ],
 )
 def test_the_change_to_make_comes_before_a_list_of_choices(config: Any, text: str, line: str) -> None:
-    """A list of sixty parsers would bury it."""
+    """After a list of sixty parsers it would be overlooked."""
     _, out = config("check", f"MODEL_NAME=org/m\n{text}\n")
     assert out.splitlines()[1].startswith(line)
 
 
-def test_a_file_that_is_no_env_file_is_told_line_by_line(config: Any) -> None:
-    """A line without a name is a mistake, not nothing."""
+def test_a_file_that_is_no_env_file_is_refused_line_by_line(config: Any) -> None:
+    """A line without a name is an error, not skipped."""
     status, out = config("check", "just words\n=x\nA=1\n")
     assert status == 78
     assert [line.split('"')[0] for line in out.splitlines()] == ["line 1=", "line 2="]
 
 
-def test_show_tells_values_origins_and_the_engine_command(config: Any) -> None:
+def test_show_prints_values_sources_and_the_engine_command(config: Any) -> None:
     """With the command that would be run, ready to be read by a shell."""
     text = "MODEL_NAME=org/m\nMAX_MODEL_LEN=8k\nHOST=laptop\nVLLM_EXTRA_ARGS=--seed 3\nTOKENIZER_MODE=slow\n"
     status, out = config("show", text)
@@ -145,7 +145,7 @@ def test_show_tells_values_origins_and_the_engine_command(config: Any) -> None:
         "HOST laptop (left alone)",
         "mode: local",
         "✓ org/m as org/m; no tools; context: 8000",
-        "warning: TOKENIZER_MODE=slow became hf: vLLM has no slow tokenizers any more",
+        "warning: TOKENIZER_MODE=slow is read as hf: vLLM removed slow tokenizers",
     ):
         assert line in lines
     assert lines[0] == "MODEL_NAME org/m (environment)"
@@ -157,8 +157,8 @@ def test_show_tells_values_origins_and_the_engine_command(config: Any) -> None:
     assert expected in command
 
 
-def test_show_all_tells_every_name_that_exists_once_what_was_set_first(config: Any) -> None:
-    """The catalogue's and every flag's; a mode that nobody set is a default."""
+def test_show_all_prints_every_known_name_once_those_that_are_set_first(config: Any) -> None:
+    """The catalogue's and every flag's; a mode that is not set is a default."""
     _, out = config("show", "MODEL_NAME=org/m\nTENSOR_PARALLEL_SIZE=1\n", "--all")
     rows = out.split("\n\n")[0].splitlines()
     names = [row.split()[0] for row in rows]
@@ -183,8 +183,8 @@ def test_show_all_tells_every_name_that_exists_once_what_was_set_first(config: A
         ({"PORT": "80"}, (Mode.HTTP, "environment (PORT)")),
     ],
 )
-def test_the_mode_is_told_with_the_variable_that_chose_it(env: dict[str, str], row: tuple[Mode, str]) -> None:
-    """WORKER_MODE only where somebody set it."""
+def test_the_mode_is_shown_with_the_variable_that_chose_it(env: dict[str, str], row: tuple[Mode, str]) -> None:
+    """WORKER_MODE only where it is set."""
     found = {origin.name: (origin.value, origin.source) for origin in load(env).origins}
     assert found["WORKER_MODE"] == row
 
@@ -205,7 +205,7 @@ def test_no_secret_is_ever_shown(config: Any) -> None:
 
 @pytest.mark.parametrize("flag", ["--api-key", "--hf-token"])
 def test_a_secret_on_a_command_line_is_refused_without_being_repeated(config: Any, flag: str) -> None:
-    """VLLM_EXTRA_ARGS is no place for it; the refusal names the flag alone."""
+    """The refusal of such a VLLM_EXTRA_ARGS names the flag alone."""
     for option in (f"{flag} {CANARY}", f"{flag}={CANARY}"):
         for what in ("check", "show"):
             status, out = config(what, f"VLLM_EXTRA_ARGS={option}\n")

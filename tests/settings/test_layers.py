@@ -1,4 +1,4 @@
-"""Who wins: default < config file < environment < VLLM_EXTRA_ARGS, with the baked model as the one exception."""
+"""Precedence: default < config file < environment < VLLM_EXTRA_ARGS, with the baked model as the one exception."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from worker_vllm.errors import ConfigurationError
-from worker_vllm.settings.host_facts import HostFacts
-from worker_vllm.settings.load import load
+from worker_vllm.settings.host_facts import HostFacts, ModelFiles, ModelSource
+from worker_vllm.settings.load import build_draft, load
+from worker_vllm.settings.summary import context
 
 MANIFEST = {"models": [{"role": "model", "repo_id": "org/baked", "commit": "c0ffee", "revision": "main"}]}
 
@@ -19,7 +20,7 @@ def sources(env: dict[str, str], facts: HostFacts) -> dict[str, tuple[Any, str]]
 
 
 def test_each_layer_wins_over_the_one_before() -> None:
-    """And `config show` says which one it was."""
+    """`config show` names the layer."""
     facts = HostFacts(config_file={"seed": 1, "max-model-len": "1k", "max_num_seqs": 2, "model": "org/file"})
     env = {"SEED": "3", "MAX_MODEL_LEN": "2k", "VLLM_EXTRA_ARGS": "--seed 5"}
     found = sources(env, facts)
@@ -35,16 +36,53 @@ def test_each_layer_wins_over_the_one_before() -> None:
 
 
 def test_a_baked_model_wins_over_the_environment() -> None:
-    """Loudly, where they differ; its name stays the repository id."""
+    """With a warning where they differ; its name stays the repository id."""
     facts = HostFacts(manifest=MANIFEST)
     settings = load({"MODEL_NAME": "org/other", "MODEL_REVISION": "v2"}, facts)
     assert (settings.engine.model, settings.engine.served_names) == ("org/baked", ("org/baked",))
     assert settings.engine.arguments == ()
     assert settings.warnings == (
-        "MODEL_NAME=org/other is ignored: the image has org/baked inside, and that is what it serves",
-        "MODEL_REVISION=v2 is ignored: the image has commit c0ffee inside",
+        "MODEL_NAME=org/other is ignored: the image serves the model org/baked that it contains",
+        "MODEL_REVISION=v2 is ignored: the image contains commit c0ffee",
     )
     assert load({"MODEL_NAME": "ORG/baked", "MODEL_REVISION": "main"}, facts).warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("env", "source"),
+    [
+        ({}, ModelSource("facebook/opt-125m")),
+        ({"MODEL_NAME": "org/m", "MODEL_REVISION": "v1"}, ModelSource("org/m", "v1")),
+        ({"MODEL_NAME": "https://huggingface.co/org/m/tree/v2"}, ModelSource("org/m", "v2")),
+        (
+            {"MODEL_NAME": "org/m", "DOWNLOAD_DIR": "/d", "VLLM_EXTRA_ARGS": "--revision v3 --seed 1"},
+            ModelSource("org/m", "v3", "/d"),
+        ),
+        ({"MODEL_NAME": "org/m", "REVISION": "v1", "VLLM_EXTRA_ARGS": "--revision 'v3"}, ModelSource("org/m", "v1")),
+    ],
+)
+def test_the_host_is_searched_once_for_the_model_of_the_strongest_layer(
+    env: dict[str, str], source: ModelSource
+) -> None:
+    """The rules that need its config.json get it in the same pass."""
+    searched = []
+
+    def find(asked: ModelSource) -> ModelFiles:
+        searched.append(asked)
+        return ModelFiles({"num_attention_heads": 6, "max_position_embeddings": 99}, True)
+
+    draft = build_draft(env, HostFacts(find_model=find, gpus=4))
+    assert searched == [source]
+    assert (draft.flag_value("TENSOR_PARALLEL_SIZE"), context(draft)) == (3, 99)
+
+
+def test_the_host_is_not_searched_where_a_server_is_attached() -> None:
+    """The server has its own model."""
+
+    def find(_: ModelSource) -> ModelFiles:
+        raise AssertionError("the host was searched")
+
+    assert build_draft({"ENGINE_URL": "http://h"}, HostFacts(find_model=find)).facts.model_config is None
 
 
 @pytest.mark.parametrize(
@@ -75,7 +113,7 @@ def test_extra_args_are_a_piece_of_command_line(text: str, arguments: tuple[str,
     assert load({"VLLM_EXTRA_ARGS": text}).engine.arguments == arguments
 
 
-def test_a_dotted_key_changes_what_the_environment_said() -> None:
+def test_a_dotted_key_changes_the_value_from_the_environment() -> None:
     """One key of the object, the others stay."""
     env = {"HF_OVERRIDES": '{"a": {"b": 1, "c": 2}}', "VLLM_EXTRA_ARGS": "--hf-overrides.a.b 5"}
     assert load(env).engine.arguments == ("--hf-overrides", '{"a":{"b":5,"c":2}}')
@@ -117,8 +155,8 @@ def test_a_config_file_that_cannot_work_is_refused(document: dict[str, Any]) -> 
     assert [problem.key for problem in caught.value.problems] == ["VLLM_CONFIG_FILE"]
 
 
-def test_a_config_file_that_is_not_there_is_told() -> None:
-    """Whoever looked says what was there instead."""
+def test_a_missing_config_file_is_a_problem() -> None:
+    """The problem comes from the host inspection."""
     with pytest.raises(ConfigurationError, match="expected a file that can be read"):
         load({"VLLM_CONFIG_FILE": "/x"}, HostFacts(config_file_problem="a file that can be read"))
 
@@ -140,7 +178,7 @@ def test_flags_that_are_ours_are_refused_with_the_reason(env: dict[str, str], re
 
 
 def test_what_ignore_env_names_is_left_alone_altogether() -> None:
-    """A flag's name that is somebody else's variable here, and one that we would refuse."""
+    """Another program's variable with the name of a flag, and one that would be refused."""
     env = {"REVISION": "0a1b2c", "UDS": "/run/other.sock", "RUNNER": "ci-7", "IGNORE_ENV": "REVISION, UDS RUNNER"}
     assert load(env).engine.arguments == ()
 
@@ -151,4 +189,4 @@ def test_names_of_the_system_are_left_alone() -> None:
     harmless = {"NNODES": "1", "HEADLESS": "false", "ROOT_PATH": "/app", "CONFIG": "x", "LOG_LEVEL": "verbose"}
     settings = load(env | harmless)
     assert settings.engine.arguments == ()
-    assert "LOG_LEVEL=verbose is no log level; INFO is used" in settings.warnings
+    assert "LOG_LEVEL=verbose is not a log level; INFO is used" in settings.warnings

@@ -1,4 +1,4 @@
-"""An environment becomes settings, whole or not at all."""
+"""An environment becomes complete settings, or one error with every problem."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_any_flag_of_vllm_works_in_upper_case() -> None:
     )  # fmt: skip
 
 
-def test_every_problem_is_told_at_once() -> None:
+def test_every_problem_is_reported_at_once() -> None:
     """Each with its key, the value, what was expected and the change to make."""
     with pytest.raises(ConfigurationError) as caught:
         load({"MAX_MODEL_LEN": "8k tokens", "MAX_MODEL_LENN": "1", "UDS": "/x", "MAX_CONCURRENCY": "-1"})
@@ -140,7 +140,7 @@ def test_the_address_of_the_metrics(text: str, address: tuple[str, int]) -> None
 
 @pytest.mark.parametrize("text", ["9400", ":9400", "host", "host:0", "host:65536", "host:http"])
 def test_half_an_address_of_the_metrics_is_refused(text: str) -> None:
-    """Nobody has to guess which network may read them."""
+    """An address without a host would leave the network open."""
     with pytest.raises(ConfigurationError) as caught:
         load({"METRICS_ADDRESS": text})
     assert [(problem.key, problem.value) for problem in caught.value.problems] == [("METRICS_ADDRESS", text)]
@@ -161,7 +161,7 @@ def test_another_programs_variable_is_left_alone() -> None:
     ],
 )
 def test_ports_and_key_count_in_http_mode(env: dict[str, str], http: HttpSettings) -> None:
-    """Elsewhere these names are somebody else's."""
+    """In other modes these names belong to other programs."""
     assert load(env).http == http
 
 
@@ -201,19 +201,19 @@ def test_an_address_that_nothing_can_be_sent_to_is_refused(address: str) -> None
             'JobSettings has no field "no_such": add it with its default to JobSettings in settings/types.py',
         ),
         ("no_such", 'Settings has no field "no_such"'),
-        ("nobody.size", 'Settings has no group "nobody"'),
+        ("unknown.size", 'Settings has no group "unknown"'),
         ("mode.size", 'Settings has no group "mode"'),
     ],
 )
-def test_a_catalogue_row_with_a_field_that_is_none_says_what_is_missing(place: str, missing: str) -> None:
-    """Whoever adds a setting reads where to go on."""
+def test_a_catalogue_row_with_an_unknown_field_is_an_error_that_names_it(place: str, missing: str) -> None:
+    """The error names the file to change."""
     with pytest.raises(LookupError) as caught:
         field_default(place)
     assert missing in str(caught.value)
     assert f'"{place}"' in str(caught.value)
 
 
-def test_a_draft_with_a_field_that_is_none_says_it_too() -> None:
+def test_a_draft_with_an_unknown_field_is_the_same_error() -> None:
     """Not a TypeError of the dataclass."""
     draft = build_draft({}, HostFacts())
     draft.set_field("jobs.no_such", 1, "NO_SUCH")

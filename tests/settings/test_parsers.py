@@ -30,7 +30,7 @@ from worker_vllm.settings.types import Settings
 
 @pytest.mark.parametrize("text", ["1", "true", "True", "TRUE", "yes", "on", " On "])
 def test_yes(text: str) -> None:
-    """Every usual way to say yes, in any case."""
+    """Every usual spelling of true and false, in any case."""
     assert parse_bool(text) is True
     assert parse_bool({"1": "0", "yes": "no"}.get(text.strip().lower(), "off")) is False
 
@@ -116,7 +116,7 @@ def test_any_environment_gives_settings_or_problems(env: dict[str, str], gpus: i
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("text", BROKEN)
 def test_no_text_of_one_variable_breaks_the_verdict(text: str) -> None:
-    """Each variable of ours and of vLLM's with a text that is nothing whole: settings or problems, never a crash."""
+    """Each setting and each vLLM flag with an invalid text gives settings or problems, never another exception."""
     for name in (*catalog(), *flag_table().flags):
         with contextlib.suppress(ConfigurationError):
             assert load({name: text}).engine.served_names
@@ -133,7 +133,7 @@ def test_an_unknown_version_gets_the_data_of_the_nearest_older_one() -> None:
 
 @pytest.mark.parametrize("version", known_versions())
 def test_each_versions_flags_are_its_own(version: str) -> None:
-    """A flag of a later vLLM is a problem for an older one, and says which version that is."""
+    """A flag of a later vLLM is a problem for an older one; the problem names the version."""
     table = flag_table(version)
     assert table.version == version
     newer = sorted(set(flag_table("0.33.0").flags) - set(table.flags))
@@ -164,7 +164,7 @@ MANIFESTS: list[dict[str, Any]] = [
 def test_files_that_are_not_what_they_should_be_break_nothing(
     config: dict[str, Any], manifest: dict[str, Any]
 ) -> None:
-    """A model's config.json and an image's manifest are somebody else's writing; preflight tells what is wrong."""
+    """A model's config.json and an image's manifest may hold anything; preflight reports what is wrong."""
     facts = HostFacts(model_config=config, manifest=manifest, gpus=4)
     with contextlib.suppress(ConfigurationError):
         load({"MODEL_NAME": "org/m", "ROPE_SCALING": '{"type": {"a": 1}}', "ROPE_THETA": "7"}, facts)

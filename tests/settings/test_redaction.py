@@ -1,4 +1,4 @@
-"""Which names and values are secret, and what becomes of them in text."""
+"""Which names and values are secret, and their removal from text."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_a_slip_of_a_secrets_name_is_secret(name: str) -> None:
     ],
 )
 def test_secrets_inside_an_ordinary_value_are_found(value: str, secrets: set[str]) -> None:
-    """Behind a secret's name, in a URL's user part, or by their shape."""
+    """Behind a secret's name, in a URL's user part, or by their format."""
     assert embedded(value) == secrets
 
 
@@ -78,7 +78,7 @@ def test_secrets_inside_an_ordinary_value_are_found(value: str, secrets: set[str
     ],
 )
 def test_access_tokens_are_known_by_their_shape(value: str, expected: bool) -> None:
-    """A commit's hash is none."""
+    """A commit's hash is not one."""
     assert is_token(value) is expected
 
 
@@ -105,7 +105,7 @@ def test_a_redactor_knows_every_way_in_which_a_secret_is_written() -> None:
     redact = Redactor([Secret(secret)])
     for text in (secret, json.dumps(secret), json.dumps(secret, ensure_ascii=False), repr(secret), quote(secret)):
         assert "second" not in redact(text), text
-    assert redact("it said: second line of it") == "it said: ***"
+    assert redact("engine log: second line of it") == "engine log: ***"
 
 
 def test_a_redactor_keeps_the_shape_of_a_value() -> None:
@@ -119,6 +119,6 @@ def test_a_redactor_keeps_the_shape_of_a_value() -> None:
 
 
 def test_plain_numbers_under_unknown_names_are_not_redacted() -> None:
-    """They would garble every figure in the log; a setting of ours that is typed secret is always redacted."""
+    """Redacting them would damage numbers in the log; a catalogue setting of kind secret is always redacted."""
     assert redactor({"SOME_TOKENS": "100000"})("took 100000") == "took 100000"
     assert redactor({"API_KEY": "100000"})("took 100000") == "took ***"

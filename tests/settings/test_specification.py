@@ -1,4 +1,4 @@
-"""Every row of the specification's table: set it, see what engine or worker do with it, or the exact warning."""
+"""Every row of the specification's table: its effect on engine and worker, or the exact warning."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Case:
 
 
 def gone(name: str, value: str, why: str) -> Case:
-    """A setting without effect, and the warning that says so."""
+    """A setting without effect, and its warning."""
     return Case({name: value}, warning=f"{name} has no effect: {why}")
 
 
@@ -50,12 +50,12 @@ CASES: dict[str, Case] = {
     "SKIP_TOKENIZER_INIT": Case(
         {"SKIP_TOKENIZER_INIT": "1"},
         ("--skip-tokenizer-init",),
-        warning="SKIP_TOKENIZER_INIT: without a tokenizer only token ids go in and out; every text route fails",
+        warning="SKIP_TOKENIZER_INIT: without a tokenizer only token ids work; every text route fails",
     ),
     "TOKENIZER_MODE": Case(
         {"TOKENIZER_MODE": "slow"},
         ("--tokenizer-mode", "hf"),
-        warning="TOKENIZER_MODE=slow became hf: vLLM has no slow tokenizers any more",
+        warning="TOKENIZER_MODE=slow is read as hf: vLLM removed slow tokenizers",
     ),
     "TRUST_REMOTE_CODE": flag("TRUST_REMOTE_CODE", "1", "--trust-remote-code"),
     "DOWNLOAD_DIR": flag("DOWNLOAD_DIR", "/models", "--download-dir", "/models"),
@@ -119,14 +119,14 @@ CASES: dict[str, Case] = {
     "MAX_LORA_RANK": Case(
         {"MAX_LORA_RANK": "24"},
         ("--max-lora-rank", "32"),
-        warning="MAX_LORA_RANK=24 is rounded up to 32, the next rank that vLLM knows",
+        warning="MAX_LORA_RANK=24 is rounded up to 32, the next rank that vLLM supports",
     ),
     "LORA_EXTRA_VOCAB_SIZE": gone(
         "LORA_EXTRA_VOCAB_SIZE", "512", "adapters with extra vocabulary are no longer supported"
     ),
     "LORA_DTYPE": Case(
         {"LORA_DTYPE": "float32"},
-        warning="LORA_DTYPE=float32 became auto: vLLM keeps adapters in the model's data type",
+        warning="LORA_DTYPE=float32 is read as auto: vLLM keeps adapters in the model's data type",
     ),
     "LONG_LORA_SCALING_FACTORS": gone("LONG_LORA_SCALING_FACTORS", "4.0", "LongLoRA support was removed from vLLM"),
     "MAX_CPU_LORAS": flag("MAX_CPU_LORAS", "8", "--max-cpu-loras", "8"),
@@ -168,7 +168,7 @@ CASES: dict[str, Case] = {
     "SPEC_DECODING_ACCEPTANCE_METHOD": gone(
         "SPEC_DECODING_ACCEPTANCE_METHOD",
         "typical_acceptance_sampler",
-        "only rejection sampling is left in vLLM",
+        "vLLM has only rejection sampling",
     ),
     "TYPICAL_ACCEPTANCE_SAMPLER_POSTERIOR_THRESHOLD": gone(
         "TYPICAL_ACCEPTANCE_SAMPLER_POSTERIOR_THRESHOLD", "0.09", SAMPLER
@@ -210,9 +210,7 @@ CASES: dict[str, Case] = {
     "OPENAI_SERVED_MODEL_NAME_OVERRIDE": Case(
         {"OPENAI_SERVED_MODEL_NAME_OVERRIDE": "gpt"}, fields={"engine.served_names": ("gpt", "facebook/opt-125m")}
     ),
-    "OPENAI_RESPONSE_ROLE": Case(
-        {"OPENAI_RESPONSE_ROLE": "bot"}, ("--response-role", "bot"), {"jobs.response_role": "bot"}
-    ),
+    "OPENAI_RESPONSE_ROLE": flag("OPENAI_RESPONSE_ROLE", "bot", "--response-role", "bot"),
     "MAX_CONCURRENCY": Case({"MAX_CONCURRENCY": "30"}, fields={"queue.max_concurrency": 30}),
     "DISABLE_LOG_REQUESTS": flag("DISABLE_LOG_REQUESTS", "0", "--enable-log-requests"),
 }
@@ -237,8 +235,8 @@ def test_a_row_of_the_specification(name: str) -> None:
     assert settings.engine.arguments == case.arguments
     assert differences(settings, empty) == case.fields
     assert dict(settings.engine.environment) == case.environment
-    said = [warning for warning in settings.warnings if warning not in empty.warnings]
-    assert said == ([case.warning] if case.warning else [])
+    warnings = [warning for warning in settings.warnings if warning not in empty.warnings]
+    assert warnings == ([case.warning] if case.warning else [])
 
 
 def test_no_row_is_without_a_case() -> None:
@@ -252,10 +250,10 @@ def test_no_row_is_without_a_case() -> None:
 DEFAULTS = {setting.name: setting.default for setting in catalog().values() if setting.specified}
 
 
-def test_the_documented_defaults_all_at_once_are_obeyed() -> None:
+def test_the_documented_defaults_all_at_once_are_applied() -> None:
     """What the specification prints as defaults is a configuration like any other."""
-    said = load(DEFAULTS | {"MODEL_NAME": "org/name"}).engine.arguments
-    assert said == (
+    arguments = load(DEFAULTS | {"MODEL_NAME": "org/name"}).engine.arguments
+    assert arguments == (
         "--no-enable-chunked-prefill",
         "--enable-log-requests",
         "--no-enable-lora",
@@ -267,7 +265,7 @@ def test_the_documented_defaults_all_at_once_are_obeyed() -> None:
 
 
 def test_every_variable_empty_is_an_empty_environment() -> None:
-    """Consoles send empty texts for what nobody filled in."""
+    """Consoles send empty texts for fields without a value."""
     for text in ("", " ", "None", "null"):
         assert load(dict.fromkeys(DEFAULTS, text)) == load({})
 

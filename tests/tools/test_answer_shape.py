@@ -1,4 +1,4 @@
-"""An answer of the wrong shape fails a Hub test, whatever its HTTP status."""
+"""An answer in the wrong format fails a Hub test, whatever its HTTP status."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tools.publish.answer_shape import wrong
+from tools.publish.answer_shape import mismatch
 
 NATIVE = {"prompt": "Hello"}
 CHAT = {"openai_route": "/v1/chat/completions", "openai_input": {"messages": []}}
@@ -58,8 +58,8 @@ WRONG = {
     "the wrong object": (COMPLETION, [CHAT_BODY], "object is 'chat.completion', expected 'text_completion'"),
     "a stream of objects": (CHAT_STREAM, [CHAT_BODY], "expected a list of texts"),
     "a stream without its end": (CHAT_STREAM, [EVENT], "expected data: [DONE]"),
-    "a stream that says nothing": (CHAT_STREAM, ["data: [DONE]\n\n"], "the stream holds no text"),
-    "a broken event": (CHAT_STREAM, ['data: {"obj\n\n', "data: [DONE]\n\n"], "is no JSON"),
+    "a stream without content": (CHAT_STREAM, ["data: [DONE]\n\n"], "the stream contains no text"),
+    "a broken event": (CHAT_STREAM, ['data: {"obj\n\n', "data: [DONE]\n\n"], "is not JSON"),
     "an error within the stream": (CHAT_STREAM, ['data: {"error": {}}\n\n', "data: [DONE]\n\n"], "expected object"),
     "no models": (MODELS, [{"object": "list", "data": []}], "expected a list object"),
 }
@@ -68,15 +68,15 @@ WRONG = {
 @pytest.mark.parametrize(("job_input", "output"), RIGHT.values(), ids=RIGHT)
 def test_the_specified_shapes_pass(job_input: dict[str, Any], output: list[Any]) -> None:
     """Whatever the content."""
-    assert wrong(job_input, {"status": "COMPLETED", "output": output}) is None
+    assert mismatch(job_input, {"status": "COMPLETED", "output": output}) is None
 
 
 @pytest.mark.parametrize(("job_input", "output", "reason"), WRONG.values(), ids=WRONG)
 def test_everything_else_fails_with_its_reason(job_input: dict[str, Any], output: list[Any], reason: str) -> None:
-    """What came is told beside what was expected."""
-    assert reason in (wrong(job_input, {"status": "COMPLETED", "output": output}) or "")
+    """The reason names the value and what was expected."""
+    assert reason in (mismatch(job_input, {"status": "COMPLETED", "output": output}) or "")
 
 
 def test_a_failed_job_fails_its_case() -> None:
     """With the job's own error."""
-    assert wrong(NATIVE, {"status": "FAILED", "error": "boom"}) == "status FAILED, expected COMPLETED: boom"
+    assert mismatch(NATIVE, {"status": "FAILED", "error": "boom"}) == "status FAILED, expected COMPLETED: boom"

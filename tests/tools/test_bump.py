@@ -1,4 +1,4 @@
-"""The bump command moves every pin, tells what changed, and leaves a consistent tree."""
+"""The bump command changes every pin, reports the differences, and leaves a consistent tree."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from worker_vllm.settings import versions
 
 ROOT = Path(__file__).resolve().parents[2]
 BUMP = ROOT / "tools" / "bump.py"
-COPIED = ("src", "docs", ".runpod", "docker", "scripts", "tools", "tests/images", "tests/tools")
+COPIED = ("src", "docs", ".runpod", "docker", "scripts", "tools", "tests/images", "tests/support", "tests/tools")
 FILES = ("Dockerfile", "docker-bake.hcl", ".dockerignore", "worker-config.json", ".env.example", "CHANGELOG.md")
 
 specification = importlib.util.spec_from_file_location("bump", BUMP)
@@ -47,20 +47,20 @@ def run(tree: Path, *command: str) -> subprocess.CompletedProcess[str]:
 
 def assert_consistent(tree: Path) -> None:
     """Generated files are fresh and every pin names the release."""
-    rendered = run(tree, "-m", "worker_vllm", "config", "render", "--check")
+    rendered = run(tree, "-m", "tools.render", "--check")
     assert rendered.returncode == 0, rendered.stdout
     checked = run(tree, "-m", "pytest", "-q", "tests/images/test_dockerfile.py", "-k", "version or tag")
     assert checked.returncode == 0, checked.stdout
 
 
-def test_a_bump_of_vllm_tells_the_differences_and_leaves_a_consistent_tree(tree: Path) -> None:
+def test_a_bump_of_vllm_reports_the_differences_and_leaves_a_consistent_tree(tree: Path) -> None:
     """Towards 0.33.0, whose flag data is in the tree."""
     done = run(tree, str(BUMP), "vllm", "0.33.0", "--cuda", "13.0.4", "--root", str(tree), "--no-tests")
     assert (done.returncode, done.stderr) == (0, "")
-    told = done.stdout.splitlines()
-    assert told[0].startswith(f"vLLM {versions.VLLM} -> 0.33.0, CUDA 13.0.4: ")
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith(f"vLLM {versions.VLLM} -> 0.33.0, CUDA 13.0.4: ")
     for line in ("  + --watchdog-config", "  ~ --spec-method: choices -medusa -mlp_speculator +step5_mtp"):
-        assert line in told
+        assert line in lines
     assert "- variables: VLLM_ROCM_MONO_DECODE" in done.stdout
     assert "ARG BASE_IMAGE=vllm/vllm-openai:v0.33.0\n" in (tree / "Dockerfile").read_text()
     assert f"- vLLM {versions.VLLM} -> 0.33.0 (CUDA 13.0.4).\n" in (tree / "CHANGELOG.md").read_text()
@@ -80,7 +80,7 @@ def test_a_bump_of_the_worker_moves_its_version_and_its_changelog(tree: Path) ->
 
 
 def test_a_version_without_flag_data_changes_nothing(tree: Path) -> None:
-    """It says which interpreter it needs."""
+    """The error asks for an interpreter that has it."""
     before = {name: (tree / name).read_bytes() for name in FILES}
     done = run(tree, str(BUMP), "vllm", "9.9.9", "--root", str(tree), "--no-tests")
     assert done.returncode == 2
@@ -88,8 +88,8 @@ def test_a_version_without_flag_data_changes_nothing(tree: Path) -> None:
     assert {name: (tree / name).read_bytes() for name in FILES} == before
 
 
-def test_every_kind_of_difference_is_told() -> None:
-    """Gone, come, changed; a documented variable that lost its flag asks for a decision."""
+def test_every_kind_of_difference_is_reported() -> None:
+    """Removed, added, changed; a documented variable without its flag needs a decision."""
     old = {
         "flags": {
             "GONE": {"flag": "--gone", "kind": "int"},

@@ -22,7 +22,7 @@ def hub_tests(*options: str) -> subprocess.CompletedProcess[str]:
 
 def passed() -> str:
     cases = "".join(f"ok    {name}\n" for name in NAMES)
-    return f"{cases}{len(NAMES)} of {len(NAMES)} cases answered in shape\n"
+    return f"{cases}{len(NAMES)} of {len(NAMES)} cases answered correctly\n"
 
 
 def test_every_case_is_answered_in_shape(echo_stack: Stack) -> None:

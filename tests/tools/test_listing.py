@@ -1,4 +1,4 @@
-"""The Hub's files are complete and well-formed, and what is not is told."""
+"""The Hub's files are complete and well-formed, and every error of a broken listing is reported."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def test_the_forms_ask_for_the_release_s_cuda() -> None:
     hub = json.loads((ROOT / ".runpod" / "hub.json").read_text())
     cases = json.loads((ROOT / ".runpod" / "tests.json").read_text())
     (version,) = json.loads((ROOT / "worker-config.json").read_text())["versions"].values()
-    assert hub["config"]["allowedCudaVersions"] == list(versions.ALLOWED_CUDA)
-    assert cases["config"]["allowedCudaVersions"] == list(versions.ALLOWED_CUDA)
+    assert hub["config"]["allowedCudaVersions"] == [versions.MINIMUM_CUDA]
+    assert cases["config"]["allowedCudaVersions"] == [versions.MINIMUM_CUDA]
     assert version["minimumCudaVersion"] == versions.MINIMUM_CUDA
     assert version["imageName"] == versions.image_name(__version__)
 
@@ -48,7 +48,7 @@ BROKEN = {
     "no tests": (lambda root: (root / ".runpod/tests.json").unlink(), ".runpod/tests.json is missing"),
     "a trailing comma": (
         lambda root: (root / ".runpod/tests.json").write_text('{"tests": [],}'),
-        ".runpod/tests.json is no JSON",
+        ".runpod/tests.json is not JSON",
     ),
     "no case": (change("tests.json", lambda tests: tests.update(tests=[])), "tests is empty"),
     "a case without input": (
@@ -59,7 +59,7 @@ BROKEN = {
     "a category of its own": (change("hub.json", lambda hub: hub.update(category="llm")), "category is 'llm'"),
     "GPUs with spaces": (
         change("hub.json", lambda hub: hub["config"].update(gpuIds="A, B")),
-        "config.gpuIds is no comma list without spaces",
+        "config.gpuIds is not a comma list without spaces",
     ),
     "an unknown type": (
         change("hub.json", lambda hub: hub["config"]["env"][0]["input"].update(type="text")),
@@ -67,7 +67,7 @@ BROKEN = {
     ),
     "a default of another type": (
         change("hub.json", lambda hub: hub["config"]["env"][0]["input"].update(type="number", default="8")),
-        "MODEL_NAME: default '8' is no number",
+        "MODEL_NAME: default '8' is not a number",
     ),
     "a key twice": (
         change("hub.json", lambda hub: hub["config"]["env"].append(hub["config"]["env"][0])),
@@ -80,11 +80,13 @@ BROKEN = {
 }
 
 
-@pytest.mark.parametrize(("break_it", "told"), BROKEN.values(), ids=BROKEN)
-def test_what_is_wrong_is_told(tmp_path: Path, break_it: Callable[[Path], object], told: str) -> None:
+@pytest.mark.parametrize(("break_it", "sentence"), BROKEN.values(), ids=BROKEN)
+def test_every_error_of_a_listing_is_reported(
+    tmp_path: Path, break_it: Callable[[Path], object], sentence: str
+) -> None:
     """By file and by field."""
     shutil.copytree(ROOT / ".runpod", tmp_path / ".runpod")
     for name in ("Dockerfile", "README.md"):
         shutil.copy(ROOT / name, tmp_path / name)
     break_it(tmp_path)
-    assert any(told in problem for problem in problems(tmp_path)), problems(tmp_path)
+    assert any(sentence in problem for problem in problems(tmp_path)), problems(tmp_path)

@@ -1,4 +1,4 @@
-"""Generated files: never stale, in their schemas, honest about what is empty."""
+"""Generated files: never stale, valid by their schemas, empty fields where the engine chooses."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from typing import Any
 import jsonschema
 import pytest
 
+from tools.render.__main__ import main as render
 from tools.render.files import rendered
 from tools.render.hub import hub, hub_tests
 from worker_vllm.cli import main
 from worker_vllm.forms.check import check_form
-from worker_vllm.forms.form import untouched, worker_config
+from worker_vllm.forms.form import initial_environment, worker_config
 from worker_vllm.settings.catalog.catalog import Fate, catalog
 from worker_vllm.settings.env_file import read_env_file
 from worker_vllm.settings.flags.flag_table import flag_table, marks
@@ -31,31 +32,31 @@ GPUS = HostFacts(gpus=2)
 
 @pytest.mark.parametrize("name", sorted(RENDERED))
 def test_no_generated_file_is_stale(name: str) -> None:
-    """`worker-vllm config render` writes what is checked in."""
-    assert (ROOT / name).read_text() == RENDERED[name], f"{name} is stale: run worker-vllm config render"
+    """`make render` writes what is checked in."""
+    assert (ROOT / name).read_text() == RENDERED[name], f"{name} is stale: run make render"
 
 
-def test_render_writes_and_tells_stale_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_render_writes_and_lists_stale_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """--check exits 1 and writes nothing."""
-    assert main(["config", "render", "--root", str(tmp_path), "--check"]) == 1
+    assert render(["--root", str(tmp_path), "--check"]) == 1
     assert list(tmp_path.iterdir()) == []
-    assert main(["config", "render", "--root", str(tmp_path)]) == 0
-    assert main(["config", "render", "--root", str(tmp_path), "--check"]) == 0
+    assert render(["--root", str(tmp_path)]) == 0
+    assert render(["--root", str(tmp_path), "--check"]) == 0
     (tmp_path / "docs/models.md").write_text("old")
     capsys.readouterr()
-    assert main(["config", "render", "--root", str(tmp_path), "--check"]) == 1
-    assert capsys.readouterr().out == "docs/models.md is stale: run worker-vllm config render\n"
+    assert render(["--root", str(tmp_path), "--check"]) == 1
+    assert capsys.readouterr().out == "docs/models.md is stale: run make render\n"
 
 
-def test_an_untouched_form_is_an_empty_environment() -> None:
+def test_a_form_with_its_initial_values_is_an_empty_environment() -> None:
     """The same engine command, the same job and queue settings."""
-    form, empty = load(untouched(FORM), GPUS), load({}, GPUS)
+    form, empty = load(initial_environment(FORM), GPUS), load({}, GPUS)
     assert (form.engine, form.jobs, form.queue) == (empty.engine, empty.jobs, empty.queue)
     assert form.warnings == empty.warnings
 
 
 def test_what_the_hub_sends_by_default_is_an_empty_environment() -> None:
-    """Its form's defaults are no orders."""
+    """The defaults of its form change nothing."""
     inputs = [entry["input"] | {"key": entry["key"]} for entry in hub()["config"]["env"]]
     env = {i["key"]: str(i["default"]).lower() for i in inputs if i.get("default", "") != ""}
     assert load(env, GPUS).engine == load({}, GPUS).engine
@@ -69,14 +70,14 @@ def test_a_preset_is_a_good_configuration(preset: dict[str, Any]) -> None:
 
 
 def test_the_form_offers_nothing_that_has_no_effect() -> None:
-    """A dead input is a lie."""
+    """Neither in our form nor in the Hub's."""
     gone = {setting.name for setting in catalog().values() if setting.fate is Fate.GONE}
     assert gone & set(FORM["schema"]) == set()
     assert gone & {entry["key"] for entry in hub()["config"]["env"]} == set()
 
 
 def test_our_form_is_valid_for_both_checkers() -> None:
-    """The command and the JSON Schema."""
+    """`config form --check`, and any JSON Schema tool with the published schema."""
     jsonschema.validate(FORM, SCHEMA)
     assert check_form(FORM) == []
 
@@ -89,9 +90,18 @@ def broken(change: Callable[[dict[str, Any]], Any]) -> dict[str, Any]:
 
 
 DAMAGE: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
-    "no schema": (lambda d: d.pop("schema"), "schema: expected an object"),
-    "something else beside": (lambda d: d.update(x=1), "x: expected only schema and versions"),
+    "no schema": (lambda d: d.pop("schema"), "the file: expected schema"),
+    "a list for schema": (lambda d: d.update(schema=[]), "schema: expected an object"),
+    "an unknown member": (lambda d: d.update(x=1), "x: expected only schema, versions"),
     "no title": (lambda d: d["schema"]["SEED"].pop("title"), "schema.SEED: expected title"),
+    "no title and no type": (
+        lambda d: [d["schema"]["SEED"].pop(name) for name in ("title", "type")],
+        "schema.SEED: expected title, type",
+    ),
+    "an unknown member of a field": (
+        lambda d: d["schema"]["SEED"].update(help="h"),
+        "schema.SEED.help: expected only env_var_name, value, title, description, required, type, options",
+    ),
     "a text for required": (
         lambda d: d["schema"]["SEED"].update(required="no"),
         "schema.SEED.required: got 'no', expected true or false",
@@ -114,31 +124,39 @@ DAMAGE: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     ),
     "a select without options": (
         lambda d: d["schema"]["DTYPE"].pop("options"),
-        "schema.DTYPE.options: expected with a select, and only there",
+        "schema.DTYPE: expected options",
+    ),
+    "a text with options": (
+        lambda d: d["schema"]["TOKENIZER"].update(options=[{"value": "x", "label": "x"}]),
+        "schema.TOKENIZER.options: expected options only with the type select",
+    ),
+    "a list of options without any": (
+        lambda d: d["schema"]["DTYPE"].update(options=[]),
+        "schema.DTYPE.options: expected a list with at least one option",
     ),
     "an option without label": (
         lambda d: d["schema"]["DTYPE"]["options"].append({"value": "x"}),
-        "schema.DTYPE.options[6]: expected an object of two texts, value and label",
+        "schema.DTYPE.options[6]: expected label",
     ),
     "a version without image": (
-        lambda d: next(iter(d["versions"].values())).pop("imageName"),
-        "imageName",
+        lambda d: d["versions"]["0.32.0"].pop("imageName"),
+        "versions.0.32.0: expected imageName",
     ),
 }
 
 
 @pytest.mark.parametrize("what", DAMAGE)
 def test_a_broken_form_is_refused_by_both_checkers(what: str) -> None:
-    """With the place and what belongs there."""
-    change, told = DAMAGE[what]
+    """One sentence: the place, and what belongs there."""
+    change, sentence = DAMAGE[what]
     document = broken(change)
-    assert any(told in problem for problem in check_form(document))
+    assert check_form(document) == [sentence]
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(document, SCHEMA)
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "sentence"),
     [
         (
             lambda d: d["schema"]["SEED"].update(env_var_name="X"),
@@ -150,17 +168,17 @@ def test_a_broken_form_is_refused_by_both_checkers(what: str) -> None:
         ),
         (
             lambda d: next(iter(d["versions"].values()))["categories"][0]["settings"].append("NOPE"),
-            "'NOPE' is not in the schema",
+            "versions.0.32.0.categories[0].settings: 'NOPE' is not in the schema",
         ),
     ],
 )
-def test_what_a_schema_cannot_say_is_checked_too(change: Callable[[dict[str, Any]], Any], told: str) -> None:
-    """References within the file."""
-    assert any(told in problem for problem in check_form(broken(change)))
+def test_references_within_the_file_are_checked_too(change: Callable[[dict[str, Any]], Any], sentence: str) -> None:
+    """A schema cannot express them."""
+    assert check_form(broken(change)) == [sentence]
 
 
 def test_form_check_is_a_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """0 for a good form, 78 with every mistake for a bad one, 2 for a file that is no JSON."""
+    """Exit status 0 for a valid form, 78 with every problem for an invalid one, 2 for a file that is not JSON."""
     path = tmp_path / "form.json"
     for document, status in ((FORM, 0), (broken(lambda d: d["schema"]["SEED"].pop("title")), 78)):
         path.write_text(json.dumps(document))
@@ -186,7 +204,7 @@ def test_every_variable_and_flag_is_documented() -> None:
     assert missing == []
 
 
-def test_the_hubs_tests_ask_in_every_way() -> None:
+def test_the_hubs_tests_cover_every_kind_of_request() -> None:
     """Each case is a raw job input with a time limit."""
     assert all(set(case) == {"name", "input", "timeout"} for case in hub_tests()["tests"])
     assert {next(iter(case["input"])) for case in hub_tests()["tests"]} == {"prompt", "messages", "openai_route"}

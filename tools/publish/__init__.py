@@ -1,1 +1,1 @@
-"""Checks of what is published on RunPod's Hub."""
+"""Checks of the Hub listing and of answers to its test cases."""

@@ -1,6 +1,6 @@
-"""Is a job's output what its input asks for? Shapes as the specification's clients read them; the content is free.
+"""Validation of a job's output against its input: the format that the specification's clients read, not the content.
 
-The Hub itself only looks for HTTP 200, which an error object inside a completed job passes.
+The Hub itself checks only for HTTP 200, which a completed job with an error object passes.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ NATIVE_ITEM = '{"choices": [{"tokens": [text, …]}, …], "usage": {"input": co
 Check = Callable[[Mapping[str, Any], Any], str | None]
 
 
-def wrong(job_input: Mapping[str, Any], status: Mapping[str, Any]) -> str | None:
-    """Why this final status object does not answer this input; None when it does."""
+def mismatch(job_input: Mapping[str, Any], status: Mapping[str, Any]) -> str | None:
+    """Why a final status object does not answer an input; None when it does."""
     if status.get("status") != "COMPLETED":
-        return f"status {status.get('status')}, expected COMPLETED: {status.get('error', 'no error told')}"
+        return f"status {status.get('status')}, expected COMPLETED: {status.get('error', 'without an error')}"
     return _check_of(job_input)(job_input, status.get("output"))
 
 
@@ -34,14 +34,14 @@ def _check_of(job_input: Mapping[str, Any]) -> Check:
 def _native(job_input: Mapping[str, Any], output: Any) -> str | None:
     """A list of items, each with choices of tokens and a usage of input and output; one item unless it streams."""
     if not isinstance(output, list) or not output:
-        return f"output is {_told(output)}, expected a list of items"
+        return f"output is {_excerpt(output)}, expected a list of items"
     if not job_input.get("stream") and len(output) != 1:
         return f"{len(output)} items, expected one for a request that does not stream"
     counted = 0
     for item in output:
         tokens = [choice.get("tokens") for choice in item["choices"]] if _is_item(item) else None
         if not tokens or not all(isinstance(texts, list) and all(_texts(texts)) for texts in tokens):
-            return f"item {_told(item)}, expected {NATIVE_ITEM}"
+            return f"item {_excerpt(item)}, expected {NATIVE_ITEM}"
         if item["usage"]["output"] < counted:
             return f"usage.output falls from {counted} to {item['usage']['output']}: it counts up over a stream"
         counted = item["usage"]["output"]
@@ -64,7 +64,7 @@ def _models(_: Mapping[str, Any], output: Any) -> str | None:
     body = _body(output)
     entries = body.get("data") if body is not None and body.get("object") == "list" else None
     if not isinstance(entries, list) or not entries or not all(isinstance(each.get("id"), str) for each in entries):
-        return f"output is {_told(output)}, expected a list object with the models' ids"
+        return f"output is {_excerpt(output)}, expected a list object with the models' ids"
     return None
 
 
@@ -72,18 +72,18 @@ def _openai(job_input: Mapping[str, Any], output: Any) -> str | None:
     """One completion object with its choices and its usage."""
     body = _body(output)
     if body is None:
-        return f"output is {_told(output)}, expected one JSON object"
+        return f"output is {_excerpt(output)}, expected one JSON object"
     if "error" in body or body.get("object") == "error":
-        return f"the body is an error: {_told(body)}"
+        return f"the body is an error: {_excerpt(body)}"
     chat = "chat" in job_input["openai_route"]
     kind = "chat.completion" if chat else "text_completion"
     if body.get("object") != kind:
         return f"object is {body.get('object')!r}, expected {kind!r}"
     if not all(_has_text(choice, chat) for choice in body.get("choices") or [{}]):
-        return f"choices are {_told(body.get('choices'))}, expected text and finish_reason in each"
+        return f"choices are {_excerpt(body.get('choices'))}, expected text and finish_reason in each"
     usage = body.get("usage") or {}
     if not all(isinstance(usage.get(name), int) for name in ("prompt_tokens", "completion_tokens", "total_tokens")):
-        return f"usage is {_told(body.get('usage'))}, expected prompt, completion and total tokens"
+        return f"usage is {_excerpt(body.get('usage'))}, expected prompt, completion and total tokens"
     return None
 
 
@@ -93,28 +93,28 @@ def _has_text(choice: Mapping[str, Any], chat: bool) -> bool:
 
 
 def _openai_stream(job_input: Mapping[str, Any], output: Any) -> str | None:
-    """Server-sent events as text, cut anywhere: whole JSON chunks, at least one with content, then [DONE]."""
+    """Server-sent events as text, split anywhere: JSON chunks, at least one with content, then [DONE]."""
     if not isinstance(output, list) or not all(_texts(output)):
-        return f"output is {_told(output)}, expected a list of texts"
+        return f"output is {_excerpt(output)}, expected a list of texts"
     events = [event.removeprefix("data: ") for event in "".join(output).split("\n\n") if event.strip()]
     if not events or events[-1].strip() != "[DONE]":
-        return f"the stream ends with {_told(events[-1:])}, expected data: [DONE]"
+        return f"the stream ends with {_excerpt(events[-1:])}, expected data: [DONE]"
     kind = "chat.completion.chunk" if "chat" in job_input["openai_route"] else "text_completion"
-    said = ""
+    content = ""
     for event in events[:-1]:
         try:
             chunk = json.loads(event)
         except ValueError:
-            return f"event {_told(event)} is no JSON"
+            return f"event {_excerpt(event)} is not JSON"
         if chunk.get("object") != kind:
-            return f"event {_told(chunk)}, expected object {kind!r}"
+            return f"event {_excerpt(chunk)}, expected object {kind!r}"
         for choice in chunk.get("choices", ()):
-            said += (choice.get("delta") or {}).get("content") or choice.get("text") or ""
-    return None if said else "the stream holds no text"
+            content += (choice.get("delta") or {}).get("content") or choice.get("text") or ""
+    return None if content else "the stream contains no text"
 
 
 def _body(output: Any) -> dict[str, Any] | None:
-    """The one body of an OpenAI answer: the first item, an object or its JSON text."""
+    """The body of an OpenAI answer: the first item, an object or its JSON text; None for anything else."""
     first = output[0] if isinstance(output, list) and len(output) == 1 else output
     if isinstance(first, str):
         try:
@@ -124,6 +124,6 @@ def _body(output: Any) -> dict[str, Any] | None:
     return first if isinstance(first, dict) else None
 
 
-def _told(value: Any) -> str:
+def _excerpt(value: Any) -> str:
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= 200 else f"{text[:200]}…"

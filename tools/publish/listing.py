@@ -1,4 +1,4 @@
-"""Are the Hub's files complete and well-formed? The fields and types of RunPod's publishing guide."""
+"""Validation of the Hub's files in .runpod/: the fields and types of RunPod's publishing guide."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ INPUTS: Mapping[str, tuple[type, ...]] = {
 
 
 def problems(root: Path) -> list[str]:
-    """One sentence for each thing that would stop or mislead a publication; empty when the listing is complete."""
+    """One sentence for each error of the listing; empty for a complete one."""
     found = [
         f"{name} is in neither .runpod/ nor the root"
         for name in NEEDED
@@ -30,7 +30,7 @@ def problems(root: Path) -> list[str]:
         except OSError:
             found.append(f".runpod/{name} is missing")
         except ValueError as error:
-            found.append(f".runpod/{name} is no JSON: {error}")
+            found.append(f".runpod/{name} is not JSON: {error}")
         else:
             found += [f".runpod/{name}: {problem}" for problem in check(document)]
     return found
@@ -47,10 +47,10 @@ def _hub(document: Mapping[str, Any]) -> Iterator[str]:
     if config.get("runsOn") not in ("GPU", "CPU"):
         yield f"config.runsOn is {config.get('runsOn')!r}, expected GPU or CPU"
     if config.get("runsOn") == "GPU" and (not isinstance(config.get("gpuIds"), str) or " " in config["gpuIds"]):
-        yield "config.gpuIds is no comma list without spaces"
+        yield "config.gpuIds is not a comma list without spaces"
     for name in ("containerDiskInGb", "gpuCount"):
         if not isinstance(config.get(name), int):
-            yield f"config.{name} is no whole number"
+            yield f"config.{name} is not a whole number"
     keys = [entry.get("key") for entry in config.get("env", ())]
     yield from (f"config.env has {key} twice" for key in sorted({key for key in keys if keys.count(key) > 1}))
     for entry in config.get("env", ()):
@@ -73,7 +73,7 @@ def _variable(entry: Mapping[str, Any]) -> Iterator[str]:
     yield from (f"{key}: {problem}" for problem in _texts(asked, "name", "description"))
     default = asked.get("default")
     if default is not None and (not isinstance(default, kind) or (isinstance(default, bool) and bool not in kind)):
-        yield f"{key}: default {default!r} is no {asked['type']}"
+        yield f"{key}: default {default!r} is not a {asked['type']}"
     values = [option.get("value") for option in asked.get("options", ())]
     if values and default is not None and default not in values:
         yield f"{key}: default {default!r} is not among its options"
@@ -88,7 +88,7 @@ def _tests(document: Mapping[str, Any]) -> Iterator[str]:
         if not isinstance(case.get("name"), str) or not isinstance(case.get("input"), dict):
             yield f"a case needs name and input: {json.dumps(case)[:100]}"
         if not isinstance(case.get("timeout", 0), int):
-            yield f"{case.get('name')}: timeout is no whole number of milliseconds"
+            yield f"{case.get('name')}: timeout is not a whole number of milliseconds"
     for entry in (document.get("config") or {}).get("env", ()):
         if set(entry) != {"key", "value"} or not isinstance(entry["value"], str):
             yield f"config.env: {json.dumps(entry)}, expected key and value"

@@ -1,1 +1,1 @@
-"""Rendering of the generated documentation and forms."""
+"""Rendering of generated documentation and forms."""

@@ -1,4 +1,4 @@
-"""docs/configuration.md and docs/models.md, made of the catalogue and vLLM's flags."""
+"""docs/configuration.md and docs/models.md from the catalogue and vLLM's flags."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def text(name: str) -> str:
 
 
 def configuration() -> str:
-    """Every variable: what it takes, its default, what it does and what became of it."""
+    """Every variable with its values, default and meaning."""
     table = flag_table()
     parts = [
         NOTICE,

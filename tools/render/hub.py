@@ -1,4 +1,4 @@
-"""`.runpod/hub.json` and `.runpod/tests.json`: how the Hub asks for settings and how it tries the worker."""
+"""`.runpod/hub.json` and `.runpod/tests.json`: the Hub's form and its test cases."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FIRST = (
     "ENABLE_AUTO_TOOL_CHOICE",
     "TOOL_CALL_PARSER",
     "REASONING_PARSER",
-)  # shown at once; everything else is advanced
+)  # shown first; all others are under "advanced"
 TEST_MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"
 TIMEOUT_MS = 300_000
 PRESETS = (
@@ -53,7 +53,7 @@ def hub() -> dict[str, Any]:
     model = catalog()["MODEL_NAME"]
     settings = [setting for setting in offered() if setting.name not in MODEL_KEYS]
     settings.sort(key=lambda setting: FIRST.index(setting.name) if setting.name in FIRST else len(FIRST))
-    asks_model = {"name": "Model", "type": "huggingface", "description": model.help, "required": True}
+    model_input = {"name": "Model", "type": "huggingface", "description": model.help, "required": True}
     return {
         "title": "vLLM",
         "description": "Any Hugging Face model as a fast, OpenAI-compatible endpoint, powered by vLLM.",
@@ -67,7 +67,7 @@ def hub() -> dict[str, Any]:
             "allowedCudaVersions": [CUDA],
             "presets": [{"name": name, "defaults": dict(defaults)} for name, defaults in PRESETS],
             "env": [
-                {"key": model.name, "input": asks_model},
+                {"key": model.name, "input": model_input},
                 *({"key": s.name, "input": _input(s)} for s in settings),
             ],
         },
@@ -75,7 +75,7 @@ def hub() -> dict[str, Any]:
 
 
 def _input(setting: Setting) -> dict[str, Any]:
-    """One field; without a default where empty is the engine's own choice."""
+    """One field, without a default where the engine chooses the value."""
     value = form_value(setting)
     field: dict[str, Any] = {
         "name": title(setting.name),
@@ -97,7 +97,7 @@ def _input(setting: Setting) -> dict[str, Any]:
 
 
 def hub_tests() -> dict[str, Any]:
-    """What the Hub sends to a fresh endpoint: each way of asking once."""
+    """The Hub's test cases: each kind of request once."""
     chat = {"messages": [{"role": "user", "content": "Say hello."}], "max_tokens": 16}
     cases = {
         "native prompt": {"prompt": "Hello, my name is", "sampling_params": {"max_tokens": 16}},

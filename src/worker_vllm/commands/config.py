@@ -1,4 +1,4 @@
-"""`worker-vllm config`: show or check the effective settings, check a form, render the generated files."""
+"""`worker-vllm config`: show or check the effective settings, or check a form."""
 
 from __future__ import annotations
 
@@ -24,36 +24,27 @@ from worker_vllm.settings.summary import served, summary
 from worker_vllm.settings.types import EngineKind, Settings
 
 EXIT_CONFIGURATION = 78
-MARKS = {"✓": "ok:", "✗": "no:"}  # with words for terminals that cannot show them
-SOCKET = "SOCKET"  # stands for the fresh path that every launch gets
+MARKS = {"✓": "ok:", "✗": "no:"}  # words for terminals that cannot encode the marks
+SOCKET = "SOCKET"  # placeholder: every launch creates a new path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """show | check | form | render, each with its own options."""
+    """Add the subcommands show, check and form with their options."""
     verbs = parser.add_subparsers(dest="what", required=True)
-    show = verbs.add_parser("show", help="what was set, where it came from, and the engine's command")
-    check = verbs.add_parser("check", help="exit 0 when the settings can work, 78 with every problem when not")
+    show = verbs.add_parser("show", help="what is set, which layer set it, and the engine's command")
+    check = verbs.add_parser("check", help="exit 0 for valid settings, 78 with every problem for invalid ones")
     for verb in (show, check):
         verb.add_argument("--env-file", type=Path, help="NAME=value lines to read instead of this environment")
-        verb.add_argument("--json", action="store_true", help="for machines")
-    show.add_argument("--all", action="store_true", help="every name that exists, not only what was set")
-    form = verbs.add_parser("form", help="check a worker-config.json, ours or anybody's")
+        verb.add_argument("--json", action="store_true", help="print JSON")
+    show.add_argument("--all", action="store_true", help="every known name, not only those that are set")
+    form = verbs.add_parser("form", help="check a worker-config.json of any worker")
     form.add_argument("--check", type=Path, required=True, metavar="FILE", help="the file to check")
-    form.add_argument("--json", action="store_true", help="for machines")
-    render = verbs.add_parser("render", help="write the generated documentation and forms")
-    render.add_argument("--check", action="store_true", help="only tell which are stale; exit 1 when any is")
-    render.add_argument("--root", type=Path, default=Path(), help="the checkout (default: here)")
+    form.add_argument("--json", action="store_true", help="print JSON")
 
 
 def run(args: argparse.Namespace) -> int:
-    """0, 78 for settings or forms that cannot work, 1 for stale files."""
-    match args.what:
-        case "form":
-            return _form(args)
-        case "render":
-            return _render(args)
-        case _:
-            return _settings(args)
+    """Run the subcommand. Exit status 0, 78 for invalid settings or an invalid form, 2 for an unreadable file."""
+    return _form(args) if args.what == "form" else _settings(args)
 
 
 def _settings(args: argparse.Namespace) -> int:
@@ -63,55 +54,55 @@ def _settings(args: argparse.Namespace) -> int:
         print(f"worker-vllm config: {args.env_file}: {error.strerror}", file=sys.stderr)
         return 2
     except ConfigurationError as error:
-        return _tell(args, {"problems": [asdict(problem) for problem in error.problems]}, [])
+        return _print_report(args, {"problems": [asdict(problem) for problem in error.problems]}, [])
     draft = build_draft(env, inspect_host(env))
-    told: dict[str, Any] = {"ok": not draft.problems, "problems": [asdict(problem) for problem in draft.problems]}
-    told["warnings"] = draft.warnings
+    report: dict[str, Any] = {"ok": not draft.problems, "problems": [asdict(problem) for problem in draft.problems]}
+    report["warnings"] = draft.warnings
     if args.what == "check":
-        told["serves"] = None if draft.problems else draft.redact.value(served(draft))
-        return _tell(args, told, _checked(draft))
+        report["serves"] = None if draft.problems else draft.redact.value(served(draft))
+        return _print_report(args, report, _summary_lines(draft))
     settings = freeze(draft)
-    told |= shown(settings, env, everything=args.all)
-    return _tell(args, told, _lines(draft, told, len(settings.origins)))
+    report |= shown(settings, env, everything=args.all)
+    return _print_report(args, report, _lines(draft, report, len(settings.origins)))
 
 
 def shown(settings: Settings, env: dict[str, str], *, everything: bool) -> dict[str, Any]:
-    """What was set, or every name that exists, and the engine's command; secrets are shown as ***."""
+    """The values that are set, or every known name, and the engine's command; secrets are shown as ***."""
     engine = settings.engine
     if engine.kind is EngineKind.VLLM:
         engine = locate_model(engine, env).onto(engine)
     command = [] if engine.kind is EngineKind.ATTACH else ["vllm", *engine_argv(engine, SOCKET)[3:]]
     rows = [row for row in settings.origins if everything or row.source not in UNCHOSEN]
-    told = {
+    report = {
         "mode": str(settings.mode),
         "settings": [{"name": row.name, "value": plain(row.value), "source": row.source} for row in rows],
         "engine_command": command,
         "engine_environment": dict(engine.environment),
     }
     redact = Redactor(settings.secrets)
-    return {key: redact.value(value) for key, value in told.items()}
+    return {key: redact.value(value) for key, value in report.items()}
 
 
 def plain(value: object) -> object:
-    """A value as JSON can hold it."""
+    """A value in a form that JSON can hold."""
     if value is None or isinstance(value, bool | int | float | str | dict):
         return value
     return [plain(item) for item in value] if isinstance(value, list | tuple) else str(value).strip("'")
 
 
-def _checked(draft: SettingsBuilder) -> list[str]:
+def _summary_lines(draft: SettingsBuilder) -> list[str]:
     return [summary(draft), *(f"warning: {warning}" for warning in draft.warnings), *map(str, draft.problems)]
 
 
-def _lines(draft: SettingsBuilder, told: dict[str, Any], count: int) -> list[str]:
-    rows = told["settings"]
+def _lines(draft: SettingsBuilder, report: dict[str, Any], count: int) -> list[str]:
+    rows = report["settings"]
     width = max((len(row["name"]) for row in rows), default=0)
     lines = [f"{row['name']:<{width}}  {_words(row)}" for row in rows]
     if rest := count - len(rows):
-        lines.append(f"… and {rest} that nobody set: --all shows them with their defaults")
-    variables = " ".join(f"{name}={shlex.quote(text)}" for name, text in told["engine_environment"].items())
-    lines += ["", f"mode: {told['mode']}", f"engine: {variables} {shlex.join(told['engine_command'])}", ""]
-    return [*lines, *_checked(draft)]
+        lines.append(f"… and {rest} that are not set: --all shows them with their defaults")
+    variables = " ".join(f"{name}={shlex.quote(text)}" for name, text in report["engine_environment"].items())
+    lines += ["", f"mode: {report['mode']}", f"engine: {variables} {shlex.join(report['engine_command'])}", ""]
+    return [*lines, *_summary_lines(draft)]
 
 
 def _words(row: dict[str, Any]) -> str:
@@ -124,17 +115,17 @@ def _words(row: dict[str, Any]) -> str:
     return f"{text}  ({row['source']})"
 
 
-def _tell(args: argparse.Namespace, told: dict[str, Any], lines: list[str]) -> int:
-    problems = [Problem(**problem) for problem in told["problems"]]
+def _print_report(args: argparse.Namespace, report: dict[str, Any], lines: list[str]) -> int:
+    problems = [Problem(**problem) for problem in report["problems"]]
     if args.json:
-        print(json.dumps(told, ensure_ascii=False, indent=2))
+        print(json.dumps(report, ensure_ascii=False, indent=2))
     else:
         print(printable("\n".join(lines or map(str, problems)), sys.stdout.encoding))
     return EXIT_CONFIGURATION if problems else 0
 
 
 def printable(text: str, encoding: str | None) -> str:
-    """The text with whatever a terminal of this encoding cannot show replaced."""
+    """The text with characters replaced that a terminal of this encoding cannot show."""
     for mark, word in MARKS.items():
         text = text if _encodes(mark, encoding) else text.replace(mark, word)
     return text.encode(encoding or "utf-8", "replace").decode(encoding or "utf-8")
@@ -162,20 +153,3 @@ def _form(args: argparse.Namespace) -> int:
     else:
         print("\n".join(problems) or "ok")
     return EXIT_CONFIGURATION if problems else 0
-
-
-def _render(args: argparse.Namespace) -> int:
-    from tools.render.files import rendered
-
-    stale = []
-    for name, text in rendered().items():
-        path = args.root / name
-        if path.is_file() and path.read_text(encoding="utf-8") == text:
-            continue
-        stale.append(name)
-        if not args.check:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text, encoding="utf-8")
-    for name in stale:
-        print(f"{name} is stale: run worker-vllm config render" if args.check else f"wrote {name}")
-    return 1 if stale and args.check else 0

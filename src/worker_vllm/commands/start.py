@@ -17,7 +17,7 @@ from worker_vllm.engine.supervision.startup import StartPlan, plan_start
 from worker_vllm.errors import ConfigurationError
 from worker_vllm.host_inspection import inspect_host
 from worker_vllm.observability.logging import configure
-from worker_vllm.settings.load import load, load_despite_problems
+from worker_vllm.settings.load import build_draft, freeze
 from worker_vllm.settings.types import EngineKind, Mode, Settings
 
 log = logging.getLogger(__name__)
@@ -37,11 +37,10 @@ def run(args: argparse.Namespace) -> int:
     """Serve until told to stop; 0 after a drain, 1 when this machine cannot, 78 where no job can be told why."""
     environment = dict(os.environ)
     raise_open_files()
-    facts = inspect_host(environment)
-    try:
-        settings = load(environment, facts)
-    except ConfigurationError as error:
-        return _refuse(error, load_despite_problems(environment, facts), environment)
+    draft = build_draft(environment, inspect_host(environment))
+    settings = freeze(draft)
+    if draft.problems:
+        return _refuse(ConfigurationError(draft.problems), settings, environment)
     configure(settings.log_format, settings.log_level, environment, settings.secrets)
     for warning in settings.warnings:
         log.warning("%s", warning)

@@ -1,1 +1,1 @@
-"""The console's form, worker-config.json: how it is made and how anybody's is checked."""
+"""The console's form, worker-config.json: how it is generated, and how any such form is validated."""

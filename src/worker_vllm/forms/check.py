@@ -1,28 +1,39 @@
-"""Whether a worker-config.json is one: every mistake as one sentence with its place."""
+"""Validation of a worker-config.json: the shipped JSON Schema, and the references that a schema cannot express."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
+
+from jsonschema import Draft202012Validator, ValidationError
 
 from worker_vllm.settings.redaction import Redactor, looks_secret, secrets_of
 
-FIELD = {
-    "env_var_name": str,
-    "value": (str, int, float, bool),
-    "title": str,
-    "description": str,
-    "required": bool,
-    "type": str,
+SCHEMA = Path(__file__).with_name("worker-config.schema.json")
+TYPES = {
+    "array": "a list",
+    "boolean": "true or false",
+    "number": "a number",
+    "object": "an object",
+    "string": "a text",
 }
-TYPES = ("text", "number", "toggle", "select")
-VERSION = {"imageName": str, "minimumCudaVersion": str, "categories": list}
+
+Place = tuple[str | int, ...]
 
 
 def check_form(document: Any) -> list[str]:
-    """What is wrong with a form; empty when nothing is. A secret's default is not quoted."""
+    """One sentence with its place for each error of a form; empty for a valid one. Secret defaults are not quoted."""
+    validator = Draft202012Validator(json.loads(SCHEMA.read_text(encoding="utf-8")))
+    # An error that two branches of the schema report is kept once, from the more specific branch.
+    errors = {(tuple(error.absolute_path), error.validator): error for error in validator.iter_errors(document)}
+    broken = {place[:2] for place, _ in errors}
+    found = [sentence for (place, _), error in errors.items() for sentence in _sentences(place, error)]
+    if not broken & {(), ("schema",), ("versions",)}:
+        found += _reference_errors(document, broken)
     redact = _redactor(document)
-    return [redact(problem) for problem in _problems(document)]
+    return [redact(sentence) for sentence in found]
 
 
 def _redactor(document: Any) -> Redactor:
@@ -32,114 +43,54 @@ def _redactor(document: Any) -> Redactor:
     return Redactor(secrets_of(values, filter(looks_secret, values)))
 
 
-def _problems(document: Any) -> list[str]:
-    if not isinstance(document, Mapping):
-        return ["the file: expected an object with schema and versions"]
-    problems = [
-        f"{name}: expected an object" for name in ("schema", "versions") if not _is_object(document.get(name))
-    ]
-    problems += [
-        f"{name}: expected only schema and versions" for name in document if name not in ("schema", "versions")
-    ]
-    if problems:
-        return problems
-    for key, field in document["schema"].items():
-        problems += _field(key, field)
-    for version, entry in document["versions"].items():
-        problems += _version(f"versions.{version}", entry, document["schema"])
-    return problems
+def _sentences(place: Place, error: ValidationError) -> Iterator[str]:
+    """The sentences of one schema error: one for each unknown member, else one."""
+    if error.validator == "additionalProperties":
+        known = error.schema["properties"]
+        for name in error.instance:
+            if name not in known:
+                yield f"{_path((*place, name))}: expected only {', '.join(known)}"
+    elif error.validator == "required":
+        missing = [name for name in error.validator_value if name not in error.instance]
+        yield f"{_path(place)}: expected {', '.join(missing)}"
+    elif isinstance(error.instance, list | dict):
+        yield f"{_path(place)}: expected {_expectation(error)}"
+    else:
+        yield f"{_path(place)}: got {error.instance!r}, expected {_expectation(error)}"
 
 
-def _is_object(value: Any) -> bool:
-    return isinstance(value, Mapping)
+def _expectation(error: ValidationError) -> str:
+    """What belongs there: the schema's own description, else the types or values that it allows."""
+    if described := error.schema.get("description"):
+        return str(described)
+    allowed = error.validator_value
+    if error.validator == "enum":
+        return f"one of {', '.join(map(str, allowed))}"
+    return ", ".join(TYPES[name] for name in ([allowed] if isinstance(allowed, str) else allowed))
 
 
-def _members(place: str, value: Any, wanted: Mapping[str, Any]) -> list[str]:
-    """Missing, misnamed and mistyped members of an object."""
-    if not _is_object(value):
-        return [f"{place}: expected an object"]
-    problems = []
-    for name, kind in wanted.items():
-        if name not in value:
-            problems.append(f"{place}: expected {name}")
-        elif not isinstance(value[name], kind) or (
-            isinstance(value[name], bool) and kind is not bool and name != "value"
-        ):
-            problems.append(f"{place}.{name}: got {value[name]!r}, expected {_words(kind)}")
-    return problems
+def _path(place: Iterable[str | int]) -> str:
+    """A place as text, such as schema.DTYPE.options[6]."""
+    parts = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place)
+    return parts.removeprefix(".") or "the file"
 
 
-def _words(kind: Any) -> str:
-    names = {str: "a text", bool: "true or false", list: "a list"}
-    return names.get(kind, "a text, a number, true or false")
-
-
-def _field(key: str, field: Any) -> list[str]:
-    place = f"schema.{key}"
-    problems = _members(place, field, FIELD)
-    if problems:
-        return problems
-    if field["env_var_name"] != key:
-        problems.append(f"{place}.env_var_name: got {field['env_var_name']!r}, expected {key!r}")
-    extra = [name for name in field if name not in (*FIELD, "options")]
-    problems += [f"{place}.{name}: expected only {', '.join(FIELD)}, options" for name in extra]
-    if field["type"] not in TYPES:
-        return [*problems, f"{place}.type: got {field['type']!r}, expected one of {', '.join(TYPES)}"]
-    if (field["type"] == "select") != ("options" in field):
-        problems.append(f"{place}.options: expected with a select, and only there")
-    rule: Callable[[str, Mapping[str, Any]], list[str]] = {
-        "toggle": _toggle,
-        "number": _number,
-        "select": _select,
-        "text": _text,
-    }[field["type"]]
-    return problems + rule(place, field)
-
-
-def _toggle(place: str, field: Mapping[str, Any]) -> list[str]:
-    fine = isinstance(field["value"], bool)
-    return [] if fine else [f"{place}.value: got {field['value']!r}, expected true or false"]
-
-
-def _number(place: str, field: Mapping[str, Any]) -> list[str]:
-    value = field["value"]
-    if value == "" or (isinstance(value, int | float) and not isinstance(value, bool)):
-        return []
-    try:
-        float(value)
-    except (TypeError, ValueError):
-        return [f"{place}.value: got {value!r}, expected a number or an empty text"]
-    return [] if isinstance(value, str) else [f"{place}.value: got {value!r}, expected a number or an empty text"]
-
-
-def _text(place: str, field: Mapping[str, Any]) -> list[str]:
-    return [] if isinstance(field["value"], str) else [f"{place}.value: got {field['value']!r}, expected a text"]
-
-
-def _select(place: str, field: Mapping[str, Any]) -> list[str]:
-    options = field.get("options")
-    if not isinstance(options, list) or not options:
-        return [f"{place}.options: expected a list with at least one option"]
-    problems = [
-        f"{place}.options[{index}]: expected an object of two texts, value and label"
-        for index, option in enumerate(options)
-        if not _is_object(option)
-        or set(option) != {"value", "label"}
-        or not all(isinstance(v, str) for v in option.values())
-    ]
-    if not problems and str(field["value"]) not in [option["value"] for option in options]:
-        problems.append(f"{place}.value: got {field['value']!r}, expected one of the options")
-    return problems
-
-
-def _version(place: str, entry: Any, schema: Mapping[str, Any]) -> list[str]:
-    problems = _members(place, entry, VERSION)
-    if problems:
-        return problems
-    for index, category in enumerate(entry["categories"]):
-        inner = f"{place}.categories[{index}]"
-        wrong = _members(inner, category, {"title": str, "settings": list})
-        problems += wrong or [
-            f"{inner}.settings: {name!r} is not in the schema" for name in category["settings"] if name not in schema
-        ]
-    return problems
+def _reference_errors(document: Mapping[str, Any], broken: set[Place]) -> Iterator[str]:
+    """Names that must agree with another part of the file; parts that the schema refuses are left out."""
+    fields, versions = document["schema"], document["versions"]
+    for key, field in fields.items():
+        if ("schema", key) in broken:
+            continue
+        if field["env_var_name"] != key:
+            yield f"schema.{key}.env_var_name: got {field['env_var_name']!r}, expected {key!r}"
+        options = [option["value"] for option in field.get("options", ())]
+        if options and str(field["value"]) not in options:
+            yield f"schema.{key}.value: got {field['value']!r}, expected one of the options"
+    for version, entry in versions.items():
+        if ("versions", version) in broken:
+            continue
+        for index, category in enumerate(entry["categories"]):
+            place = f"versions.{version}.categories[{index}].settings"
+            yield from (
+                f"{place}: {name!r} is not in the schema" for name in category["settings"] if name not in fields
+            )

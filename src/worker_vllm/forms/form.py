@@ -1,7 +1,7 @@
-"""worker-config.json: the form of the specification, made of the catalogue; and a check for anybody's form.
+"""Generation of worker-config.json from the catalogue.
 
-A field is empty where setting the specification's old default would change what the engine is started with, so that
-an untouched form and an empty environment are the same worker.
+A field is empty where the specification's old default would change the engine's arguments, so that a form with its
+initial values configures the same worker as an empty environment.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from worker_vllm.settings.host_facts import HostFacts
 from worker_vllm.settings.load import build_draft
 
 TYPES = {Kind.BOOL: "toggle", Kind.INT: "number", Kind.FLOAT: "number"}
-CONSOLE_ASKS = ("MODEL_NAME", "HF_TOKEN")  # the console has fields of its own for these
-UNFIT = ("Worker", "Platform", "Model places", "No longer in vLLM")  # groups that an operator does not set in a form
+CONSOLE_FIELDS = ("MODEL_NAME", "HF_TOKEN")  # the console has fields of its own for these
+LEFT_OUT = ("Worker", "Platform", "Model places", "No longer in vLLM")  # groups that a form does not offer
+# Settings of those groups that it offers nevertheless.
 OFFERED = (
     "BASE_PATH",
     "DEFAULT_MAX_TOKENS",
@@ -27,17 +28,17 @@ OFFERED = (
     "OPENAI_ERRORS",
     "DRAIN_TIMEOUT",
 )
-TWICE = {"System Settings": (), "Serverless Settings": ("DISABLE_LOG_STATS",)}
-ENGINES_CHOICE = {"value": "", "label": "engine's choice"}
+ALSO_IN = {"System Settings": (), "Serverless Settings": ("DISABLE_LOG_STATS",)}
+ENGINE_CHOICE = {"value": "", "label": "engine's choice"}
 
 
 def worker_config() -> dict[str, Any]:
-    """The whole document."""
+    """The document as JSON."""
     settings = offered()
     groups: dict[str, list[str]] = {}
     for setting in settings:
         groups.setdefault(setting.group, []).append(setting.name)
-    for group, names in TWICE.items():
+    for group, names in ALSO_IN.items():
         groups[group] += names
     categories = [{"title": group, "settings": names} for group, names in groups.items()]
     return {
@@ -47,13 +48,13 @@ def worker_config() -> dict[str, Any]:
 
 
 def offered() -> list[Setting]:
-    """The settings of the form: all that have an effect and that an operator may want to choose."""
+    """The settings of the form: those that have an effect and that an operator may want to set."""
     return [
         setting
         for setting in catalog().values()
         if setting.fate is not Fate.GONE
-        and setting.name not in CONSOLE_ASKS
-        and (setting.group not in UNFIT or setting.name in OFFERED)
+        and setting.name not in CONSOLE_FIELDS
+        and (setting.group not in LEFT_OUT or setting.name in OFFERED)
     ]
 
 
@@ -77,13 +78,13 @@ def entry(setting: Setting) -> dict[str, Any]:
         "type": kind,
     }
     if kind == "select":
-        empty = [ENGINES_CHOICE] if value == "" else []
+        empty = [ENGINE_CHOICE] if value == "" else []
         field["options"] = empty + [{"value": option, "label": option} for option in options]
     return field
 
 
 def choices(setting: Setting) -> list[str]:
-    """What may be chosen: vLLM's own list where it has one, else the catalogue's."""
+    """The options of a setting: vLLM's own list where it has one, else the catalogue's."""
     flag = flag_table().flags.get(setting.target)
     if setting.fate in (Fate.ENGINE, Fate.TRANSLATED) and flag is not None and setting.kind is not Kind.BOOL:
         allowed = [str(choice) for choice in flag.choices or flag.known]
@@ -94,10 +95,10 @@ def choices(setting: Setting) -> list[str]:
 
 @cache
 def form_value(setting: Setting) -> str | float | bool:
-    """The field's value: the documented default where saying it changes nothing, else empty."""
+    """The field's initial value: the documented default where setting it changes nothing, else empty."""
     if not setting.default:
         return ""
-    if started({setting.name: setting.default}) != untold():
+    if effect_of({setting.name: setting.default}) != default_effect():
         return ""
     match setting.kind:
         case Kind.BOOL:
@@ -109,29 +110,29 @@ def form_value(setting: Setting) -> str | float | bool:
             return setting.default
 
 
-def started(env: dict[str, str]) -> tuple[Any, ...]:
-    """What an environment comes to, as far as it changes what the worker does."""
+def effect_of(env: dict[str, str]) -> tuple[Any, ...]:
+    """Everything in an environment's settings that changes what the worker does."""
     draft: SettingsBuilder = build_draft(env, HostFacts(gpus=2))
     fields = {place: chosen.value for place, chosen in draft.fields.items()}
     return draft.argv(), draft.environment, {**default_fields(), **fields}, draft.problems, draft.warnings
 
 
 @cache
-def untold() -> tuple[Any, ...]:
-    """What an empty environment comes to."""
-    return started({})
+def default_effect() -> tuple[Any, ...]:
+    """The effect of an empty environment."""
+    return effect_of({})
 
 
 @cache
 def default_fields() -> dict[str, Any]:
-    """The values that places in Settings have when nobody sets them."""
+    """The default of every field of Settings that the catalogue sets."""
     from worker_vllm.settings.provenance import field_default
 
     return {setting.field: field_default(setting.field) for setting in catalog().values() if setting.field}
 
 
 def title(name: str) -> str:
-    """A variable's name as a form shows it."""
+    """A variable's name as the title of a field."""
     keep = {"GPU", "KV", "HF", "LLM", "CPU", "GB", "RAY", "MM", "OTLP", "NCCL"}
     special = {
         "LORA": "LoRA",
@@ -145,8 +146,8 @@ def title(name: str) -> str:
     return " ".join(words)
 
 
-def untouched(document: dict[str, Any]) -> dict[str, str]:
-    """The environment that a form sends when nobody changed a field."""
+def initial_environment(document: dict[str, Any]) -> dict[str, str]:
+    """The environment that a form with its initial values sends."""
     fields = document["schema"].values()
     return {
         field["env_var_name"]: str(field["value"]).lower()

@@ -1,4 +1,4 @@
-"""What the generated files say about the image, taken from the release's one place."""
+"""The image's name and versions for generated files."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Environment to frozen Settings: catalogue, translation of old names, rendered artefacts. Standard library only."""
+"""Environment variables to frozen Settings: catalogue, sources, rules, old names. Standard library only."""

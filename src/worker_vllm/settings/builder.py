@@ -1,4 +1,4 @@
-"""The settings while they are being worked out: what was said, by whom, and what is wrong with it."""
+"""The settings while they are built: values with their sources, problems and warnings."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ DEFAULT = "default"
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """An effective value, who said it, and under which name."""
+    """An effective value, the layer that set it, and the variable or flag it was set by."""
 
     value: Any
     source: str
@@ -38,25 +38,25 @@ class Chosen:
 
 @dataclass(slots=True)
 class SettingsBuilder:
-    """Collects engine flags, worker fields, problems and warnings; nothing in it stops at the first mistake."""
+    """Collects engine flags, worker fields, problems and warnings. A problem is recorded and does not raise."""
 
-    env: dict[str, str]  # names that are set, texts cleaned
+    env: dict[str, str]  # variables that are set, with blanks stripped
     facts: HostFacts
     table: FlagTable
     engine: dict[str, Chosen] = field(default_factory=dict)  # by the flag's environment name
-    fields: dict[str, Chosen] = field(default_factory=dict)  # by place in Settings
-    environment: dict[str, str] = field(default_factory=dict)  # extra variables of the child
+    fields: dict[str, Chosen] = field(default_factory=dict)  # by place in Settings, such as queue.max_concurrency
+    environment: dict[str, str] = field(default_factory=dict)  # extra variables of the engine process
     problems: list[Problem] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     secret_names: frozenset[str] = frozenset()  # variables whose value is never quoted
-    typed: dict[str, str] = field(default_factory=dict)  # name that counts → name as the operator wrote it
+    written_names: dict[str, str] = field(default_factory=dict)  # known name → name in the environment
     redact: Redactor = field(default_factory=lambda: Redactor(()))
 
     def refuse(self, key: str, expected: str, change: str, value: object = None) -> None:
-        """Note a problem; `value` where it is not simply what the environment says. Secrets are not quoted."""
+        """Record a problem. `value` replaces the variable's own text in the message; secrets are not quoted."""
         shown = self._shown(key, value)
         shown = shown if len(shown) <= LONGEST_QUOTE else f"{shown[:LONGEST_QUOTE]}…"
-        key = self.typed.get(key, key)
+        key = self.written_names.get(key, key)
         self.problems.append(Problem(key, shown, self.redact(expected), self.redact(change)))
 
     def _shown(self, key: str, value: object) -> str:
@@ -66,49 +66,49 @@ class SettingsBuilder:
         return self.redact(quotable(text) if key == EXTRA_ARGS else text)
 
     def warn(self, line: str) -> None:
-        """Note something that the operator should know once."""
+        """Record a warning that is logged once at start."""
         self.warnings.append(self.redact(line))
 
     def set_flag(self, name: str, value: Any, source: str, key: str) -> None:
-        """The value of a flag; a later call wins."""
+        """Set a flag; a later call overrides an earlier one."""
         self.engine[name] = Chosen(value, source, key)
 
     def set_field(self, place: str, value: Any, key: str, source: str = ENVIRONMENT) -> None:
-        """The value of a field of Settings."""
+        """Set a field of Settings, named by its place."""
         self.fields[place] = Chosen(value, source, key)
 
     def flag_value(self, name: str) -> Any:
-        """The effective value of a flag so far; vLLM's default where nobody set it."""
+        """The effective value of a flag so far; vLLM's default where it is not set."""
         if name in self.engine:
             return self.engine[name].value
         return self.table.flags[name].default if name in self.table.flags else None
 
-    def first(self, *names: str) -> str | None:
-        """The first of these names that is set."""
+    def first_set(self, *names: str) -> str | None:
+        """The first of these variables that is set; None when none is."""
         return next((name for name in names if name in self.env), None)
 
     def parsed(self, setting: Setting, key: str | None = None) -> Any:
-        """The typed value of a catalogue setting, or None when it is unset or wrong (then noted)."""
-        name = key or self.first(setting.name, *setting.aliases)
+        """The typed value of a catalogue setting; None when it is not set, or invalid and recorded as a problem."""
+        name = key or self.first_set(setting.name, *setting.aliases)
         if name is None or name not in self.env:
             return None
         try:
-            value = typed(setting, self.env[name])
+            value = parse_setting(setting, self.env[name])
         except BadValue as bad:
             self.refuse(name, bad.expected, bad.change)
             return None
         if setting.zero_unset and value == 0:
-            self.note_zero(setting, name)
+            self.warn_zero(setting, name)
             return None
         return value
 
-    def note_zero(self, setting: Setting, name: str) -> None:
-        """Say that a 0 was taken as nothing, unless nothing is what 0 was documented to mean."""
+    def warn_zero(self, setting: Setting, name: str) -> None:
+        """Warn that a 0 counts as not set, unless 0 is the documented default."""
         if setting.default not in ("0", "0.0"):
             self.warn(f"{name}={self.env[name]} is taken as not set")
 
     def parse_flag(self, flag: Flag, text: str, key: str) -> Any:
-        """The typed value of a flag's text, or None when it is wrong (then noted)."""
+        """The typed value of a flag's text; None when it is invalid and recorded as a problem."""
         try:
             return flag.parse(text)
         except BadValue as bad:
@@ -116,22 +116,22 @@ class SettingsBuilder:
             return None
 
     def argv(self) -> list[str]:
-        """The engine's argv for everything that differs from vLLM's own default, in the order of names."""
+        """The engine's argv for every flag that differs from vLLM's default, sorted by name."""
         items: list[str] = []
         for name, chosen in sorted(self.engine.items()):
             flag = self.table.flags[name]
-            if not same(chosen.value, flag.default):
+            if not same_value(chosen.value, flag.default):
                 items += flag.argv(chosen.value)
         return items
 
 
-def same(one: Any, other: Any) -> bool:
-    """Whether two values are equal, and not only as Python's numbers see it: 0 is no way to say false."""
+def same_value(one: Any, other: Any) -> bool:
+    """Whether two values are equal, without Python's equality of 0 and False."""
     return bool(one == other) and isinstance(one, bool) == isinstance(other, bool)
 
 
-def typed(setting: Setting, text: str) -> Any:
-    """A catalogue setting's text as what it should be. Raises BadValue."""
+def parse_setting(setting: Setting, text: str) -> Any:
+    """A catalogue setting's text as a value of its kind. Raises BadValue."""
     match setting.kind:
         case Kind.BOOL:
             return parse_bool(text)

@@ -1,4 +1,4 @@
-"""Files of NAME=value lines, as docker and compose read them."""
+"""Env files: NAME=value lines, as docker and compose read them."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 
 
 def read_env_file(text: str, outer: Mapping[str, str]) -> dict[str, str]:
-    """The variables of a file's text; a name alone takes its value from `outer`.
+    """The variables of a file's text; a name without `=` takes its value from `outer`.
 
-    Comments and empty lines count for nothing, `export` and quotes around a whole value are taken off.
-    Raises ConfigurationError naming every line that is neither; a line is never quoted, since it may hold a secret.
+    Comments and empty lines are skipped; `export` and quotes around a value are removed. Raises ConfigurationError
+    with the number of every other line; a line is never quoted, since it may hold a secret.
     """
     found: dict[str, str] = {}
     problems = []

@@ -1,4 +1,4 @@
-"""The way in: an environment becomes frozen Settings, or one ConfigurationError that names every problem at once."""
+"""Environment variables to frozen Settings, or to one ConfigurationError with every problem."""
 
 from __future__ import annotations
 
@@ -18,14 +18,15 @@ from worker_vllm.settings.redaction import Redactor, embedded, secrets_of
 from worker_vllm.settings.rules import deployment, validation
 from worker_vllm.settings.rules.misplaced import refuse_tokens, take_prefixed
 from worker_vllm.settings.sources import served_model
+from worker_vllm.settings.sources.config_file import read_config_file
 from worker_vllm.settings.sources.environment import non_empty, read_environment, secret_names
-from worker_vllm.settings.sources.extra_args import read_config_file, read_extra_args
+from worker_vllm.settings.sources.extra_args import read_extra_args
 from worker_vllm.settings.types import Mode, Secret, Settings
 
 LEVELS = {"TRACE": "DEBUG", "WARN": "WARNING", "FATAL": "CRITICAL", "NOTSET": "DEBUG"}
 
-# Limits that the engine has too: it is told, so that raising ours is enough.
-ENGINES_OWN_LIMITS = {
+# Limits that the engine enforces too: its variable is set, so that raising the worker's limit is enough.
+ENGINE_LIMITS = {
     "limits.n": "VLLM_MAX_N_SEQUENCES",
     "limits.prompts": "VLLM_MAX_COMPLETION_PROMPTS",
     "limits.stop": "VLLM_MAX_STOP_STRINGS",
@@ -33,9 +34,9 @@ ENGINES_OWN_LIMITS = {
 
 
 def load(env: Mapping[str, str], facts: HostFacts | None = None) -> Settings:
-    """The settings that an environment asks for; `facts` is what the caller knows about the machine and the image.
+    """The settings of an environment; `facts` describe the machine and the image.
 
-    Pure: it looks at nothing but its arguments. Raises ConfigurationError with every problem at once.
+    Reads nothing but its arguments. Raises ConfigurationError with every problem at once.
     """
     draft = build_draft(env, facts or HostFacts())
     if draft.problems:
@@ -44,12 +45,12 @@ def load(env: Mapping[str, str], facts: HostFacts | None = None) -> Settings:
 
 
 def load_despite_problems(env: Mapping[str, str], facts: HostFacts) -> Settings:
-    """What an environment says in spite of its problems: enough to take jobs and tell each why none can be served."""
+    """The settings of an environment without the values that have problems. Never raises."""
     return freeze(build_draft(env, facts))
 
 
 def build_draft(env: Mapping[str, str], facts: HostFacts) -> SettingsBuilder:
-    """Everything worked out, problems included."""
+    """Apply every step to an environment; the builder that is returned holds the problems too."""
     table = flag_table(facts.vllm)
     hidden = secret_names(env, table.version)
     redact = Redactor(secrets_of(env, hidden))
@@ -60,10 +61,10 @@ def build_draft(env: Mapping[str, str], facts: HostFacts) -> SettingsBuilder:
 
 
 def freeze(draft: SettingsBuilder) -> Settings:
-    """The frozen settings of a draft without problems."""
+    """The frozen settings of a draft, without invalid values. Raises LookupError for an unknown field."""
     values: dict[str, dict[str, Any]] = {}
     for place, chosen in draft.fields.items():
-        field_default(place)  # tells which field is missing where the catalogue names one that is none
+        field_default(place)  # raises where the catalogue names a field that does not exist
         group, _, name = place.rpartition(".")
         values.setdefault(group, {})[name] = chosen.value
     engine = values.setdefault("engine", {})
@@ -85,7 +86,7 @@ def freeze(draft: SettingsBuilder) -> Settings:
 
 
 def _secrets(draft: SettingsBuilder) -> tuple[Secret, ...]:
-    """The environment's, and those inside objects that a config file or an argument gave the engine."""
+    """The secrets of the environment, and those inside JSON objects from a config file or an argument."""
     objects = (chosen.value for chosen in draft.engine.values() if isinstance(chosen.value, dict | list))
     inner = {text for value in objects for text in embedded(compact_json(value))}
     known = {secret.reveal() for secret in draft.redact.secrets}
@@ -99,46 +100,46 @@ def _choose_job_rules(draft: SettingsBuilder) -> None:
     if draft.parsed(settings["OPENAI_ERRORS"]) == "inline":
         draft.set_field("jobs.inline_errors", True, "OPENAI_ERRORS")
     if draft.parsed(settings["ALLOW_LORA_UPDATES"]):
-        # The engine has a lock of its own on these routes.
+        # The engine opens these routes only with its own variable.
         draft.environment["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] = "1"
     if draft.flag_value("ENABLE_TOKENIZER_INFO_ENDPOINT"):
         draft.set_field("jobs.tokenizer_info", True, draft.engine["ENABLE_TOKENIZER_INFO_ENDPOINT"].key)
     _refuse_kept_responses(draft)
-    for place, variable in ENGINES_OWN_LIMITS.items():
+    for place, variable in ENGINE_LIMITS.items():
         if place in draft.fields and (most := draft.fields[place].value):
             draft.environment[variable] = str(most)
     sizes = ("jobs.batch_size", "jobs.min_batch_size", "jobs.batch_size_growth_factor")
-    said = [draft.fields[place] for place in sizes if place in draft.fields]
-    if any(draft.fields[place].value != field_default(place) for place in sizes if place in draft.fields):
-        draft.set_field("jobs.batch_sizes_set", True, said[0].key)
+    chosen = [place for place in sizes if place in draft.fields]
+    if any(draft.fields[place].value != field_default(place) for place in chosen):
+        draft.set_field("jobs.batch_sizes_set", True, draft.fields[chosen[0]].key)
 
 
 def _refuse_kept_responses(draft: SettingsBuilder) -> None:
-    """No job can ask for what an earlier one left: the route is closed, and the job may reach another worker."""
+    """Refuse vLLM's store of responses where jobs are taken: a later job cannot read it, so it only grows."""
     name = "VLLM_ENABLE_RESPONSES_API_STORE"
     if draft.env.get(name, "0").strip("0") and draft.fields["mode"].value is not Mode.HTTP:
         draft.refuse(
             name,
             "0 where jobs are taken: each job may reach another worker, and a stored response stays in the memory of "
-            "the one that made it, for ever",
-            f"remove it, serve in http mode, or set IGNORE_ENV={name} to hand it to the engine all the same",
+            "this one until it stops",
+            f"remove it, serve in http mode, or set IGNORE_ENV={name} to pass it to the engine anyway",
         )
 
 
 def _choose_log_level(draft: SettingsBuilder) -> None:
-    """LOG_LEVEL is everybody's name: a word that is no level is left alone, with a line about it."""
+    """LOG_LEVEL is a common name: an unknown level is ignored with a warning."""
     setting = catalog()["LOG_LEVEL"]
-    key = draft.first(setting.name, *setting.aliases)
+    key = draft.first_set(setting.name, *setting.aliases)
     if key is None:
         return
     level = LEVELS.get(draft.env[key].upper(), draft.env[key].upper())
     if level in setting.options:
         draft.set_field("log_level", level, key)
     else:
-        draft.warn(f"{key}={draft.env[key]} is no log level; INFO is used")
+        draft.warn(f"{key}={draft.env[key]} is not a log level; INFO is used")
 
 
-# In this order: weak layers first, then what needs all of them.
+# The order matters: weak layers first, then the rules that need all layers.
 STEPS = (
     refuse_tokens,
     take_prefixed,
@@ -147,8 +148,9 @@ STEPS = (
     read_config_file,
     read_environment,
     validation.choose_parallel_size,
-    legacy.translate,
     served_model.choose_model,
+    served_model.find_model,
+    legacy.translate,
     read_extra_args,
     validation.default_parallel_size,
     legacy.silence_statistics,

@@ -1,4 +1,4 @@
-"""Text from an environment to typed values; every refusal says what was expected and what to write instead."""
+"""Typed values from environment texts. BadValue states what was expected and what to write instead."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SIZE = re.compile(r"(\d+(?:\.\d+)?)([kKmMgGtT])")
 
 
 class BadValue(ValueError):
-    """A text that cannot be what it should; `expected` and `change` complete the sentence."""
+    """An invalid text; `expected` and `change` complete the error message."""
 
     def __init__(self, expected: str, change: str) -> None:
         super().__init__(expected)
@@ -29,7 +29,7 @@ class BadValue(ValueError):
 
 
 def cleaned(text: str, *, free_text: bool = False) -> str | None:
-    """The text stripped; None when it means unset: empty, or None/null where it could not be meant literally."""
+    """The stripped text; None when it counts as not set: empty, or None/null unless `free_text`."""
     text = text.strip()
     if not text or (not free_text and text.lower() in NOTHING):
         return None
@@ -37,7 +37,7 @@ def cleaned(text: str, *, free_text: bool = False) -> str | None:
 
 
 def parse_bool(text: str) -> bool:
-    """1/0, true/false, yes/no, on/off in any case."""
+    """A boolean: 1/0, true/false, yes/no, on/off in any case. Raises BadValue."""
     word = text.strip().lower()
     if word in TRUE or word in FALSE:
         return word in TRUE
@@ -45,7 +45,7 @@ def parse_bool(text: str) -> bool:
 
 
 def parse_int(text: str) -> int:
-    """A whole number; `4.0` counts as one."""
+    """A whole number; `4.0` counts as one. Raises BadValue."""
     try:
         return int(text)
     except ValueError:
@@ -57,7 +57,7 @@ def parse_int(text: str) -> int:
 
 
 def parse_float(text: str) -> float:
-    """A finite number."""
+    """A finite number. Raises BadValue."""
     number = _float(text)
     if number is None:
         raise BadValue("a number", "write digits with a point, for example 0.9")
@@ -73,7 +73,7 @@ def _float(text: str) -> float | None:
 
 
 def parse_size(text: str, *, auto: bool = False) -> int:
-    """A whole number, also as 8k (8000), 8K (8192), 1.5m …; with `auto`, the words auto and -1 give -1."""
+    """A whole number, also as 8k (8000), 8K (8192), 1.5m …; with `auto`, auto and -1 give -1. Raises BadValue."""
     text = text.strip()
     if auto and text.lower() in ("auto", "-1"):
         return -1
@@ -92,7 +92,7 @@ def parse_size(text: str, *, auto: bool = False) -> int:
 
 
 def parse_json(text: str) -> Any:
-    """Any JSON value; numbers that JSON does not know are refused."""
+    """Any JSON value, without NaN and Infinity. Raises BadValue."""
     try:
         return json.loads(text, parse_constant=_no_constant)
     except ValueError as error:
@@ -105,7 +105,7 @@ def _no_constant(name: str) -> Any:
 
 
 def parse_object(text: str) -> dict[str, Any]:
-    """A JSON object."""
+    """A JSON object. Raises BadValue."""
     value = parse_json(text)
     if not isinstance(value, dict):
         raise BadValue("a JSON object", 'write {"key": value, …}')
@@ -113,7 +113,7 @@ def parse_object(text: str) -> dict[str, Any]:
 
 
 def parse_list(text: str) -> list[str]:
-    """Items of a JSON array, or texts separated by commas or blanks; objects inside an array stay JSON text."""
+    """Items of a JSON array, or texts separated by commas or blanks; objects in an array stay JSON text."""
     stripped = text.strip()
     if stripped.startswith("["):
         value = parse_json(stripped)
@@ -124,12 +124,12 @@ def parse_list(text: str) -> list[str]:
 
 
 def compact_json(value: Any) -> str:
-    """JSON text on one line, as few bytes as possible."""
+    """JSON on one line without blanks."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 def one_of(text: str, choices: Sequence[str]) -> str:
-    """The choice that the text names, case aside."""
+    """The choice that equals the text, ignoring case. Raises BadValue."""
     for choice in choices:
         if text == choice:
             return choice
@@ -140,7 +140,7 @@ def one_of(text: str, choices: Sequence[str]) -> str:
 
 
 def not_among(text: str, choices: Iterable[str]) -> BadValue:
-    """What to say of a text that is none of the choices; the one that it is most like, if any."""
+    """The error for a text that is none of the choices, with the nearest choice if there is one."""
     known = list(choices)
     meant = nearest(text, known)
     return BadValue(f"one of {', '.join(known)}", f"did you mean {meant}?" if meant else ANY_CHOICE)

@@ -1,8 +1,8 @@
 """Which variables and values are secret, and their removal from text.
 
-A variable is secret when the catalogue says so, when its name reads like one (`…_TOKEN`, `…_APIKEY`), or when it is a
-slip of a secret's name. A value is secret in any variable when it has the shape of a well-known access token, or
-stands in a URL's user part, behind a secret's name in JSON, or behind such an option of a command line.
+A variable is secret when the catalogue lists it as one, when its name has the form of one (`…_TOKEN`, `…_APIKEY`),
+or when it misspells a secret's name. A value is secret in any variable when it has the format of a known access
+token, or is the password of a URL, the value of a secret key in JSON, or of a secret option of a command line.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from worker_vllm.settings.parsers import cleaned
 from worker_vllm.settings.types import Secret
 
 HIDDEN = "***"
-SHORTEST = 6  # replacing shorter texts would garble ordinary words
+SHORTEST = 6  # replacing shorter texts would damage ordinary words
 ENDINGS = (
     *("KEY", "KEYS", "TOKEN", "TOKENS", "SECRET", "SECRETS", "PASSWORD", "PASSWORDS", "PASSWD", "PASSPHRASE"),
     *("CREDENTIAL", "CREDENTIALS", "BEARER", "COOKIE", "AUTHORIZATION"),
@@ -26,7 +26,7 @@ COUNTED = frozenset(
     {"MAX", "MIN", "NUM", "NUMBER", "BATCHED", "DEFAULT", "PER", "SPEC", "SPECULATIVE", "STOP", "THRESHOLD", "ONLY"}
 )
 SWITCHES = frozenset({"ALLOW", "USE", "ENABLE", "DISABLE", "SKIP", "RETURN"})
-# A name that says where a secret lies does not hold it.
+# A name that ends so holds the place or the size of a secret, not the secret.
 PLACES = frozenset(
     {"FILE", "PATH", "DIR", "SOCK", "LEN", "LENGTH", "TYPE", "URL", "NAME", "COUNT", "SIZE", "PARALLELISM"}
 )
@@ -43,7 +43,7 @@ NUMBER = re.compile(r"[+-]?\d{1,9}(?:\.\d{1,6})?[kKmMgG]?")
 
 
 def looks_secret(name: str) -> bool:
-    """Whether a variable, an option or a key of this name holds a secret."""
+    """Whether a variable, an option or a JSON key of this name holds a secret."""
     if setting := names().get(name):
         return setting.kind is Kind.SECRET
     words = [word for word in re.split(r"[^A-Z0-9]+", name.upper()) if word]
@@ -55,12 +55,12 @@ def looks_secret(name: str) -> bool:
 
 
 def is_token(value: str) -> bool:
-    """Whether a whole value has the shape of an access token, whatever variable it stands in."""
+    """Whether a value as a whole has the format of an access token."""
     return SHAPES.fullmatch(value.strip()) is not None
 
 
 def embedded(value: str) -> set[str]:
-    """The secrets inside a value that is none as a whole."""
+    """The secrets inside a value that is not itself one."""
     found = set(SHAPES.findall(value)) | set(IN_URL.findall(value))
     for pattern in (BEHIND_NAME, BEHIND_OPTION):
         found |= {text for name, text in pattern.findall(value) if looks_secret(name)}
@@ -68,7 +68,7 @@ def embedded(value: str) -> set[str]:
 
 
 def secrets_of(env: Mapping[str, str], secret_names: Iterable[str]) -> tuple[Secret, ...]:
-    """Every secret of an environment, given the names of its variables that are secret."""
+    """Every secret of an environment; `secret_names` are its variables that hold one."""
     hidden = frozenset(secret_names)
     found: set[str] = set()
     for name, value in env.items():
@@ -81,7 +81,7 @@ def secrets_of(env: Mapping[str, str], secret_names: Iterable[str]) -> tuple[Sec
 
 
 def quotable(arguments: str) -> str:
-    """A piece of a command line with only its options and short numbers left readable."""
+    """A piece of a command line with every word masked but options and short numbers."""
     return " ".join(_quotable(word) for word in arguments.split())
 
 
@@ -94,7 +94,7 @@ def _quotable(word: str) -> str:
 
 
 class Redactor:
-    """Replaces every known secret in a text by `***`, also where it is escaped or was split into lines."""
+    """Replaces every known secret in a text by `***`, also where it is escaped or split into lines."""
 
     def __init__(self, secrets: Iterable[Secret]) -> None:
         self.secrets = tuple(secrets)
@@ -108,7 +108,7 @@ class Redactor:
         return text
 
     def value(self, value: object) -> object:
-        """The same for every text inside a JSON value; an object's keys are kept."""
+        """A JSON value with every text in it redacted; an object's keys are kept."""
         if isinstance(value, str):
             return self(value)
         if isinstance(value, Mapping):
@@ -117,7 +117,7 @@ class Redactor:
 
 
 def _forms(secret: str) -> set[str]:
-    """The ways in which a text may be written: as it is, line by line, and escaped for JSON, Python or a URL."""
+    """The forms in which a text may appear: as it is, line by line, and escaped for JSON, Python or a URL."""
     plain = {secret, secret.strip(), *(line.strip() for line in secret.splitlines())}
     escaped = {json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1], repr(secret)[1:-1]}
     return plain | escaped | {quote(secret, safe=""), quote(secret)}

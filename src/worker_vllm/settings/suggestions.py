@@ -1,10 +1,10 @@
-"""The known name that a mistyped one is near to: a single slip, other separators, or a usual abbreviation."""
+"""The known name nearest to a mistyped one: one edit away, other separators, or a common abbreviation."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-SHORTEST = 5  # shorter names are a slip away from too many words
+SHORTEST = 5  # shorter names are one edit away from too many words
 USUAL = {
     "MEM": "MEMORY",
     "UTIL": "UTILIZATION",
@@ -49,42 +49,42 @@ SYNONYMS = {
 
 
 class KnownNames:
-    """An index of known names; `meant` is asked with unknown ones."""
+    """An index of known names, searched with unknown ones."""
 
     def __init__(self, known: Iterable[str], others: Iterable[str] = ()) -> None:
-        """`others` are watched for slips only, not for other ways of spelling them."""
+        """`others` match names one edit away only, not other spellings."""
         self._known = frozenset(known)
-        self._spelled: dict[str, str] = {}
+        self._by_normalized: dict[str, str] = {}
         self._ends: dict[str, list[str]] = {}
         for name in sorted(self._known):
-            self._spelled.setdefault(spelling(name), name)
+            self._by_normalized.setdefault(normalized(name), name)
         for name in (*self._known, *others):
             if len(name) >= SHORTEST:
                 for end in ends(name):
                     self._ends.setdefault(end, []).append(name)
 
-    def meant(self, name: str) -> str | None:
-        """The known name that this one was probably meant to be."""
+    def best_match(self, name: str) -> str | None:
+        """The most probable known name for an unknown one; None without a candidate."""
         return next(iter(self.candidates(name)), None)
 
     def candidates(self, name: str) -> list[str]:
-        """Every known name that this one may have been meant to be, the most probable first."""
+        """Every known name similar to an unknown one, the most probable first."""
         found = []
         if (synonym := SYNONYMS.get(name)) in self._known and synonym:
             found.append(synonym)
-        if (same := self._spelled.get(spelling(name))) and len(name) >= SHORTEST and "_" in same:
+        if (same := self._by_normalized.get(normalized(name))) and len(name) >= SHORTEST and "_" in same:
             found.append(same)
         alike = {known for end in ends(name) for known in self._ends.get(end, ())}
         return found + sorted(known for known in alike if single_edit(name, known))
 
 
 def ends(name: str) -> tuple[str, str]:
-    """The beginning and the end of a name: a single slip leaves one of them whole."""
+    """The first and last two letters of a name: a single edit leaves one of the pairs intact."""
     return f"{name[:2]}…", f"…{name[-2:]}"
 
 
-def spelling(name: str) -> str:
-    """A name without what people vary: case, separators, abbreviations."""
+def normalized(name: str) -> str:
+    """A name with case, separators and abbreviations normalized."""
     tokens = name.upper().replace("-", "_").replace(".", "_").split("_")
     return "".join(USUAL.get(token, token) for token in tokens)
 
@@ -103,7 +103,7 @@ def single_edit(one: str, other: str) -> bool:
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:
-    """The known text most like the word, for a suggestion in an error; None when nothing is alike."""
+    """The known text most similar to the word, for a suggestion in an error; None when none is similar."""
     from difflib import get_close_matches
 
     names = {name.lower(): name for name in known}

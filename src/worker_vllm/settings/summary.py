@@ -1,4 +1,4 @@
-"""What a draft comes to, in one line: the model, its names, its tools, its context."""
+"""A draft in one line: the model, its names, its tool parser, its context length."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from worker_vllm.settings.types import EngineKind
 
 
 def served(draft: SettingsBuilder) -> dict[str, Any]:
-    """What would be served, for machines: engine, model, names, tools, context."""
+    """What would be served, as JSON: engine, model, names, tools, context."""
     kind = draft.fields["engine.kind"].value if "engine.kind" in draft.fields else EngineKind.VLLM
     model = draft.fields["engine.model"].value if "engine.model" in draft.fields else DEFAULT_MODEL
     if kind is EngineKind.ATTACH:
@@ -27,7 +27,7 @@ def served(draft: SettingsBuilder) -> dict[str, Any]:
 
 
 def context(draft: SettingsBuilder) -> int | str:
-    """The longest context in tokens, or in words where only the engine will know it."""
+    """The longest context in tokens, or in words where only the engine can determine it."""
     length = draft.flag_value("MAX_MODEL_LEN")
     if length is not None:
         return "what fits the GPU" if length == -1 else int(length)
@@ -36,14 +36,14 @@ def context(draft: SettingsBuilder) -> int | str:
 
 
 def summary(draft: SettingsBuilder) -> str:
-    """One line for people, with a mark that says whether the settings can work."""
+    """One line for people; its mark shows whether the settings are valid."""
     if draft.problems:
         count = len(draft.problems)
         return f"✗ these settings cannot be served: {count} problem{'s' if count > 1 else ''}"
-    told = served(draft)
-    if "url" in told:
-        return f"✓ attaches to {draft.redact(told['url'])}"
-    engine = "" if told["engine"] == EngineKind.VLLM else f" ({told['engine']} engine)"
-    tools = f"tools: {told['tools']}" if told["tools"] else "no tools"
-    line = f"✓ {told['model']}{engine} as {', '.join(told['names'])}; {tools}; context: {told['context']}"
+    found = served(draft)
+    if "url" in found:
+        return f"✓ attaches to {draft.redact(found['url'])}"
+    engine = "" if found["engine"] == EngineKind.VLLM else f" ({found['engine']} engine)"
+    tools = f"tools: {found['tools']}" if found["tools"] else "no tools"
+    line = f"✓ {found['model']}{engine} as {', '.join(found['names'])}; {tools}; context: {found['context']}"
     return draft.redact(line)

@@ -1,6 +1,6 @@
 """The frozen settings that the rest of the worker reads; `load` fills them from an environment.
 
-Each group belongs to one room of the house. Fields have the unit in their name; defaults are the documented ones.
+Each group belongs to one package. Field names carry the unit; defaults are the documented ones.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 
 class Mode(StrEnum):
-    """How jobs reach this process."""
+    """How requests reach this process."""
 
     QUEUE = "queue"
     HTTP = "http"
@@ -20,7 +20,7 @@ class Mode(StrEnum):
 
 
 class EngineKind(StrEnum):
-    """Which engine answers."""
+    """Which engine serves the requests."""
 
     VLLM = "vllm"
     ECHO = "echo"
@@ -28,7 +28,7 @@ class EngineKind(StrEnum):
 
 
 class Secret:
-    """A text that never shows itself: `reveal()` is the only way to it."""
+    """A text whose repr and str are masked; only `reveal()` returns it."""
 
     __slots__ = ("_text",)
 
@@ -36,7 +36,7 @@ class Secret:
         self._text = text
 
     def reveal(self) -> str:
-        """The text itself."""
+        """The text in clear."""
         return self._text
 
     def __repr__(self) -> str:
@@ -65,33 +65,33 @@ class RopeChange:
 
 @dataclass(frozen=True, slots=True)
 class EngineSettings:
-    """The child: what is started, with which arguments, and how long it may take."""
+    """The engine process: the model, its arguments and environment, and the time limits of its start."""
 
     kind: EngineKind = EngineKind.VLLM
     url: str | None = None  # ENGINE_URL, for EngineKind.ATTACH: http://host:port or unix:/path
     model: str = "facebook/opt-125m"
-    served_names: tuple[str, ...] = ("facebook/opt-125m",)  # first is the one reported and filled in
-    lora_names: tuple[str, ...] = ()
-    arguments: tuple[str, ...] = ()  # `vllm serve` argv after the model; neither socket nor model path in it
-    environment: Mapping[str, str] = field(default_factory=dict)  # extra variables for the child only
-    withheld: tuple[str, ...] = ()  # variables that the child does not get: VLLM_ names that the worker has read
-    rope: RopeChange | None = None  # to be merged with the model's config.json once that is on disk
+    served_names: tuple[str, ...] = (
+        "facebook/opt-125m",
+    )  # the first is reported to clients and fills in a missing `model`
+    arguments: tuple[str, ...] = ()  # `vllm serve` argv after the model, without the socket
+    environment: Mapping[str, str] = field(default_factory=dict)  # extra variables of the engine process
+    withheld: tuple[str, ...] = ()  # VLLM_ variables that the worker has read and the engine process does not get
+    rope: RopeChange | None = None  # merged with the model's config.json once that is on disk
     start_timeout_s: float = 400.0
     stall_timeout_s: float = 120.0
     fast_start: bool = False
-    loader_arguments: tuple[str, ...] = ()  # how to read the weights: our choice, taken back if a start fails
+    loader_arguments: tuple[str, ...] = ()  # weight loader chosen by the worker; dropped when a start with it fails
 
 
 @dataclass(frozen=True, slots=True)
 class JobSettings:
-    """What jobs may rely on when they leave something out."""
+    """How jobs are parsed and answered: defaults, batch sizes, error format."""
 
     batch_size: int = 50
     min_batch_size: int = 1
     batch_size_growth_factor: float = 3.0
-    batch_sizes_set: bool = False  # the operator chose: the exact schedule holds for OpenAI streams too
+    batch_sizes_set: bool = False  # set by the operator: the exact batch schedule holds for OpenAI streams too
     raw_openai_output: bool = True
-    response_role: str = "assistant"
     default_max_tokens: int = 16
     native_model_defaults: bool = False  # NATIVE_SAMPLING_DEFAULTS=model
     inline_errors: bool = False  # OPENAI_ERRORS=inline
@@ -102,27 +102,27 @@ class JobSettings:
 
 @dataclass(frozen=True, slots=True)
 class RequestLimits:
-    """What one request may ask of the engine at most; 0 is no limit. benchmarks/README.md has what they come from."""
+    """Upper limits of one request; 0 means no limit. Derived from measurements in benchmarks/README.md."""
 
-    schema_bytes: int = 262_144  # of everything that becomes a grammar, tools included
+    schema_bytes: int = 262_144  # all schemas, grammars and tools of a request together
     schema_depth: int = 64
     schema_alternatives: int = 2000
     n: int = 128  # sequences of a prompt
     prompts: int = 256
-    sequences: int = 1024  # of all prompts of a request together
+    sequences: int = 1024  # of all prompts of a request
     stop: int = 256
-    inputs: int = 2048  # of an embedding, a score, a ranking
+    inputs: int = 2048  # of an embedding, score or rerank request
 
 
 @dataclass(frozen=True, slots=True)
 class QueueSettings:
-    """RunPod's job protocol: addresses as the platform gave them, placeholders replaced."""
+    """RunPod's job protocol: the platform's URLs, with the worker's own placeholders replaced."""
 
     worker_id: str = "local"
-    api_key: Secret = field(default_factory=lambda: Secret(""))  # sent as it is, without "Bearer"
+    api_key: Secret = field(default_factory=lambda: Secret(""))  # the Authorization header as it is, without "Bearer"
     take_url: str = ""
-    done_url: str = ""  # still holds $ID for the job's id
-    stream_url: str = ""  # still holds $ID for the job's id
+    done_url: str = ""  # with $ID in place of the job id
+    stream_url: str = ""  # with $ID in place of the job id
     ping_url: str | None = None
     ping_interval_s: float = 10.0
     max_concurrency: int = 300
@@ -133,16 +133,16 @@ class QueueSettings:
 
 @dataclass(frozen=True, slots=True)
 class HttpSettings:
-    """http mode: where a load-balancing platform reaches this worker."""
+    """Ports and client key of http mode, behind a load balancer."""
 
     port: int = 80
-    health_port: int | None = None  # the same port when None
-    api_key: Secret = field(default_factory=lambda: Secret(""))  # what clients must show; nothing when empty
+    health_port: int | None = None  # None: the same as port
+    api_key: Secret = field(default_factory=lambda: Secret(""))  # bearer token that clients must send; empty: none
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
-    """One effective value and where it came from."""
+class SettingOrigin:
+    """One effective value and the layer that set it."""
 
     name: str
     value: object
@@ -151,7 +151,7 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Everything the worker knows about what it was asked to be."""
+    """The whole configuration of one worker process."""
 
     mode: Mode = Mode.QUEUE
     engine: EngineSettings = field(default_factory=EngineSettings)
@@ -159,9 +159,9 @@ class Settings:
     limits: RequestLimits = field(default_factory=RequestLimits)
     queue: QueueSettings = field(default_factory=QueueSettings)
     http: HttpSettings = field(default_factory=HttpSettings)
-    log_format: str = "auto"  # json, text, or auto: json where the platform runs us
+    log_format: str = "auto"  # json, text, or auto: json on the platform
     log_level: str = "INFO"
-    metrics_address: tuple[str, int] | None = None  # host and port of /metrics in queue mode
-    origins: tuple[Origin, ...] = ()
-    warnings: tuple[str, ...] = ()  # one line each: translated, ignored, obsolete
-    secrets: tuple[Secret, ...] = ()  # every secret of the environment, for whoever must redact
+    metrics_address: tuple[str, int] | None = None  # host and port of /metrics in queue mode; None: not served
+    origins: tuple[SettingOrigin, ...] = ()
+    warnings: tuple[str, ...] = ()  # one line for each translated, ignored or obsolete setting
+    secrets: tuple[Secret, ...] = ()  # every secret of the environment, for redaction of logs and errors

@@ -1,4 +1,4 @@
-"""What this release is built on: image, forms and documents take it from here, and `tools/bump.py` changes it.
+"""Versions that this release is built on. Image, forms and documents read them; `tools/bump.py` changes them.
 
 CUDA is the base image's own: vLLM 0.32.0 requires torch 2.13.0, whose wheel requires the CUDA toolkit 13.0.3, and
 vLLM's Dockerfile builds its default image with that version since 0.30.
@@ -11,10 +11,9 @@ CUDA = "13.0.3"
 REPOSITORY = "runpod/worker-v1-vllm"
 
 BASE_IMAGE = f"vllm/vllm-openai:v{VLLM}"
-MINIMUM_CUDA = ".".join(CUDA.split(".")[:2])  # of the host's driver
-ALLOWED_CUDA = (MINIMUM_CUDA,)
+MINIMUM_CUDA = ".".join(CUDA.split(".")[:2])  # that the host's driver must support
 
 
 def image_name(worker_version: str, channel: str = "stable") -> str:
-    """The image's full name, tagged as the original's were: `…:v3.0.0stable-cuda13.0.3`."""
+    """The image's full name, with the original worker's tag format: `…:v3.0.0stable-cuda13.0.3`."""
     return f"{REPOSITORY}:v{worker_version}{channel}-cuda{CUDA}"

@@ -1,4 +1,4 @@
-"""Old settings keep their meaning: the traps of each translation."""
+"""Old settings keep their meaning: the special cases of each translation."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_rope_becomes_one_complete_object(
 
 
 def test_rope_of_a_multimodal_model_goes_into_its_text_config() -> None:
-    """And joins what HF_OVERRIDES says beside it."""
+    """Merged with the other keys of HF_OVERRIDES."""
     env = {"ROPE_THETA": "7", "HF_OVERRIDES": '{"text_config": {"a": 1}, "b": 2}'}
     expected = {"text_config": {"a": 1, "rope_parameters": {"rope_type": "default", "rope_theta": 7.0}}, "b": 2}
     assert argument(env, "--hf-overrides", {"text_config": {"rope_theta": 10000.0}}) == expected
@@ -98,7 +98,7 @@ def test_rope_that_cannot_be_completed_is_refused(env: dict[str, str], config: d
     ],
 )
 def test_rope_of_a_model_that_is_still_to_be_downloaded_waits_for_it(env: dict[str, str], change: RopeChange) -> None:
-    """Its config.json tells what is missing; until then nothing is passed, and a line says so."""
+    """Its config.json holds the missing values; until then nothing is passed, with a warning."""
     settings = load({"MODEL_NAME": "org/m", **env})
     assert (settings.engine.arguments, settings.engine.rope) == ((), change)
     assert settings.warnings[-1].endswith("is merged with the model's config.json at the start, once that is on disk")
@@ -151,7 +151,7 @@ SPELLINGS = [
 
 @pytest.mark.parametrize("text", SPELLINGS)
 def test_adapters_become_one_argument_each(text: str) -> None:
-    """vLLM takes no array; LoRA is switched on and the names are known to the worker."""
+    """vLLM takes no array; LoRA is switched on."""
     settings = load({"LORA_MODULES": text})
     assert settings.engine.arguments == (
         "--enable-lora",
@@ -159,13 +159,13 @@ def test_adapters_become_one_argument_each(text: str) -> None:
         '{"name":"a","path":"o/a"}',
         '{"name":"b","path":"/b","base_model_name":"m"}',
     )
-    assert settings.engine.lora_names == ("a", "b")
 
 
 @pytest.mark.parametrize("text", ["a=o/a b=/b", "a=o/a,b=/b", "a=o/a, b=/b"])
 def test_adapters_as_pairs(text: str) -> None:
     """name=path, separated by blanks or commas."""
-    assert load({"LORA_MODULES": text}).engine.lora_names == ("a", "b")
+    items = ('{"name":"a","path":"o/a"}', '{"name":"b","path":"/b"}')
+    assert load({"LORA_MODULES": text}).engine.arguments == ("--enable-lora", "--lora-modules", *items)
 
 
 @pytest.mark.parametrize(
@@ -178,7 +178,7 @@ def test_adapters_that_are_none_are_refused(text: str) -> None:
 
 
 def test_an_adapter_called_like_the_model_is_refused() -> None:
-    """Nobody could ask for either of them."""
+    """No request could select either of them."""
     assert refused({"MODEL_NAME": "org/m", "LORA_MODULES": "org/m=o/a"}) == ["LORA_MODULES"]
 
 
@@ -250,17 +250,17 @@ def test_who_wins_and_what_zero_means(env: dict[str, str], arguments: tuple[str,
 
 
 def test_the_old_block_size_is_left_to_vllm() -> None:
-    """Old forms send it untouched, and some backends do not start with it; the strongest layer still can say it."""
+    """Old forms send it, and some backends do not start with it; VLLM_EXTRA_ARGS can still set it."""
     settings = load({"MODEL_NAME": "m", "BLOCK_SIZE": "16"})
     assert settings.engine.arguments == ()
     assert settings.warnings == (
-        "BLOCK_SIZE=16, the old default, is left to vLLM: not every attention backend can work with it",
+        "BLOCK_SIZE=16, the old default, is left to vLLM: not every attention backend supports it",
     )
     assert load({"VLLM_EXTRA_ARGS": "--block-size 16"}).engine.arguments == ("--block-size", "16")
 
 
 def test_silent_statistics_keep_the_metrics() -> None:
-    """vLLM's own flag takes both away, whichever way it is said; the operator's interval is left alone."""
+    """vLLM's own flag removes both, in any layer; an interval of the operator's is kept."""
     for env in ({"DISABLE_LOG_STATS": "1"}, {"VLLM_EXTRA_ARGS": "--disable-log-stats"}):
         engine = load(env).engine
         assert (engine.arguments, engine.environment) == ((), {"VLLM_LOG_STATS_INTERVAL": "31536000"})

@@ -1,4 +1,4 @@
-"""The right thing under another name: behind vLLM's prefix, in another variable, as an address."""
+"""Values in the wrong variable: with vLLM's prefix, the model's name elsewhere, an address as a name."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MODEL = {"MODEL_NAME": "org/m"}
 
 
 def problems(env: dict[str, str], facts: HostFacts | None = None) -> tuple[Problem, ...]:
-    """What speaks against an environment."""
+    """The problems of an environment."""
     with pytest.raises(ConfigurationError) as caught:
         load(env, facts)
     return caught.value.problems
@@ -26,7 +26,7 @@ def test_a_model_named_elsewhere_is_an_error_that_names_model_name(name: str) ->
     """Serving the documented default instead would answer every caller with another model."""
     (problem,) = problems({name: "/models/mine"})
     assert (problem.key, problem.value) == (name, "/models/mine")
-    assert problem.change == f"rename it to MODEL_NAME, or set IGNORE_ENV={name} when it is somebody else's"
+    assert problem.change == f"rename it to MODEL_NAME, or set IGNORE_ENV={name} if it belongs to another program"
     assert load({name: "/models/mine", "IGNORE_ENV": name}).engine.model == "facebook/opt-125m"
 
 
@@ -61,7 +61,7 @@ def test_where_the_model_is_known_other_names_are_somebody_elses(facts: HostFact
     ],
 )
 def test_an_address_on_the_hub_is_the_repository_that_it_shows(asked: str, model: str, revision: str | None) -> None:
-    """With the revision, where the page is one's; a line says how it was read."""
+    """With the revision of its page; a warning shows the result."""
     settings = load({"MODEL_NAME": asked})
     arguments = ("--revision", revision) if revision else ()
     assert (settings.engine.model, settings.engine.served_names, settings.engine.arguments) == (
@@ -73,7 +73,7 @@ def test_an_address_on_the_hub_is_the_repository_that_it_shows(asked: str, model
 
 
 def test_model_revision_wins_over_an_addresss() -> None:
-    """It says nothing else."""
+    """It names the repository alone."""
     env = {"MODEL_NAME": "https://huggingface.co/org/name/tree/main", "MODEL_REVISION": "v2"}
     assert load(env).engine.arguments == ("--revision", "v2")
 
@@ -96,7 +96,7 @@ def test_what_is_no_models_name_is_refused(asked: str, change: str) -> None:
 
 @pytest.mark.parametrize("name", ["s3://bucket/a:b", "/models/a:b", "./models/a:b", "gs://bucket/model", "org/name"])
 def test_paths_and_stores_keep_their_colons(name: str) -> None:
-    """They are no tags."""
+    """They are not tags."""
     assert load({"MODEL_NAME": name}).engine.model == name
 
 
@@ -109,7 +109,7 @@ def test_paths_and_stores_keep_their_colons(name: str) -> None:
     ],
 )
 def test_settings_behind_vllms_prefix_are_read(env: dict[str, str], arguments: tuple[str, ...]) -> None:
-    """With a line that says so; the engine, which warns about names that it does not know, never sees them."""
+    """With a warning; the engine, which warns about unknown names, does not get them."""
     settings = load({**MODEL, **env})
     (name,) = env
     assert settings.engine.arguments == arguments
@@ -122,13 +122,13 @@ def test_worker_settings_behind_the_prefix_are_read_and_the_plain_name_wins() ->
     settings = load({**MODEL, "VLLM_MAX_CONCURRENCY": "3", "VLLM_SEED": "4", "SEED": "5", "VLLM_SWAP_SPACE": "8"})
     assert settings.queue.max_concurrency == 3
     assert settings.engine.arguments == ("--seed", "5")
-    assert "VLLM_SEED gives way to SEED, which is set too" in settings.warnings
+    assert "VLLM_SEED is ignored: SEED is set too" in settings.warnings
     assert any(warning.startswith("SWAP_SPACE has no effect") for warning in settings.warnings)
     assert load({"VLLM_MODEL_NAME": "org/m"}).engine.model == "org/m"
 
 
 def test_vllms_own_variables_keep_their_meaning() -> None:
-    """None of them is taken for a setting, though some are called like one."""
+    """None of them is read as a setting, although some have the name of one."""
     own = {name: "1" for name in sorted(flag_table().variables) if name.startswith("VLLM_")}
     own.pop("VLLM_ALLOW_RUNTIME_LORA_UPDATING")  # documented as another name of ALLOW_LORA_UPDATES
     own.pop("VLLM_ENABLE_RESPONSES_API_STORE")  # refused where jobs are taken: see test_request_limits
@@ -149,12 +149,12 @@ def test_vllms_own_variables_keep_their_meaning() -> None:
             {"VLLM_MAX_MODEL_LENN": "8k"},
             "VLLM_MAX_MODEL_LENN",
             "8k",
-            "rename it to MAX_MODEL_LEN, or set IGNORE_ENV=VLLM_MAX_MODEL_LENN when it is somebody else's",
+            "rename it to MAX_MODEL_LEN, or set IGNORE_ENV=VLLM_MAX_MODEL_LENN if it belongs to another program",
         ),
     ],
 )
-def test_mistakes_behind_the_prefix_are_told_by_the_name_that_was_written(
+def test_problems_of_a_prefixed_variable_show_the_name_that_was_written(
     env: dict[str, str], key: str, value: str, change: str
 ) -> None:
-    """Whoever reads the error looks for that name."""
+    """The error names the variable that the operator has to change."""
     assert [(found.key, found.value, found.change) for found in problems({**MODEL, **env})] == [(key, value, change)]

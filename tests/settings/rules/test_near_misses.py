@@ -1,4 +1,4 @@
-"""Mistyped names are errors that name the right one; everybody else's names are left alone."""
+"""Mistyped names are errors that name the right one; names of other programs are ignored."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from worker_vllm.settings.env_file import read_env_file
 from worker_vllm.settings.flags.flag_table import flag_table, known_versions, marks
 from worker_vllm.settings.host_facts import HostFacts
 from worker_vllm.settings.load import load
-from worker_vllm.settings.sources.environment import watched
+from worker_vllm.settings.sources.environment import name_index
 
 RECORDED = sorted((Path(__file__).parent / "environments").glob("*.env"))
 
 
 def known_names() -> frozenset[str]:
-    """Every name that a slip is looked for from."""
+    """Every name that a mistyped one is compared with."""
     return frozenset(catalog()) | frozenset(flag_table().flags)
 
 
@@ -35,20 +35,20 @@ def single_edits(name: str) -> set[str]:
     return found - {name}
 
 
-def test_slips_of_catalogue_names_are_caught_with_the_right_name() -> None:
+def test_typos_in_catalogue_names_are_caught_with_the_right_name() -> None:
     """At least 95 of 100 single edits, by a fixed sample of forty for each name."""
     others = known_names() | flag_table().variables | frozenset(marks().ambient)
-    names = watched(flag_table().version)
+    names = name_index(flag_table().version)
     dice = random.Random(20)
-    slips = [(slip, name) for name in catalog() for slip in dice.sample(sorted(single_edits(name) - others), 40)]
-    missed = [slip for slip, name in slips if names.meant(slip) != name]
-    assert len(missed) / len(slips) <= 0.05, f"{len(missed)} of {len(slips)}, for example {missed[:20]}"
+    mistyped = [(typo, name) for name in catalog() for typo in dice.sample(sorted(single_edits(name) - others), 40)]
+    missed = [typo for typo, name in mistyped if names.best_match(typo) != name]
+    assert len(missed) / len(mistyped) <= 0.05, f"{len(missed)} of {len(mistyped)}, for example {missed[:20]}"
 
 
 @pytest.mark.parametrize("version", known_versions())
 @pytest.mark.parametrize("path", RECORDED, ids=lambda path: path.stem)
 def test_no_alarm_in_environments_of_others(path: Path, version: str) -> None:
-    """Shells, platforms, images and CI are no mistake of the operator's."""
+    """Variables of shells, platforms, images and CI are no problems."""
     load(read_env_file(path.read_text(), {}), HostFacts(vllm=version))
 
 
@@ -69,11 +69,11 @@ def test_no_alarm_in_environments_of_others(path: Path, version: str) -> None:
         ("BATCH_SIZE", "DEFAULT_BATCH_SIZE"),
     ],
 )
-def test_a_slip_is_told_with_the_name_that_was_meant(name: str, meant: str) -> None:
+def test_a_mistyped_name_is_refused_with_the_right_one(name: str, meant: str) -> None:
     """And IGNORE_ENV silences it."""
     with pytest.raises(ConfigurationError) as caught:
         load({name: "1"})
     (problem,) = caught.value.problems
     assert problem.key == name
-    assert problem.change == f"rename it to {meant}, or set IGNORE_ENV={name} when it is somebody else's"
+    assert problem.change == f"rename it to {meant}, or set IGNORE_ENV={name} if it belongs to another program"
     load({name: "1", "IGNORE_ENV": f"OTHER,{name}"})

@@ -33,7 +33,7 @@ def test_every_limit_is_a_variable_whose_documented_default_holds(name: str) -> 
         ("MAX_STOP", "VLLM_MAX_STOP_STRINGS", "stop"),
     ],
 )
-def test_a_limit_that_the_engine_has_too_is_told_to_it(ours: str, engines: str, field: str) -> None:
+def test_a_limit_that_the_engine_has_too_is_passed_to_it(ours: str, engines: str, field: str) -> None:
     """Raising one of the two would otherwise change nothing."""
     for name in (ours, engines):
         settings = load({name: "2000"})
@@ -49,7 +49,7 @@ def test_the_tokenizers_route_is_opened_by_its_flag() -> None:
 
 
 def test_stored_responses_are_refused_where_jobs_are_taken() -> None:
-    """The next job may reach another worker; http mode and IGNORE_ENV leave the matter to the operator."""
+    """The next job may reach another worker; http mode and IGNORE_ENV allow it."""
     with pytest.raises(ConfigurationError, match=f'{STORE}="1": expected 0 where jobs are taken'):
         load({STORE: "1"})
     load({STORE: "0"})

@@ -35,16 +35,14 @@ def test_the_automatic_size_divides_the_heads(gpus: int, heads: int | None, size
         ({}, 3, (SIZE, "2")),
     ],
 )
-def test_all_gpus_are_used_unless_somebody_said_how_many(
-    env: dict[str, str], gpus: int, arguments: tuple[str, ...]
-) -> None:
+def test_all_gpus_are_used_unless_a_size_is_set(env: dict[str, str], gpus: int, arguments: tuple[str, ...]) -> None:
     """An explicit size always wins."""
     config = {"num_attention_heads": 32, "architectures": ["LlamaForCausalLM"]}
     assert load(env, HostFacts(gpus=gpus, model_config=config)).engine.arguments == arguments
 
 
 def test_a_size_below_the_machines_is_explained() -> None:
-    """Nobody should wonder why a GPU idles."""
+    """A warning gives the reason for an idle GPU."""
     settings = load({"MODEL_NAME": "m"}, HostFacts(gpus=3, model_config={"num_attention_heads": 32}))
     assert settings.warnings == ("TENSOR_PARALLEL_SIZE is 2 of 3 GPUs: its 32 attention heads do not divide by 3",)
 
@@ -53,7 +51,7 @@ CARD = Gpu("card", 80 * GIB, 79 * GIB, (9, 0))
 SEVENTY = {"num_attention_heads": 64, "num_key_value_heads": 8, "num_hidden_layers": 80, "hidden_size": 8192}
 
 
-def test_a_model_too_large_for_one_gpu_is_told_how_many_would_do() -> None:
+def test_a_model_too_large_for_one_gpu_is_refused_with_a_size_that_fits() -> None:
     """At the documented TENSOR_PARALLEL_SIZE=1, on a machine that has them."""
     (problem,) = estimate(SEVENTY, 140 * GIB, [CARD] * 4, ()).problems
     assert str(problem) == (
@@ -77,7 +75,7 @@ def test_the_advice_follows_what_would_work(weights: int, gpus: int, arguments: 
     assert problem.change == change
 
 
-def test_a_context_that_more_gpus_would_hold_is_told_too() -> None:
+def test_a_context_that_fits_more_gpus_is_refused_with_their_number() -> None:
     """The weights fit, the documented context does not."""
     config = SEVENTY | {"max_position_embeddings": 131072}
     (note,) = estimate(config, 70 * GIB, [CARD] * 4, ()).notes
@@ -88,5 +86,5 @@ def test_a_context_that_more_gpus_would_hold_is_told_too() -> None:
 
 
 def test_a_model_that_fits_gets_no_advice() -> None:
-    """Silence."""
+    """No warning."""
     assert estimate(SEVENTY, 60 * GIB, [CARD] * 4, ()) == MemoryFit()

@@ -1,10 +1,12 @@
-"""vLLM's own parser is the judge: what we accept it accepts, what it accepts we accept, but for a listed handful."""
+"""The settings accept what vLLM's own parser accepts, and refuse what it refuses, but for listed exceptions."""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,9 +30,7 @@ REFUSED_TOO_MUCH = {
     "limits of vLLM's config classes, which the parser does not look at": lambda p: "in that range" in p.change,
     "lists that vLLM looks a word up in only when it starts": lambda p: p.expected.startswith("one of "),
     "numbers that are none: inf, nan": lambda p: p.expected == "a number" and p.value in ("inf", "nan"),
-    "an item that begins with a dash works alone, but not as one of several": lambda p: (
-        "begin with a dash" in p.expected
-    ),
+    "an item that begins with a dash works alone, but not as one of several": lambda p: "leading dash" in p.expected,
     "a broken JSON object, which the parser takes as a text": lambda p: p.expected.startswith("JSON"),
     "keys of an object that vLLM builds after parsing": lambda p: p.expected.startswith("an object with keys among"),
     "what needs another setting beside it, checked when vLLM builds its configuration": lambda p: (
@@ -40,9 +40,9 @@ REFUSED_TOO_MUCH = {
 }
 
 
-def reason(table: dict[str, object], subject: object) -> str | None:
+def reason(table: Mapping[str, Callable[[Any], object]], subject: object) -> str | None:
     """The first listed reason that applies."""
-    return next((why for why, applies in table.items() if applies(subject)), None)  # type: ignore[operator]
+    return next((why for why, applies in table.items() if applies(subject)), None)
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +53,7 @@ def judged() -> list[tuple[Question, str]]:
 
 
 def test_what_we_accept_vllm_accepts(judged: list[tuple[Question, str]]) -> None:
-    """No command line that we can produce dies in the parser, but for the listed reason."""
+    """No command line that the settings produce is refused by the parser, but for the listed reason."""
     wrong = [(q, why) for q, why in judged if not q.problems and why and not reason(ACCEPTED_TOO_MUCH, q)]
     assert [(q.env, q.argv, why[-200:]) for q, why in wrong] == []
 
@@ -68,7 +68,7 @@ def test_what_vllm_accepts_we_accept(judged: list[tuple[Question, str]]) -> None
 
 
 def test_the_exceptions_are_few(judged: list[tuple[Question, str]]) -> None:
-    """The judge and we agree on more than 9 of 10 questions, and both say yes and no often enough to mean it."""
+    """vLLM and the settings agree on more than 9 of 10 questions, and both accept and refuse more than 1000."""
     ours, theirs = [not q.problems for q, _ in judged], [not why for _, why in judged]
     agreed = sum(one == other for one, other in zip(ours, theirs, strict=True))
     assert min(sum(ours), len(ours) - sum(ours)) > 1000
@@ -93,8 +93,8 @@ def test_vllm_builds_its_configuration_of_every_row_of_the_specification() -> No
         arguments = load(env, HostFacts(model_config=config)).engine.arguments
         asked[name] = Question(env, (), arguments, "engine")
     asked["all defaults"] = Question(DEFAULTS, (), load(DEFAULTS).engine.arguments, "engine")
-    said = dict(zip(asked, verdicts(list(asked.values()), PARROT), strict=True))
-    refused = {name: why for name, why in said.items() if why}
+    answers = dict(zip(asked, verdicts(list(asked.values()), PARROT), strict=True))
+    refused = {name: why for name, why in answers.items() if why}
     assert set(refused) == set(NOT_HERE), refused
     assert all(words in refused[name] for name, words in NOT_HERE.items())
 

@@ -22,11 +22,11 @@ from worker_vllm.settings.load import load
     ],
 )
 def test_what_vllm_or_the_model_itself_implements_is_served(config: dict[str, object]) -> None:
-    """A model that names nothing is vLLM's to judge."""
+    """A model without architectures is left to vLLM."""
     assert load({"MODEL_NAME": "m"}, HostFacts(model_config=config)).warnings == ()
 
 
-def test_an_unknown_architecture_is_told_with_the_nearest() -> None:
+def test_an_unknown_architecture_is_refused_with_the_nearest() -> None:
     """And the sentence names the model."""
     with pytest.raises(ConfigurationError) as caught:
         load({"MODEL_NAME": "org/m"}, HostFacts(model_config={"architectures": ["Qwen3ForCausalLMM"]}))

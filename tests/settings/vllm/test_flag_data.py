@@ -1,4 +1,4 @@
-"""vLLM's flags as data: what every file must hold, and that the shipped one is what the installed engine says."""
+"""vLLM's flags as data: the content of every file, and the shipped one against the installed engine."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_every_file_is_whole(version: str) -> None:
 
 
 def test_every_mark_is_of_a_flag_and_has_a_reason() -> None:
-    """A name that vLLM has not would be marked in vain."""
+    """A mark for a name that vLLM does not have would have no effect."""
     known = {name for version in known_versions() for name in flag_table(version).flags}
     others = {"MODEL_TAG", "SSL_CERT_FILE"}  # the positional model; a name that looks like a flag's
     listed = {**marks().owned, **marks().ambient, **marks().obeyed}
@@ -47,7 +47,7 @@ def test_every_mark_is_of_a_flag_and_has_a_reason() -> None:
 
 
 def test_every_engine_setting_of_the_catalogue_is_a_flag() -> None:
-    """Of the shipped version; a bump that loses one has to decide what becomes of it."""
+    """Of the shipped version; a bump that loses one needs a decision."""
     engine = [setting for setting in catalog().values() if setting.fate is Fate.ENGINE]
     assert [setting.name for setting in engine if setting.target not in flag_table().flags] == []
 
@@ -55,7 +55,7 @@ def test_every_engine_setting_of_the_catalogue_is_a_flag() -> None:
 @pytest.mark.vllm
 @pytest.mark.matrix
 @pytest.mark.timeout(600)
-def test_the_shipped_data_is_what_the_installed_engine_says() -> None:
+def test_the_shipped_data_is_that_of_the_installed_engine() -> None:
     """tools/introspect_vllm.py, run with the engine's own interpreter, writes this very file."""
     assert engine_version(sys.path) == SHIPPED
     command = [sys.executable, str(ROOT / "tools" / "introspect_vllm.py")]

@@ -23,15 +23,15 @@ MANY = {"prompt": "The", "sampling_params": {"n": 32, "max_tokens": 32, "ignore_
 
 @pytest.fixture(scope="module")
 def documented(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """An engine with every documented default said aloud, on a model with a stray generation_config.json."""
+    """An engine with every documented default set explicitly, on a model with a stray generation_config.json."""
     model = tmp_path_factory.mktemp("model") / "parrot"
     shutil.copytree(PARROT, model)
     (model / "generation_config.json").write_text(json.dumps(GREEDY))
-    said = {setting.name: setting.default for setting in SPECIFIED} | {"MODEL_NAME": str(model)}
+    defaults = {setting.name: setting.default for setting in SPECIFIED} | {"MODEL_NAME": str(model)}
     with pytest.MonkeyPatch.context() as patch:
-        # The CPU engine takes GPU_MEMORY_UTILIZATION for a share of the whole machine's memory, unless told a size.
+        # The CPU engine takes GPU_MEMORY_UTILIZATION for a share of the whole machine's memory, unless a size is set.
         patch.setenv("VLLM_CPU_KVCACHE_SPACE", "1")
-        with real_engine_process(said) as url:
+        with real_engine_process(defaults) as url:
             yield url
 
 
@@ -60,7 +60,7 @@ async def test_the_models_own_defaults_hold_where_they_are_asked_for(documented:
 
 
 async def test_every_variable_empty_answers() -> None:
-    """The same command as with nothing set; an untouched form is the same again, as the form's own test proves.
+    """The same command as with nothing set; an initial form is the same too, as the form's own test proves.
 
     Silenced statistics are no part of the command either: the metrics that admission lives on are still there.
     """
@@ -73,5 +73,5 @@ async def test_every_variable_empty_answers() -> None:
             assert b"vllm:num_requests_running" in (await http.get("/metrics")).body
         async with core_on(url) as core:
             body = {"messages": [{"role": "user", "content": "hello"}], "temperature": 0, "max_tokens": 16}
-            said = (await core.openai("/v1/chat/completions", body)).value
-    assert said["choices"][0]["message"]["content"] == "hello"
+            answer = (await core.openai("/v1/chat/completions", body)).value
+    assert answer["choices"][0]["message"]["content"] == "hello"

@@ -1,4 +1,4 @@
-"""Run by the engine's interpreter: says of each command line what vLLM itself says, one JSON object a line.
+"""Run by the engine's interpreter: vLLM's own verdict on each command line, one JSON object a line.
 
 In: {"argv": [...], "depth": "parse" | "engine"}; out: {"accepted": bool, "error": text}. `parse` is vLLM's parser
 and validate_parsed_serve_args, `engine` adds create_engine_config, which reads the model's files.

@@ -1,4 +1,4 @@
-"""What vLLM is asked: every flag with every kind of text, and whole environments made up at random."""
+"""The questions for vLLM: every flag with every kind of text, and random environments."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import sys
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
@@ -68,7 +69,7 @@ EVERY = [
     "a b",
     "{{ x }}",
 ]
-INNER = (1, -1, True, None, "x", "7", [], {}, {"a": 1})
+INNER: tuple[Any, ...] = (1, -1, True, None, "x", "7", [], {}, {"a": 1})
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ def engine_flags() -> list[Flag]:
 
 
 def ask(env: dict[str, str], depth: str = "parse") -> Question:
-    """Our own verdict, and the argv that we would start vLLM with."""
+    """The settings' own verdict, and the argv that vLLM would be started with."""
     draft = build_draft(env, HostFacts(exists=os.path.exists))
     return Question(env, tuple(draft.problems), tuple(draft.argv()), depth)
 

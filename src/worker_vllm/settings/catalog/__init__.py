@@ -1,1 +1,1 @@
-"""The catalogue: every variable that the worker knows by name, as data."""
+"""The catalogue of settings, as data."""

@@ -1,8 +1,8 @@
-"""The catalogue: every variable that the worker knows by name. Adding a setting is one line in catalog/*.json.
+"""The catalogue of settings: every variable that the worker reads by name, one line each in catalog/*.json.
 
-`catalog/specification.json` holds the specification's rows in its order and groups, `later.json` the names that
-later releases of the original added, `worker.json` our own. From it come parsing, provenance, documentation, forms
-and tests.
+`specification.json` holds the specification's rows in its order and groups, `later.json` the names that later
+releases of the original added, `worker.json` the names that are new here. Parsing, provenance, documentation, forms
+and tests are derived from it.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ FILES = ("specification", "later", "worker")
 
 
 class Fate(StrEnum):
-    """What becomes of a value."""
+    """What a setting acts on."""
 
     ENGINE = "engine"  # a vLLM flag
-    TRANSLATED = "translated"  # something else that means the same today: a rule in code
+    TRANSLATED = "translated"  # read by a rule in code, for example an old name of a flag
     WORKER = "worker"  # a field of Settings
-    ENVIRONMENT = "environment"  # left in the environment for a library, or read by another command of ours
-    GONE = "gone"  # without effect today; `note` says why
+    ENVIRONMENT = "environment"  # read from the environment by a library or by another command
+    GONE = "gone"  # without effect today; `note` gives the reason
 
 
 class Kind(StrEnum):
-    """What a value is."""
+    """The type of a value."""
 
     BOOL = "bool"
     INT = "int"
@@ -44,7 +44,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One variable: its name, what it takes, its documented default, and what becomes of it."""
+    """One variable: its name, type, documented default, and what it acts on."""
 
     name: str
     group: str  # where forms and the documentation show it
@@ -53,12 +53,12 @@ class Setting:
     default: str = ""  # as the specification prints it; empty for none
     fate: Fate = Fate.ENGINE
     options: tuple[str, ...] = ()
-    flag: str = ""  # environment name of the vLLM flag it sets, where that is not its own name
+    flag: str = ""  # environment name of the vLLM flag that it sets, where the names differ
     field: str = ""  # place in Settings, such as queue.max_concurrency
-    scale: float = 1.0  # what the number is multiplied with on its way to `field`
-    aliases: tuple[str, ...] = ()  # names that mean the same; the setting's own name wins
+    scale: float = 1.0  # factor between the number and `field`
+    aliases: tuple[str, ...] = ()  # other names; the setting's own name wins
     note: str = ""
-    zero_unset: bool = False  # consoles send 0 where they mean nothing
+    zero_unset: bool = False  # 0 counts as not set: consoles send it for an empty field
     least: float | None = None
     specified: bool = False  # a row of the specification's table
 

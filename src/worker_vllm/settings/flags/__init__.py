@@ -1,1 +1,1 @@
-"""vLLM's own flags, as data for each version."""
+"""vLLM's flags, as data for each version."""

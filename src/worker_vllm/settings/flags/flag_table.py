@@ -1,7 +1,7 @@
-"""vLLM's own flags as data: which exist, what they take, and the argv that sets them.
+"""The flags of `vllm serve` as data: their names, values and argv.
 
-The data is introspected from vLLM's parser (tools/introspect_vllm.py), one file a version under `flags/`;
-`flags/marks.json` says which flags are ours to set and which names belong to the system, each with its reason.
+The data is introspected from vLLM's parser (tools/introspect_vllm.py), one file for each version in this directory.
+`marks.json` lists the flags that only the worker sets and the names that belong to the system, each with its reason.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ DATA = Path(__file__).parent
 SHIPPED = versions.VLLM
 NEGATIVE = re.compile(r"-\d+")
 PLAIN = re.compile(r"[A-Za-z]+(?:[_-][A-Za-z]+\d?)*")
-# The letters by which the data says what a config object's field takes; tools/introspect_vllm.py finds them.
+# One letter for each kind of JSON that a field of a config object accepts, as tools/introspect_vllm.py writes them.
 KINDS_OF_JSON = {
     "n": "null",
     "b": "true or false",
@@ -53,18 +53,18 @@ KINDS_OF_JSON = {
 
 @dataclass(frozen=True, slots=True)
 class Flag:
-    """One flag of `vllm serve`; `name` is its environment name, `kind` what one value is."""
+    """One flag of `vllm serve`; `name` is its environment name, `kind` the type of one value."""
 
     name: str
     flag: str
     kind: str  # pair, switch, int, float, size, text, json, json-or-text, config
-    many: bool = False  # several argv items follow the flag
-    repeat: bool = False  # the flag is repeated for each item
-    fold: bool = False  # case and dashes do not matter
+    many: bool = False  # takes several argv items
+    repeat: bool = False  # is repeated for each item
+    fold: bool = False  # ignores case and dashes
     nullable: bool = False
     auto: bool = False  # a size that also takes auto
     choices: tuple[Any, ...] = ()
-    known: tuple[str, ...] = ()  # what vLLM itself knows where its parser takes any text
+    known: tuple[str, ...] = ()  # values that vLLM accepts where its parser takes any text
     default: Any = None
     least: float | None = None
     above: float | None = None
@@ -90,7 +90,7 @@ class Flag:
         return self._one(text.strip())
 
     def accept(self, value: Any) -> Any:
-        """The typed value of one that is already structured (a config file's). Raises BadValue."""
+        """The typed value of a structured one, from a config file. Raises BadValue."""
         if isinstance(value, bool) and not self.is_bool:
             raise BadValue(self.expectation, "give a value")
         if isinstance(value, list) and (self.many or self.repeat):
@@ -99,7 +99,7 @@ class Flag:
 
     def _item(self, text: str) -> Any:
         if text.startswith("-") and not NEGATIVE.fullmatch(text):
-            raise BadValue("items that do not begin with a dash, which vLLM would take for flags", "remove the dash")
+            raise BadValue("items without a leading dash, which vLLM would read as flags", "remove the dash")
         return self._one(text)
 
     def _one(self, text: str) -> Any:
@@ -144,7 +144,7 @@ class Flag:
         return value
 
     def _nearby(self, value: float) -> str:
-        """What to write instead of a number out of range: the share that a percentage was meant to be."""
+        """The change for a number out of range: 0.92 for 92 where a fraction is expected."""
         if self.kind == "float" and self.most == 1 and value > 1 and self._in_range(value / 100):
             return f"did you mean {value / 100:g}?"
         return "choose a value in that range"
@@ -159,14 +159,14 @@ class Flag:
 
     @property
     def expectation(self) -> str:
-        """What a value should be, in words."""
+        """The expected value in words."""
         nouns = {"int": "a whole number", "float": "a number", "size": "a whole number, or 8k, 8K", "text": "a text"}
         words = nouns.get(self.kind, "a yes or no" if self.is_bool else "a JSON object")
         limits = {"at least": self.least, "above": self.above, "at most": self.most, "below": self.below}
         return ", ".join([words, *(f"{word} {limit:g}" for word, limit in limits.items() if limit is not None)])
 
     def argv(self, value: Any) -> list[str]:
-        """The argv items that set a value; none where the flag cannot say it (false for a plain switch)."""
+        """The argv items that set a value; empty where the flag has none for it (false of a plain switch)."""
         if self.is_bool:
             no = "--no-" + self.flag.removeprefix("--")
             return [self.flag] if value else ([no] if self.kind == "pair" else [])
@@ -179,7 +179,7 @@ class Flag:
 
 
 def _known_key(key: str, known: Iterable[str]) -> str:
-    """What to do about an object's unknown key; the key is quoted where it is a plain word."""
+    """The change for an unknown key of an object; the key is quoted where it is a plain word."""
     meant = nearest(key, known)
     quoted = f"rename or remove {key!r}" if PLAIN.fullmatch(key) else "rename or remove the other keys"
     return f"{quoted}; did you mean {meant!r}?" if meant else quoted
@@ -211,7 +211,7 @@ def argument(value: Any) -> str:
 
 @dataclass(frozen=True, slots=True)
 class FlagTable:
-    """Everything one vLLM version's parser knows."""
+    """Flags, variables and architectures of one vLLM version."""
 
     version: str
     flags: Mapping[str, Flag]
@@ -225,7 +225,7 @@ class FlagTable:
         return frozenset(name for names in kinds for name in names)
 
     def by_option(self, option: str) -> tuple[Flag, bool] | None:
-        """The flag behind --enable-lora, --no-enable-lora, -tp …, and whether the option says yes."""
+        """The flag of an option such as --enable-lora, --no-enable-lora or -tp, and False for a negated one."""
         dashed = option.replace("_", "-") if option.startswith("--") else option
         for flag in self.flags.values():
             if dashed == flag.flag or dashed in flag.aliases:
@@ -237,7 +237,7 @@ class FlagTable:
 
 @dataclass(frozen=True, slots=True)
 class Marks:
-    """Whose a flag's name is: name → reason."""
+    """Names with a special treatment, each with its reason: set by the worker, ignored, or read nevertheless."""
 
     owned: Mapping[str, str]
     ambient: Mapping[str, str]
@@ -246,7 +246,7 @@ class Marks:
 
 @cache
 def marks() -> Marks:
-    """The argued lists of flags/marks.json."""
+    """The lists of marks.json."""
     return Marks(**json.loads((DATA / "marks.json").read_text(encoding="utf-8")))
 
 
@@ -258,7 +258,7 @@ def known_versions() -> list[str]:
 
 @cache
 def flag_table(version: str = SHIPPED) -> FlagTable:
-    """The flags of one vLLM version; of the nearest known one where there is no data for it."""
+    """The flags of one vLLM version, or of the nearest older one with data."""
     known = known_versions()
     raw = json.loads(
         (DATA / f"{version if version in known else nearest_version(version, known)}.json").read_text("utf-8")

@@ -1,4 +1,4 @@
-"""What modern vLLM renamed, merged or dropped, translated value by value so that old settings keep their meaning."""
+"""Settings that vLLM has renamed, merged or removed, translated so that old environments keep their meaning."""
 
 from __future__ import annotations
 

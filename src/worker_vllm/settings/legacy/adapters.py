@@ -1,4 +1,4 @@
-"""LoRA: adapters in every documented spelling, ranks and data types that vLLM no longer takes as they are."""
+"""LoRA settings: adapters in every documented format, ranks and data types that vLLM no longer accepts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ FORMS = 'an object, an array of objects {"name": …, "path": …}, or name=path
 
 
 def translate(draft: SettingsBuilder) -> None:
-    """LORA_MODULES, MAX_LORA_RANK, LORA_DTYPE."""
+    """Translate LORA_MODULES, MAX_LORA_RANK and LORA_DTYPE."""
     if "LORA_MODULES" in draft.env:
         try:
             adapters = read_adapters(draft.env["LORA_MODULES"])
@@ -25,7 +25,7 @@ def translate(draft: SettingsBuilder) -> None:
     _rank(draft)
     kind = draft.parsed(catalog()["LORA_DTYPE"])
     if kind == "float32" and kind not in draft.table.flags["LORA_DTYPE"].choices:
-        draft.warn("LORA_DTYPE=float32 became auto: vLLM keeps adapters in the model's data type")
+        draft.warn("LORA_DTYPE=float32 is read as auto: vLLM keeps adapters in the model's data type")
         kind = "auto"
     if kind is not None:
         draft.set_flag("LORA_DTYPE", kind, ENVIRONMENT, "LORA_DTYPE")
@@ -65,14 +65,13 @@ def _adapter(item: Any) -> dict[str, Any]:
 
 
 def _serve(draft: SettingsBuilder, adapters: list[dict[str, Any]]) -> None:
-    """One argv item per adapter: vLLM takes no array."""
+    """Set one argv item for each adapter: vLLM takes no array."""
     if not adapters:
         return
     items = [compact_json(adapter) for adapter in adapters]
     draft.set_flag("LORA_MODULES", items, ENVIRONMENT, "LORA_MODULES")
-    draft.set_field("engine.lora_names", tuple(adapter["name"] for adapter in adapters), "LORA_MODULES")
     if (chosen := draft.engine.get("ENABLE_LORA")) and not chosen.value:
-        draft.warn(f"{chosen.key}=0 gives way to LORA_MODULES, which needs LoRA enabled")
+        draft.warn(f"{chosen.key}=0 is ignored: LORA_MODULES needs LoRA enabled")
     draft.set_flag("ENABLE_LORA", True, ENVIRONMENT, "LORA_MODULES")
 
 
@@ -86,5 +85,5 @@ def _rank(draft: SettingsBuilder) -> None:
         draft.refuse("MAX_LORA_RANK", f"at most {ranks[-1]}", f"write {ranks[-1]} or less")
         return
     if allowed != rank:
-        draft.warn(f"MAX_LORA_RANK={rank} is rounded up to {allowed}, the next rank that vLLM knows")
+        draft.warn(f"MAX_LORA_RANK={rank} is rounded up to {allowed}, the next rank that vLLM supports")
     draft.set_flag("MAX_LORA_RANK", allowed, ENVIRONMENT, "MAX_LORA_RANK")

@@ -1,4 +1,4 @@
-"""Log switches, which turned round or took more away than lines."""
+"""Log switches: those that vLLM inverted, and one that would disable metrics too."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from worker_vllm.settings.builder import ENVIRONMENT, SettingsBuilder
 from worker_vllm.settings.catalog.catalog import catalog
 
 INTERVAL = "VLLM_LOG_STATS_INTERVAL"
-NEVER_S = "31536000"  # a year: vLLM takes no value that means never
+NEVER_S = "31536000"  # one year: vLLM has no value for never
 
 
 def translate(draft: SettingsBuilder) -> None:
-    """DISABLE_LOG_REQUESTS is the default now and its opposite is the flag; an explicit ENABLE_LOG_REQUESTS wins."""
+    """Translate DISABLE_LOG_REQUESTS, now the default, to ENABLE_LOG_REQUESTS, which wins where both are set."""
     settings = catalog()
     for name in ("DISABLE_LOGGING_REQUEST", "DISABLE_LOG_REQUESTS"):
         disabled = draft.parsed(settings[name])
@@ -21,7 +21,7 @@ def translate(draft: SettingsBuilder) -> None:
 
 
 def silence_statistics(draft: SettingsBuilder) -> None:
-    """vLLM's flag would take the metrics away with the lines, and with them admission and the stall watch."""
+    """Silence the statistics lines by their interval: vLLM's flag would disable the metrics that the worker reads."""
     chosen = draft.engine.pop("DISABLE_LOG_STATS", None)
     if chosen and chosen.value and INTERVAL not in draft.env:
         draft.environment[INTERVAL] = NEVER_S

@@ -1,4 +1,4 @@
-"""Multimodal limits, which were `image=1,video=0` and are a JSON object now."""
+"""Multimodal limits: the old format `image=1,video=0` and today's JSON object."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ NAME = "LIMIT_MM_PER_PROMPT"
 
 
 def translate(draft: SettingsBuilder) -> None:
-    """Both spellings of LIMIT_MM_PER_PROMPT."""
+    """Read LIMIT_MM_PER_PROMPT in either format."""
     if NAME not in draft.env:
         return
     try:
@@ -19,7 +19,7 @@ def translate(draft: SettingsBuilder) -> None:
 
 
 def read_limits(text: str) -> dict[str, object]:
-    """How many items of each kind a prompt may hold. Raises BadValue."""
+    """The most items of each kind in a prompt. Raises BadValue."""
     if text.lstrip().startswith("{"):
         return parse_object(text)
     limits: dict[str, object] = {}

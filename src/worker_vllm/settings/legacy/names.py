@@ -1,4 +1,4 @@
-"""Values and names that have a single modern counterpart."""
+"""Old names and values with one modern counterpart."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ OLD_BLOCK_SIZE = 16
 
 
 def translate(draft: SettingsBuilder) -> None:
-    """Tokenizer mode, executor, tokenizer pool, structured outputs, chat template, task, attention backend."""
+    """Translate tokenizer, executor, structured output, chat template, task and attention settings."""
     _tokenizer_mode(draft)
     _executor(draft)
     _tokenizer_pool(draft)
@@ -30,7 +30,7 @@ def _tokenizer_mode(draft: SettingsBuilder) -> None:
         return
     mode = mode.lower()
     if mode == "slow" and mode not in draft.table.flags["TOKENIZER_MODE"].known:
-        draft.warn("TOKENIZER_MODE=slow became hf: vLLM has no slow tokenizers any more")
+        draft.warn("TOKENIZER_MODE=slow is read as hf: vLLM removed slow tokenizers")
         mode = "hf"
     draft.set_flag("TOKENIZER_MODE", mode, ENVIRONMENT, "TOKENIZER_MODE")
 
@@ -49,10 +49,10 @@ def _tokenizer_pool(draft: SettingsBuilder) -> None:
 
 
 def _block_size(draft: SettingsBuilder) -> None:
-    """16 is what old forms send untouched, and what some attention backends, CPU's for one, refuse to start with."""
+    """16 is the old forms' default, which some attention backends, the CPU's among them, refuse."""
     size = draft.parsed(catalog()["BLOCK_SIZE"])
     if size == OLD_BLOCK_SIZE:
-        draft.warn("BLOCK_SIZE=16, the old default, is left to vLLM: not every attention backend can work with it")
+        draft.warn("BLOCK_SIZE=16, the old default, is left to vLLM: not every attention backend supports it")
     elif size is not None:
         draft.set_flag("BLOCK_SIZE", size, ENVIRONMENT, "BLOCK_SIZE")
 
@@ -70,14 +70,14 @@ def _structured_outputs(draft: SettingsBuilder) -> None:
         return
     config = draft.flag_value("STRUCTURED_OUTPUTS_CONFIG") or {}
     if config.get("backend", backend) != backend:
-        draft.warn(f"GUIDED_DECODING_BACKEND={backend} gives way to the backend in STRUCTURED_OUTPUTS_CONFIG")
+        draft.warn(f"GUIDED_DECODING_BACKEND={backend} is ignored: STRUCTURED_OUTPUTS_CONFIG names another backend")
         return
     merged = {**config, "backend": backend}
     draft.set_flag("STRUCTURED_OUTPUTS_CONFIG", merged, ENVIRONMENT, "GUIDED_DECODING_BACKEND")
 
 
 def _task(draft: SettingsBuilder) -> None:
-    """TASK chose between generating and pooling; vLLM asks in two words now."""
+    """Translate TASK to RUNNER and CONVERT."""
     task = draft.env.get("TASK", "").lower()
     if task in ("", "auto"):
         return

@@ -1,7 +1,7 @@
-"""RoPE: vLLM reads one complete `rope_parameters` object, and anything less is dropped or half applied in silence.
+"""RoPE settings as one complete `rope_parameters` object: vLLM ignores a partial one, or applies half of it.
 
-Measured on 0.32: `rope_scaling` with `type` dies with a KeyError, `rope_theta` alone is ignored, and `rope_scaling`
-alone loses the model's theta. So what the operator says is merged with what the model's config.json says.
+Measured on vLLM 0.32: `rope_scaling` with `type` fails with a KeyError, `rope_theta` alone is ignored, and
+`rope_scaling` alone loses the model's theta. So the operator's values are merged with the model's config.json.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from worker_vllm.settings.types import RopeChange
 
 OLD_TYPES = {"su": "longrope"}
 OVERRIDES = "--hf-overrides"
-KEPT = ("partial_rotary_factor",)  # a trait of the model, not of the scaling
+KEPT = ("partial_rotary_factor",)  # belongs to the model, not to the scaling
 
 
 def translate(draft: SettingsBuilder) -> None:
-    """ROPE_SCALING and ROPE_THETA become rope_parameters in --hf-overrides."""
+    """Translate ROPE_SCALING and ROPE_THETA to rope_parameters in --hf-overrides."""
     scaling, theta = (draft.parsed(catalog()[name]) for name in ("ROPE_SCALING", "ROPE_THETA"))
     if scaling is None and theta is None:
         return
@@ -32,7 +32,7 @@ def translate(draft: SettingsBuilder) -> None:
         return
     overrides = draft.flag_value("HF_OVERRIDES") or {}
     if not isinstance(overrides, dict) or "rope_parameters" in str(overrides):
-        draft.warn(f"{key} gives way to the RoPE parameters in HF_OVERRIDES")
+        draft.warn(f"{key} is ignored: HF_OVERRIDES sets RoPE parameters")
         return
     change = RopeChange(key, scaling, theta)
     config = draft.facts.model_config
@@ -54,15 +54,15 @@ def translate(draft: SettingsBuilder) -> None:
 
 
 def _without_config(draft: SettingsBuilder, overrides: Mapping[str, Any], change: RopeChange) -> None:
-    """A model without a config.json to read: it lies in an object store, or in a directory that has none."""
+    """Set the parameters of a model in an object store, or in a directory without a config.json."""
     if change.scaling is not None and change.theta is not None:
         draft.set_flag("HF_OVERRIDES", merged(overrides, change, {}), ENVIRONMENT, change.key)
         return
     missing = "ROPE_THETA" if change.theta is None else "ROPE_SCALING"
     draft.refuse(
         change.key,
-        f"{missing} beside it, because the model's config.json is not here to take it from",
-        f"set {missing} to what the model's config.json says"
+        f"{missing} beside it, because the model's config.json is not on disk",
+        f"set {missing} to the value in the model's config.json"
         + ("" if change.theta is None else ', or to {"rope_type": "default"} where it has none'),
     )
 
@@ -70,23 +70,23 @@ def _without_config(draft: SettingsBuilder, overrides: Mapping[str, Any], change
 def completed(arguments: Sequence[str], change: RopeChange, config: Mapping[str, Any]) -> tuple[str, ...]:
     """An engine's arguments with the change merged into --hf-overrides. Raises BadValue.
 
-    Called once the model's config.json is on disk, where it was not when the settings were read.
+    Called once a download has brought the model's config.json.
     """
     given = EngineArguments(arguments)
-    said = given.get(OVERRIDES) or "{}"
-    overrides = parse_json(said)
-    if not isinstance(overrides, dict) or "rope_parameters" in said:
+    text = given.get(OVERRIDES) or "{}"
+    overrides = parse_json(text)
+    if not isinstance(overrides, dict) or "rope_parameters" in text:
         return tuple(arguments)
     return given.with_(OVERRIDES, compact_json(merged(overrides, change, config))).argv
 
 
 def merged(overrides: Mapping[str, Any], change: RopeChange, config: Mapping[str, Any]) -> dict[str, Any]:
-    """The overrides with the model's own RoPE parameters, changed, as one complete object. Raises BadValue."""
+    """The overrides with the model's RoPE parameters and the change as one complete object. Raises BadValue."""
     parameters = _complete(change, config)
     if text_part(config) is config:
         return {**overrides, "rope_parameters": parameters}
-    said = overrides.get("text_config")
-    return {**overrides, "text_config": {**(said if isinstance(said, dict) else {}), "rope_parameters": parameters}}
+    inner = overrides.get("text_config")
+    return {**overrides, "text_config": {**(inner if isinstance(inner, dict) else {}), "rope_parameters": parameters}}
 
 
 def _complete(change: RopeChange, config: Mapping[str, Any]) -> dict[str, Any]:
@@ -100,7 +100,7 @@ def _complete(change: RopeChange, config: Mapping[str, Any]) -> dict[str, Any]:
         parameters = _typed({**kept, **_renamed(change.scaling)})
     known = change.theta if change.theta is not None else parameters.get("rope_theta", own.get("rope_theta"))
     if known is None:
-        raise BadValue("ROPE_THETA beside it, because the model's config.json names none", "set ROPE_THETA")
+        raise BadValue("ROPE_THETA beside it, because the model's config.json has none", "set ROPE_THETA")
     return {**parameters, "rope_theta": known}
 
 
@@ -111,10 +111,10 @@ def _typed(parameters: dict[str, Any]) -> dict[str, Any]:
 
 
 def model_rope(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The RoPE parameters that a config.json holds, in the modern spelling."""
+    """The RoPE parameters of a config.json, under their modern names."""
     text = text_part(config)
-    said = (text.get(name) for name in ("rope_parameters", "rope_scaling"))
-    found = _renamed(next((value for value in said if isinstance(value, Mapping) and value), {}))
+    stored = (text.get(name) for name in ("rope_parameters", "rope_scaling"))
+    found = _renamed(next((value for value in stored if isinstance(value, Mapping) and value), {}))
     if "rope_theta" not in found and text.get("rope_theta") is not None:
         found["rope_theta"] = text["rope_theta"]
     if "partial_rotary_factor" not in found and text.get("partial_rotary_factor") is not None:

@@ -1,4 +1,4 @@
-"""Speculative decoding: a dozen old variables become one --speculative-config."""
+"""Speculative decoding: the old variables as one --speculative-config."""
 
 from __future__ import annotations
 
@@ -22,53 +22,53 @@ MANY = 1_000_000  # more sequences than any batch holds
 
 
 def translate(draft: SettingsBuilder) -> None:
-    """The whole family; SPECULATIVE_CONFIG beats the single variables."""
+    """Translate all variables of speculative decoding; SPECULATIVE_CONFIG wins over the single ones."""
     settings = catalog()
     if draft.parsed(settings["SPEC_DECODING_ACCEPTANCE_METHOD"]) == "typical_acceptance_sampler":
-        draft.warn("SPEC_DECODING_ACCEPTANCE_METHOD has no effect: only rejection sampling is left in vLLM")
+        draft.warn("SPEC_DECODING_ACCEPTANCE_METHOD has no effect: vLLM has only rejection sampling")
     singles = {name: draft.parsed(settings[name]) for name in (*KEYS, *NGRAM, "SPECULATIVE_DISABLE_BY_BATCH_SIZE")}
-    said = {name: value for name, value in singles.items() if value is not None}
+    given = {name: value for name, value in singles.items() if value is not None}
     model = draft.env.get("SPECULATIVE_MODEL")
-    if model is None and not said:
+    if model is None and not given:
         return
     if "SPECULATIVE_CONFIG" in draft.env:
-        names = ", ".join(sorted({*said, *(["SPECULATIVE_MODEL"] if model else [])}))
-        draft.warn(f"{names} give way to SPECULATIVE_CONFIG")
+        names = ", ".join(sorted({*given, *(["SPECULATIVE_MODEL"] if model else [])}))
+        draft.warn(f"{names}: ignored, SPECULATIVE_CONFIG is set")
         return
-    config = _config(draft, model, said)
+    config = _config(draft, model, given)
     if config is not None:
-        key = "SPECULATIVE_MODEL" if model else next(iter(said))
+        key = "SPECULATIVE_MODEL" if model else next(iter(given))
         draft.set_flag("SPECULATIVE_CONFIG", config, ENVIRONMENT, key)
 
 
-def _config(draft: SettingsBuilder, model: str | None, said: dict[str, Any]) -> dict[str, Any] | None:
-    config = {key: said[name] for name, key in KEYS.items() if name in said}
-    ngram = (model or "").lower() in NGRAM_NAMES or (model is None and "NGRAM_PROMPT_LOOKUP_MAX" in said)
+def _config(draft: SettingsBuilder, model: str | None, given: dict[str, Any]) -> dict[str, Any] | None:
+    config = {key: given[name] for name, key in KEYS.items() if name in given}
+    ngram = (model or "").lower() in NGRAM_NAMES or (model is None and "NGRAM_PROMPT_LOOKUP_MAX" in given)
     if ngram or str(config.get("method", "")).startswith("ngram"):
         config.setdefault("method", "ngram")
-        config |= {key: said[name] for name, key in NGRAM.items() if name in said}
+        config |= {key: given[name] for name, key in NGRAM.items() if name in given}
         if config.get("prompt_lookup_min", 0) > config.get("prompt_lookup_max", MANY):
             draft.refuse("NGRAM_PROMPT_LOOKUP_MIN", "at most NGRAM_PROMPT_LOOKUP_MAX", "lower it")
     else:
         if model is not None:
             config["model"] = model
         for name in NGRAM:
-            if name in said:
+            if name in given:
                 draft.warn(f"{name} has no effect without SPECULATIVE_MODEL=[ngram]")
     if "model" not in config and "method" not in config:
         draft.refuse(
-            next(iter(said)),
+            next(iter(given)),
             "SPECULATIVE_MODEL beside it",
             "set SPECULATIVE_MODEL to a draft model or [ngram], or remove this variable",
         )
         return None
-    return _checked(draft, config, said)
+    return _checked(draft, config, given)
 
 
-def _checked(draft: SettingsBuilder, config: dict[str, Any], said: dict[str, Any]) -> dict[str, Any]:
+def _checked(draft: SettingsBuilder, config: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
     if config.get("method") == "ngram" and "num_speculative_tokens" not in config:
         draft.refuse("NUM_SPECULATIVE_TOKENS", "a number of tokens with n-gram speculation", "set it, for example 5")
-    if (largest := said.get("SPECULATIVE_DISABLE_BY_BATCH_SIZE")) is not None:
+    if (largest := given.get("SPECULATIVE_DISABLE_BY_BATCH_SIZE")) is not None:
         tokens = config.get("num_speculative_tokens")
         if tokens is None:
             draft.refuse("SPECULATIVE_DISABLE_BY_BATCH_SIZE", "NUM_SPECULATIVE_TOKENS beside it", "set it too")

@@ -1,1 +1,1 @@
-"""What values mean together: deployment, validation, sizes, misplaced names."""
+"""Rules across settings: deployment, validation, tensor parallel size, misplaced names."""

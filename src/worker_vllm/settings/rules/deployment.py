@@ -1,4 +1,4 @@
-"""How jobs reach this worker: the mode, the platform's addresses, how long a start may last."""
+"""How requests reach this worker: the mode, the platform's URLs, the start timeout."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from worker_vllm.settings.catalog.catalog import catalog
 from worker_vllm.settings.types import EngineKind, Mode, Secret
 
 TAKE, DONE, STREAM, PING = (f"RUNPOD_WEBHOOK_{name}" for name in ("GET_JOB", "POST_OUTPUT", "POST_STREAM", "PING"))
-START_RESERVE_S = 20.0  # what the worker needs of the platform's patience besides the engine's start
+START_RESERVE_S = 20.0  # of the platform's start timeout, left for the worker itself
 
 
 def choose_mode(draft: SettingsBuilder) -> None:
-    """Queue where the platform gives jobs, http where it gives a port, else local; WORKER_MODE overrides."""
+    """Queue where the platform sets a job URL, http where it sets a port, else local; WORKER_MODE overrides."""
     asked = draft.parsed(catalog()["WORKER_MODE"])
-    key = draft.first("WORKER_MODE", TAKE, "PORT", "PORT_HEALTH") or "WORKER_MODE"
+    key = draft.first_set("WORKER_MODE", TAKE, "PORT", "PORT_HEALTH") or "WORKER_MODE"
     source = ENVIRONMENT if key in draft.env else DEFAULT
     if asked is None:
-        ported = draft.first("PORT", "PORT_HEALTH") is not None
+        ported = draft.first_set("PORT", "PORT_HEALTH") is not None
         asked = Mode.QUEUE if TAKE in draft.env else Mode.HTTP if ported else Mode.LOCAL
     draft.set_field("mode", Mode(asked), key, source)
 
 
 def choose_engine_kind(draft: SettingsBuilder) -> None:
-    """vLLM as a child, the echo engine, or a server that is already running."""
+    """vLLM as a child process, the echo engine, or a server that is already running."""
     kind = draft.parsed(catalog()["ENGINE"])
     if kind is not None:
         draft.set_field("engine.kind", EngineKind(kind), "ENGINE")
@@ -33,14 +33,14 @@ def choose_engine_kind(draft: SettingsBuilder) -> None:
         return
     if not url.startswith(("http://", "https://", "unix:/")):
         draft.refuse(
-            "ENGINE_URL", "http://host:port, https://host:port or unix:/path", "write the engine's address so"
+            "ENGINE_URL", "http://host:port, https://host:port or unix:/path", "correct the engine's address"
         )
     draft.set_field("engine.url", url, "ENGINE_URL")
     draft.set_field("engine.kind", EngineKind.ATTACH, "ENGINE_URL")
 
 
 def fill_queue(draft: SettingsBuilder) -> None:
-    """The platform's addresses; $ID stays where it stands for a job's id."""
+    """The platform's URLs; $ID stays in those that are completed with a job id."""
     worker_id = draft.env.get("RUNPOD_POD_ID", "local")
     if "RUNPOD_POD_ID" in draft.env:
         draft.set_field("queue.worker_id", worker_id, "RUNPOD_POD_ID")
@@ -57,7 +57,7 @@ def fill_queue(draft: SettingsBuilder) -> None:
 
 
 def fill_metrics(draft: SettingsBuilder) -> None:
-    """Where a worker in queue mode shows its figures, if it was told to."""
+    """The address of /metrics in queue mode, if one is set."""
     address = draft.env.get("METRICS_ADDRESS")
     if address is None:
         return
@@ -69,7 +69,7 @@ def fill_metrics(draft: SettingsBuilder) -> None:
 
 
 def fill_http(draft: SettingsBuilder) -> None:
-    """Ports and the clients' key; everybody's names, so outside http mode they are nobody's mistake."""
+    """Ports and client key of http mode. PORT and API_KEY are common names, so other modes ignore them."""
     if draft.fields["mode"].value is not Mode.HTTP:
         return
     for name, place in (("PORT", "http.port"), ("PORT_HEALTH", "http.health_port")):
@@ -80,7 +80,7 @@ def fill_http(draft: SettingsBuilder) -> None:
             draft.set_field(place, port, name)
         else:
             draft.refuse(name, "a port, 1 to 65535", "write the port that the platform sends requests to")
-    if key := draft.first("API_KEY", "VLLM_API_KEY"):
+    if key := draft.first_set("API_KEY", "VLLM_API_KEY"):
         draft.set_field("http.api_key", Secret(draft.env[key]), key)
 
 
@@ -95,18 +95,18 @@ def _address(draft: SettingsBuilder, name: str, worker_id: str) -> str | None:
 
 
 def _is_address(text: str) -> bool:
-    """Whether a connection could be made to where this says."""
+    """Whether a text is a URL that a connection can be made to."""
     try:
         parts = urlsplit(text)
         (parts.hostname or "").encode("idna")
         return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:  # a broken host or port
+    except ValueError:  # an invalid host or port
         return False
 
 
 def limit_start(draft: SettingsBuilder) -> None:
-    """The engine's start ends before the platform gives up on this worker, unless the operator says how long."""
-    patience = draft.parsed(catalog()["RUNPOD_INIT_TIMEOUT"])
-    if patience is not None and "engine.start_timeout_s" not in draft.fields:
-        limit = max(patience - START_RESERVE_S, patience * 0.9)
+    """Let the engine's start time out before the platform stops this worker, unless ENGINE_START_TIMEOUT is set."""
+    init_timeout_s = draft.parsed(catalog()["RUNPOD_INIT_TIMEOUT"])
+    if init_timeout_s is not None and "engine.start_timeout_s" not in draft.fields:
+        limit = max(init_timeout_s - START_RESERVE_S, init_timeout_s * 0.9)
         draft.set_field("engine.start_timeout_s", limit, "RUNPOD_INIT_TIMEOUT")

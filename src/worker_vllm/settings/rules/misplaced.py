@@ -1,4 +1,4 @@
-"""Variables that say the right thing under another name: access tokens, settings behind VLLM_, the model's name."""
+"""Values in the wrong variable: access tokens, settings with the prefix VLLM_, the model's name."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ MODEL_NAMES = (
 
 
 def refuse_tokens(draft: SettingsBuilder) -> None:
-    """Refuse a variable that is shown to callers and logs while its value is an access token."""
+    """Refuse an access token in a variable whose value appears in responses and logs."""
     for name, text in list(draft.env.items()):
         if is_token(text) and _is_shown(draft, name):
             draft.refuse(
                 name,
-                "no secret: the value has the shape of an access token, and this variable is shown to callers",
+                "no secret: the value has the format of an access token, and this variable is shown to callers",
                 "move it into the variable that is meant for it, such as HF_TOKEN",
             )
             del draft.env[name]
@@ -48,7 +48,7 @@ def _is_shown(draft: SettingsBuilder, name: str) -> bool:
 
 
 def take_prefixed(draft: SettingsBuilder) -> None:
-    """Read VLLM_NAME as NAME where NAME is a setting or a flag, unless vLLM itself has a variable VLLM_NAME."""
+    """Read VLLM_NAME as NAME where NAME is a setting or a flag, unless vLLM itself reads VLLM_NAME."""
     taken = []
     for name in [name for name in draft.env if name.startswith(PREFIX)]:
         plain = name.removeprefix(PREFIX)
@@ -57,7 +57,7 @@ def take_prefixed(draft: SettingsBuilder) -> None:
         setting = catalog.names().get(plain)
         if setting is None and (plain not in draft.table.flags or plain in marks().ambient):
             continue
-        if setting is not None and _is_elsewhere(setting):
+        if setting is not None and _is_read_elsewhere(setting):
             if setting.group != PLATFORM:
                 draft.refuse(
                     name, f"{plain} without the prefix: libraries read it by that name", f"rename it to {plain}"
@@ -69,29 +69,29 @@ def take_prefixed(draft: SettingsBuilder) -> None:
         draft.set_field("engine.withheld", tuple(taken), PREFIX, DEFAULT)
 
 
-def _is_elsewhere(setting: Setting) -> bool:
-    """Whether somebody else than the worker reads the variable, or only the platform sets it."""
+def _is_read_elsewhere(setting: Setting) -> bool:
+    """Whether a library reads the variable by its plain name, or only the platform sets it."""
     return setting.fate is Fate.ENVIRONMENT or setting.kind is Kind.SECRET or setting.group == PLATFORM
 
 
 def _take(draft: SettingsBuilder, name: str, plain: str) -> None:
     text = draft.env.pop(name)
     if plain in draft.env:
-        draft.warn(f"{name} gives way to {plain}, which is set too")
+        draft.warn(f"{name} is ignored: {plain} is set too")
         return
     draft.env[plain] = text
-    draft.typed[plain] = name
-    draft.warn(f"{name} is read as {plain}: vLLM claims the prefix VLLM_, so write it without")
+    draft.written_names[plain] = name
+    draft.warn(f"{name} is read as {plain}: the prefix VLLM_ is reserved for vLLM, write it without")
 
 
 def refuse_model_names(draft: SettingsBuilder) -> bool:
-    """Refuse a model named in a variable that nobody reads, where MODEL_NAME is missing; whether there was one."""
+    """Refuse a model in a variable that is not read, where MODEL_NAME is missing; return whether there was one."""
     found = [name for name in MODEL_NAMES if name in draft.env and name not in draft.table.variables]
     for name in found:
         if name not in (problem.key for problem in draft.problems):
             draft.refuse(
                 name,
                 "the model in MODEL_NAME, which is not set",
-                f"rename it to MODEL_NAME, or set IGNORE_ENV={name} when it is somebody else's",
+                f"rename it to MODEL_NAME, or set IGNORE_ENV={name} if it belongs to another program",
             )
     return bool(found) or any(problem.key == "MODEL_NAME" for problem in draft.problems)

@@ -1,4 +1,4 @@
-"""How many GPUs share one model: the automatic size, and the one that would hold it where the chosen one does not."""
+"""Tensor parallel size: the automatic one, and a larger one that a model fits into."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def text_part(config: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def attention_heads(config: Mapping[str, Any] | None) -> int | None:
-    """The head count that tensor parallelism has to divide, from a config.json; None when it does not say."""
+    """The number of attention heads, which tensor parallelism must divide; None when the config.json has none."""
     if config is None:
         return None
     text = text_part(config)
@@ -22,13 +22,13 @@ def attention_heads(config: Mapping[str, Any] | None) -> int | None:
 
 
 def automatic_size(gpus: int, heads: int | None) -> int:
-    """The largest number of GPUs, at most `gpus`, that the heads divide by; a power of two where they are unknown."""
+    """The largest size up to `gpus` that divides the heads; a power of two where the heads are unknown."""
     if heads is None:
         return 1 << (gpus.bit_length() - 1)
     return next(size for size in range(gpus, 0, -1) if heads % size == 0)
 
 
 def larger_size(size: int, most: int, heads: int | None, holds: Callable[[int], bool]) -> int | None:
-    """The smallest tensor parallel size above `size` that the heads divide by and that `holds` the model, if any."""
+    """The smallest size above `size` that divides the heads and `holds` the model; None without one."""
     sizes = (larger for larger in range(size + 1, most + 1) if heads is None or heads % larger == 0)
     return next((larger for larger in sizes if holds(larger)), None)

@@ -1,4 +1,4 @@
-"""What must hold between settings once all are known: what vLLM would refuse, told before it starts."""
+"""Rules between settings, checked once all are known: what vLLM would refuse is reported before it starts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from worker_vllm.settings.rules.tensor_parallel import attention_heads, automati
 from worker_vllm.settings.suggestions import nearest
 
 LONGEST_ARGUMENT = 128 * 1024 - 1  # bytes of one argv item that Linux takes
-# Values that older releases took, and what became of them.
+# Values that older releases accepted, and their replacement.
 DROPPED = {
     ("QUANTIZATION", "squeezellm"): "SqueezeLLM was removed from vLLM: use an AWQ, GPTQ or FP8 version of the model",
     (
@@ -21,13 +21,13 @@ DROPPED = {
     ("LOAD_FORMAT", "bitsandbytes"): "bitsandbytes was removed from vLLM: remove it, or use QUANTIZATION=fp8",
     ("LOAD_FORMAT", "gguf"): "GGUF was removed from vLLM: use the model's original repository",
 }
-# A plugin or a class of the user's own may add words to these lists.
+# A plugin may add words to these lists.
 PLUGINS = {"TOOL_CALL_PARSER": "TOOL_PARSER_PLUGIN", "REASONING_PARSER": "REASONING_PARSER_PLUGIN"}
 JINJA = frozenset("{}\n")
 
 
 def check(draft: SettingsBuilder) -> None:
-    """Every rule, each on its own, so that all mistakes are told at once."""
+    """Apply every rule on its own, so that all problems are reported at once."""
     for rule in (
         _closed_lists,
         _tool_calls,
@@ -36,9 +36,9 @@ def check(draft: SettingsBuilder) -> None:
         _adapters,
         _lora_sizes,
         _speculative_sizes,
-        _whole_prefill,
+        _unchunked_prefill,
         _keep_alive,
-        _profiled_ray,
+        _ray_profiling,
         _architecture,
         _tokenizer,
     ):
@@ -46,14 +46,14 @@ def check(draft: SettingsBuilder) -> None:
 
 
 def choose_parallel_size(draft: SettingsBuilder) -> None:
-    """TENSOR_PARALLEL_SIZE as said; all GPUs that the heads divide by when nobody said it."""
+    """Read TENSOR_PARALLEL_SIZE; `default_parallel_size` fills it in when it is not set."""
     size = draft.parsed(catalog()["TENSOR_PARALLEL_SIZE"])
     if size is not None:
         draft.set_flag("TENSOR_PARALLEL_SIZE", size, ENVIRONMENT, "TENSOR_PARALLEL_SIZE")
 
 
 def default_parallel_size(draft: SettingsBuilder) -> None:
-    """Use every GPU of the machine for the one model, unless somebody said how many."""
+    """Set TENSOR_PARALLEL_SIZE to as many GPUs as the heads allow, unless it is set already."""
     others = [draft.flag_value(f"{kind}_PARALLEL_SIZE") or 1 for kind in ("PIPELINE", "DATA")]
     free = (draft.facts.gpus or 1) // (others[0] * others[1])
     if "TENSOR_PARALLEL_SIZE" in draft.engine or free < 2:
@@ -62,7 +62,9 @@ def default_parallel_size(draft: SettingsBuilder) -> None:
     size = automatic_size(free, heads)
     if size < free:
         why = (
-            f"its {heads} attention heads do not divide by {free}" if heads else "its config.json is not here to look"
+            f"its {heads} attention heads do not divide by {free}"
+            if heads
+            else "the model's config.json is not on disk yet"
         )
         draft.warn(f"TENSOR_PARALLEL_SIZE is {size} of {free} GPUs: {why}")
     draft.set_flag("TENSOR_PARALLEL_SIZE", size, "default", "TENSOR_PARALLEL_SIZE")
@@ -110,7 +112,7 @@ def _chat_template(draft: SettingsBuilder) -> None:
         draft.refuse(chosen.key, f"at most {LONGEST_ARGUMENT} bytes", "put it into a file and give the file's path")
     elif not literal and not draft.facts.exists(chosen.value) and chosen.value not in flag.known:
         draft.refuse(
-            chosen.key, "a jinja text, or the path of a file that is there", "correct the path", chosen.value
+            chosen.key, "a Jinja template, or the path of an existing file", "correct the path", chosen.value
         )
 
 
@@ -123,10 +125,9 @@ def _adapters(draft: SettingsBuilder) -> None:
     except BadValue as bad:
         draft.refuse(chosen.key, bad.expected, bad.change, chosen.value)
         return
-    draft.set_field("engine.lora_names", tuple(names), chosen.key, chosen.source)
     served = draft.fields["engine.served_names"].value
     for name in sorted({name for name in names if name in served}):
-        draft.refuse(chosen.key, "adapters called otherwise than the model", f"rename the adapter {name}", name)
+        draft.refuse(chosen.key, "adapter names that differ from the model's", f"rename the adapter {name}", name)
     if not draft.flag_value("ENABLE_LORA"):
         draft.set_flag("ENABLE_LORA", True, chosen.source, chosen.key)
 
@@ -143,12 +144,12 @@ def _speculative_sizes(draft: SettingsBuilder) -> None:
     size = config.get("draft_tensor_parallel_size") if isinstance(config, dict) else None
     target = draft.flag_value("TENSOR_PARALLEL_SIZE") or 1
     if size not in (None, 1, target):
-        key = draft.first("SPECULATIVE_DRAFT_TENSOR_PARALLEL_SIZE") or draft.engine["SPECULATIVE_CONFIG"].key
+        key = draft.first_set("SPECULATIVE_DRAFT_TENSOR_PARALLEL_SIZE") or draft.engine["SPECULATIVE_CONFIG"].key
         draft.refuse(key, f"1, or as many as the model's {target}", "write one of these", size)
 
 
-def _whole_prefill(draft: SettingsBuilder) -> None:
-    """Without chunks, a prompt of the longest length has to fit into one step."""
+def _unchunked_prefill(draft: SettingsBuilder) -> None:
+    """Without chunked prefill a prompt of MAX_MODEL_LEN must fit into one step."""
     step, longest = draft.flag_value("MAX_NUM_BATCHED_TOKENS"), draft.flag_value("MAX_MODEL_LEN")
     if draft.flag_value("ENABLE_CHUNKED_PREFILL") is False and step and longest and 0 < step < longest:
         change = f"write {longest} or more, or leave ENABLE_CHUNKED_PREFILL empty"
@@ -163,7 +164,7 @@ def _keep_alive(draft: SettingsBuilder) -> None:
         )
 
 
-def _profiled_ray(draft: SettingsBuilder) -> None:
+def _ray_profiling(draft: SettingsBuilder) -> None:
     if draft.flag_value("RAY_WORKERS_USE_NSIGHT") and draft.flag_value("DISTRIBUTED_EXECUTOR_BACKEND") != "ray":
         draft.refuse(
             "RAY_WORKERS_USE_NSIGHT", "DISTRIBUTED_EXECUTOR_BACKEND=ray beside it", "set it too, or remove this"
@@ -171,7 +172,7 @@ def _profiled_ray(draft: SettingsBuilder) -> None:
 
 
 def _architecture(draft: SettingsBuilder) -> None:
-    """An architecture that this vLLM cannot serve is told before the start, with the nearest one that it can."""
+    """Refuse an architecture that this vLLM cannot serve, with the nearest one that it can."""
     config = draft.facts.model_config or {}
     listed = config.get("architectures")
     named = [name for name in listed if isinstance(name, str)] if isinstance(listed, list) else []
@@ -189,4 +190,4 @@ def _architecture(draft: SettingsBuilder) -> None:
 
 def _tokenizer(draft: SettingsBuilder) -> None:
     if draft.flag_value("SKIP_TOKENIZER_INIT"):
-        draft.warn("SKIP_TOKENIZER_INIT: without a tokenizer only token ids go in and out; every text route fails")
+        draft.warn("SKIP_TOKENIZER_INIT: without a tokenizer only token ids work; every text route fails")

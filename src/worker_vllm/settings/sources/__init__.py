@@ -1,1 +1,1 @@
-"""Where values come from: the environment, extra arguments, a config file, the model that is served."""
+"""Where values come from: environment, config file, extra arguments, and the served model."""

@@ -1,4 +1,4 @@
-"""The environment, name by name: ours, the engine's, somebody else's, or a slip of the pen."""
+"""The environment as a source: settings, vLLM flags, variables of other programs, and misspelled names."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ SHORTEST_BEHIND_PREFIX = 8  # vLLM has hundreds of variables, and plugins have m
 
 
 def non_empty(env: Mapping[str, str], table: FlagTable) -> dict[str, str]:
-    """The variables that are set and not to be left alone.
+    """The variables that are set.
 
-    Empty ones are gone, None and null too unless `none` is one of a flag's own words, and whatever IGNORE_ENV names.
+    Left out: empty values, None and null unless `none` is a choice of the flag, and the variables in IGNORE_ENV.
     """
     found = {}
     ignored = frozenset(re.findall(r"[\w.-]+", env.get("IGNORE_ENV", "")))
@@ -37,8 +37,8 @@ def non_empty(env: Mapping[str, str], table: FlagTable) -> dict[str, str]:
 
 
 def secret_names(env: Iterable[str], version: str) -> frozenset[str]:
-    """The variables that hold a secret by their own name, or by one that they were meant to have."""
-    targets, known = watched(version), catalog.names()
+    """The variables that hold a secret by their own name or by the name that they misspell."""
+    targets, known = name_index(version), catalog.names()
     found = {name for name in env if looks_secret(name)}
     others = (name for name in env if name not in known and name not in found)
     return frozenset(found | {name for name in others if any(map(looks_secret, targets.candidates(name)))})
@@ -50,13 +50,13 @@ def redactor(env: Mapping[str, str], version: str = SHIPPED) -> Redactor:
 
 
 def read_environment(draft: SettingsBuilder) -> None:
-    """Set every flag and field that the environment names directly; note slips and names that are ours to set.
+    """Set every flag and field that the environment names directly; refuse misspelled and reserved names.
 
     Where two settings set the same flag, the later line of the catalogue wins.
     """
     known = catalog.names()
     for setting in catalog.catalog().values():
-        if key := draft.first(setting.name, *setting.aliases):
+        if key := draft.first_set(setting.name, *setting.aliases):
             _read_setting(draft, setting, key)
     owned, ambient = marks().owned, marks().ambient
     for name in draft.env:
@@ -69,11 +69,11 @@ def read_environment(draft: SettingsBuilder) -> None:
             _refuse_owned(draft, flag, owned[name])
         elif (value := draft.parse_flag(flag, draft.env[name], name)) is not None:
             draft.set_flag(name, value, ENVIRONMENT, name)
-    _find_slips(draft)
+    _refuse_misspelled(draft)
 
 
 def _read_setting(draft: SettingsBuilder, setting: Setting, key: str) -> None:
-    """One catalogue setting, where reading it needs no rule of its own."""
+    """Read one catalogue setting, unless a rule of its own reads it."""
     match setting.fate:
         case Fate.ENGINE:
             _read_flag(draft, setting, key)
@@ -94,7 +94,7 @@ def _read_flag(draft: SettingsBuilder, setting: Setting, key: str) -> None:
         return
     text = draft.env[key]
     if setting.zero_unset and not text.strip("0."):
-        draft.note_zero(setting, key)
+        draft.warn_zero(setting, key)
         return
     value = draft.parse_flag(flag, text, key)
     if value is not None:
@@ -118,30 +118,30 @@ def _refuse_owned(draft: SettingsBuilder, flag: Flag, reason: str) -> None:
 
 
 @cache
-def watched(version: str) -> suggestions.KnownNames:
-    """The names that slips are looked for from: not the system's own, unless the specification documents them."""
+def name_index(version: str) -> suggestions.KnownNames:
+    """The names that a misspelled one is compared with: without the system's, unless they are specified."""
     ambient = {name for name in marks().ambient if name not in catalog.names() or not catalog.names()[name].specified}
     table = flag_table(version)
     names = (frozenset(catalog.names()) | frozenset(table.flags) | OURS) - ambient
     return suggestions.KnownNames(names, table.variables - names)
 
 
-def _find_slips(draft: SettingsBuilder) -> None:
+def _refuse_misspelled(draft: SettingsBuilder) -> None:
     known = frozenset(catalog.names()) | frozenset(draft.table.flags) | OURS | draft.table.variables
-    targets = watched(draft.table.version)
-    told = {problem.key for problem in draft.problems}
+    targets = name_index(draft.table.version)
+    refused = {problem.key for problem in draft.problems}
     for name in draft.env:
-        if name in known or name in told or name in marks().ambient:
+        if name in known or name in refused or name in marks().ambient:
             continue
-        if meant := targets.meant(name) or _behind_prefix(name, targets):
+        if meant := targets.best_match(name) or _behind_prefix(name, targets):
             draft.refuse(
                 name,
-                f"a variable that the worker knows; {meant} is one",
-                f"rename it to {meant}, or set IGNORE_ENV={name} when it is somebody else's",
+                f"a known variable; {meant} is one",
+                f"rename it to {meant}, or set IGNORE_ENV={name} if it belongs to another program",
             )
 
 
 def _behind_prefix(name: str, targets: suggestions.KnownNames) -> str | None:
-    """What VLLM_ and a mistyped name of ours were meant to be."""
+    """The known name that a misspelled one behind the prefix VLLM_ stands for."""
     rest = name.removeprefix(PREFIX)
-    return targets.meant(rest) if rest != name and len(rest) >= SHORTEST_BEHIND_PREFIX else None
+    return targets.best_match(rest) if rest != name and len(rest) >= SHORTEST_BEHIND_PREFIX else None
