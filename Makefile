@@ -1,4 +1,4 @@
-# The verbs of this project. `make` alone lists them.
+# The targets of this project. `make` alone lists them.
 SHELL := /bin/bash
 PYTHON_BIN := .venv/bin/python
 export VLLM_CPU_KVCACHE_SPACE ?= 1
@@ -6,7 +6,7 @@ export VLLM_CPU_KVCACHE_SPACE ?= 1
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-sdk run test test-all test-gpu test-upstream lint format render bench wheel clean
 
-help: ## list the verbs
+help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
 
 setup: ## .venv with pinned, locked dependencies and the real engine for CPU
@@ -24,7 +24,7 @@ test: setup setup-sdk ## everything but the long matrices: unit, gateway, real S
 test-all: setup setup-sdk ## the long matrices too
 	@$(PYTHON_BIN) -m pytest -q -m "not gpu and not upstream" $(ARGS)
 
-test-gpu: setup ## what needs an NVIDIA GPU; says 'not run' where there is none
+test-gpu: setup ## the tests that need an NVIDIA GPU; reported as 'not run' without one
 	@$(PYTHON_BIN) -m pytest -q -m gpu $(ARGS)
 
 test-upstream: setup ## vLLM's own server tests, against vLLM and through gateway and worker (ARGS="embed": one engine)
@@ -33,17 +33,17 @@ test-upstream: setup ## vLLM's own server tests, against vLLM and through gatewa
 lint: setup ## ruff (format and check), mypy strict
 	@.venv/bin/ruff format --check . && .venv/bin/ruff check . && .venv/bin/mypy
 
-format: setup ## let ruff format and mend
+format: setup ## format and fix with ruff
 	@.venv/bin/ruff format . && .venv/bin/ruff check --fix .
 
 render: setup ## write the generated documentation and forms
 	@$(PYTHON_BIN) -m tools.render
 
-bench: setup ## a benchmark (ARGS="dispatch"); without ARGS the list of them
+bench: setup ## run a benchmark (ARGS="dispatch"); without ARGS list them
 	@$(PYTHON_BIN) -m benchmarks $(ARGS)
 
 wheel: setup ## dist/*.whl
 	@rm -rf dist && $(PYTHON_BIN) -m hatchling build -t wheel
 
-clean: ## remove what these verbs made
+clean: ## remove the files that these targets made
 	@rm -rf .venv .venv-sdk dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -9,7 +9,7 @@ ARG BASE_IMAGE=python:3.12-slim-bookworm
 FROM ${BASE_IMAGE} AS wheel
 WORKDIR /source
 RUN python3 -m pip install --no-cache-dir hatchling==1.33.0
-COPY pyproject.toml README.md ./
+COPY pyproject.toml README.md LICENSE ./
 COPY src ./src
 COPY models/parrot ./models/parrot
 RUN python3 -m hatchling build --target wheel --directory /dist
@@ -26,7 +26,7 @@ RUN --mount=type=bind,source=requirements/engine-cpu.lock,target=/engine-cpu.loc
 RUN --mount=type=bind,from=wheel,source=/dist,target=/dist \
     python3 -m pip install --no-cache-dir --no-index /dist/*.whl
 
-# What vLLM would otherwise work out at each first start of a container; a few hundred kilobytes.
+# The information about model classes that vLLM would otherwise compute at each container's first start.
 RUN PYTHONDONTWRITEBYTECODE=1 python3 -m worker_vllm.engine.child.model_info_writer
 
 ARG MODEL_NAME=""
@@ -38,8 +38,8 @@ ENV MODEL_NAME=${MODEL_NAME} \
     WORKER_MANIFEST=/opt/worker-vllm/model/manifest.json \
     PYTHONUNBUFFERED=1
 
-# Another hub to fetch from, for this build alone: --build-arg HF_ENDPOINT=https://your-mirror. Without a default, as an
-# empty address is none.
+# Another hub for this build alone: --build-arg HF_ENDPOINT=https://your-mirror. It has no default, because an empty
+# address would be invalid.
 ARG HF_ENDPOINT
 RUN --mount=type=secret,id=HF_TOKEN,required=false \
     PYTHONDONTWRITEBYTECODE=1 worker-vllm bake
@@ -50,7 +50,7 @@ LABEL org.opencontainers.image.title="worker-vllm (CPU)" \
       org.opencontainers.image.version="${WORKER_VERSION}" \
       org.opencontainers.image.source="${SOURCE_URL}"
 
-# A stop that comes while Python itself starts waits, blocked, until the worker can obey it.
+# A stop signal that arrives while Python starts stays blocked until the worker can handle it.
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=30s --timeout=5s --start-period=10m --retries=3 CMD ["worker-vllm", "health"]
 ENTRYPOINT ["env", "--block-signal=TERM", "--block-signal=INT", "worker-vllm"]

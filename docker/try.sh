@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Starts an image with the echo engine behind a local gateway, asks it one question, and stops it as the platform does.
+# Starts an image with the echo engine behind a local gateway, sends one request, and stops it as the platform does.
 # Usage: docker/try.sh IMAGE
 set -euo pipefail
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Sets up .venv (the worker, the real engine for CPU, the tools) or .venv-sdk (the official SDK, apart from the
-# engine: their dependencies conflict). Does nothing when what is locked is already there.
+# Sets up .venv (the worker, the real engine for CPU, the tools) or .venv-sdk (the official SDK, separate because its
+# dependencies conflict with the engine's). Does nothing when the locked packages are already installed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -11,11 +11,11 @@ sdk) venv=.venv-sdk locks="requirements/sdk.lock" ;;
 *) echo "setup: got '$kind', expected engine or sdk" >&2; exit 2 ;;
 esac
 
-# PyTorch publishes its CPU builds on an index of its own; PyPI's build for Linux carries CUDA.
+# PyTorch publishes its CPU builds on a separate index; PyPI's build for Linux contains CUDA.
 torch=2.13.0
 torch_cpu_index=https://download.pytorch.org/whl/cpu
 
-say() { printf '\033[1m[setup]\033[0m %s\n' "$*"; }
+log() { printf '\033[1m[setup]\033[0m %s\n' "$*"; }
 
 python=${PYTHON:-}
 if [ -z "$python" ]; then
@@ -37,14 +37,14 @@ fi
 exec 9>".setup-$kind.lock"
 if command -v flock >/dev/null; then flock 9; fi
 started=$SECONDS
-say "$kind environment in $venv, with $("$python" --version)"
+log "$kind environment in $venv, with $("$python" --version)"
 if [ ! -x "$venv/bin/python" ] || ! "$venv/bin/python" -m pip --version >/dev/null 2>&1; then
   "$python" -m venv --clear "$venv"
 fi
 rm -f "$venv"/.setup-*
 pip() { "$venv/bin/python" -m pip --disable-pip-version-check --no-input "$@"; }
 
-# Installs what a lock file lists, with a count as it goes; pip's own words are shown when it fails.
+# Installs what a lock file lists, with a count as it goes; pip's output is shown when it fails.
 install_lock() {
   local lock=$1 log
   log=$(mktemp)
@@ -62,22 +62,22 @@ install_lock() {
 
 if [ "$kind" = engine ]; then
   if ! "$venv/bin/python" -c "import importlib.metadata as m, sys; sys.exit(m.version('torch').split('+')[0] != '$torch')" 2>/dev/null; then
-    say "1/4 PyTorch $torch for CPU (190 MB)"
+    log "1/4 PyTorch $torch for CPU (190 MB)"
     build=$torch
     if [ "$(uname -s)" = Linux ]; then build=$torch+cpu; fi
     pip install --quiet --no-deps "torch==$build" 2>/dev/null ||
       pip install --quiet --no-deps "torch==$build" --index-url "$torch_cpu_index"
   fi
-  say "2/4 vLLM for CPU and its dependencies, from the lock (about 150 packages, 2-3 minutes)"
+  log "2/4 vLLM for CPU and its dependencies, from the lock (about 150 packages, 2-3 minutes)"
   install_lock requirements/engine-cpu.lock
-  say "3/4 tools for building and testing"
+  log "3/4 tools for building and testing"
   install_lock requirements/dev.lock
-  say "4/4 worker-vllm itself"
+  log "4/4 worker-vllm itself"
   pip install --quiet --no-deps --no-build-isolation -e .
 else
-  say "the official SDK from the lock (about 70 packages)"
+  log "the official SDK from the lock (about 70 packages)"
   install_lock requirements/sdk.lock
 fi
 touch "$venv/.setup-$stamp"
 rm -f ".setup-$kind.lock"
-say "done in $((SECONDS - started)) s"
+log "done in $((SECONDS - started)) s"

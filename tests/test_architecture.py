@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -15,6 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 SOURCE = ROOT / "src" / "worker_vllm"
 MODULES = sorted(SOURCE.rglob("*.py"))
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
+PAGE = ROOT / "docs" / "architecture.md"
 
 BASE = ("errors", "json_bytes")
 JOBS = (*BASE, "settings", "jobs.request", "jobs.output", "engine.interface")
@@ -147,6 +149,34 @@ def test_a_room_imports_only_what_it_may_know(path: Path) -> None:
                 assert top in THIRD_PARTY[packages], f"{name(path)} imports {module}"
             if MAY_IMPORT_VLLM not in path.parents:
                 assert top not in FORBIDDEN, f"{name(path)} imports {module}"
+
+
+def room_of(cell: str) -> str:
+    """The dotted name of a room as the page writes it: `jobs/run/` or `cli.py`."""
+    return cell.strip(" `/").removesuffix(".py").replace("/", ".")
+
+
+def test_the_page_lists_the_same_rules_in_an_order_in_which_imports_point_down() -> None:
+    """docs/architecture.md has a row for each rule; a room imports only rooms below it, or of its own folder."""
+    table = PAGE.read_text().partition("## Rooms\n")[2].partition("\n## ")[0]
+    rows = [line.split("|")[1:4] for line in table.splitlines() if line.startswith("| `")]
+    page = {room_of(room): {room_of(cell) for cell in re.findall(r"`[^`]+`", allowed)} for room, _, allowed in rows}
+    assert page == {room: set(allowed) - {room} for room, allowed in OWN.items()}
+    folders = [room.split(".")[0] for room in page]
+    for position, (room, allowed) in enumerate(page.items()):
+        above = {one for one in allowed if one.split(".")[0] not in folders[position:]}
+        assert above == set(), f"{room} imports rooms that the page lists above it"
+
+
+@pytest.mark.parametrize("text", ["docs/architecture.md", "CONTRIBUTING.md", "docs/troubleshooting.md"])
+def test_every_path_in_a_page_exists(text: str) -> None:
+    """A path that a page names below the package or the checkout is there."""
+    named = re.findall(r"`((?:[\w.-]+/)+[\w.-]*)`", (ROOT / text).read_text())
+    bases = [ROOT, SOURCE, *(path for path in SOURCE.iterdir() if path.is_dir())]
+    missing = {
+        path for path in named if not any((base / path).exists() or (base / f"{path}.py").is_file() for base in bases)
+    }
+    assert missing - {"web/"} == set()  # the room of http mode, which has its rule before its first file
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "tests" / "support").rglob("*.py")), ids=name)

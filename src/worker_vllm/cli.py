@@ -1,6 +1,6 @@
-"""The command line: `worker-vllm VERB`. A verb's module is imported when it is called, so that --help is light.
+"""The command line: `worker-vllm VERB`. A verb's module is imported only when it is called, so that --help is fast.
 
-This module itself imports next to nothing: until `main` has begun, a signal to a container's first process is lost.
+This module imports almost nothing: until `main` runs, a signal to a container's first process is lost.
 """
 
 from __future__ import annotations
@@ -9,14 +9,14 @@ import sys
 
 from worker_vllm import container_init
 
-TYPE_CHECKING = False  # as type checkers read it; `typing` alone costs more than all of this module
+TYPE_CHECKING = False  # type checkers take it for true; importing `typing` would cost more than this whole module
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Sequence
     from typing import Protocol
 
     class Command(Protocol):
-        """A verb's module: declares its arguments, then runs; returns the exit status."""
+        """A verb's module: `add_arguments` declares its options, `run` returns the exit status."""
 
         add_arguments: Callable[[argparse.ArgumentParser], None]
         run: Callable[[argparse.Namespace], int]
@@ -34,7 +34,7 @@ VERBS = {
 
 
 def load_command(verb: str) -> Command:
-    """The module behind a verb."""
+    """Import the module of a verb."""
     import importlib
 
     command: Command = importlib.import_module(f"worker_vllm.commands.{verb}")
@@ -42,10 +42,10 @@ def load_command(verb: str) -> Command:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one verb; the exit status is 0, 2 for wrong usage, 78 for settings that cannot work, else 1."""
+    """Run one verb. Returns the exit status: 0, 2 for wrong usage, 78 for invalid settings, else 1."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     verb = arguments[0] if arguments else ""
-    container_init.begin(serves=verb == "start")
+    container_init.become_init(serves=verb == "start")
     if verb in VERBS:
         import argparse
 
@@ -68,7 +68,7 @@ def _help(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="worker-vllm",
         usage="worker-vllm VERB [options]",
-        epilog=f"verbs:\n{lines}\n\nworker-vllm VERB --help tells a verb's options.",
+        epilog=f"verbs:\n{lines}\n\nworker-vllm VERB --help lists a verb's options.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"worker-vllm {__version__}")

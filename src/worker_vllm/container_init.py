@@ -1,11 +1,11 @@
-"""The first process of a container, as an init: the worker runs below it, it reaps and passes signals on.
+"""The init process of a container: it runs the worker as a child, reaps orphans and forwards signals.
 
-The kernel gives process 1 duties that a worker must not have: a signal without a handler is dropped, not obeyed, and
-every orphan becomes its child, to be reaped by nobody else. Reaping in the worker itself would take the end of its
-own children from whoever waits for them. So process 1 forks before anything is imported and stays this small.
+The kernel treats process 1 specially: a signal without a handler is dropped, and every orphan becomes its child and
+must be reaped by it. If the worker reaped orphans itself, it would consume the exit status of children that its own
+code waits for. So process 1 forks before other modules are imported and does nothing else.
 
-It handles no signal, it blocks all and takes them one by one: what is blocked is never dropped, not even between the
-interpreter's start and this module if the image's entry point blocks SIGTERM before both (`env --block-signal`).
+It installs no handlers. It blocks all signals and receives them one by one with `sigwait`: a blocked signal is never
+dropped, not even before this module runs, if the entry point blocks SIGTERM first (`env --block-signal`).
 """
 
 from __future__ import annotations
@@ -14,53 +14,53 @@ import os
 import signal
 import sys
 
-FIRST = 1
-STOPPING = (signal.SIGTERM, signal.SIGINT)
-# Sent by the processor, to whoever made the fault: blocking them would only hide a crash.
+INIT_PID = 1
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+# Raised by a fault of the process itself: blocking them would only hide a crash.
 FAULTS = {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGTRAP, signal.SIGABRT, signal.SIGSYS}
 
 
-def begin(*, serves: bool) -> None:
-    """Become an init where this is process 1, and return in the process that works; stops are obeyed from here on.
+def become_init(*, serves: bool) -> None:
+    """Fork if this is process 1: the parent stays as init, and this function returns in the child.
 
-    What `serves` ends with status 0 when it is told to stop before it has begun; it sets handlers of its own later.
+    Unblocks the stop signals. With `serves`, a stop before the verb has installed its own handlers exits with 0.
     """
-    if os.getpid() == FIRST:
+    if os.getpid() == INIT_PID:
         fork_below()
     if serves:
-        for number in STOPPING:
-            signal.signal(number, leave)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
+        for number in STOP_SIGNALS:
+            signal.signal(number, exit_on_signal)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
 
 
-def leave(number: int, _: object) -> None:
-    """End at once: nothing was taken yet, and the engine's guard ends what was started."""
-    os.write(2, f"stopped by {signal.Signals(number).name} before the start was through\n".encode())
+def exit_on_signal(number: int, _: object) -> None:
+    """Exit at once with status 0: no job was taken yet, and the guard ends an engine that was started."""
+    os.write(2, f"stopped by {signal.Signals(number).name} before the start was complete\n".encode())
     os._exit(0)
 
 
 def fork_below() -> None:
-    """Go on in a child, in a process group of its own; this process ends with it, with its status."""
+    """Fork. The child returns in its own process group; this process exits with the child's status."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals() - FAULTS)
     child = os.fork()
     if child:
-        os._exit(serve(child))
-    os.setpgid(0, 0)  # a Ctrl-C at the container's terminal comes once, not once from it and once passed on
+        os._exit(forward_signals(child))
+    os.setpgid(0, 0)  # Ctrl-C at the container's terminal must not reach the child twice, once forwarded
     take_terminal()
     signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def take_terminal() -> None:
-    """Make this process's group the one that the container's terminal talks to, where it has one."""
+    """Make this process group the foreground group of the container's terminal, if there is one."""
     try:
         if sys.stdin is not None and sys.stdin.isatty():
             os.tcsetpgrp(sys.stdin.fileno(), os.getpid())
-    except OSError:  # a terminal that belongs to others
+    except OSError:  # another session controls the terminal
         return
 
 
-def serve(child: int) -> int:
-    """Reap and pass signals on until the child ends; its exit status as a shell tells it."""
+def forward_signals(child: int) -> int:
+    """Forward signals and reap until the child exits. Returns its status as a shell reports it (128 + signal)."""
     while True:
         number = signal.sigwait(signal.valid_signals() - FAULTS)
         if number != signal.SIGCHLD:
@@ -71,7 +71,7 @@ def serve(child: int) -> int:
 
 
 def reap(child: int) -> int | None:
-    """Collect all the dead; the child's status once it is among them."""
+    """Reap all exited processes. Returns the child's wait status once it has exited, else None."""
     status = None
     while True:
         try:

@@ -1,6 +1,7 @@
-"""Looks at the machine and the image so that `settings.load` can be told: the rim that load itself has not.
+"""Inspect the machine and the image for `settings.load`, which reads no files itself.
 
-Reads a few small files and directory names, contacts nobody; the standard library alone, unless a YAML file is named.
+Reads a few small files and directory names, without network access. It uses the standard library alone, unless there
+is a YAML file to read.
 """
 
 from __future__ import annotations
@@ -20,12 +21,12 @@ from worker_vllm.settings.host_facts import HostFacts, ModelFiles, ModelSource
 from worker_vllm.settings.parsers import cleaned
 from worker_vllm.settings.types import EngineSettings
 
-CONFIG_FILE = "/vllm_config.yaml"  # read when it is there and VLLM_CONFIG_FILE names none, as the original did
+CONFIG_FILE = "/vllm_config.yaml"  # read if it exists and VLLM_CONFIG_FILE is unset, as by the original worker
 DEVICES = Path("/dev")
 
 
 def inspect_host(env: Mapping[str, str]) -> HostFacts:
-    """What this machine and image add to an environment."""
+    """The facts of this machine and image that the settings depend on."""
     config_file, problem = _config_file(env)
     return HostFacts(
         vllm=engine_version(sys.path) or SHIPPED,
@@ -47,7 +48,7 @@ def find_model(source: ModelSource, env: Mapping[str, str]) -> ModelFiles:
 
 
 def count_gpus(env: Mapping[str, str], devices: Path) -> int:
-    """The NVIDIA GPUs that the engine will see: the device files, narrowed by CUDA_VISIBLE_DEVICES."""
+    """The number of NVIDIA GPUs visible to the engine: the device files, limited by CUDA_VISIBLE_DEVICES."""
     present = sum(1 for path in devices.glob("nvidia*") if path.name.removeprefix("nvidia").isdigit())
     visible = env.get("CUDA_VISIBLE_DEVICES")
     if visible is None or visible.strip() == "all":
@@ -57,7 +58,7 @@ def count_gpus(env: Mapping[str, str], devices: Path) -> int:
 
 
 def _config_file(env: Mapping[str, str]) -> tuple[Mapping[str, Any] | None, str | None]:
-    """What the YAML file says, and what is wrong with it."""
+    """The content of the YAML file, and the problem when it cannot be used."""
     named = cleaned(env.get("VLLM_CONFIG_FILE", ""))
     path = Path(named or CONFIG_FILE)
     if not named and not path.is_file():
@@ -67,7 +68,7 @@ def _config_file(env: Mapping[str, str]) -> tuple[Mapping[str, Any] | None, str 
     try:
         document = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
-        return None, f"a file that can be read ({error})"
+        return None, f"a readable file ({error})"
     except yaml.YAMLError as error:
         return None, f"YAML ({_reason(error)})"
     if document is None or isinstance(document, dict):
@@ -76,15 +77,15 @@ def _config_file(env: Mapping[str, str]) -> tuple[Mapping[str, Any] | None, str 
 
 
 def _reason(error: Exception) -> str:
-    """What is wrong with a YAML text and where, without quoting it: it may hold a secret."""
+    """The YAML error and its position, without quoting the text, which may contain a secret."""
     mark = getattr(error, "problem_mark", None)
-    said = str(getattr(error, "problem", None) or "it cannot be read").split(" but found")[0]
+    fault = str(getattr(error, "problem", None) or "it cannot be read").split(" but found")[0]
     where = f" in line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-    return f"{said}{where}"
+    return f"{fault}{where}"
 
 
 def _json(path: Path) -> Mapping[str, Any] | None:
-    """A JSON object's content; None where there is none to read: who needs the file says what is wrong with it."""
+    """A file's JSON object; None when it cannot be read, which the code that needs the file reports."""
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""`worker-vllm doctor`: what it finds, what it starts, what it never shows."""
+"""`worker-vllm doctor`: its findings, its test start, and its redaction."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CANARY = "hf_CANARYdoctor"
 
 
 def doctor(*arguments: str, **environment: str) -> tuple[int, str]:
-    """Exit status and everything it printed."""
+    """The exit status and the output."""
     inherited = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/root"), "HF_TOKEN": CANARY}
     done = subprocess.run(
         [*COMMAND, *arguments],
@@ -51,7 +51,7 @@ def test_a_sound_engine_is_started_and_stopped() -> None:
 
 
 @pytest.mark.parametrize(
-    ("environment", "status", "says"),
+    ("environment", "status", "message"),
     [
         ({"MODEL_NAME": "/no/such/model"}, 1, 'MODEL_NAME="/no/such/model": expected a path that exists'),
         ({"MODEL_NAME": "org/m", "MAX_MODEL_LEN": "8k tokens"}, 78, 'MAX_MODEL_LEN="8k tokens"'),
@@ -73,21 +73,21 @@ def test_a_sound_engine_is_started_and_stopped() -> None:
     ],
     ids=["preflight", "settings", "hub", "attached", "engine"],
 )
-def test_a_fault_is_told_and_the_status_says_so(environment: dict[str, str], status: int, says: str) -> None:
-    """1 for what cannot start, 78 for settings that contradict themselves."""
+def test_a_fault_is_reported_and_sets_the_status(environment: dict[str, str], status: int, message: str) -> None:
+    """1 for an engine that cannot start, 78 for invalid settings."""
     found, text = doctor(**environment)
     assert found == status
-    assert says in text
+    assert message in text
 
 
 def test_without_a_start_nothing_is_started() -> None:
-    """Only looked at."""
+    """Only checked."""
     status, text = doctor("--no-start", ENGINE="echo", MODEL_NAME="org/model")
     assert (status, "start\n" in text) == (0, False)
 
 
-def test_a_model_of_the_hub_is_found_when_the_hub_says_so(tmp_path: Path) -> None:
-    """Asked, not assumed; a token that is no good does not matter for a model that anyone may read."""
+def test_a_model_on_the_hub_is_found_when_the_hub_serves_it(tmp_path: Path) -> None:
+    """The hub is asked; an invalid token does not matter for a public model."""
     with serving(org__parrot=Repository(MODEL)) as hub:
         places = {"HF_ENDPOINT": hub.address, "BASE_PATH": str(tmp_path), "HOME": str(tmp_path)}
         status, text = doctor("--no-start", MODEL_NAME="org/parrot", **places)
@@ -96,16 +96,16 @@ def test_a_model_of_the_hub_is_found_when_the_hub_says_so(tmp_path: Path) -> Non
         assert (status, "  problem        org/other is not on the hub, or is private" in text) == (1, True)
 
 
-def test_an_attached_engine_is_asked_whether_it_is_there() -> None:
-    """Its health, not only its address."""
+def test_an_attached_engine_is_asked_for_its_health() -> None:
+    """A request to /health, not only a connection."""
     with echo_process() as url:
         status, text = doctor(ENGINE_URL=url)
     assert (status, f"  attached to    {url}: HTTP 200 on /health\n" in text) == (0, True)
 
 
 @pytest.mark.parametrize("arguments", [("--no-start",), ()])
-def test_without_an_engine_nothing_is_fit(arguments: tuple[str, ...], tmp_path: Path) -> None:
-    """Status 1, also when nothing was to be started: the packages of this Python, without vLLM."""
+def test_without_an_engine_the_check_fails(arguments: tuple[str, ...], tmp_path: Path) -> None:
+    """Status 1, also with --no-start; in an environment with all packages but vLLM."""
     packages = Path(aiohttp.__file__).parents[1]
     for path in packages.iterdir():
         if not path.name.startswith("vllm"):
@@ -114,12 +114,14 @@ def test_without_an_engine_nothing_is_fit(arguments: tuple[str, ...], tmp_path: 
     command = [sys.executable, "-S", "-m", "worker_vllm", "doctor", *arguments]
     environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "PYTHONPATH": f"{source}:{tmp_path}"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=9, check=False)
-    assert f"  problem        vLLM is not installed for {sys.executable}: nothing can be served\n" in done.stdout
+    assert (
+        f"  problem        vLLM is not installed for {sys.executable}: install it, or set ENGINE_URL\n" in done.stdout
+    )
     assert done.returncode == 1
 
 
 def test_the_settings_of_a_file_take_the_place_of_this_environments(tmp_path: Path) -> None:
-    """As with `config`; what a process needs of its machine is still this one's."""
+    """As with `config`; the variables of the machine are inherited."""
     path = tmp_path / "endpoint.env"
     path.write_text("ENGINE=echo\nMODEL_NAME=org/model\nMAX_NUM_SEQS=4\n")
     status, text = doctor("--env-file", str(path), MAX_MODEL_LEN="nonsense", MODEL_NAME="org/other")

@@ -1,4 +1,4 @@
-"""What is read of machine and image before the settings are worked out."""
+"""The facts of machine and image that are read before the settings are resolved."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_the_models_config_is_found_where_the_worker_would_take_it_from(tmp_path
 def test_the_config_file_is_yaml(
     tmp_path: Path, text: str, document: dict[str, object] | None, problem: str | None
 ) -> None:
-    """And what is wrong with it is told, not raised."""
+    """A problem with it is returned, not raised."""
     path = tmp_path / "vllm.yaml"
     path.write_text(text)
     facts = inspect_host({"VLLM_CONFIG_FILE": str(path), "ENGINE_URL": "http://h"})
@@ -63,13 +63,13 @@ def test_the_config_file_is_yaml(
 
 
 def test_a_config_file_that_is_missing_is_a_problem(tmp_path: Path) -> None:
-    """Named, it has to be there."""
+    """A file that is named must exist."""
     facts = inspect_host({"VLLM_CONFIG_FILE": str(tmp_path / "no.yaml"), "ENGINE_URL": "http://h"})
-    assert (facts.config_file_problem or "").startswith("a file that can be read (")
+    assert (facts.config_file_problem or "").startswith("a readable file (")
 
 
-def test_the_manifest_is_read_from_where_the_environment_says(tmp_path: Path) -> None:
-    """The image's place when it says nothing."""
+def test_the_manifest_is_read_from_the_path_in_the_environment(tmp_path: Path) -> None:
+    """Without the variable, from the image's path."""
     path = tmp_path / "manifest.json"
     path.write_text('{"format": 1, "models": []}')
     assert inspect_host({"WORKER_MANIFEST": str(path), "ENGINE_URL": "http://h"}).manifest == {

@@ -1,4 +1,4 @@
-"""The light start: what may be imported before the engine is spawned."""
+"""The modules that may be imported before the engine is spawned."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ HEAVY = {"asyncio", "concurrent", "email", "http", "multiprocessing", "ssl", "xm
 
 
 def test_settings_and_preflight_need_the_standard_library_alone() -> None:
-    """And of that nothing heavy: the engine's start, which is long, begins before the worker's own imports."""
+    """None of the heavy ones: the engine's long start begins before the worker's own imports."""
     done = subprocess.run(
         [sys.executable, "-c", PROBE, str(PARROT)], check=True, capture_output=True, text=True, timeout=9
     )

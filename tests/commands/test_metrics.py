@@ -1,4 +1,4 @@
-"""What a worker in queue mode shows at /metrics, and what becomes of it when the address is not to be had."""
+"""The /metrics of a queue worker, and an address that cannot be bound."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ async def served(gateway: str) -> str:
 
 
 async def test_a_worker_shows_its_figures_and_the_engines(port: socket.socket) -> None:
-    """One valid text: what admission goes by, and the engine's own counters, each name once."""
+    """One valid text: the values of admission and the engine's own counters, each name once."""
     address = f"127.0.0.1:{port.getsockname()[1]}"
     port.close()
     with (
@@ -53,7 +53,7 @@ async def test_a_worker_shows_its_figures_and_the_engines(port: socket.socket) -
 
 
 async def test_a_taken_address_is_an_error_in_the_log_alone(port: socket.socket) -> None:
-    """The worker that cannot show its figures serves all the same."""
+    """A worker that cannot serve its metrics still serves jobs."""
     address = f"127.0.0.1:{port.getsockname()[1]}"
     with (
         gateway_process() as gateway,

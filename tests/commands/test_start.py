@@ -1,4 +1,4 @@
-"""`worker-vllm start` against the gateway: what a start that cannot succeed does, by whose fault it is."""
+"""`worker-vllm start` against the gateway: how a start that cannot succeed ends, by the class of its cause."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ async def ask(gateway: str) -> dict[str, object]:
 
 
 @pytest.mark.parametrize(
-    ("environment", "says"),
+    ("environment", "message"),
     [
         ({"MAX_MODEL_LEN": "8k tokens"}, 'MAX_MODEL_LEN="8k tokens": expected'),
         ({"ECHO_START_LOG": BAD_FLAG, "ECHO_START_EXIT": "2"}, "this engine has no option --zip"),
@@ -56,16 +56,16 @@ async def ask(gateway: str) -> dict[str, object]:
     ],
     ids=["settings", "engine", "preflight"],
 )
-async def test_a_fault_of_the_settings_is_told_to_every_job(
-    gateway: str, environment: dict[str, str], says: str
+async def test_a_fault_of_the_settings_fails_every_job_with_the_reason(
+    gateway: str, environment: dict[str, str], message: str
 ) -> None:
-    """The worker stays up, and each job fails with the sentence; twice, as it starts nothing anew."""
+    """The worker stays up, and each job fails with the message; the engine is not started again."""
     with worker(gateway, **environment) as process:
         for _ in range(2):
             job = await ask(gateway)
             assert job["status"] == "FAILED"
             error = json.loads(str(job["error"]))
-            assert says in error["message"]
+            assert message in error["message"]
             assert error["code"] == 503
         assert "engine is ready" not in process.output()
 
@@ -98,7 +98,7 @@ def test_a_killed_worker_leaves_no_engine(gateway: str) -> None:
 def test_a_mode_that_start_does_not_serve_is_refused_before_any_engine(
     environment: dict[str, str], mode: str
 ) -> None:
-    """Status 78 and one sentence that says what to do instead."""
+    """Status 78 and one message with the alternative."""
     done = subprocess.run(
         [*PROGRAM, "start"],
         env={"PATH": os.environ["PATH"], "MODEL_NAME": "/no/such/model", **environment},

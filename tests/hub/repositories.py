@@ -1,4 +1,4 @@
-"""Tiny repositories, as file name → bytes, and the layouts that they lie in on disk."""
+"""Tiny repositories, as file name → bytes, and their layouts on disk."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def text(document: object) -> bytes:
 
 
 def safetensors(floats: int = 4, name: str = "weight") -> bytes:
-    """A whole safetensors file with one tensor of this many float32 zeros."""
+    """A complete safetensors file with one tensor of this many float32 zeros."""
     entry = {"dtype": "F32", "shape": [floats], "data_offsets": [0, 4 * floats]}
     header = text({name: entry, "__metadata__": {"format": "pt"}})
     return len(header).to_bytes(8, "little") + header + bytes(4 * floats)

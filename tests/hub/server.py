@@ -32,13 +32,13 @@ class Repository:
     commit: str = COMMIT
     refs: Mapping[str, str] = field(default_factory=lambda: {"main": COMMIT})
     token: str | None = None  # gated: anyone may list it, only this token may read the files
-    wrong: dict[str, bytes] = field(default_factory=dict)  # files whose content is not what the listing says
-    told_sizes: Mapping[str, int] = field(default_factory=dict)  # instead of the true ones, in the listing
+    wrong: dict[str, bytes] = field(default_factory=dict)  # files whose content differs from the listing
+    listed_sizes: Mapping[str, int] = field(default_factory=dict)  # instead of the true ones, in the listing
 
 
 @dataclass
 class Hub:
-    """The running stand-in: what it holds, what was asked of it, and the faults to play."""
+    """The running hub: its repositories, the requests it received, and the faults to simulate."""
 
     address: str = ""
     repositories: dict[str, Repository] = field(default_factory=dict)
@@ -53,7 +53,7 @@ class Hub:
 
     @property
     def downloads(self) -> list[str]:
-        """The files whose content was asked for, in order."""
+        """The files whose content was requested, in order."""
         return [line.split("/", 5)[-1] for line in self.requests if line.startswith("GET") and "/resolve/" in line]
 
 
@@ -86,7 +86,7 @@ class _Handler(BaseHTTPRequestHandler):
             return self._refuse(HTTPStatus.NOT_FOUND, "RevisionNotFound")
         if matched.re is _FILE:
             return self._file(repository, matched["file"])
-        sizes = {name: repository.told_sizes.get(name, len(content)) for name, content in repository.files.items()}
+        sizes = {name: repository.listed_sizes.get(name, len(content)) for name, content in repository.files.items()}
         entries = [_entry(name, content, sizes[name]) for name, content in repository.files.items()]
         info = {"id": matched["repo"], "sha": repository.commit, "siblings": []}
         self._answer(HTTPStatus.OK, json.dumps(entries if matched["kind"] == "tree" else info).encode())

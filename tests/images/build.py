@@ -44,7 +44,7 @@ def mount(*words: str) -> None:
 
 @dataclass
 class Root:
-    """One stage's file system: the machine's root below, `upper` for what the stage writes."""
+    """One stage's file system: an overlay of the machine's root, with `upper` for the stage's writes."""
 
     path: Path
     upper: Path

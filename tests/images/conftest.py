@@ -1,4 +1,4 @@
-"""What the containers of these tests talk to."""
+"""The gateway that the containers of these tests attach to."""
 
 from __future__ import annotations
 

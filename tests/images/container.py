@@ -1,4 +1,4 @@
-"""Namespaces in place of a container: what runs in them is process 1 there, and everything ends with it."""
+"""Namespaces in place of a container: the command is process 1 there, and every process ends with it."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ CONTAINER = ("unshare", "--mount", "--pid", "--fork", "--mount-proc", "--kill-ch
 
 
 def ask(gateway: str) -> dict[str, Any]:
-    """What a job's caller is told at the end."""
+    """Send one job and return its final status object."""
     body = json.dumps({"input": {"prompt": "Hello", "sampling_params": {"max_tokens": 4}}}).encode()
     request = urllib.request.Request(f"{gateway}/v2/local/runsync", body, {"Content-Type": "application/json"})
     with urllib.request.urlopen(request, timeout=40) as answer:
-        told: dict[str, Any] = json.load(answer)
-    return told
+        status: dict[str, Any] = json.load(answer)
+    return status

@@ -1,4 +1,4 @@
-"""Run inside a built image without a network: starts it behind a local gateway, asks it, keeps what came."""
+"""Runs inside a built image without a network: starts a worker behind a local gateway and records its responses."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ def ask(base: str, path: str, body: object | None = None) -> object:
 
 
 def address(process: subprocess.Popen[str]) -> str:
-    """Where the gateway listens, from what `local` prints."""
+    """The gateway's address, from the output of `local`."""
     assert process.stdout is not None
     for line in process.stdout:
         sys.stderr.write(line)
         if found := re.search(r"http://127\.0\.0\.1:\d+", line):
             return found[0]
-    raise SystemExit("the gateway never said where it listens")
+    raise SystemExit("the gateway did not print its address")
 
 
 def main() -> None:

@@ -35,9 +35,9 @@ pytestmark = [
 
 @dataclass(frozen=True)
 class Image:
-    """A built image: what the build said, the files that it added, and what its start left."""
+    """A built image: the build's output, the files that it added, and the files that its start left."""
 
-    said: str
+    output: str
     out: Path
 
     @property
@@ -128,8 +128,8 @@ def test_vllms_notes_on_model_classes_are_in_the_image(image: Image) -> None:
 
 
 def test_the_token_is_in_no_file_and_in_no_line_of_the_log(image: Image) -> None:
-    """The canary was needed for the download, and is gone."""
-    assert CANARY not in image.said
+    """The canary was needed for the download, and is in no file."""
+    assert CANARY not in image.output
     assert [path for path, file in image.layer.items() if CANARY.encode() in file.read_bytes()] == []
     assert "/run/secrets/HF_TOKEN" not in image.layer
 
@@ -143,17 +143,17 @@ def test_it_answers_under_the_repository_s_name_without_a_network(image: Image) 
 
 
 def test_a_base_with_another_cuda_is_refused(tmp_path: Path) -> None:
-    """The tag would lie; the build says what to set."""
-    with serving() as hub, pytest.raises(AssertionError) as told:
+    """The tag would be wrong; the build's error names the argument to set."""
+    with serving() as hub, pytest.raises(AssertionError) as raised:
         build(tmp_path, None, {}, hub.address, cuda="12.1.0")
-    assert "the base image has CUDA 12.1.0: build with --build-arg WORKER_CUDA_VERSION=12.1.0" in str(told.value)
+    assert "the base image has CUDA 12.1.0: build with --build-arg WORKER_CUDA_VERSION=12.1.0" in str(raised.value)
 
 
 @pytest.mark.vllm
 @pytest.mark.matrix
 @pytest.mark.timeout(600)
 def test_the_real_engine_serves_the_baked_model_offline(tmp_path: Path) -> None:
-    """The parrot repeats the message: the weights came from the image, no network was there and none was tried."""
+    """The parrot repeats the message: the weights are in the image, and no connection was attempted."""
     with serving(org__parrot=Repository(parrot())) as hub:
         image = build(tmp_path, "vllm", {"MODEL_NAME": NAME}, hub.address)
     result = json.loads((image.out / "result.json").read_text())

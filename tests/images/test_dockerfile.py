@@ -1,4 +1,4 @@
-"""The images' recipes keep the rules that cost money or secrets when broken."""
+"""Rules of the Dockerfiles: size of the image, secrets, versions, licence."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -44,7 +45,7 @@ def environment(file: Dockerfile) -> dict[str, str]:
 
 @both
 def test_the_linter_has_nothing_to_say(path: Path) -> None:
-    """hadolint with every rule; what is silenced says why in the file."""
+    """hadolint with every rule; each ignored rule has its reason in the file."""
     hadolint = shutil.which("hadolint", path=f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin")
     if hadolint is None:
         pytest.skip("hadolint is not installed: make setup installs it")
@@ -80,7 +81,7 @@ def test_the_entry_point_gets_the_signals(path: Path) -> None:
 
 
 @both
-def test_the_image_says_what_it_is(path: Path) -> None:
+def test_the_image_has_labels(path: Path) -> None:
     """OCI labels: title, version, source."""
     (label,) = [step for step in Dockerfile.read(path).stages[-1].steps if step.instruction == "LABEL"]
     names = set(assignments(label.text))
@@ -116,7 +117,7 @@ def test_the_bake_can_ask_a_mirror(path: Path) -> None:
 
 @both
 def test_no_step_leaves_bytecode_of_the_base_behind(path: Path) -> None:
-    """What runs Python in the build imports much of the base: its bytecode would be 124 MB of the layer."""
+    """Build steps that run Python import much of the base: its bytecode would add 124 MB to the layer."""
     runs = [step.text for step in Dockerfile.read(path).stages[-1].steps if step.instruction == "RUN"]
     ours = [text for text in runs if re.search(r"python3 -m worker_vllm|worker-vllm ", text)]
     assert len(ours) == 2
@@ -130,7 +131,7 @@ def test_the_model_lies_where_no_volume_is_mounted() -> None:
 
 
 def test_the_build_context_is_slim() -> None:
-    """Everything is left out, then what the recipes read is let in."""
+    """Everything is excluded, then the files that the Dockerfiles read are included."""
     lines = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if line and line[0] != "#"]
     assert lines[0] == "*"
     allowed = {line[1:] for line in lines if line.startswith("!")}
@@ -139,6 +140,22 @@ def test_the_build_context_is_slim() -> None:
         for step in Dockerfile.read(path).stages[0].steps:
             read |= set(step.words[:-1]) if step.instruction == "COPY" else set()
     assert allowed == read
+
+
+@both
+def test_the_wheel_in_the_image_has_its_licence(path: Path, tmp_path: Path) -> None:
+    """Built as the image builds it: from the copied files alone."""
+    for step in Dockerfile.read(path).stages[0].steps:
+        for source in step.words[:-1] if step.instruction == "COPY" else []:
+            if (ROOT / source).is_dir():
+                shutil.copytree(ROOT / source, tmp_path / source, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                shutil.copy(ROOT / source, tmp_path / source)
+    command = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", "dist"]
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, timeout=30)
+    (wheel,) = (tmp_path / "dist").glob("*.whl")
+    licences = [name for name in zipfile.ZipFile(wheel).namelist() if name.endswith("/licenses/LICENSE")]
+    assert len(licences) == 1
 
 
 def test_every_version_is_the_release_s_own() -> None:

@@ -60,7 +60,7 @@ def test_the_platform_s_sigterm_ends_the_worker_in_order(gateway: str) -> None:
 
 
 def test_no_zombie_gathers_under_the_first_process(gateway: str) -> None:
-    """Whatever the engine leaves behind is reaped: after a job nothing in the namespace is defunct."""
+    """Orphans of the engine are reaped: after a job no process in the namespace is a zombie."""
     process = first_process(gateway)
     try:
         assert ask(gateway)["status"] == "COMPLETED"
@@ -72,7 +72,7 @@ def test_no_zombie_gathers_under_the_first_process(gateway: str) -> None:
 
 
 def test_a_restarted_container_sweeps_up_what_its_end_left(gateway: str) -> None:
-    """The end of a container kills the engine's guard too; the next worker on its disk has only its own place."""
+    """The end of a container kills the guard too; the next worker on its disk keeps only its own directory."""
     with tempfile.TemporaryDirectory(prefix="w", dir="/tmp") as disk:  # short enough for a socket's path
         left = [served_in(gateway, disk) for _ in range(2)]
     assert [len(places) for places in left] == [1, 1]
@@ -80,7 +80,7 @@ def test_a_restarted_container_sweeps_up_what_its_end_left(gateway: str) -> None
 
 
 def served_in(gateway: str, disk: str) -> list[str]:
-    """Start a container over this disk, have it serve, end it at once: what lies on the disk then."""
+    """Start a container over this disk, run one job, kill it; returns the files that remain on the disk."""
     process = first_process(gateway, TMPDIR=disk)
     try:
         assert ask(gateway)["status"] == "COMPLETED"
@@ -105,7 +105,7 @@ def _state(pid: int) -> str:
 
 @pytest.mark.parametrize(("name", "status"), [("worker-vllm", 0), ("something-else", 1)])
 def test_the_health_check_knows_a_queue_worker_from_anything_else(name: str, status: int) -> None:
-    """A queue worker listens on no port: the first process is what can be seen."""
+    """A queue worker listens on no port: only the first process can be checked."""
     with subprocess.Popen(["sh", "-c", "read line", name], stdin=subprocess.PIPE) as process:
         done = health("--pid", str(process.pid), WORKER_MODE="local")
         process.communicate()
@@ -113,7 +113,7 @@ def test_the_health_check_knows_a_queue_worker_from_anything_else(name: str, sta
 
 
 def test_a_worker_that_stays_up_to_tell_what_is_wrong_is_healthy(gateway: str) -> None:
-    """Restarting its container would only start the same again: the settings are what must change."""
+    """A restart of its container would change nothing: the settings must change."""
     process = first_process(gateway, MAX_MODEL_LEN="8k tokens")
     try:
         process.line("8k tokens")
@@ -127,8 +127,8 @@ def test_a_worker_that_stays_up_to_tell_what_is_wrong_is_healthy(gateway: str) -
 
 def test_the_health_check_fails_without_a_process_or_a_port() -> None:
     """With the reason, for `docker inspect`."""
-    nobody = health("--pid", "999999999", WORKER_MODE="local")
-    assert (nobody.returncode, nobody.stderr) == (1, "there is no process 999999999\n")
+    absent = health("--pid", "999999999", WORKER_MODE="local")
+    assert (absent.returncode, absent.stderr) == (1, "there is no process 999999999\n")
     closed = health(WORKER_MODE="http", PORT="9")
     assert closed.returncode == 1
     assert closed.stderr.startswith("no answer on port 9: ")

@@ -19,8 +19,8 @@ from worker_vllm.local.launch_config import LocalConfig, worker_environment
 
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
-NOBODY = "http://127.0.0.1:9"  # a platform that is not there: nothing is ever taken
-SETTINGS = {**worker_environment(LocalConfig(engine="echo"), {}, NOBODY, "worker-1"), "MODEL_NAME": "echo"}
+NO_PLATFORM = "http://127.0.0.1:9"  # no platform listens there: no job is ever taken
+SETTINGS = {**worker_environment(LocalConfig(engine="echo"), {}, NO_PLATFORM, "worker-1"), "MODEL_NAME": "echo"}
 FOUND_S = 10.0
 
 pytestmark = [
@@ -30,7 +30,7 @@ pytestmark = [
 
 
 def entry_point(name: str) -> list[str]:
-    """What the image starts."""
+    """The image's entry point."""
     steps = {step.instruction: step for step in Dockerfile.read(ROOT / name).stages[-1].steps}
     return steps["ENTRYPOINT"].words + (steps["CMD"].words if "CMD" in steps else [])
 
@@ -41,7 +41,7 @@ def container(*command: str) -> Process:
 
 
 def first_of(process: Process) -> int:
-    """The container's first process, by its id on this machine, once `unshare` has given way to the command."""
+    """The container's first process, by its id on this machine, once `unshare` has executed the command."""
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
     return int(
         until(lambda: [pid for pid in children.read_text().split() if command_of(int(pid))[:1] != ["unshare"]])[0]
@@ -49,7 +49,7 @@ def first_of(process: Process) -> int:
 
 
 def until(look: Callable[[], list[str]]) -> list[str]:
-    """What `look` gives, once that is anything."""
+    """The first true result of `look`."""
     deadline = time.monotonic() + FOUND_S
     while time.monotonic() < deadline:
         if found := look():
@@ -88,13 +88,13 @@ def test_a_stop_in_the_first_milliseconds_is_obeyed(name: str) -> None:
 
 
 def below(parent: int) -> list[str]:
-    """The names of a process's children; a dead one that nobody has reaped has its name still."""
+    """The names of a process's children; a zombie still has its name."""
     pids = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
     return [Path(f"/proc/{pid}/comm").read_text().strip() for pid in pids]
 
 
 def test_orphans_are_reaped() -> None:
-    """A process whose parent is gone becomes the first process's child: here one that `docker exec` left behind."""
+    """An orphan becomes the first process's child: here one that `docker exec` left behind."""
     process = container("worker-vllm", "start")
     try:
         first = first_of(process)
@@ -118,7 +118,7 @@ def test_orphans_are_reaped() -> None:
     ids=["killed", "done", "misused"],
 )
 def test_the_end_is_passed_on(command: tuple[str, ...], status: int) -> None:
-    """With the status that a shell would tell."""
+    """With the status that a shell would report."""
     process = container(*command)
     try:
         if status > 128:

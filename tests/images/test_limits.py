@@ -1,4 +1,4 @@
-"""Containers that no engine can start in: every caller is told what to start them with, and nothing is restarted."""
+"""Containers that no engine can start in: every job fails with the option to change, and nothing is restarted."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ pytestmark = [
 
 
 @pytest.mark.parametrize(
-    ("limit", "says"),
+    ("limit", "remedy"),
     [
         ("mount -t tmpfs -o size=64m tmpfs /dev/shm", "--shm-size 1g"),
         ("ulimit -n 64", "--ulimit nofile=65535:65535"),
@@ -31,15 +31,15 @@ pytestmark = [
     ],
     ids=["shared memory", "open files", "address space", "small place", "read-only root"],
 )
-def test_every_job_is_told_what_to_start_the_container_with(gateway: str, limit: str, says: str) -> None:
+def test_every_job_fails_with_the_container_option_to_change(gateway: str, limit: str, remedy: str) -> None:
     """In one sentence, without a traceback; the worker stays up, and the health check leaves it there."""
     environment = worker_environment(LocalConfig(engine="vllm", model=str(PARROT)), {}, gateway, "worker-1")
     with running(
         [*CONTAINER, "bash", "-c", f'{limit} && exec "$@"', "bash", WORKER, "start"], environment
     ) as process:
-        told = ask(gateway)
-        assert told["status"] == "FAILED"
-        assert says in told["error"]
+        job = ask(gateway)
+        assert job["status"] == "FAILED"
+        assert remedy in job["error"]
         assert "Traceback" not in process.output()
         children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
         enter = ["nsenter", "--target", children[0], "--mount", "--pid", WORKER, "health"]

@@ -1,4 +1,4 @@
-"""The workflows pin what they run and may do no more than they must."""
+"""The workflows pin their actions and have the least permissions."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def read(path: Path) -> dict[str, Any]:
 
 
 @each
-def test_every_action_is_pinned_by_its_commit_and_says_its_version(path: Path) -> None:
+def test_every_action_is_pinned_by_its_commit_and_names_its_version(path: Path) -> None:
     """A tag can be moved, a commit cannot."""
     for line in path.read_text().splitlines():
         if "uses:" in line:
@@ -68,7 +68,7 @@ def test_credentials_are_not_left_in_the_checkout(path: Path) -> None:
 
 
 def test_the_tested_package_is_the_wheel() -> None:
-    """CI installs what was built in place of the sources before it runs the tests."""
+    """CI installs the built wheel in place of the sources before it runs the tests."""
     steps = [step.get("run", "") for step in read(ROOT / ".github/workflows/ci.yml")["jobs"]["test"]["steps"]]
     install = next(
         number for number, step in enumerate(steps) if "pip install --no-index --no-deps dist/*.whl" in step

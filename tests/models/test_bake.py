@@ -1,4 +1,4 @@
-"""`worker-vllm bake` with the real hub client: what goes into the image, and what must not."""
+"""`worker-vllm bake` with the real hub client: the files that go into the image, and no others."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from worker_vllm.models.locate import FoundModel, Source, locate_model
 from worker_vllm.settings.types import EngineSettings
 
 NAME = "org/Model"
-WHOLE = {**sharded(), "modeling_x.py": b"", "chat_template.jinja": b"{{ messages }}"}
-REPOSITORY = {**WHOLE, "pytorch_model.bin": b"x" * 100, "original/consolidated.00.pth": b"x", "README.md": b"#"}
+COMPLETE = {**sharded(), "modeling_x.py": b"", "chat_template.jinja": b"{{ messages }}"}
+REPOSITORY = {**COMPLETE, "pytorch_model.bin": b"x" * 100, "original/consolidated.00.pth": b"x", "README.md": b"#"}
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -45,7 +45,7 @@ COMMAND = [str(Path(sys.executable).parent / "worker-vllm"), "bake"]
 
 
 def environment(hub: Hub, image: Path, **env: str) -> dict[str, str]:
-    """What a build step sees."""
+    """The environment of a build step."""
     places = {"WORKER_MANIFEST": str(image / "manifest.json"), "HOME": str(image.parent / "home"), "PATH": "/usr/bin"}
     return {"HF_ENDPOINT": hub.address, "MODEL_NAME": NAME, **places, **env}
 
@@ -80,18 +80,18 @@ def test_exactly_what_is_needed_is_baked_and_listed(hub: Hub, image: Path) -> No
                 "repo_id": NAME,
                 "commit": COMMIT,
                 "path": "model/org--Model",
-                "files": {name: len(content) for name, content in sorted(WHOLE.items())},
+                "files": {name: len(content) for name, content in sorted(COMPLETE.items())},
                 "revision": None,
             }
         ],
     }
-    assert tree(image / "model" / "org--Model") == WHOLE
+    assert tree(image / "model" / "org--Model") == COMPLETE
     assert not [path for path in image.rglob("*") if path.is_symlink()]
     assert not (image.parent / "home").exists()
 
 
 def test_the_baked_model_serves_under_its_name_without_the_hub(hub: Hub, image: Path) -> None:
-    """Whatever is mounted over BASE_PATH, and however the name is spelt."""
+    """With any mount over BASE_PATH, and any letter case of the name."""
     assert bake(hub, image).returncode == 0
     volume = image.parent / "volume"
     lay_cached(volume / "huggingface-cache" / "hub", NAME, MODEL)
@@ -102,7 +102,7 @@ def test_the_baked_model_serves_under_its_name_without_the_hub(hub: Hub, image: 
 
 
 def test_adapters_tokenizer_and_draft_are_baked_too(hub: Hub, image: Path) -> None:
-    """By the variables that a start reads; at run time each is given to the engine as a path in the image."""
+    """From the variables that a start reads; at run time the engine receives each as a path in the image."""
     modules = json.dumps([{"name": "a", "path": "org/adapter"}])
     draft = json.dumps({"model": "org/draft", "num_speculative_tokens": 3})
     done = bake(hub, image, TOKENIZER_NAME="org/tokenizer", LORA_MODULES=modules, SPECULATIVE_CONFIG=draft)
@@ -123,7 +123,7 @@ def test_adapters_tokenizer_and_draft_are_baked_too(hub: Hub, image: Path) -> No
 
 
 def test_without_a_model_nothing_is_baked(hub: Hub, image: Path) -> None:
-    """The step of the plain image: it succeeds and leaves nothing."""
+    """The step of an image without a model succeeds and writes nothing."""
     done = bake(hub, image, MODEL_NAME="")
     assert (done.returncode, done.stdout) == (0, "MODEL_NAME is not set: no model goes into this image\n")
     assert not image.exists()
@@ -149,19 +149,19 @@ def test_a_gated_model_takes_the_build_secret_and_leaves_no_trace_of_it(
 
 
 def test_a_bake_that_was_killed_continues(hub: Hub, image: Path) -> None:
-    """The second run fetches what is missing, and only that; until then no manifest claims a model."""
+    """The second run downloads only the missing files; until then no manifest lists a model."""
     last = "model-00003-of-00003.safetensors"
     hub.hold[last] = threading.Event()
     directory = image / "model" / "org--Model"
     with subprocess.Popen(COMMAND, env=environment(hub, image), stdout=subprocess.DEVNULL) as first:
         assert hub.halfway.wait(20)
-        wait_for(lambda: set(tree(directory)) >= set(WHOLE) - {last})
+        wait_for(lambda: set(tree(directory)) >= set(COMPLETE) - {last})
         first.kill()
     hub.hold.pop(last).set()
     assert not (image / "manifest.json").exists()
     hub.requests.clear()
     assert bake(hub, image).returncode == 0
-    assert tree(directory) == WHOLE
+    assert tree(directory) == COMPLETE
     assert [name for name in hub.downloads if name.endswith(".safetensors")] == [last]
 
 
@@ -181,17 +181,17 @@ REFUSED = {
     ),
     "a cut shard on the hub itself": (
         {**MODEL, "model.safetensors": safetensors()[:-1]},
-        "bytes, its header says",
+        "bytes, its header expects",
     ),
     "code in another repository": (
         {**MODEL, "config.json": text({"auto_map": {"AutoModel": "org/code--m.Model"}})},
-        "its code lies in another repository (org/code), which offline cannot be read",
+        "its code is in another repository (org/code), which an offline engine cannot read",
     ),
     "code that is missing": (
         {**MODEL, "config.json": text({"auto_map": {"AutoModel": "m.Model"}})},
         "m.py is missing (named by auto_map)",
     ),
-    "nothing": ({}, "holds no file that this use needs (model)"),
+    "nothing": ({}, "has no file that a model needs"),
 }
 
 
@@ -208,12 +208,12 @@ def test_a_model_that_could_not_serve_is_not_baked(
 
 
 def test_a_changed_file_is_found_by_its_hash(hub: Hub, image: Path) -> None:
-    """--check-hashes compares with what the hub lists, sizes being equal."""
+    """--check-hashes compares with the hub's listing; the sizes are equal."""
     assert bake(hub, image).returncode == 0
-    other = bytearray(WHOLE["model-00001-of-00003.safetensors"])
+    other = bytearray(COMPLETE["model-00001-of-00003.safetensors"])
     other[-1] ^= 1
     hub.repositories[NAME].wrong["model-00001-of-00003.safetensors"] = bytes(other)
     (image / "model" / "org--Model" / "model-00001-of-00003.safetensors").unlink()
     done = bake(hub, image, "--check-hashes")
     assert done.returncode == 1
-    assert "model-00001-of-00003.safetensors has another SHA-256 than the hub lists" in done.stderr
+    assert "model-00001-of-00003.safetensors has a SHA-256 that differs from the hub's listing" in done.stderr

@@ -1,4 +1,4 @@
-"""What a model's directory lacks is told file by file."""
+"""The check of a model's directory reports each missing or truncated file."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.hub.repositories import ADAPTER, MODEL, Files, lay, safetensors, sharded, text
-from worker_vllm.models.completeness import Need, adapter_gaps, gaps, has_chat_template
+from worker_vllm.models.completeness import RequiredFiles, adapter_gaps, gaps, has_chat_template
 
 SHARDED = sharded()
 SHARD = "model-00002-of-00003.safetensors"
@@ -22,7 +22,7 @@ COMPLETE = {
     "shards and index": SHARDED,
     "shards without their index": less(SHARDED, "model.safetensors.index.json"),
     "bin weights": {**less(MODEL, "model.safetensors"), "pytorch_model.bin": b"x"},
-    "a whole format beside a cut one": {
+    "a complete format beside a truncated one": {
         **MODEL,
         "pytorch_model.bin.index.json": text({"weight_map": {"w": "a.bin"}}),
     },
@@ -53,16 +53,16 @@ INCOMPLETE = {
     ),
     "a cut shard": (
         {**SHARDED, SHARD: safetensors()[:-4]},
-        (f"{SHARD} has {len(safetensors()) - 4} bytes, its header says {len(safetensors())}",),
+        (f"{SHARD} has {len(safetensors()) - 4} bytes, its header expects {len(safetensors())}",),
     ),
     "a cut header": (
         {**MODEL, "model.safetensors": safetensors()[:20]},
-        ("model.safetensors has no whole safetensors header",),
+        ("model.safetensors has no complete safetensors header",),
     ),
     "an empty file": ({**MODEL, "model.safetensors": b""}, ("model.safetensors is empty",)),
     "an empty index": (
         {**MODEL, "model.safetensors.index.json": b"{}", "model.safetensors": b""},
-        ("model.safetensors.index.json lists no shard: a whole index is missing",),
+        ("model.safetensors.index.json lists no shard: a complete index is missing",),
     ),
     "no tokenizer": (
         less(MODEL, "tokenizer.json"),
@@ -94,10 +94,10 @@ def test_a_whole_model_has_no_gaps(tmp_path: Path, files: Files) -> None:
     assert gaps(lay(tmp_path, files)) == ()
 
 
-@pytest.mark.parametrize(("files", "told"), INCOMPLETE.values(), ids=INCOMPLETE)
-def test_what_is_missing_is_told(tmp_path: Path, files: Files, told: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(("files", "expected"), INCOMPLETE.values(), ids=INCOMPLETE)
+def test_each_missing_file_is_reported(tmp_path: Path, files: Files, expected: tuple[str, ...]) -> None:
     """By name, and with sizes where a file was cut."""
-    assert gaps(lay(tmp_path, files)) == told
+    assert gaps(lay(tmp_path, files)) == expected
 
 
 def test_code_counts_only_when_it_may_run(tmp_path: Path) -> None:
@@ -109,17 +109,17 @@ def test_code_counts_only_when_it_may_run(tmp_path: Path) -> None:
     }
     lay(tmp_path, {**MODEL, "config.json": text({"auto_map": auto_map}), "tok.py": b""})
     assert gaps(tmp_path) == ()
-    assert gaps(tmp_path, Need(code=True)) == ("modeling_x.py is missing (named by auto_map)",)
+    assert gaps(tmp_path, RequiredFiles(code=True)) == ("modeling_x.py is missing (named by auto_map)",)
 
 
 def test_dummy_weights_and_a_tokenizer_from_elsewhere_are_not_missed(tmp_path: Path) -> None:
     """LOAD_FORMAT=dummy needs the configuration alone."""
     lay(tmp_path, {"config.json": b"{}"})
-    assert gaps(tmp_path, Need(weights=False, tokenizer=False)) == ()
+    assert gaps(tmp_path, RequiredFiles(weights=False, tokenizer=False)) == ()
 
 
 def test_an_adapter_needs_its_configuration_and_its_weights(tmp_path: Path) -> None:
-    """Whole, or told what is missing."""
+    """Complete, or with each missing file reported."""
     assert adapter_gaps(lay(tmp_path / "whole", ADAPTER)) == ()
     assert adapter_gaps(lay(tmp_path / "none", {})) == (
         "adapter_config.json is missing or not JSON",

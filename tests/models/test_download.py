@@ -14,7 +14,7 @@ import pytest
 from tests.hub.repositories import ADAPTER, COMMIT, MODEL, lay_cached, safetensors, sharded
 from tests.hub.server import Hub, Repository, serving
 from worker_vllm.errors import ConfigurationError
-from worker_vllm.models.download_process import FetchFailed, fetch
+from worker_vllm.models.download_process import DownloadFailed, fetch
 from worker_vllm.models.hub_client import Cause
 from worker_vllm.models.locate import FoundModel, Source, locate_model
 from worker_vllm.settings.types import EngineSettings
@@ -34,21 +34,21 @@ def hub() -> Iterator[Hub]:
 
 
 class Worker:
-    """A worker's side: its volume, its environment, and what it said."""
+    """A worker's side: its volume, its environment, and its progress reports."""
 
     def __init__(self, hub: Hub, root: Path) -> None:
         self.cache = root / "huggingface-cache" / "hub"
         self.env = {"BASE_PATH": str(root), "HF_ENDPOINT": hub.address, "HOME": str(root / "home"), "PATH": ""}
         self.env["WORKER_MANIFEST"] = str(root / "none.json")
-        self.said: list[str] = []
+        self.reports: list[str] = []
 
     async def get(self, *arguments: str, model: str = NAME, **env: str) -> FoundModel:
-        """Find, and fetch what is missing, as the worker's start does."""
+        """Locate the model and download missing files, as the worker's start does."""
         settings = EngineSettings(model=model, arguments=arguments)
         environment = {**self.env, **env}
         found = locate_model(settings, environment)
         assert found.problems == ()
-        return found if found.offline else await fetch(found, settings, environment, self.said.append)
+        return found if found.offline else await fetch(found, settings, environment, self.reports.append)
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def contents(found: FoundModel) -> dict[str, bytes]:
 
 
 async def test_exactly_what_is_needed_arrives_and_serves_offline_from_then_on(hub: Hub, worker: Worker) -> None:
-    """One weight format, no pictures of it; the second start asks the hub nothing at all."""
+    """One weight format, no pictures; the second start does not contact the hub."""
     found = await worker.get()
     assert contents(found) == {name: REPOSITORY[name] for name in NEEDED}
     assert (found.source, found.commit, found.offline) == (Source.CACHE, COMMIT, True)
@@ -90,17 +90,17 @@ async def test_a_cut_connection_continues_where_it_broke(hub: Hub, worker: Worke
 
 
 async def test_a_download_that_always_breaks_ends_and_claims_nothing(hub: Hub, worker: Worker) -> None:
-    """After a few attempts, with the reason; the next start sees that the model is not whole."""
+    """After a few attempts, with the reason; the next start detects the incomplete model."""
     hub.cut_always["model.safetensors"] = 1000
-    with pytest.raises(FetchFailed) as told:
+    with pytest.raises(DownloadFailed) as raised:
         await worker.get()
-    assert told.value.cause is Cause.UNREACHABLE
+    assert raised.value.cause is Cause.UNREACHABLE
     found = locate_model(EngineSettings(model=NAME), worker.env)
     assert (found.source, found.offline) == (Source.HUB, False)
 
 
 async def test_what_a_killed_download_left_is_removed(worker: Worker) -> None:
-    """A partial file that nobody writes to any more; a young one may have a writer and stays."""
+    """A partial file without a writer is removed; a recent one may have a writer and stays."""
     blobs = worker.cache / "models--org--model" / "blobs"
     blobs.mkdir(parents=True)
     for name, age_s in (("old.incomplete", 600), ("young.incomplete", 0)):
@@ -113,7 +113,7 @@ async def test_what_a_killed_download_left_is_removed(worker: Worker) -> None:
 
 
 async def test_a_second_attempt_fetches_only_what_is_missing(hub: Hub, worker: Worker) -> None:
-    """Whole files of a failed download are kept."""
+    """Complete files of a failed download are kept."""
     hub.repositories[NAME] = Repository(files := sharded())
     last = "model-00003-of-00003.safetensors"
     del (broken := dict(files))[last]
@@ -133,11 +133,11 @@ async def test_tokenizer_adapter_and_model_are_each_fetched(hub: Hub, worker: Wo
 
 
 async def test_a_gated_model_needs_the_token_and_gets_it(hub: Hub, worker: Worker) -> None:
-    """Without: one sentence that says what to do. With: the model."""
+    """Without: one message with the remedy. With: the model."""
     hub.repositories[NAME] = Repository(REPOSITORY, token="hf_right")
-    with pytest.raises(ConfigurationError) as told:
+    with pytest.raises(ConfigurationError) as raised:
         await worker.get()
-    (problem,) = told.value.problems
+    (problem,) = raised.value.problems
     assert (problem.key, problem.value) == ("MODEL_NAME", NAME)
     assert problem.change == (
         "org/model is gated: accept its terms on the hub and set HF_TOKEN to a token of that account"
@@ -147,9 +147,9 @@ async def test_a_gated_model_needs_the_token_and_gets_it(hub: Hub, worker: Worke
 
 
 async def test_an_expired_token_that_nothing_needs_does_no_harm(hub: Hub, worker: Worker) -> None:
-    """The model is public: it is fetched without the token, and that is said."""
+    """The model is public: it is downloaded without the token, and the log states it."""
     assert (await worker.get(HF_TOKEN="hf_expired")).offline
-    assert "org/model: the hub refuses HF_TOKEN; not needed here, so it was left out" in worker.said
+    assert "org/model: the hub refuses HF_TOKEN; this model is public, so it is downloaded without" in worker.reports
 
 
 @pytest.mark.parametrize(
@@ -163,13 +163,13 @@ async def test_an_expired_token_that_nothing_needs_does_no_harm(hub: Hub, worker
         ),
     ],
 )
-async def test_what_the_hub_does_not_have_is_told(
+async def test_what_the_hub_does_not_have_is_a_configuration_error(
     worker: Worker, model: str, arguments: tuple[str, ...], change: str
 ) -> None:
     """As a problem of the setting that names it."""
-    with pytest.raises(ConfigurationError) as told:
+    with pytest.raises(ConfigurationError) as raised:
         await worker.get(*arguments, model=model)
-    assert told.value.problems[0].change.startswith(change)
+    assert raised.value.problems[0].change.startswith(change)
 
 
 async def test_a_pinned_revision_is_the_one_that_is_fetched(hub: Hub, worker: Worker) -> None:
@@ -186,19 +186,19 @@ async def test_a_pinned_revision_is_the_one_that_is_fetched(hub: Hub, worker: Wo
 async def test_a_hub_that_is_down_fails_with_its_address(hub: Hub, worker: Worker) -> None:
     """Passing, not the settings' fault."""
     hub.down = True
-    with pytest.raises(FetchFailed) as told:
+    with pytest.raises(DownloadFailed) as raised:
         await worker.get(HF_HUB_DOWNLOAD_TIMEOUT="2")
-    assert told.value.cause is Cause.UNREACHABLE
-    assert told.value.message.startswith(f"org/model could not be fetched from {hub.address}: ")
+    assert raised.value.cause is Cause.UNREACHABLE
+    assert raised.value.message.startswith(f"org/model could not be fetched from {hub.address}: ")
 
 
 async def test_a_model_larger_than_the_disk_is_refused_before_its_first_byte(hub: Hub, worker: Worker) -> None:
-    """With both sizes and what to change."""
-    hub.repositories[NAME] = Repository(REPOSITORY, told_sizes={"model.safetensors": 10**18})
-    with pytest.raises(FetchFailed) as told:
+    """With both sizes and the change to make."""
+    hub.repositories[NAME] = Repository(REPOSITORY, listed_sizes={"model.safetensors": 10**18})
+    with pytest.raises(DownloadFailed) as raised:
         await worker.get()
-    assert told.value.cause is Cause.DISK
-    assert told.value.message.startswith("org/model needs 1000000000.0 GB more, ")
+    assert raised.value.cause is Cause.DISK
+    assert raised.value.message.startswith("org/model needs 1000000000.0 GB more, ")
     assert hub.downloads == []
 
 
@@ -217,7 +217,7 @@ async def test_two_workers_on_one_empty_volume_download_once(hub: Hub, tmp_path:
 
 
 async def test_a_worker_killed_halfway_leaves_the_other_able_to_finish(hub: Hub, tmp_path: Path) -> None:
-    """Its lock is taken over, and the file it had begun is fetched whole."""
+    """Its lock is taken over, and its partial file is downloaded again."""
     workers = [Worker(hub, tmp_path), Worker(hub, tmp_path)]
     hub.hold["model.safetensors"] = gate = Gate()
     both = [asyncio.create_task(worker.get()) for worker in workers]
@@ -232,19 +232,19 @@ async def test_a_worker_killed_halfway_leaves_the_other_able_to_finish(hub: Hub,
 
 
 async def until_one_waits(workers: list[Worker]) -> int:
-    """Which of the two says that it waits for the other."""
+    """The index of the worker that reports waiting for the other."""
     for _ in range(2000):
         for number, worker in enumerate(workers):
-            if any("waiting for the worker that downloads it" in line for line in worker.said):
+            if any("waiting for the worker that downloads it" in line for line in worker.reports):
                 return number
         await asyncio.sleep(0.01)
-    raise AssertionError([worker.said for worker in workers])
+    raise AssertionError([worker.reports for worker in workers])
 
 
 async def test_a_volume_that_cannot_be_written_to_is_replaced_by_the_container_disk(
     worker: Worker, tmp_path: Path
 ) -> None:
-    """The model is served all the same, and the reason is said."""
+    """The model is served nevertheless, and the reason is reported."""
     found = await worker.get(BASE_PATH="/proc/no-volume")
     assert found.model.startswith(str(tmp_path / "home" / ".cache" / "huggingface" / "hub"))
-    assert any("cannot be written to" in line for line in worker.said)
+    assert any("cannot be written to" in line for line in worker.reports)

@@ -39,7 +39,7 @@ WEIGHTS = {
 
 @pytest.mark.parametrize(("names", "load_format", "expected"), WEIGHTS.values(), ids=WEIGHTS)
 def test_one_weight_format_is_chosen(names: tuple[str, ...], load_format: str, expected: tuple[str, ...]) -> None:
-    """The one that the engine loads; what lies beside the weights comes along, other formats and pictures do not."""
+    """The format that the engine loads; small files are included, other formats and pictures are not."""
     chosen = choose((*names, *SMALL, *LEFT), Role.MODEL, load_format)
     assert chosen == tuple(sorted((*expected, *SMALL)))
 
@@ -52,7 +52,7 @@ def test_the_index_decides_between_variants() -> None:
 
 
 def test_an_index_over_another_format_is_not_asked() -> None:
-    """The index of .bin shards says nothing of safetensors."""
+    """The index of .bin shards does not apply to safetensors."""
     assert index_of(("model.safetensors", "pytorch_model.bin.index.json")) is None
     assert index_of(("consolidated.safetensors", *SHARDS, INDEX), "auto") is None
     assert index_of(("consolidated.safetensors", *SHARDS, INDEX), "safetensors") == INDEX

@@ -1,4 +1,4 @@
-"""Where a model is found: what is baked wins, then a path, then every hub cache, and the hub comes last."""
+"""The order in which a model is located: baked, a path, every hub cache, and the hub last."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from tests.hub.repositories import ADAPTER, COMMIT, MODEL, OLDER, TOKENIZER, lay, lay_cached, safetensors
 from worker_vllm.errors import Problem
 from worker_vllm.models import manifest
-from worker_vllm.models.directories import Places
+from worker_vllm.models.directories import ModelDirectories
 from worker_vllm.models.locate import FoundModel, Source, locate_model
 from worker_vllm.models.references import Reference, Role
 from worker_vllm.settings.types import EngineSettings
@@ -21,22 +21,22 @@ NAME = "Qwen/Qwen2.5-0.5B-Instruct"
 def search(root: Path, model: str = NAME, *arguments: str, **env: str) -> FoundModel:
     """Find with a volume and a container cache below `root`."""
     volume, container = root / "volume", root / "container"
-    places = Places((volume, container), volume, container, root / "image" / "manifest.json")
+    places = ModelDirectories((volume, container), volume, container, root / "image" / "manifest.json")
     return locate_model(EngineSettings(model=model, arguments=arguments), env, places)
 
 
-def bake(root: Path, *models: manifest.Baked) -> None:
+def bake(root: Path, *models: manifest.BakedModel) -> None:
     manifest.write(root / "image" / "manifest.json", models)
 
 
-def baked(root: Path, role: Role, repo_id: str, files: dict[str, bytes]) -> manifest.Baked:
+def baked(root: Path, role: Role, repo_id: str, files: dict[str, bytes]) -> manifest.BakedModel:
     lay(root / "image" / role.value, files)
     sizes = {name: len(content) for name, content in files.items()}
-    return manifest.Baked(role, repo_id, COMMIT, role.value, sizes, "main")
+    return manifest.BakedModel(role, repo_id, COMMIT, role.value, sizes, "main")
 
 
 def test_a_cached_model_is_served_from_its_snapshot_and_keeps_its_name(tmp_path: Path) -> None:
-    """The engine gets the path and no revision, callers keep the repository id, the hub is not asked."""
+    """The engine gets the path and no revision, clients keep the repository id, the hub is not contacted."""
     snapshot = lay_cached(tmp_path / "volume", NAME, MODEL)
     assert search(tmp_path, NAME, "--revision", "main", "--seed", "7") == FoundModel(
         model=str(snapshot),
@@ -71,18 +71,18 @@ def test_a_cached_directory_in_other_letters_is_found(tmp_path: Path, folder: st
 
 
 def test_caches_are_searched_in_order_and_a_cut_download_is_passed_over(tmp_path: Path) -> None:
-    """The volume's half-filled snapshot does not hide the container's whole one, and the note says so."""
+    """The volume's half-filled snapshot does not hide the container's complete one, and a note states it."""
     cut = lay_cached(tmp_path / "volume", NAME, {**MODEL, "model.safetensors": safetensors()[:-1]})
     whole = lay_cached(tmp_path / "container", NAME, MODEL)
     found = search(tmp_path)
     assert found.model == str(whole)
     size = len(MODEL["model.safetensors"])
-    reason = f"model.safetensors has {size - 1} bytes, its header says {size}"
+    reason = f"model.safetensors has {size - 1} bytes, its header expects {size}"
     assert found.notes == (f"{cut} is incomplete ({reason})",)
 
 
 def test_a_revision_is_taken_from_refs_from_a_commit_or_from_its_first_digits(tmp_path: Path) -> None:
-    """A branch on disk, a full commit and a short one give the same snapshot; another one is left to the hub."""
+    """A branch on disk, a full commit and a short one select the same snapshot; any other revision is downloaded."""
     lay_cached(tmp_path / "volume", NAME, MODEL)
     older = lay_cached(tmp_path / "volume", NAME, MODEL, OLDER, ref="v1.0")
     for revision in ("v1.0", OLDER, OLDER[:8]):
@@ -100,7 +100,7 @@ def test_without_refs_main_the_only_snapshot_is_taken_and_said(tmp_path: Path) -
 
 
 def test_a_path_is_taken_as_it_is(tmp_path: Path) -> None:
-    """A directory with a whole model; a hub cache's own directory gives the snapshot inside."""
+    """A directory with a complete model; a hub cache's own directory gives the snapshot inside."""
     model = lay(tmp_path / "models" / "mine", MODEL)
     assert search(tmp_path, str(model)).model == str(model)
     snapshot = lay_cached(tmp_path / "elsewhere", NAME, MODEL)
@@ -124,24 +124,24 @@ def test_a_path_is_taken_as_it_is(tmp_path: Path) -> None:
     ],
 )
 def test_a_name_that_can_never_be_found_is_a_problem(tmp_path: Path, model: str, problem: Problem) -> None:
-    """Told before anything is started, with what to do."""
-    (told,) = search(tmp_path, model).problems
-    assert (told.key, told.value, told.expected) == (problem.key, problem.value, problem.expected)
-    assert told.change
+    """Reported before anything is started, with the remedy."""
+    (found,) = search(tmp_path, model).problems
+    assert (found.key, found.value, found.expected) == (problem.key, problem.value, problem.expected)
+    assert found.change
 
 
 def test_an_incomplete_path_is_a_problem_that_names_what_is_missing(tmp_path: Path) -> None:
-    """Nothing can complete a plain directory, so the user must."""
+    """The worker cannot complete a plain directory, so the user must."""
     model = lay(tmp_path / "mine", {"config.json": b"{}"})
-    (told,) = search(tmp_path, str(model)).problems
-    assert "no weights" in told.change
-    assert "no tokenizer" in told.change
+    (found,) = search(tmp_path, str(model)).problems
+    assert "no weights" in found.change
+    assert "no tokenizer" in found.change
 
 
 def test_offline_by_wish_and_not_on_disk_is_a_problem(tmp_path: Path) -> None:
-    """HF_HUB_OFFLINE is obeyed: the places that were searched are told."""
-    (told,) = search(tmp_path, HF_HUB_OFFLINE="1").problems
-    assert str(tmp_path / "volume") in told.expected
+    """HF_HUB_OFFLINE is obeyed: the searched directories are listed."""
+    (found,) = search(tmp_path, HF_HUB_OFFLINE="1").problems
+    assert str(tmp_path / "volume") in found.expected
 
 
 def test_an_object_store_is_left_to_the_engine(tmp_path: Path) -> None:
@@ -164,33 +164,31 @@ def test_what_is_baked_wins_over_every_other_place(tmp_path: Path) -> None:
     assert (found.commit, found.offline, found.notes) == (COMMIT, True, ())
 
 
-def test_another_name_does_not_replace_the_baked_model_and_is_told(tmp_path: Path) -> None:
-    """The image is what it is; the note names both."""
+def test_another_name_does_not_replace_the_baked_model_and_is_reported(tmp_path: Path) -> None:
+    """The baked model is served; the note names both."""
     bake(tmp_path, baked(tmp_path, Role.MODEL, NAME, dict(MODEL)))
     found = search(tmp_path, "facebook/opt-125m")
     assert found.name == NAME
-    assert found.notes == (
-        f"MODEL_NAME=facebook/opt-125m is not served: this image has {NAME} inside, and that wins",
-    )
+    assert found.notes == (f"MODEL_NAME=facebook/opt-125m is not served: this image has {NAME} baked in, which wins",)
 
 
 def test_a_baked_file_that_was_changed_is_a_problem(tmp_path: Path) -> None:
     """Every size is compared with the manifest."""
     bake(tmp_path, baked(tmp_path, Role.MODEL, NAME, dict(MODEL)))
     (tmp_path / "image" / "model" / "config.json").write_text("{}")
-    (told,) = search(tmp_path).problems
-    assert told.change == "config.json has 2 bytes instead of 23: build the image again"
+    (found,) = search(tmp_path).problems
+    assert found.change == "config.json has 2 bytes instead of 23: build the image again"
 
 
 def test_a_broken_manifest_is_a_problem(tmp_path: Path) -> None:
-    """Never read past: the image is not what it should be."""
+    """Never ignored: the image is damaged."""
     lay(tmp_path / "image", {"manifest.json": b"{"})
-    (told,) = search(tmp_path).problems
-    assert told.key == "WORKER_MANIFEST"
+    (found,) = search(tmp_path).problems
+    assert found.key == "WORKER_MANIFEST"
 
 
 def test_adapters_tokenizer_and_draft_are_found_and_given_as_paths(tmp_path: Path) -> None:
-    """Each from wherever it lies; the engine's arguments keep everything else."""
+    """Each from its own location; the engine's other arguments are unchanged."""
     bake(tmp_path, baked(tmp_path, Role.ADAPTER, "org/adapter", dict(ADAPTER)))
     model = lay_cached(tmp_path / "volume", NAME, MODEL)
     tokenizer = lay_cached(tmp_path / "container", "org/tokenizer", TOKENIZER)
@@ -213,7 +211,7 @@ def test_adapters_tokenizer_and_draft_are_found_and_given_as_paths(tmp_path: Pat
 
 
 def test_one_part_on_the_hub_keeps_the_start_online(tmp_path: Path) -> None:
-    """The model is taken from disk all the same; only what is missing is to be downloaded."""
+    """The model is still taken from disk; only the missing repository is downloaded."""
     lay_cached(tmp_path / "volume", NAME, MODEL)
     found = search(tmp_path, NAME, "--lora-modules", "a=org/adapter")
     assert found.source is Source.CACHE
@@ -225,7 +223,9 @@ def test_a_volume_filled_by_the_original_image_is_searched(tmp_path: Path) -> No
     """BASE_PATH/huggingface-cache/hub, where the original kept its models, is the default target."""
     base = tmp_path / "runpod-volume"
     snapshot = lay_cached(base / "huggingface-cache" / "hub", NAME, MODEL)
-    places = Places.from_environment({"BASE_PATH": str(base), "WORKER_MANIFEST": str(tmp_path / "none.json")})
+    places = ModelDirectories.from_environment(
+        {"BASE_PATH": str(base), "WORKER_MANIFEST": str(tmp_path / "none.json")}
+    )
     found = locate_model(EngineSettings(model=NAME), {}, places)
     assert found.model == str(snapshot)
     assert found.environment["HF_HOME"] == str(base / "huggingface-cache" / "hub")

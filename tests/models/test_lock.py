@@ -1,4 +1,4 @@
-"""One download at a time: the lock waits for a living holder and takes over from a dead one."""
+"""One download at a time: the lock waits for a live holder and is taken over from a dead one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from worker_vllm.models.lock import DownloadLock, Holder, LockTiming
 
-PACE = LockTiming(beat_s=0.05, look_s=0.01, stale_s=60.0, settle_s=0.0)
+TIMING = LockTiming(touch_s=0.05, poll_s=0.01, stale_s=60.0, confirm_s=0.0)
 
 
 def ignore(_: Holder) -> None:
@@ -32,32 +32,32 @@ def ended_process() -> int:
 
 
 def test_the_lock_is_there_while_held_and_gone_after(tmp_path: Path) -> None:
-    """Nothing else is left behind."""
+    """No other file remains."""
     path = tmp_path / "locks" / "model.lock"
-    with DownloadLock(path, ignore, PACE):
+    with DownloadLock(path, ignore, TIMING):
         assert json.loads(path.read_text())["pid"] == os.getpid()
     assert list(path.parent.iterdir()) == []
 
 
 def test_a_second_one_waits_until_the_first_is_done(tmp_path: Path) -> None:
-    """It is told who has it, and enters when that one left."""
+    """It receives the holder, and enters when the holder has left."""
     path = tmp_path / "model.lock"
-    first, told = DownloadLock(path, ignore, PACE), threading.Event()
+    first, polled = DownloadLock(path, ignore, TIMING), threading.Event()
     holders = []
     order = []
 
     def waiting(holder: Holder) -> None:
         holders.append(holder)
-        told.set()
+        polled.set()
 
     def second() -> None:
-        with DownloadLock(path, waiting, PACE):
+        with DownloadLock(path, waiting, TIMING):
             order.append("second")
 
     with first:
         thread = threading.Thread(target=second)
         thread.start()
-        assert told.wait(5)
+        assert polled.wait(5)
         order.append("first")
     thread.join(5)
     assert order == ["first", "second"]
@@ -68,7 +68,7 @@ def test_a_dead_process_of_this_host_is_replaced_at_once(tmp_path: Path) -> None
     """However young its lock is."""
     path = tmp_path / "model.lock"
     held_by(path, socket.gethostname(), ended_process())
-    with DownloadLock(path, ignore, PACE):
+    with DownloadLock(path, ignore, TIMING):
         assert json.loads(path.read_text())["pid"] == os.getpid()
 
 
@@ -76,29 +76,29 @@ def test_a_silent_holder_on_another_host_is_replaced_when_its_lock_is_old(tmp_pa
     """Its process cannot be seen from here; the file's age can."""
     path = tmp_path / "model.lock"
     held_by(path, "another-machine", 1, age_s=61)
-    with DownloadLock(path, ignore, PACE):
+    with DownloadLock(path, ignore, TIMING):
         assert json.loads(path.read_text())["pid"] == os.getpid()
 
 
-def test_a_living_holder_on_another_host_is_waited_for(tmp_path: Path) -> None:
+def test_a_live_holder_on_another_host_is_waited_for(tmp_path: Path) -> None:
     """Young enough: alive."""
     path = tmp_path / "model.lock"
     held_by(path, "another-machine", 1, age_s=30)
-    told = []
+    holders = []
 
     def waiting(holder: Holder) -> None:
-        told.append(holder)
-        if len(told) == 3:
+        holders.append(holder)
+        if len(holders) == 3:
             path.unlink()
 
-    with DownloadLock(path, waiting, PACE):
-        assert [str(holder) for holder in told] == ["process 1 on another-machine"] * 3
+    with DownloadLock(path, waiting, TIMING):
+        assert [str(holder) for holder in holders] == ["process 1 on another-machine"] * 3
 
 
 def test_the_holder_keeps_its_lock_young(tmp_path: Path) -> None:
     """It touches the file, so that a long download is not taken over."""
     path = tmp_path / "model.lock"
-    with DownloadLock(path, ignore, PACE) as lock:
+    with DownloadLock(path, ignore, TIMING) as lock:
         os.utime(path, (1, 1))
         touched = threading.Event()
 
@@ -116,6 +116,6 @@ def test_the_holder_keeps_its_lock_young(tmp_path: Path) -> None:
 def test_a_lock_that_was_taken_away_is_left_alone(tmp_path: Path) -> None:
     """Leaving never removes another worker's lock."""
     path = tmp_path / "model.lock"
-    with DownloadLock(path, ignore, PACE):
+    with DownloadLock(path, ignore, TIMING):
         held_by(path, "another-machine", 1)
     assert json.loads(path.read_text())["token"] == "other"

@@ -1,4 +1,4 @@
-"""A start whose model is only on the hub: the engine imports while it is fetched, and asks the hub for nothing."""
+"""A start whose model is only on the hub: the engine imports during the download, and never contacts the hub."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def held() -> Iterator[Hub]:
 
 
 def environment(hub: Hub, directory: Path, **more: str) -> dict[str, str]:
-    """What sends a worker to this hub, with everything it writes below `directory`."""
+    """The environment of a worker that uses this hub and writes below `directory`."""
     home = directory / "home"
     home.mkdir()
     return {"HF_ENDPOINT": hub.address, "BASE_PATH": str(directory), "HOME": str(home), **more}
@@ -59,11 +59,11 @@ def environment(hub: Hub, directory: Path, **more: str) -> dict[str, str]:
 
 @QUICK
 async def test_the_engine_imports_while_the_model_is_fetched(held: Hub, tmp_path: Path) -> None:
-    """It has imported before the weights are whole, is then told their path, and was offline from its start."""
+    """It imports before the weights are complete, receives their path afterwards, and is offline from its start."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
     env = with_fake_vllm(tmp_path / "fake", inherited | environment(held, tmp_path))
-    beginning = plan_start(EngineSettings(model="org/parrot", served_names=("org/parrot",)), env)
-    async with followed(Supervisor(beginning, HttpEngine)) as run:
+    plan = plan_start(EngineSettings(model="org/parrot", served_names=("org/parrot",)), env)
+    async with followed(Supervisor(plan, HttpEngine)) as run:
         await run.line(IMPORTED)
         await asyncio.to_thread(held.halfway.wait)
         assert run.supervisor.state is EngineState.STARTING
@@ -75,7 +75,7 @@ async def test_the_engine_imports_while_the_model_is_fetched(held: Hub, tmp_path
 
 @QUICK
 @pytest.mark.parametrize(
-    ("variables", "config", "said"),
+    ("variables", "config", "message"),
     [
         (
             {"ROPE_THETA": "7"},
@@ -92,24 +92,24 @@ async def test_the_engine_imports_while_the_model_is_fetched(held: Hub, tmp_path
     ids=["theta", "scaling", "incomplete"],
 )
 async def test_rope_settings_are_merged_with_the_config_that_was_fetched(
-    tmp_path: Path, variables: dict[str, str], config: dict[str, float], said: str | None
+    tmp_path: Path, variables: dict[str, str], config: dict[str, float], message: str | None
 ) -> None:
-    """One of the two is enough; a config.json that cannot complete it is told, and nothing is served."""
+    """One of the two is enough; a config.json that cannot complete it is reported, and nothing is served."""
     files = {**MODEL, "config.json": json.dumps({"model_type": "llama", **config}).encode()}
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
     with serving(org__parrot=Repository(files)) as hub:
         env = with_fake_vllm(
             tmp_path / "fake", inherited | environment(hub, tmp_path, MODEL_NAME="org/parrot", **variables)
         )
-        beginning = plan_start(load(env, inspect_host(env)).engine, env)
-        async with followed(Supervisor(beginning, HttpEngine)) as run:
+        plan = plan_start(load(env, inspect_host(env)).engine, env)
+        async with followed(Supervisor(plan, HttpEngine)) as run:
             state = await run.supervisor.wait_until_decided()
-            if said is None:
+            if message is None:
                 assert state is EngineState.REFUSING
                 assert "expected ROPE_THETA beside it" in run.supervisor.diagnosis
             else:
                 assert state is EngineState.READY, run.supervisor.diagnosis
-                await run.line(said)
+                await run.line(message)
 
 
 @contextmanager
@@ -142,17 +142,17 @@ def test_a_worker_that_ends_during_the_download_leaves_nothing(
 
 @QUICK
 def test_a_download_that_fails_leaves_no_engine(tmp_path: Path) -> None:
-    """The worker stays to tell why, with nothing below it."""
+    """The worker stays up to report the reason, without any child process."""
     with serving() as hub, tempfile.TemporaryDirectory(prefix="w") as temporary:
         with worker(hub, tmp_path, temporary) as process:
-            process.line("a model that the hub gives")
+            process.line("a model that the hub serves")
             assert (descendants(process.pid), os.listdir(temporary)) == ([], [])
 
 
 @pytest.mark.vllm
 @pytest.mark.matrix
 def test_a_model_on_the_hub_is_fetched_and_served_offline(tmp_path: Path) -> None:
-    """Into the original's place on the volume, while the engine imports; once it is there the hub may go away."""
+    """Into the original's place on the volume, while the engine imports; afterwards the hub is not needed."""
     files = {name: (PARROT / name).read_bytes() for name in NAMES}
     with serving(org__parrot=Repository({**files, "README.md": b"# parrot", "pytorch_model.bin": b"x"})) as hub:
         hub.hold[WEIGHTS] = threading.Event()
@@ -173,8 +173,8 @@ def test_a_model_on_the_hub_is_fetched_and_served_offline(tmp_path: Path) -> Non
 
 
 def ask(url: str, body: object) -> tuple[str, str]:
-    """The model that answers and what it says."""
+    """The model's name in a chat response, and its content."""
     request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
     with urllib.request.urlopen(request, timeout=120) as answer:
-        told = json.load(answer)
-    return told["model"], told["choices"][0]["message"]["content"]
+        response = json.load(answer)
+    return response["model"], response["choices"][0]["message"]["content"]

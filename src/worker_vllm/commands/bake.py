@@ -1,7 +1,7 @@
-"""`worker-vllm bake`: put the model that the environment names into the image, with its tokenizer, adapters, draft.
+"""`worker-vllm bake`: put the model that the environment names, with its tokenizer and adapters, into the image.
 
-Reads the same variables as a start (MODEL_NAME, MODEL_REVISION, TOKENIZER_NAME, LORA_MODULES, SPECULATIVE_CONFIG …),
-so that what is baked is what will be looked for. Without MODEL_NAME it does nothing: the image stays without a model.
+It reads the same variables as `start` (MODEL_NAME, MODEL_REVISION, TOKENIZER_NAME, LORA_MODULES …), so that the image
+contains what a start looks for. Without MODEL_NAME it does nothing.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ SECRET = "/run/secrets/HF_TOKEN"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Where to put it, where the token is, how closely to look."""
+    """Declare the manifest's path, the token's file and the check of hashes."""
     default = os.environ.get("WORKER_MANIFEST") or MANIFEST
     parser.add_argument("--manifest", type=Path, default=Path(default), help=f"the models go beside it ({default})")
     parser.add_argument("--token-file", type=Path, default=Path(SECRET), help=f"used without HF_TOKEN ({SECRET})")
@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Bake; 0 also when there is nothing to bake, 78 for settings that cannot work, 1 when the model did not come."""
+    """Exit status 0 when baked or without MODEL_NAME, 78 for invalid settings, 1 when the download failed."""
     if not os.environ.get("MODEL_NAME", "").strip():
         print("MODEL_NAME is not set: no model goes into this image")
         return 0
@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
         print(*error.problems, sep="\n", file=sys.stderr)
         return EXIT_CONFIGURATION
     with TemporaryDirectory() as scratch:
-        # The hub's client keeps caches of its own; none of them may end up in a layer.
+        # The hub client writes caches; none of them may end up in an image layer.
         os.environ |= {"HF_HOME": scratch, "HF_XET_CACHE": f"{scratch}/xet", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
         try:
             bake(recipe, _token(args.token_file), lambda line: print(line, flush=True))
@@ -54,6 +54,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _recipe(args: argparse.Namespace) -> Recipe:
+    """The repositories that the environment names. Raises ConfigurationError."""
     settings = load(os.environ).engine
     model = Reference(Role.MODEL, settings.model, EngineArguments(settings.arguments).get("--revision"))
     return Recipe(
@@ -65,7 +66,7 @@ def _recipe(args: argparse.Namespace) -> Recipe:
 
 
 def _token(file: Path) -> str | None:
-    """HF_TOKEN, or the build secret; never printed, never kept."""
+    """HF_TOKEN, else the content of the build secret, else None."""
     token = os.environ.get("HF_TOKEN", "").strip()
     try:
         return token or file.read_text().strip() or None

@@ -70,7 +70,7 @@ def shown(settings: Settings, env: dict[str, str], *, everything: bool) -> dict[
     """The values that are set, or every known name, and the engine's command; secrets are shown as ***."""
     engine = settings.engine
     if engine.kind is EngineKind.VLLM:
-        engine = locate_model(engine, env).onto(engine)
+        engine = locate_model(engine, env).apply_to(engine)
     command = [] if engine.kind is EngineKind.ATTACH else ["vllm", *engine_argv(engine, SOCKET)[3:]]
     rows = [row for row in settings.origins if everything or row.source not in UNCHOSEN]
     report = {

@@ -1,6 +1,6 @@
-"""`worker-vllm doctor`: is this machine fit, are the settings sound, does the engine start; what a maintainer asks.
+"""`worker-vllm doctor`: report on the machine, the settings and the model, then start the engine once and stop it.
 
-The output holds no secret and may be pasted into a report.
+The output contains no secret and can be pasted into a bug report.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from worker_vllm.engine.preflight.vllm_version import engine_version
 from worker_vllm.engine.supervision.startup import StartPlan
 from worker_vllm.errors import ConfigurationError, WorkerError
 from worker_vllm.host_inspection import inspect_host
-from worker_vllm.models.hub_access import refusal
+from worker_vllm.models.hub_access import access_error
 from worker_vllm.settings.env_file import read_env_file
 from worker_vllm.settings.load import load
 from worker_vllm.settings.sources.environment import redactor
@@ -33,9 +33,9 @@ from worker_vllm.settings.types import EngineKind, Settings
 GIB = 1 << 30
 EXIT_UNFIT = 1
 EXIT_USAGE = 2
-ATTACHED_S = 5.0
-# What a process needs of this machine's environment, whatever the settings are.
-MACHINE = frozenset(
+ATTACHED_TIMEOUT_S = 5.0
+# Variables that a process inherits from this machine even when --env-file replaces the settings.
+MACHINE_VARIABLES = frozenset(
     (
         *("PATH", "HOME", "USER", "LANG", "LC_ALL", "TMPDIR", "TZ", "VIRTUAL_ENV", "PYTHONPATH", "LD_LIBRARY_PATH"),
         *("CUDA_HOME", "CUDA_VISIBLE_DEVICES", "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE"),
@@ -46,21 +46,21 @@ EXIT_CONFIGURATION = 78
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Whose settings, whether the engine is started, and for how long it may try."""
+    """Declare the settings' file, whether to start the engine, and the limit of the start."""
     parser.add_argument(
         "--env-file", type=Path, help="NAME=value lines to read instead of this environment's settings"
     )
     parser.add_argument("--no-start", action="store_true", help="check without starting the engine")
-    parser.add_argument("--timeout", type=seconds, metavar="SECONDS", help="how long the start may take")
+    parser.add_argument("--timeout", type=positive_seconds, metavar="SECONDS", help="how long the start may take")
 
 
 def run(args: argparse.Namespace) -> int:
-    """0 when the engine answered, or nothing speaks against a start; 1 when not; 78 for settings that cannot work."""
+    """Exit status 0 when every check passed, 1 when one failed, 2 for wrong usage, 78 for invalid settings."""
     redact = redactor(os.environ)
     try:
-        environment = environment_of(args.env_file, os.environ)
+        environment = effective_environment(args.env_file, os.environ)
         redact = redactor(environment)
-        section("machine", machine())
+        print_section("machine", machine_facts())
         settings = load(environment, inspect_host(environment))
     except OSError as error:
         print(f"worker-vllm doctor: --env-file {args.env_file}: {error.strerror}", file=sys.stderr)
@@ -69,34 +69,38 @@ def run(args: argparse.Namespace) -> int:
         print(f"worker-vllm doctor: --env-file {args.env_file}: expected lines of text", file=sys.stderr)
         return EXIT_USAGE
     except ConfigurationError as error:
-        section("settings", [("problem", str(problem)) for problem in error.problems], redact)
+        print_section("settings", [("problem", str(problem)) for problem in error.problems], redact)
         return EXIT_CONFIGURATION
-    section("settings", [*told(settings), *(("note", warning) for warning in settings.warnings)], redact)
+    print_section(
+        "settings", [*effective_settings(settings), *(("note", warning) for warning in settings.warnings)], redact
+    )
     return try_engine(args, settings, environment)
 
 
 def try_engine(args: argparse.Namespace, settings: Settings, environment: Mapping[str, str]) -> int:
-    """Look at what the engine needs, then start it unless `--no-start`; the exit status."""
+    """Check what the engine needs, then start it unless `--no-start` was given. Returns the exit status."""
     redact = redactor(environment)
     if settings.engine.kind is EngineKind.ATTACH:
-        return asyncio.run(attached(str(settings.engine.url), redact))
+        return asyncio.run(check_attached(str(settings.engine.url), redact))
     if settings.engine.kind is EngineKind.VLLM and engine_version(sys.path) is None:
-        section("engine", [("problem", f"vLLM is not installed for {sys.executable}: nothing can be served")])
+        print_section(
+            "engine", [("problem", f"vLLM is not installed for {sys.executable}: install it, or set ENGINE_URL")]
+        )
         return EXIT_UNFIT
     checked = preflight(settings.engine, environment)
-    refused = on_the_hub(checked, environment)
-    section("preflight", [*findings(checked), *refused], redact)
+    refused = hub_access_lines(checked, environment)
+    print_section("preflight", [*preflight_findings(checked), *refused], redact)
     if checked.refusal is not None or any(name == "problem" for name, _ in refused):
         return EXIT_UNFIT
     if args.no_start:
         return 0
     if args.timeout:
         checked = replace(checked, settings=replace(checked.settings, start_timeout_s=args.timeout))
-    return asyncio.run(start(checked, environment))
+    return asyncio.run(start_and_stop(checked, environment))
 
 
-def seconds(text: str) -> float:
-    """A time. Raises ArgumentTypeError."""
+def positive_seconds(text: str) -> float:
+    """Parse a positive number of seconds. Raises ArgumentTypeError."""
     try:
         value = float(text)
     except ValueError:
@@ -106,57 +110,61 @@ def seconds(text: str) -> float:
     return value
 
 
-def environment_of(env_file: Path | None, outer: Mapping[str, str]) -> dict[str, str]:
-    """This environment, or a file's settings in what a process needs of it. Raises OSError, ConfigurationError."""
+def effective_environment(env_file: Path | None, outer: Mapping[str, str]) -> dict[str, str]:
+    """This environment, or a file's settings with the machine's variables. Raises OSError, ConfigurationError."""
     if env_file is None:
         return dict(outer)
-    inherited = {name: value for name, value in outer.items() if name.upper() in MACHINE}
+    inherited = {name: value for name, value in outer.items() if name.upper() in MACHINE_VARIABLES}
     return inherited | read_env_file(env_file.read_text(), outer)
 
 
-def on_the_hub(checked: Preflight, environment: Mapping[str, str]) -> list[tuple[str, str]]:
-    """What the hub says of the repositories that are not on this disk: whether it gives them, or why not."""
+def hub_access_lines(checked: Preflight, environment: Mapping[str, str]) -> list[tuple[str, str]]:
+    """One line for each repository that must be downloaded: accessible on the hub, or the reason why not."""
     if checked.found is None or checked.problems:
         return []
     lines = []
     for reference in checked.found.downloads:
-        error = refusal(reference, {**environment, **checked.found.environment})
+        error = access_error(reference, {**environment, **checked.found.environment})
         lines.append(("on the hub", reference.name) if error is None else ("problem", str(error)))
     return lines
 
 
-async def attached(url: str, redact: Callable[[str], str]) -> int:
-    """Whether anything answers at ENGINE_URL."""
+async def check_attached(url: str, redact: Callable[[str], str]) -> int:
+    """Ask the engine at ENGINE_URL for /health. Returns the exit status."""
     from worker_vllm.engine.client.http import HttpEngine
     from worker_vllm.engine.interface import EngineRequest
 
     engine = HttpEngine(url)
     try:
-        async with asyncio.timeout(ATTACHED_S):
+        async with asyncio.timeout(ATTACHED_TIMEOUT_S):
             answer = await engine.request(EngineRequest("GET", "/health"))
             answer.close()
     except TimeoutError:
-        section("engine", [("problem", f"the engine at {url} does not answer within {ATTACHED_S:.0f} s")], redact)
+        print_section(
+            "engine", [("problem", f"the engine at {url} does not answer within {ATTACHED_TIMEOUT_S:.0f} s")], redact
+        )
     except WorkerError as error:
-        section("engine", [("problem", error.message)], redact)
+        print_section("engine", [("problem", error.message)], redact)
     else:
-        fit = answer.status == 200
-        section("engine", [("attached to" if fit else "problem", f"{url}: HTTP {answer.status} on /health")], redact)
-        return 0 if fit else EXIT_UNFIT
+        healthy = answer.status == 200
+        print_section(
+            "engine", [("attached to" if healthy else "problem", f"{url}: HTTP {answer.status} on /health")], redact
+        )
+        return 0 if healthy else EXIT_UNFIT
     finally:
         await engine.aclose()
     return EXIT_UNFIT
 
 
-def section(title: str, lines: list[tuple[str, str]], redact: Callable[[str], str] = str) -> None:
-    """Print one part of the report, without secrets."""
+def print_section(title: str, lines: list[tuple[str, str]], redact: Callable[[str], str] = str) -> None:
+    """Print one section of the report, redacted."""
     print(title)
-    for name, text in lines or [("", "nothing to tell")]:
+    for name, text in lines or [("", "no findings")]:
         print(f"  {name:<14} {redact(text)}")
 
 
-def machine() -> list[tuple[str, str]]:
-    """The versions and sizes that explain most failures."""
+def machine_facts() -> list[tuple[str, str]]:
+    """Versions, memory, disk and GPUs of this machine."""
     pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     shared = shutil.disk_usage("/dev/shm")
     disk = shutil.disk_usage("/")
@@ -171,7 +179,7 @@ def machine() -> list[tuple[str, str]]:
     ]
     nvidia = driver()
     if nvidia is None:
-        return [*lines, ("GPU", "none, or no NVIDIA driver that answers")]
+        return [*lines, ("GPU", "none found (no NVIDIA driver)")]
     lines.append(("driver", f"{nvidia.version}, CUDA up to {nvidia.cuda[0]}.{nvidia.cuda[1]}"))
     for gpu in nvidia.gpus:
         free = f"{gpu.free_bytes / GIB:.1f} of {gpu.total_bytes / GIB:.1f} GiB free"
@@ -179,8 +187,8 @@ def machine() -> list[tuple[str, str]]:
     return lines
 
 
-def told(settings: Settings) -> list[tuple[str, str]]:
-    """What will be served and with which arguments."""
+def effective_settings(settings: Settings) -> list[tuple[str, str]]:
+    """The mode, the model and the engine's arguments."""
     engine = settings.engine
     return [
         ("mode", str(settings.mode)),
@@ -192,8 +200,8 @@ def told(settings: Settings) -> list[tuple[str, str]]:
     ]
 
 
-def findings(checked: Preflight) -> list[tuple[str, str]]:
-    """What the preflight says."""
+def preflight_findings(checked: Preflight) -> list[tuple[str, str]]:
+    """The preflight's problems and notes, and where the model was found."""
     lines = [("problem", str(problem)) for problem in checked.problems]
     lines += [("machine", problem) for problem in checked.host_problems]
     lines += [("note", note) for note in checked.notes]
@@ -202,8 +210,8 @@ def findings(checked: Preflight) -> list[tuple[str, str]]:
     return lines
 
 
-async def start(checked: Preflight, environment: Mapping[str, str]) -> int:
-    """Start the engine, have it answer once, stop it; each with its time."""
+async def start_and_stop(checked: Preflight, environment: Mapping[str, str]) -> int:
+    """Start the engine until it is ready, then stop it, and print the time of each. Returns the exit status."""
     from worker_vllm.engine.client.http import HttpEngine
     from worker_vllm.engine.interface import EngineState
     from worker_vllm.engine.supervision.supervisor import Supervisor
@@ -222,7 +230,9 @@ async def start(checked: Preflight, environment: Mapping[str, str]) -> int:
             lines.append(("phases", supervisor.timeline))
         if supervisor.diagnosis:
             lines.append(("diagnosis", supervisor.diagnosis))
-        lines += [("it said", line) for line in supervisor.last_lines[-12:]] if state is not EngineState.READY else []
+        lines += (
+            [("engine log", line) for line in supervisor.last_lines[-12:]] if state is not EngineState.READY else []
+        )
         for name, text in lines:
             print(f"  {name:<14} {redact(text)}")
         return 0 if state is EngineState.READY else EXIT_UNFIT

@@ -1,8 +1,8 @@
 """`worker-vllm health`: the container's health check. Exit status 0 means healthy.
 
-In http mode it asks /ping, where 200 is ready and 204 still starting. A queue worker listens on no port: the platform
-judges it by its pings, and here the first process being a worker is all that can be seen. A worker that cannot serve
-and stays up to tell every job why is healthy: another start of the container would change nothing.
+In http mode it requests /ping, which answers 200 when ready and 204 while starting. A queue worker listens on no
+port (the platform judges it by its pings), so the check is that process 1 is a worker. A worker that cannot serve,
+and stays up to fail every job with the reason, counts as healthy: a restart of the container would change nothing.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ TIMEOUT_S = 4.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Which process is the worker, where it is not the container's first."""
+    """Declare the worker's process id."""
     parser.add_argument("--pid", type=int, default=1, help="the worker's process id (default: %(default)s)")
 
 
 def run(args: argparse.Namespace) -> int:
-    """0 when the worker is healthy, else 1 with the reason."""
+    """Exit status 0 when the worker is healthy, else 1 with the reason on stderr."""
     mode = load_despite_problems(os.environ, HostFacts()).mode
     reason = _ping(_port(os.environ)) if mode is Mode.HTTP else _process(args.pid)
     if reason:
@@ -42,7 +42,7 @@ def _port(env: Mapping[str, str]) -> int:
 
 
 def _ping(port: int) -> str | None:
-    """Why /ping does not say that the worker is up; None when it does."""
+    """Why /ping does not report a live worker; None when it does."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=TIMEOUT_S)
     try:
         connection.request("GET", os.environ.get("HEALTH_CHECK_PATH") or "/ping")
@@ -55,7 +55,7 @@ def _ping(port: int) -> str | None:
 
 
 def _process(pid: int) -> str | None:
-    """Why the process is no running worker; None when it is one."""
+    """Why the process is not a running worker; None when it is one."""
     try:
         words = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
     except OSError:

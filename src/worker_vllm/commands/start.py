@@ -1,7 +1,7 @@
 """`worker-vllm start`: the container's entry point. The mode comes from the environment.
 
-A light start: with the standard library alone it loads the settings and spawns the engine; aiohttp and the rest are
-imported while the engine loads its own.
+To start fast, it loads the settings and spawns the engine with the standard library alone; aiohttp and the other
+libraries are imported while the engine imports its own.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from worker_vllm.settings.types import EngineKind, Mode, Settings
 log = logging.getLogger(__name__)
 
 EXIT_CONFIGURATION = 78
-UNSERVED = (
-    "start serves RunPod's queue, and this environment asks for mode {}: run `worker-vllm local` on a machine of "
-    "your own, or set RUNPOD_WEBHOOK_GET_JOB (the platform does) for a worker of a queue endpoint"
+UNSUPPORTED_MODE = (
+    "start serves queue endpoints only, and this environment asks for mode {}: run `worker-vllm local` on your own "
+    "machine, or use a queue endpoint, where the platform sets RUNPOD_WEBHOOK_GET_JOB"
 )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """No arguments: everything comes from the environment."""
+    """Declare no arguments: all settings come from the environment."""
 
 
 def run(args: argparse.Namespace) -> int:
-    """Serve until told to stop; 0 after a drain, 1 when this machine cannot, 78 where no job can be told why."""
+    """Serve until SIGTERM. Exit status 0 after a drain, 1 for a fault of this machine, 78 outside queue mode."""
     environment = dict(os.environ)
     raise_open_files()
     draft = build_draft(environment, inspect_host(environment))
@@ -45,14 +45,17 @@ def run(args: argparse.Namespace) -> int:
     for warning in settings.warnings:
         log.warning("%s", warning)
     if settings.mode is not Mode.QUEUE:
-        print(UNSERVED.format(settings.mode), file=sys.stderr)
+        print(UNSUPPORTED_MODE.format(settings.mode), file=sys.stderr)
         return EXIT_CONFIGURATION
-    beginning = None if settings.engine.kind is EngineKind.ATTACH else plan_start(settings.engine, environment)
-    return _serve(settings, beginning)
+    plan = None if settings.engine.kind is EngineKind.ATTACH else plan_start(settings.engine, environment)
+    return _serve(settings, plan)
 
 
 def _refuse(error: ConfigurationError, settings: Settings, environment: dict[str, str]) -> int:
-    """Answer every job with what is wrong: a crash loop would cost money and tell the callers nothing."""
+    """Fail every job with the problems of the settings, because a crash loop would cost money and report nothing.
+
+    Returns 78 at once where there are no jobs to answer.
+    """
     for problem in error.problems:
         print(problem, file=sys.stderr)
     if settings.mode is not Mode.QUEUE or not settings.queue.take_url:
@@ -62,7 +65,7 @@ def _refuse(error: ConfigurationError, settings: Settings, environment: dict[str
     return _serve(settings, StartPlan(settings.engine, environment, refusal=refusal))
 
 
-def _serve(settings: Settings, beginning: StartPlan | None) -> int:
+def _serve(settings: Settings, plan: StartPlan | None) -> int:
     from worker_vllm.modes.queue import serve_queue
 
-    return serve_queue(settings, beginning)
+    return serve_queue(settings, plan)

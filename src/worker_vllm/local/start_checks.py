@@ -60,7 +60,7 @@ def not_given(found: FoundModel, environment: Mapping[str, str]) -> tuple[str, .
     """What the hub refuses of the repositories that are not on this disk; an unreachable hub is told once."""
     told: list[str] = []
     for reference in found.downloads:
-        error = hub_access.refusal(reference, {**environment, **found.environment})
+        error = hub_access.access_error(reference, {**environment, **found.environment})
         if error is not None and error.cause is Cause.UNREACHABLE:
             return (f"{error} (are you offline?); give the directory of a model, {OTHERWISE}",)
         told += [] if error is None else [str(error)]

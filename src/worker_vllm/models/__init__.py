@@ -1,5 +1,5 @@
-"""Where the model's files are: find them on disk, fetch what only the hub has, put them into an image.
+"""Model files: locate them on disk, download them from the hub, bake them into an image.
 
-`find` and what it imports are standard library only, because the light start calls it before the engine exists;
-huggingface_hub is imported by `download` and `bake` alone, when a file is really missing.
+`locate` and what it imports use the standard library alone, because the start calls it before the engine is spawned.
+huggingface_hub is imported by `hub_client` alone, inside the functions that contact the hub.
 """

@@ -1,7 +1,8 @@
-"""Is a model's directory complete? What is missing, told file by file, without loading anything.
+"""Check that a model's directory is complete, file by file, without loading any weights.
 
-A download that was cut leaves no file, a short file or a shard too few; each is found from the names, the weight
-index and the safetensors header (8 bytes of length, then JSON whose last offset gives the file's size).
+An interrupted download leaves a file absent or truncated, or a shard missing. Each case is detected from the file
+names, the weight index and the safetensors header (8 bytes of length, then JSON whose last offset gives the file's
+size).
 """
 
 from __future__ import annotations
@@ -17,55 +18,55 @@ WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth")
 _SHARD = re.compile(r"(?P<stem>.+)-(?P<number>\d+)-of-(?P<total>\d+)(?P<suffix>\.\w+)")
 _TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "tekken.json")
 _TOKENIZER_JSON = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
-_SOON_READ = 1 << 20  # bytes of JSON that cost a start no more than a few milliseconds
+_SMALL_JSON_BYTES = 1 << 20  # parsing this much JSON takes a few milliseconds
 _MAX_HEADER = 100_000_000  # the safetensors format's own limit, in bytes
 
 
 @dataclass(frozen=True, slots=True)
-class Need:
-    """What has to be there for this use of a model."""
+class RequiredFiles:
+    """Which files must be present for one use of a model."""
 
-    weights: bool = True  # not with LOAD_FORMAT=dummy
-    tokenizer: bool = True  # not when it comes from elsewhere
+    weights: bool = True  # False with LOAD_FORMAT=dummy
+    tokenizer: bool = True  # False when it comes from another repository
     code: bool = False  # TRUST_REMOTE_CODE: the *.py files that the configuration names
 
 
-WHOLE_MODEL = Need()
+FULL_MODEL = RequiredFiles()
 
 
-def gaps(directory: Path, need: Need = WHOLE_MODEL) -> tuple[str, ...]:
-    """One clause for each thing that is missing or cut short; empty when the model can be served from here."""
+def gaps(directory: Path, required: RequiredFiles = FULL_MODEL) -> tuple[str, ...]:
+    """One clause for each file that is missing or truncated; empty when the model can be served."""
     found = _configuration_gaps(directory)
-    if need.weights:
+    if required.weights:
         found += _weight_gaps(directory)
-    if need.tokenizer and not has_tokenizer(directory):
+    if required.tokenizer and not has_tokenizer(directory):
         found.append("no tokenizer (tokenizer.json, tokenizer.model, vocab.json, *.tiktoken …)")
-    if need.tokenizer:
-        found += [f"{name} is not valid JSON" for name in _TOKENIZER_JSON if not _whole_json(directory / name)]
-    if need.code:
+    if required.tokenizer:
+        found += [f"{name} is not valid JSON" for name in _TOKENIZER_JSON if not _is_valid_json(directory / name)]
+    if required.code:
         found += [f"{name} is missing (named by auto_map)" for name in _absent(directory, code_files(directory))]
     return tuple(found)
 
 
 def adapter_gaps(directory: Path) -> tuple[str, ...]:
-    """The same for a LoRA adapter: its configuration and its weights."""
+    """One clause for each missing or truncated file of a LoRA adapter; empty when it is complete."""
     found = [] if _read_json(directory / "adapter_config.json") else ["adapter_config.json is missing or not JSON"]
     names = ("adapter_model.safetensors", "adapter_model.bin", "adapter_model.pt")
     weights = [directory / name for name in names if (directory / name).is_file()]
     if not weights:
         found.append("no adapter weights (adapter_model.safetensors)")
-    return tuple(found + [gap for path in weights if (gap := _cut(path))])
+    return tuple(found + [gap for path in weights if (gap := _truncation(path))])
 
 
 def has_tokenizer(directory: Path) -> bool:
-    """Whether any file of a known tokenizer is there."""
+    """Whether the directory contains a file of a known tokenizer."""
     if any((directory / name).is_file() for name in _TOKENIZERS):
         return True
     return any(name.endswith(".tiktoken") or name.startswith("tokenizer.model") for name in _names(directory))
 
 
 def has_chat_template(directory: Path) -> bool:
-    """Whether chat requests can be laid out: a template file, or one inside the tokenizer's configuration."""
+    """Whether the directory contains a chat template: a file of its own, or a key of tokenizer_config.json."""
     if any((directory / name).is_file() for name in ("chat_template.jinja", "chat_template.json", "tekken.json")):
         return True
     configuration = _read_json(directory / "tokenizer_config.json")
@@ -90,11 +91,11 @@ def _configuration_gaps(directory: Path) -> list[str]:
 
 
 def _weight_gaps(directory: Path) -> list[str]:
-    """Complete when one weight format is: the gaps of the format that comes first otherwise."""
+    """Empty when one weight format is complete; otherwise the gaps of the first format found."""
     first: list[str] | None = None
     for files, missing in _formats(directory):
         found = [f"{name} is missing" for name in missing]
-        found += [gap for name in files if (gap := _cut(directory / name))]
+        found += [gap for name in files if (gap := _truncation(directory / name))]
         if not found:
             return []
         first = first if first is not None else found
@@ -106,37 +107,38 @@ def _weight_gaps(directory: Path) -> list[str]:
 
 
 def _formats(directory: Path) -> Iterable[tuple[list[str], list[str]]]:
-    """Each weight format that is there: the files it has, and the names it lacks."""
+    """Each weight format in the directory: its files that exist, and its files that are missing."""
     names = _names(directory)
     indexes = [name for name in names if name.endswith((".safetensors.index.json", ".bin.index.json"))]
     for index in indexes:
         listed = (_read_json(directory / index) or {}).get("weight_map")
         shards = sorted(set(listed.values())) if isinstance(listed, dict) else []
-        missing = _absent(directory, shards) if shards else [f"{index} lists no shard: a whole index"]
+        missing = _absent(directory, shards) if shards else [f"{index} lists no shard: a complete index"]
         yield [shard for shard in shards if shard not in missing], missing
     for suffix in WEIGHT_SUFFIXES:
         indexed = any(index.endswith(f"{suffix}.index.json") for index in indexes)
-        files = [name for name in names if name.endswith(suffix) and not _beside_the_model(name)]
+        files = [name for name in names if name.endswith(suffix) and not _is_no_model_weight(name)]
         for group in _groups(files):
             if not (indexed and _SHARD.fullmatch(group[0])):
                 yield group, sorted(_siblings(group) - set(group))
 
 
-def _beside_the_model(name: str) -> bool:
-    """Training leftovers and adapters, which have a weight file's suffix and are none of the model's."""
+def _is_no_model_weight(name: str) -> bool:
+    """Whether a file with a weight suffix is a training leftover or an adapter."""
     return name.startswith(("training_args", "optimizer", "scheduler", "rng_state", "adapter_model"))
 
 
 def _groups(files: list[str]) -> list[list[str]]:
-    """Files that belong together: the shards of one checkpoint; every unsharded file together."""
-    together: dict[str, list[str]] = {}
+    """The files grouped by checkpoint: shards with the same stem, and all unsharded files."""
+    groups: dict[str, list[str]] = {}
     for name in files:
         shard = _SHARD.fullmatch(name)
-        together.setdefault(shard["stem"] if shard else "", []).append(name)
-    return list(together.values())
+        groups.setdefault(shard["stem"] if shard else "", []).append(name)
+    return list(groups.values())
 
 
 def _siblings(group: list[str]) -> set[str]:
+    """The names of all shards of the checkpoint that the group belongs to; empty for unsharded files."""
     shard = _SHARD.fullmatch(group[0])
     if shard is None:
         return set()
@@ -144,8 +146,8 @@ def _siblings(group: list[str]) -> set[str]:
     return {f"{shard['stem']}-{i:0{width}d}-of-{total}{shard['suffix']}" for i in range(1, int(total) + 1)}
 
 
-def _cut(path: Path) -> str | None:
-    """Why this weight file is not whole, if it can be told from its size and its header."""
+def _truncation(path: Path) -> str | None:
+    """Why this weight file is incomplete, by its size and its safetensors header; None when it seems complete."""
     size = path.stat().st_size
     if size == 0:
         return f"{path.name} is empty"
@@ -158,17 +160,17 @@ def _cut(path: Path) -> str | None:
         header = json.loads(text)
         ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
     except (ValueError, KeyError, TypeError, AttributeError, IndexError):
-        return f"{path.name} has no whole safetensors header"
+        return f"{path.name} has no complete safetensors header"
     expected = 8 + length + max(ends, default=0)
-    return None if size == expected else f"{path.name} has {size} bytes, its header says {expected}"
+    return None if size == expected else f"{path.name} has {size} bytes, its header expects {expected}"
 
 
-def _whole_json(path: Path) -> bool:
-    """Whether a JSON file is absent or whole: a small one is read, of a large one only both ends."""
+def _is_valid_json(path: Path) -> bool:
+    """Whether a JSON file is absent or valid. A small file is parsed; of a large one only both ends are checked."""
     try:
         size = path.stat().st_size
         with path.open("rb") as file:
-            if size <= _SOON_READ:
+            if size <= _SMALL_JSON_BYTES:
                 json.loads(file.read())
                 return True
             first = file.read(64).lstrip()[:1]

@@ -1,8 +1,8 @@
-"""The directories that may hold models already, in the order in which they are searched.
+"""The directories that are searched for models, in order, and the directory that downloads go to.
 
 The original image set HF_HOME and HUGGINGFACE_HUB_CACHE to the same `$BASE_PATH/huggingface-cache/hub` and
-downloaded into HF_HOME itself, where huggingface_hub would use HF_HOME/hub: both are searched, so that a volume it
-filled is reused.
+downloaded into HF_HOME itself, where huggingface_hub would use HF_HOME/hub. Both are searched, so that a volume that
+the original filled is reused.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ MANIFEST = "/opt/worker-vllm/model/manifest.json"
 
 
 @dataclass(frozen=True, slots=True)
-class Places:
-    """Where to look for models and where to put new ones."""
+class ModelDirectories:
+    """The hub caches to search, the one to download into, and the manifest of baked models."""
 
     caches: tuple[Path, ...]  # hub caches (directories of models--org--name), searched in this order
     target: Path  # the hub cache that downloads go to
-    spare: Path  # and where they go when that one cannot be written to
+    fallback: Path  # the hub cache that downloads go to when `target` is not writable
     manifest: Path  # of the models baked into the image
 
     @classmethod
-    def from_environment(cls, env: Mapping[str, str], download_dir: str | None = None) -> Places:
-        """The places that this environment names; BASE_PATH and RunPod's own mount are always searched."""
+    def from_environment(cls, env: Mapping[str, str], download_dir: str | None = None) -> ModelDirectories:
+        """The directories that this environment names; BASE_PATH and RunPod's mount are always searched."""
 
         def named(name: str) -> Path | None:
             text = env.get(name, "").strip()
@@ -44,6 +44,6 @@ class Places:
         )
         candidates = [target, named("HF_HUB_CACHE"), named("HUGGINGFACE_HUB_CACHE"), home]
         candidates += [home / "hub" if home else None, base / CACHE_IN_BASE, Path(VOLUME) / CACHE_IN_BASE]
-        spare = Path(env.get("HOME") or "/root") / ".cache/huggingface/hub"
-        caches = tuple(dict.fromkeys(place for place in (*candidates, spare) if place is not None))
-        return cls(caches, target, spare, named("WORKER_MANIFEST") or Path(MANIFEST))
+        fallback = Path(env.get("HOME") or "/root") / ".cache/huggingface/hub"
+        caches = tuple(dict.fromkeys(directory for directory in (*candidates, fallback) if directory is not None))
+        return cls(caches, target, fallback, named("WORKER_MANIFEST") or Path(MANIFEST))

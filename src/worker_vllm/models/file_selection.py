@@ -1,7 +1,7 @@
-"""Which files of a repository are needed: one weight format, and everything small that the engine may read.
+"""Select which files of a repository to download: one weight format, and the small files that the engine may read.
 
-A repository often holds the same weights several times; the choice follows vLLM 0.32's loader: consolidated
-safetensors where there are any, else safetensors, else .bin, else .pt, unless LOAD_FORMAT names one.
+A repository often contains the same weights in several formats. The choice follows vLLM 0.32's loader: consolidated
+safetensors if present, else safetensors, else .bin, else .pt, unless LOAD_FORMAT names one.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ _HUGGING_FACE = ("*.safetensors", "*.bin", "*.pt", "*.pth")
 def choose(
     names: Collection[str], role: Role, load_format: str = "auto", shards: Collection[str] | None = None
 ) -> tuple[str, ...]:
-    """The files to fetch, sorted; `shards` are the weight files that the model's index lists, where it has one."""
+    """The files to download, sorted. `shards` are the weight files in the model's index; None without an index."""
     if role is Role.TOKENIZER:
-        return tuple(sorted(name for name in names if _any(name, TOKENIZER)))
+        return tuple(sorted(name for name in names if _matches_any(name, TOKENIZER)))
     if role is Role.ADAPTER:
         weights = [name for name in ADAPTER[1:] if name in names][:1]
         return tuple(sorted({"adapter_config.json"} & set(names)) + weights)
-    useful = [name for name in names if not _any(name, UNUSED)]
-    chosen = [name for name in useful if not name.endswith(WEIGHTS)]
-    for folder in sorted({PurePosixPath(name).parent for name in useful}):
-        here = [name for name in useful if PurePosixPath(name).parent == folder and name.endswith(WEIGHTS)]
+    candidates = [name for name in names if not _matches_any(name, UNUSED)]
+    chosen = [name for name in candidates if not name.endswith(WEIGHTS)]
+    for folder in sorted({PurePosixPath(name).parent for name in candidates}):
+        here = [name for name in candidates if PurePosixPath(name).parent == folder and name.endswith(WEIGHTS)]
         chosen += weights_of(here, load_format)
     if shards is not None:
         chosen = [name for name in chosen if "/" in name or not name.endswith(WEIGHTS) or name in shards]
@@ -50,7 +50,7 @@ def choose(
 
 
 def index_of(names: Collection[str], load_format: str = "auto") -> str | None:
-    """The index over the weights that `choose` takes in the repository's root; None when there is none."""
+    """The weight index for the root files that `choose` selects; None when the repository has none."""
     chosen = weights_of([name for name in names if "/" not in name and name.endswith(WEIGHTS)], load_format)
     indexes = [name for name in names if "/" not in name and name.endswith(".index.json")]
     for index in sorted(
@@ -63,7 +63,7 @@ def index_of(names: Collection[str], load_format: str = "auto") -> str | None:
 
 
 def weights_of(names: Sequence[str], load_format: str) -> list[str]:
-    """The weight files of the one format that is loaded, of those in one directory."""
+    """Of the weight files of one directory, those of the format that vLLM loads."""
     if load_format in _BY_LOAD_FORMAT:
         formats: Sequence[str] = _BY_LOAD_FORMAT[load_format]
     else:
@@ -77,5 +77,5 @@ def weights_of(names: Sequence[str], load_format: str) -> list[str]:
     return []
 
 
-def _any(name: str, patterns: Sequence[str]) -> bool:
+def _matches_any(name: str, patterns: Sequence[str]) -> bool:
     return any(fnmatchcase(name, pattern) or fnmatchcase(name.rsplit("/", 1)[-1], pattern) for pattern in patterns)

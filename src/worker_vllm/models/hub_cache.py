@@ -1,6 +1,6 @@
 """Hub caches on disk: `models--org--name/{refs/<ref>, snapshots/<commit>/…}`, read without huggingface_hub.
 
-RunPod's cached models use the same layout, at times with the directory's name in lower case.
+RunPod's cached models use the same layout, sometimes with the directory name in lower case.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ class Snapshot:
 
     path: Path
     commit: str
-    guessed: bool = False  # no ref said so: the only, or the newest, snapshot there
+    guessed: bool = False  # no ref names this commit: it is the only or the newest snapshot
 
 
 def folder_name(repo_id: str) -> str:
-    """The directory that a hub cache keeps this repository in."""
+    """The name of this repository's directory in a hub cache."""
     return "--".join(["models", *repo_id.split("/")])
 
 
 def repo_name(folder: str) -> str | None:
-    """The repository behind a hub cache's directory name; None for any other directory."""
+    """The repository id of a hub cache's directory name; None for any other directory."""
     return folder.removeprefix("models--").replace("--", "/") if folder.startswith("models--") else None
 
 
@@ -46,7 +46,7 @@ def repositories(cache: Path, repo_id: str) -> list[Path]:
 def snapshot(repository: Path, revision: str | None) -> Snapshot | None:
     """The snapshot of `revision` (branch, tag, commit or its first 7 or more digits); None when it is not on disk.
 
-    Without a revision: what refs/main says, else the newest snapshot there.
+    Without a revision: the commit in refs/main, else the newest snapshot.
     """
     snapshots = repository / "snapshots"
     commits = _commits(snapshots)

@@ -1,6 +1,6 @@
-"""The hub, through huggingface_hub: what a repository holds, and its files on disk. Only this module knows it.
+"""The client of the hub, on huggingface_hub: list a repository, check access, download. Only this module imports it.
 
-Every failure becomes a HubError that says what to do; nothing of the library's own exceptions gets out.
+Every failure is raised as a HubError whose message has the remedy; the library's own exceptions never leave it.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from pathlib import Path
 from worker_vllm.models.file_selection import choose, index_of
 from worker_vllm.models.references import Reference, Role
 
-ANSWER_S = 10.0  # for one question; downloads have no limit
+REQUEST_TIMEOUT_S = 10.0  # for one metadata request; downloads have no limit
 
 
 class Cause(StrEnum):
-    """Why the hub did not give the model."""
+    """Why the hub did not serve the model."""
 
     NOT_FOUND = "not found"
     GATED = "gated"
@@ -36,7 +36,7 @@ SETTINGS_CAUSES = frozenset({Cause.NOT_FOUND, Cause.GATED, Cause.TOKEN, Cause.RE
 
 
 class HubError(Exception):
-    """The model could not be fetched; the text says why and what to change."""
+    """The model could not be downloaded; the message has the reason and the change to make."""
 
     def __init__(self, cause: Cause, message: str) -> None:
         super().__init__(message)
@@ -45,24 +45,24 @@ class HubError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class DownloadPlan:
-    """What is to be fetched of one repository at one commit."""
+    """The files to download from one repository at one commit."""
 
     reference: Reference
     commit: str
     files: Mapping[str, int]  # name → size in bytes
-    sha256: Mapping[str, str]  # of the large files, where the hub tells it
+    sha256: Mapping[str, str]  # of the large files, where the hub lists it
     token: str | bool | None = None
 
     @property
     def size(self) -> int:
-        """Bytes in all."""
+        """The total of the files, in bytes."""
         return sum(self.files.values())
 
 
 def plan(reference: Reference, load_format: str, target: Path, token: str | None) -> DownloadPlan:
-    """Ask the hub which commit the revision is and choose the files. `target` is a hub cache, for the weight index.
+    """Resolve the revision to a commit and select the files. `target` is the hub cache for the weight index.
 
-    A token that the hub refuses is not used for a repository that anyone may read. Raises HubError.
+    A refused token is dropped when the repository is public. Raises HubError.
     """
     try:
         return _plan(reference, load_format, target, token)
@@ -76,7 +76,7 @@ def _plan(reference: Reference, load_format: str, target: Path, token: str | boo
     from huggingface_hub import HfApi
     from huggingface_hub.hf_api import RepoFile
 
-    with told(reference):
+    with translate_errors(reference):
         api = HfApi(token=token)
         commit = api.model_info(reference.name, revision=reference.revision).sha
         assert commit is not None
@@ -91,40 +91,42 @@ def _plan(reference: Reference, load_format: str, target: Path, token: str | boo
     return DownloadPlan(reference, commit, {name: listed[name].size for name in chosen}, hashes, token)
 
 
-def ask(reference: Reference, token: str | None) -> None:
-    """Whether the hub gives this repository's files, with the token or without. Raises HubError."""
+def check_access(reference: Reference, token: str | None) -> None:
+    """Raise HubError when the hub refuses this repository's files, with the token and without it."""
     try:
-        _ask(reference, token)
+        _check_access(reference, token)
     except HubError as error:
         if error.cause is not Cause.TOKEN or not token:
             raise
-        _ask(reference, False)
+        _check_access(reference, False)
 
 
-def _ask(reference: Reference, token: str | bool | None) -> None:
+def _check_access(reference: Reference, token: str | bool | None) -> None:
     from huggingface_hub import HfApi, errors, get_hf_file_metadata, hf_hub_url
 
-    with told(reference):
-        HfApi(token=token).model_info(reference.name, revision=reference.revision, timeout=ANSWER_S)
+    with translate_errors(reference):
+        HfApi(token=token).model_info(reference.name, revision=reference.revision, timeout=REQUEST_TIMEOUT_S)
         address = hf_hub_url(reference.name, "config.json", revision=reference.revision)
-        with suppress(errors.EntryNotFoundError):  # an adapter has none; anyone may list a gated one, not read it
-            get_hf_file_metadata(address, token=token, timeout=ANSWER_S)
+        with suppress(
+            errors.EntryNotFoundError
+        ):  # an adapter has no config.json; a gated repository may be listed, not read
+            get_hf_file_metadata(address, token=token, timeout=REQUEST_TIMEOUT_S)
 
 
 def into_cache(wanted: DownloadPlan, cache: Path) -> Path:
-    """Fetch what is missing into a hub cache; the snapshot's directory. Raises HubError."""
+    """Download the missing files into a hub cache; returns the snapshot's directory. Raises HubError."""
     return _snapshot(wanted, revision=wanted.reference.revision, cache_dir=cache)
 
 
 def into_directory(wanted: DownloadPlan, directory: Path) -> Path:
-    """Fetch what is missing into a plain directory, as files and no links; the directory. Raises HubError."""
+    """Download the missing files into a plain directory, without links; returns the directory. Raises HubError."""
     return _snapshot(wanted, revision=wanted.commit, local_dir=directory)
 
 
 def _snapshot(wanted: DownloadPlan, **place: Path | str | None) -> Path:
     from huggingface_hub import snapshot_download
 
-    with told(wanted.reference):
+    with translate_errors(wanted.reference):
         download: Callable[..., str] = snapshot_download
         patterns = [glob.escape(name) for name in wanted.files]
         path = download(wanted.reference.name, allow_patterns=patterns, token=wanted.token, **place)
@@ -132,8 +134,8 @@ def _snapshot(wanted: DownloadPlan, **place: Path | str | None) -> Path:
 
 
 @contextmanager
-def told(reference: Reference) -> Iterator[None]:
-    """Whatever goes wrong inside becomes a HubError about this repository."""
+def translate_errors(reference: Reference) -> Iterator[None]:
+    """Convert errors of huggingface_hub, HTTP and the disk into HubErrors about this repository; others pass."""
     from huggingface_hub import errors
 
     try:
@@ -141,12 +143,16 @@ def told(reference: Reference) -> Iterator[None]:
     except errors.HfHubHTTPError as error:
         raise _refused(reference, error) from error
     except errors.HFValidationError as error:
-        raise HubError(Cause.NOT_FOUND, f"{reference.name} is no repository id: {error}") from error
+        raise HubError(
+            Cause.NOT_FOUND, f"{reference.name} is not a repository id: {error}; set it to org/name"
+        ) from error
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise HubError(Cause.DISK, f"the disk is full: {reference.name} does not fit; make it larger") from error
+            raise HubError(
+                Cause.DISK, f"the disk is full: {reference.name} does not fit; use a larger disk"
+            ) from error
         raise _unreachable(reference, error) from error
-    except Exception as error:  # the HTTP library's own, whose name differs between versions of huggingface_hub
+    except Exception as error:  # the HTTP library's, which differs between versions of huggingface_hub
         if not type(error).__module__.startswith("httpx"):
             raise
         raise _unreachable(reference, error) from error

@@ -1,9 +1,9 @@
-"""One download at a time on a shared volume: a lock file that is kept alive, and taken over when it no longer is.
+"""A lock for one download at a time on a shared volume: a file with a heartbeat, taken over when that stops.
 
-Workers on different machines share a network volume, on which flock may grant every caller the lock. Here the lock is
-a file that only one can create; its holder touches it every few seconds. A holder that died leaves a file that grows
-old, and the next worker takes it over. Ages are compared by the volume's own clock. Were two ever to hold it, both
-downloads end well: huggingface_hub moves each file into place whole.
+Workers on different machines share a network volume, on which flock may grant the lock to every caller. Here the lock
+is a file that only one worker can create; its holder touches it every few seconds. A holder that died leaves a file
+whose age grows, and the next worker takes it over. Ages are compared by the volume's own clock. If two workers ever
+held it, both downloads would still succeed: huggingface_hub moves each complete file into place.
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ from typing import Self
 
 @dataclass(frozen=True, slots=True)
 class LockTiming:
-    """How often the lock is touched, looked at, and when it counts as abandoned, in seconds."""
+    """How often the lock is touched and polled, and when it counts as abandoned, in seconds."""
 
-    beat_s: float = 5.0
-    look_s: float = 1.0
+    touch_s: float = 5.0
+    poll_s: float = 1.0
     stale_s: float = 30.0
-    settle_s: float = 1.0  # after a take-over, before the taker believes it
+    confirm_s: float = 1.0  # between a take-over and the check that it succeeded
 
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """Who has the lock."""
+    """The process that holds the lock."""
 
     host: str
     pid: int
     token: str
 
     @classmethod
-    def here(cls) -> Holder:
+    def current(cls) -> Holder:
         """This process."""
         return cls(socket.gethostname(), os.getpid(), secrets.token_hex(8))
 
@@ -48,8 +48,8 @@ class Holder:
         return f"process {self.pid} on {self.host}"
 
     @property
-    def gone(self) -> bool:
-        """Known to be dead: a process of this host that no longer exists. False wherever that cannot be known."""
+    def is_dead(self) -> bool:
+        """Whether it was a process of this host that no longer exists; False when that is unknown."""
         if self.host != socket.gethostname():
             return False
         try:
@@ -62,39 +62,39 @@ class Holder:
 
 
 class DownloadLock:
-    """Inside it this process alone downloads; `waiting` is told the holder each time the lock was looked at."""
+    """A context manager: within it only this process downloads. `waiting` receives the holder at each poll."""
 
-    def __init__(self, path: Path, waiting: Callable[[Holder], None], pace: LockTiming = LockTiming()) -> None:
+    def __init__(self, path: Path, waiting: Callable[[Holder], None], timing: LockTiming = LockTiming()) -> None:
         self._path = path
         self._waiting = waiting
-        self._pace = pace
-        self._me = Holder.here()
+        self._timing = timing
+        self._me = Holder.current()
         self._done = threading.Event()
-        self._beat = threading.Thread(target=self._keep_alive, daemon=True, name="download-lock")
+        self._heartbeat = threading.Thread(target=self._keep_alive, daemon=True, name="download-lock")
 
     def __enter__(self) -> Self:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         while not self._create():
             holder = self._holder()
-            if holder is not None and (holder.gone or self._age_s() > self._pace.stale_s):
+            if holder is not None and (holder.is_dead or self._age_s() > self._timing.stale_s):
                 if self._take_over():
                     break
             elif holder is not None:
                 self._waiting(holder)
-                time.sleep(self._pace.look_s)
-        self._beat.start()
+                time.sleep(self._timing.poll_s)
+        self._heartbeat.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
     ) -> None:
         self._done.set()
-        self._beat.join()
+        self._heartbeat.join()
         if self._holder() == self._me:
             self._path.unlink(missing_ok=True)
 
     def _create(self) -> bool:
-        """Create the file whole and only if there is none: written beside, then linked into place."""
+        """Create the lock file with its content, only if none exists: write a private file, then hard-link it."""
         own = self._write_own()
         try:
             os.link(own, self._path)
@@ -115,9 +115,9 @@ class DownloadLock:
         return True
 
     def _take_over(self) -> bool:
-        """Replace an abandoned lock; of several who do, the last to write has it."""
+        """Replace an abandoned lock; when several workers do so, the last one to write holds it."""
         self._write_own().replace(self._path)
-        time.sleep(self._pace.settle_s)
+        time.sleep(self._timing.confirm_s)
         return self._holder() == self._me
 
     def _write_own(self) -> Path:
@@ -129,17 +129,17 @@ class DownloadLock:
         return json.dumps({"host": self._me.host, "pid": self._me.pid, "token": self._me.token})
 
     def _holder(self) -> Holder | None:
-        """Who the file says has it; None when it is gone meanwhile."""
+        """The holder that the file names; None when the file no longer exists."""
         try:
-            told = json.loads(self._path.read_text())
-            return Holder(str(told["host"]), int(told["pid"]), str(told["token"]))
+            fields = json.loads(self._path.read_text())
+            return Holder(str(fields["host"]), int(fields["pid"]), str(fields["token"]))
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, TypeError):
             return Holder("an unreadable lock file", 0, "")
 
     def _age_s(self) -> float:
-        """Seconds since the holder touched the file, by the clock of the file system it is on."""
+        """Seconds since the holder touched the file, by the clock of its file system."""
         probe = self._write_own()
         try:
             return probe.stat().st_mtime - self._path.stat().st_mtime
@@ -149,7 +149,7 @@ class DownloadLock:
             probe.unlink(missing_ok=True)
 
     def _keep_alive(self) -> None:
-        while not self._done.wait(self._pace.beat_s):
+        while not self._done.wait(self._timing.touch_s):
             try:
                 os.utime(self._path)
             except OSError:

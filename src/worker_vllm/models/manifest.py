@@ -1,7 +1,7 @@
-"""The manifest of an image with models inside: which repository at which commit lies where.
+"""The manifest of an image with baked models: the path of each repository and its commit.
 
-One JSON file beside the models; at run time what it lists wins over every other place, and the hub is never asked
-for it.
+One JSON file beside the models. At run time its entries take precedence over every other location, and the hub is
+never contacted for them.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ FORMAT = 1
 
 
 class ManifestError(Exception):
-    """The manifest is there but says nothing that can be used; the text names the file and what is wrong."""
+    """The manifest exists but cannot be used; the message has the file and the fault."""
 
 
 @dataclass(frozen=True, slots=True)
-class Baked:
+class BakedModel:
     """One repository in the image."""
 
     role: Role
@@ -30,23 +30,23 @@ class Baked:
     commit: str
     path: str  # absolute, or relative to the manifest's directory
     files: Mapping[str, int]  # name within the path → size in bytes
-    revision: str | None = None  # what was asked for: branch, tag or commit
+    revision: str | None = None  # as requested: branch, tag or commit
 
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """Everything that was baked; `directory` is what relative paths start from."""
+    """All baked repositories; `directory` is the base of relative paths."""
 
-    models: tuple[Baked, ...]
+    models: tuple[BakedModel, ...]
     directory: Path
 
     @property
-    def model(self) -> Baked | None:
+    def model(self) -> BakedModel | None:
         """The main model."""
         return next((baked for baked in self.models if baked.role is Role.MODEL), None)
 
-    def get(self, role: Role, repo_id: str) -> Baked | None:
-        """What was baked for this use under this repository id, in any letter case; a model has its own tokenizer."""
+    def get(self, role: Role, repo_id: str) -> BakedModel | None:
+        """The baked repository of this role and id, in any letter case; a model also serves as its own tokenizer."""
         roles = (role, Role.MODEL) if role is Role.TOKENIZER else (role,)
         for wanted in roles:
             for baked in self.models:
@@ -54,12 +54,12 @@ class Manifest:
                     return baked
         return None
 
-    def locate(self, baked: Baked) -> Path:
-        """Where the files lie."""
+    def locate(self, baked: BakedModel) -> Path:
+        """The directory of the files."""
         return self.directory / baked.path
 
-    def gaps(self, baked: Baked) -> tuple[str, ...]:
-        """One clause for each file that is not there or not as long as it was when baked."""
+    def gaps(self, baked: BakedModel) -> tuple[str, ...]:
+        """One clause for each file that is missing or whose size differs from the baked one."""
         found = []
         for name, size in baked.files.items():
             path = self.locate(baked) / name
@@ -72,7 +72,7 @@ class Manifest:
 
 
 def read(path: Path) -> Manifest | None:
-    """The manifest at this path; None when there is no such file. Raises ManifestError for a file that is none."""
+    """The manifest at this path; None when the file does not exist. Raises ManifestError for an invalid file."""
     try:
         text = path.read_text()
     except (FileNotFoundError, NotADirectoryError):
@@ -85,12 +85,12 @@ def read(path: Path) -> Manifest | None:
             raise ManifestError(f"{path} has format {document['format']!r}; this worker reads {FORMAT}: bake again")
         models = tuple(_baked(entry) for entry in document["models"])
     except (ValueError, KeyError, TypeError) as error:
-        raise ManifestError(f"{path} is no manifest ({error!r}): bake the model again") from error
+        raise ManifestError(f"{path} is not a manifest ({error!r}): bake the model again") from error
     return Manifest(models, path.parent)
 
 
-def write(path: Path, models: tuple[Baked, ...]) -> None:
-    """Write the manifest whole: a reader sees the old file or the new one."""
+def write(path: Path, models: tuple[BakedModel, ...]) -> None:
+    """Write the manifest atomically: a reader sees the old file or the new one."""
     document = {"format": FORMAT, "models": [asdict(baked) for baked in models]}
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
@@ -98,8 +98,8 @@ def write(path: Path, models: tuple[Baked, ...]) -> None:
     partial.replace(path)
 
 
-def _baked(entry: Mapping[str, Any]) -> Baked:
-    return Baked(
+def _baked(entry: Mapping[str, Any]) -> BakedModel:
+    return BakedModel(
         role=Role(entry["role"]),
         repo_id=str(entry["repo_id"]),
         commit=str(entry["commit"]),

@@ -1,4 +1,4 @@
-"""Progress by looking at the disk: true whatever way of transfer the hub's library has chosen."""
+"""Periodic progress reports, and sizes formatted for people."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def every(interval_s: float, say: Callable[[], None]) -> Iterator[None]:
-    """Call `say` from a thread every few seconds until the block ends."""
+def call_every(interval_s: float, report: Callable[[], None]) -> Iterator[None]:
+    """Call `report` from a thread every `interval_s` seconds until the block ends."""
     done = threading.Event()
 
     def watch() -> None:
         while not done.wait(interval_s):
-            say()
+            report()
 
     watcher = threading.Thread(target=watch, daemon=True, name="download-progress")
     watcher.start()
@@ -25,6 +25,6 @@ def every(interval_s: float, say: Callable[[], None]) -> Iterator[None]:
         watcher.join()
 
 
-def told_size(count: int) -> str:
-    """Bytes as people read them: 15.2 GB, 3.1 MB."""
+def format_size(count: int) -> str:
+    """A number of bytes as text: 15.2 GB, 3.1 MB."""
     return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"

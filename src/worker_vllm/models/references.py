@@ -1,7 +1,7 @@
 """The models that an engine command names besides the main one: tokenizer, adapters, draft model.
 
-Read out of the `vllm serve` arguments and, once found on disk, written back as paths: an offline engine needs the
-path, because a repository id sends it to the hub.
+They are read from the `vllm serve` arguments and, once located on disk, written back as paths: an offline engine
+needs the path, because a repository id makes it contact the hub.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from worker_vllm.settings.arguments import EngineArguments
 
 
 class Role(StrEnum):
-    """What a repository is used for; decides which files of it are needed."""
+    """What a repository is used for; it decides which of its files are needed."""
 
     MODEL = "model"
     TOKENIZER = "tokenizer"
@@ -26,7 +26,7 @@ class Role(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """One repository or path that the engine is told to use."""
+    """One repository or path that the engine's arguments name."""
 
     role: Role
     name: str  # repository id or path, as the settings spell it
@@ -34,19 +34,19 @@ class Reference:
 
 
 def is_path(name: str) -> bool:
-    """Whether a model's name can only be a path."""
+    """Whether a model's name is a path by its first characters."""
     return name.startswith(("/", "./", "../", "~"))
 
 
 def references(arguments: Sequence[str]) -> tuple[Reference, ...]:
-    """Everything besides the model itself that may have to be fetched, in the order of the command line."""
+    """The repositories besides the model that the arguments name, in the order of the command line."""
     found: list[Reference] = []
 
-    def note(reference: Reference) -> str:
+    def collect(reference: Reference) -> str:
         found.append(reference)
         return reference.name
 
-    _walk(arguments, note)
+    _walk(arguments, collect)
     return tuple(dict.fromkeys(found))
 
 
@@ -65,7 +65,7 @@ _Visit = Callable[[Reference], str]
 
 
 def _walk(arguments: Sequence[str], visit: _Visit) -> EngineArguments:
-    """The arguments with every reference replaced by what `visit` answers."""
+    """The arguments with every reference replaced by the result of `visit`."""
     given = EngineArguments(arguments)
     revision = given.get("--tokenizer-revision")
     return given.replace_values(
@@ -79,7 +79,7 @@ def _walk(arguments: Sequence[str], visit: _Visit) -> EngineArguments:
 
 
 def _adapter(text: str, visit: _Visit) -> str:
-    """`name=path`, or one JSON object with `name` and `path`: the two forms vLLM 0.32 takes."""
+    """`name=path`, or one JSON object with `name` and `path`: the two forms that vLLM 0.32 accepts."""
     described = _object(text)
     if described is None:
         name, equals, target = text.partition("=")

@@ -28,7 +28,7 @@ LLAMA_8B = {
 @pytest.mark.parametrize(
     ("break_model", "expected"),
     [
-        (cut_weights, "its header says"),
+        (cut_weights, "its header expects"),
         (remove("tokenizer.json"), "no tokenizer"),
         (remove("config.json"), "config.json"),
     ],

@@ -29,14 +29,14 @@ async def provide(
     settings: EngineSettings, environment: Mapping[str, str], found: FoundModel
 ) -> EngineSettings | Diagnosis:
     """Download everything; returns the settings with local paths, or the diagnosis. Cancelling ends the download."""
-    from worker_vllm.models.download_process import FetchFailed, fetch
+    from worker_vllm.models.download_process import DownloadFailed, fetch
     from worker_vllm.models.hub_client import Cause
 
     try:
         complete = await fetch(found, settings, environment, logger.info)
     except ConfigurationError as error:
         return Diagnosis("model not found", Scope.SETTINGS, str(error))
-    except FetchFailed as error:
+    except DownloadFailed as error:
         scope = Scope.PASSING if error.cause is Cause.UNREACHABLE else Scope.HOST
         return Diagnosis(f"hub: {error.cause}", scope, str(error))
     if complete.problems:
