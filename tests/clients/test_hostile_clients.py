@@ -16,7 +16,7 @@ FINISHED = ("COMPLETED", "FAILED")
 
 
 @pytest.mark.timeout(120)
-async def test_hostile_jobs_harm_nobody_on_the_whole_path() -> None:
+async def test_hostile_jobs_affect_no_other_job_on_the_whole_path() -> None:
     """The platform refuses what is no JSON object; every other job ends, and the next honest one is right."""
     dice = random.Random(7)
     with serve_echo() as up:
