@@ -1,4 +1,4 @@
-"""Hostile jobs through the whole path: the engine hears of open routes only, and the worker that read them lives."""
+"""Hostile jobs through the whole path: only open routes reach the engine, and the worker stays up."""
 
 from __future__ import annotations
 
