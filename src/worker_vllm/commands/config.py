@@ -7,7 +7,7 @@ import json
 import os
 import shlex
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, astuple
 from pathlib import Path
 from typing import Any
 
@@ -73,8 +73,9 @@ def _check_chat_template(draft: SettingsBuilder) -> None:
     """Add a template's syntax error to the problems; nothing for other engines, and where Jinja is not installed."""
     kind = draft.fields["engine.kind"].value if "engine.kind" in draft.fields else EngineKind.VLLM
     if kind is EngineKind.VLLM:
-        problems = template_problems(draft.argv())
-        draft.problems += [Problem(**draft.redact.value(asdict(problem))) for problem in problems]
+        for problem in template_problems(draft.argv()):
+            key, line, expected, change = map(draft.redact, astuple(problem))
+            draft.problems.append(Problem(key, line, expected, change))
 
 
 def shown(settings: Settings, env: dict[str, str], *, everything: bool) -> dict[str, Any]:
