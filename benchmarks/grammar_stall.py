@@ -20,7 +20,7 @@ from tests.support.engines.real import real_engine_process
 from worker_vllm.engine.client.http import HttpEngine
 from worker_vllm.engine.interface import EngineRequest
 
-PATIENCE_S = 60.0
+TIMEOUT_S = 60.0
 QUIET_S = 1.5
 HARMLESS_MS = 100.0
 NEIGHBOUR = {"model": "parrot", "prompt": "x" * 40, "max_tokens": 3000, "ignore_eos": True, "stream": True}
@@ -77,13 +77,13 @@ async def stall_ms(engine: HttpEngine, bomb: tuple[str, Any] | None) -> tuple[fl
     started = asyncio.Event()
     reader = asyncio.create_task(_read(engine, times, started))
     try:
-        await asyncio.wait_for(started.wait(), PATIENCE_S)
+        await asyncio.wait_for(started.wait(), TIMEOUT_S)
         await asyncio.sleep(0.3)
         began = time.perf_counter()
         status = 0
         if bomb is not None:
             with contextlib.suppress(TimeoutError):
-                status = await asyncio.wait_for(_send(engine, *bomb), PATIENCE_S)
+                status = await asyncio.wait_for(_send(engine, *bomb), TIMEOUT_S)
         took = time.perf_counter() - began
         await asyncio.sleep(QUIET_S if bomb is None else 0.3)
         ended = time.perf_counter()

@@ -7,7 +7,7 @@ WorkerError
 ├── EngineError          5xx: the engine failed to serve the request
 │   ├── Overloaded       429 or 503: the engine is full; try again later
 │   └── Timeout          504
-├── EngineAnswer         an error object of the engine, passed on unchanged
+├── EngineReportedError  an error object of the engine, passed on unchanged
 └── EngineUnavailable    503: the engine has exited or never started; the message is the diagnosis
     └── EngineStalled    424: it hung with this request in flight, which clients must not retry automatically
 
@@ -168,7 +168,7 @@ class EngineStalled(EngineUnavailable):
     status = 424
 
 
-class EngineAnswer(WorkerError):
+class EngineReportedError(WorkerError):
     """An error response of the engine, whose OpenAI error object is passed on unchanged.
 
     `anthropic` is the complete body where the engine used Anthropic's form, for callers of Anthropic's routes.
@@ -184,7 +184,7 @@ class EngineAnswer(WorkerError):
         """The engine's own error object, unchanged."""
         return self._error
 
-    def with_message(self, message: str) -> EngineAnswer:
+    def with_message(self, message: str) -> EngineReportedError:
         """A copy of the error with another message, in both forms."""
         body = self.anthropic
         if body is not None:

@@ -44,8 +44,8 @@ def plan(count: int, seed: int) -> list[Ask]:
     for number in range(count):
         way = dice.choice(list(Way))
         words = "".join(dice.choice("abcdefgh é😀") for _ in range(dice.randint(1, 24)))
-        patient = way not in (Way.RUN, Way.STREAM) or dice.random() > 0.2
-        asks.append(Ask(number, way, f"job {number}: {words}|", None if patient else dice.random() * 0.4))
+        stays = way not in (Way.RUN, Way.STREAM) or dice.random() > 0.2
+        asks.append(Ask(number, way, f"job {number}: {words}|", None if stays else dice.random() * 0.4))
     return asks
 
 

@@ -65,7 +65,7 @@ async def test_async(up: Stack) -> None:
 def test_an_unknown_model_is_not_found(client: anthropic.Anthropic) -> None:
     """The status decides the client's exception."""
     with pytest.raises(anthropic.NotFoundError):
-        client.messages.create(model="nobody", max_tokens=5, messages=HELLO)
+        client.messages.create(model="no-such-model", max_tokens=5, messages=HELLO)
 
 
 def test_a_wrong_body_is_a_bad_request(client: anthropic.Anthropic, up: Stack) -> None:

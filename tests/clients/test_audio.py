@@ -67,8 +67,8 @@ async def direct(speech: Stack, path: str, content: bytes) -> Any:
 
 @pytest.mark.parametrize("route", ["transcriptions", "translations"])
 async def test_a_file_arrives_whole(speech: Stack, route: str) -> None:
-    """As base64 and as a data URL, as an OpenAI client's body and as a job: the engine's own answer, which names the
-    seconds that it heard."""
+    """As base64 and as a data URL, as an OpenAI client's body and as a job: the engine's own answer, which contains
+    the recording's length in seconds."""
     content = sound(3)
     text = base64.b64encode(content).decode()
     path = f"/v1/audio/{route}"
@@ -76,10 +76,10 @@ async def test_a_file_arrives_whole(speech: Stack, route: str) -> None:
     async with Http(speech.url) as http:
         plain = (await http.post(f"/openai{path}", asked(text))).json
         job = {"openai_route": path, "openai_input": asked(f"data:audio/wav;base64,{text}")}
-        [said] = (await http.post("/runsync", {"input": job})).json["output"]
-    assert plain == said == expected
+        [from_job] = (await http.post("/runsync", {"input": job})).json["output"]
+    assert plain == from_job == expected
     if route == "transcriptions":
-        assert said["usage"] == {"type": "duration", "seconds": 3}
+        assert from_job["usage"] == {"type": "duration", "seconds": 3}
 
 
 async def test_a_transcription_can_be_streamed(speech: Stack) -> None:

@@ -50,16 +50,16 @@ async def native_stream(http: Http, text: str) -> str:
     params = {"temperature": 0, "max_tokens": 60}
     job_input = {"messages": [{"role": "user", "content": text}], "stream": True, "sampling_params": params}
     job_id = (await http.post("/run", {"input": job_input})).json["id"]
-    said, output = "", 0
+    received, output = "", 0
     while True:
         answer = (await http.get(f"/stream/{job_id}")).json
         for piece in answer["stream"]:
-            said += "".join(piece["output"]["choices"][0]["tokens"])
+            received += "".join(piece["output"]["choices"][0]["tokens"])
             assert piece["output"]["usage"]["output"] > output
             output = piece["output"]["usage"]["output"]
         if answer["status"] not in ("IN_QUEUE", "IN_PROGRESS"):
             assert answer["status"] == "COMPLETED"
-            return said
+            return received
 
 
 async def test_32_concurrent_native_streams_each_get_their_own_message(up: Stack) -> None:
@@ -104,7 +104,7 @@ async def test_a_stream_that_is_left_is_aborted_in_the_engine(up: Stack, endpoin
 
 
 async def test_leaving_before_the_first_token_aborts_too(echo_stack: Stack) -> None:
-    """A long prefill whose client gave up is not finished for nobody."""
+    """A long prefill is aborted when its client disconnects."""
     body = {"messages": [{"role": "user", "content": "x"}], "echo": {"ttft_ms": 60_000}}
     async with Http(echo_stack.engine_url) as engine, Http(echo_stack.url) as http:
         for stream in (True, False):

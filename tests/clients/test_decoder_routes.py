@@ -36,9 +36,9 @@ async def test_an_answer_is_the_engines_own(real_stack: Stack, route: str, body:
         job = await http.post("/runsync", {"input": {"route": route, "body": body}})
     assert direct.status == client.status == 200
     assert same(client.value, direct.value)
-    [said] = job.json["output"]
-    assert isinstance(said, dict)
-    assert said.keys() >= direct.value.keys()
+    [output] = job.json["output"]
+    assert isinstance(output, dict)
+    assert output.keys() >= direct.value.keys()
 
 
 async def test_what_a_decoder_cannot_do_is_refused_by_the_engine(real_stack: Stack) -> None:

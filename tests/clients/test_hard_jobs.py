@@ -72,7 +72,7 @@ ODD_INPUTS: list[tuple[str, bytes]] = [
 
 
 @pytest.mark.parametrize("job_input", [row[1] for row in ODD_INPUTS], ids=[row[0] for row in ODD_INPUTS])
-async def test_an_odd_job_is_refused_and_harms_nobody(echo_stack: Stack, job_input: bytes) -> None:
+async def test_an_odd_job_is_refused_and_affects_no_other_job(echo_stack: Stack, job_input: bytes) -> None:
     """A 4xx in the error model, and the worker that read it answers the next job."""
     async with Http(echo_stack.url) as http:
         odd = (await http.post("/runsync", b'{"input": ' + job_input + b"}")).json
@@ -145,10 +145,10 @@ async def test_five_stop_strings_are_obeyed(up: Stack) -> None:
 async def test_text_survives_whatever_the_engine_writes(echo_stack: Stack, script: dict[str, Any]) -> None:
     """Writes broken inside characters, comments between events, several tokens in one: the same text, every route."""
     text = "é€🦜 ñ 漢字 🏳️‍🌈"
-    said: list[Any] = [{"role": "user", "content": text}]
+    messages: list[Any] = [{"role": "user", "content": text}]
     async with openai.AsyncOpenAI(base_url=echo_stack.openai_url, api_key="none") as client:
         stream = await client.chat.completions.create(
-            model="echo", messages=said, stream=True, extra_body={"echo": script}
+            model="echo", messages=messages, stream=True, extra_body={"echo": script}
         )
         chat = "".join([chunk.choices[0].delta.content or "" async for chunk in stream])
     async with Http(echo_stack.url) as http:

@@ -189,7 +189,7 @@ async def test_five_jobs_outwait_an_engine_that_is_full(narrow: str) -> None:
                     for text in texts
                 ]
                 while await counted(engine, REFUSED) < REFUSALS:
-                    await asyncio.sleep(0.05)  # the engine tells nobody of its counters
+                    await asyncio.sleep(0.05)  # the engine's counters can only be polled
                 waiting = (await http.get("/health")).json["jobs"]
                 before = await counted(engine, ENDED)
         async with Http(narrow) as engine, Http(up.url) as http:

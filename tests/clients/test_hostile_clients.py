@@ -1,4 +1,4 @@
-"""Hostile jobs through the whole path: the engine hears of open routes only, and the worker that read them lives."""
+"""Hostile jobs through the whole path: only open routes reach the engine, and the worker stays up."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FINISHED = ("COMPLETED", "FAILED")
 
 
 @pytest.mark.timeout(120)
-async def test_hostile_jobs_harm_nobody_on_the_whole_path() -> None:
+async def test_hostile_jobs_affect_no_other_job_on_the_whole_path() -> None:
     """The platform refuses what is no JSON object; every other job ends, and the next honest one is right."""
     dice = random.Random(7)
     with serve_echo() as up:

@@ -15,7 +15,7 @@ RETRY: list[Any] = [{"role": "user", "content": "retry me"}]
 
 # changes to the request, the client's exception, the param that the error names
 REFUSALS = [
-    pytest.param({"model": "nobody"}, openai.NotFoundError, "model", id="unknown model"),
+    pytest.param({"model": "no-such-model"}, openai.NotFoundError, "model", id="unknown model"),
     pytest.param({"max_tokens": -1}, openai.BadRequestError, "max_tokens", id="engine's own refusal"),
     pytest.param({"max_tokens": "many"}, openai.BadRequestError, "body.max_tokens", id="wrong type"),
     pytest.param({"messages": []}, openai.BadRequestError, None, id="no message"),

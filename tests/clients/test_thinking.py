@@ -14,7 +14,7 @@ from tests.support.stack import Stack, serve
 
 pytestmark = [pytest.mark.vllm, pytest.mark.matrix]
 
-SAID = "Here is my thought process: hm Here is my response: ok"
+REPLY = "Here is my thought process: hm Here is my response: ok"
 
 
 @pytest.fixture(scope="module")
@@ -26,16 +26,16 @@ def thinking() -> Iterator[Stack]:
 
 async def test_a_native_job_shows_what_the_chat_route_takes_apart(thinking: Stack) -> None:
     """Thought and answer apart for OpenAI clients; for a native job the text as it is, also when it is cut."""
-    said: list[Any] = [{"role": "user", "content": SAID}]
+    messages: list[Any] = [{"role": "user", "content": REPLY}]
     async with openai.AsyncOpenAI(base_url=thinking.openai_url, api_key="none") as client:
-        chat = await client.chat.completions.create(model="parrot", messages=said, temperature=0)
+        chat = await client.chat.completions.create(model="parrot", messages=messages, temperature=0)
     params = {"temperature": 0, "max_tokens": 100}
     async with Http(thinking.url) as http:
-        whole = await http.post("/runsync", {"input": {"messages": said, "sampling_params": params}})
+        whole = await http.post("/runsync", {"input": {"messages": messages, "sampling_params": params}})
         cut = await http.post(
-            "/runsync", {"input": {"messages": said, "sampling_params": {**params, "max_tokens": 9}}}
+            "/runsync", {"input": {"messages": messages, "sampling_params": {**params, "max_tokens": 9}}}
         )
     message = chat.choices[0].message
     assert (message.content, (message.model_extra or {})["reasoning"]) == (" ok", " hm ")
-    assert whole.json["output"][0]["choices"] == [{"tokens": [SAID]}]
-    assert cut.json["output"][0]["choices"] == [{"tokens": [SAID[:9]]}]
+    assert whole.json["output"][0]["choices"] == [{"tokens": [REPLY]}]
+    assert cut.json["output"][0]["choices"] == [{"tokens": [REPLY[:9]]}]

@@ -1,4 +1,4 @@
-"""Out of memory on a real GPU: at load, at profiling, while serving; each told apart, one relaunch with less."""
+"""Out of memory on a real GPU: at load, at profiling, while serving; each cause has a diagnosis, one relaunch."""
 
 from __future__ import annotations
 

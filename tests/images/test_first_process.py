@@ -112,7 +112,7 @@ def test_the_health_check_knows_a_queue_worker_from_anything_else(name: str, sta
     assert (done.returncode, done.stderr) == (status, "" if status == 0 else f"process {process.pid} is sh\n")
 
 
-def test_a_worker_that_stays_up_to_tell_what_is_wrong_is_healthy(gateway: str) -> None:
+def test_a_worker_that_stays_up_to_report_an_error_is_healthy(gateway: str) -> None:
     """A restart of its container would change nothing: the settings must change."""
     process = first_process(gateway, MAX_MODEL_LEN="8k tokens")
     try:

@@ -89,7 +89,7 @@ def test_a_stop_in_the_first_milliseconds_is_obeyed(name: str) -> None:
 
 
 def below(parent: int) -> list[str]:
-    """The names of a process's children; a dead one that nobody has reaped has its name still."""
+    """The names of a process's children; a dead one keeps its name until it is reaped."""
     names = []
     for pid in Path(f"/proc/{parent}/task/{parent}/children").read_text().split():
         with contextlib.suppress(OSError):  # reaped since it was listed

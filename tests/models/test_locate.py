@@ -91,7 +91,7 @@ def test_a_revision_is_taken_from_refs_from_a_commit_or_from_its_first_digits(tm
     assert search(tmp_path, NAME, "--revision", "../../refs/main").source is Source.HUB
 
 
-def test_without_refs_main_the_only_snapshot_is_taken_and_said(tmp_path: Path) -> None:
+def test_without_refs_main_the_only_snapshot_is_taken_and_reported(tmp_path: Path) -> None:
     """A cache that was copied without its refs still serves."""
     snapshot = lay_cached(tmp_path / "volume", NAME, MODEL, ref=None)
     found = search(tmp_path)

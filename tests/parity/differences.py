@@ -23,8 +23,8 @@ class Translation:
 
 
 @dataclass(frozen=True, slots=True)
-class Telling:
-    """The engine's own answer, told in another way; a route stands for those below it too."""
+class Rewrite:
+    """The engine's own answer in another form; a route includes the routes below it."""
 
     route: str
     field: str
@@ -69,28 +69,28 @@ TRANSLATIONS = (
         {"messages": ABC},
     ),
 )
-TELLINGS = (
-    Telling("*", "status", "a stream whose first event is an error has that error's status, not 200"),
-    Telling(MESSAGES, "error", "an error has Anthropic's form on this route, also where vLLM gives it OpenAI's"),
+REWRITES = (
+    Rewrite("*", "status", "a stream whose first event is an error has that error's status, not 200"),
+    Rewrite(MESSAGES, "error", "an error has Anthropic's form on this route, also where vLLM gives it OpenAI's"),
 )
 
 
-def explained(route: str, direct: Seen, ours: Seen) -> Telling | None:
-    """The telling that accounts for all of the difference between two answers, if one does."""
-    for telling in TELLINGS:
-        if (telling.route == "*" or route.startswith(telling.route)) and same(
-            _told(telling, direct), [ours.status, ours.value]
+def explained(route: str, direct: Seen, ours: Seen) -> Rewrite | None:
+    """The rewrite that explains the whole difference between two answers; None where none does."""
+    for rewrite in REWRITES:
+        if (rewrite.route == "*" or route.startswith(rewrite.route)) and same(
+            _rewritten(rewrite, direct), [ours.status, ours.value]
         ):
-            return telling
+            return rewrite
     return None
 
 
-def _told(telling: Telling, direct: Seen) -> list[Any]:
-    """The engine's answer as this telling has it; as it is where the telling does not apply."""
+def _rewritten(rewrite: Rewrite, direct: Seen) -> list[Any]:
+    """The engine's answer after this rewrite; unchanged where the rewrite does not apply."""
     value = direct.value
-    if telling.field == "status" and isinstance(value, list) and "error" in value[0]:
+    if rewrite.field == "status" and isinstance(value, list) and "error" in value[0]:
         return [value[0]["error"]["code"], value[0]]
-    if telling.field == "error" and isinstance(value, dict) and "error" in value and "type" not in value:
+    if rewrite.field == "error" and isinstance(value, dict) and "error" in value and "type" not in value:
         error = value["error"]
         return [direct.status, {"type": "error", "error": {"type": error["type"], "message": error["message"]}}]
     return [direct.status, value]

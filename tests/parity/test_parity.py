@@ -10,7 +10,7 @@ import aiohttp
 import pytest
 
 from tests.parity.compare import Seen, same
-from tests.parity.differences import TELLINGS, TRANSLATIONS, Translation, explained
+from tests.parity.differences import REWRITES, TRANSLATIONS, Translation, explained
 from tests.parity.generate import Case, cases
 from tests.support.http import Http
 from tests.support.stack import Stack
@@ -24,7 +24,7 @@ class Tally:
     """What a comparison found."""
 
     same: int = 0
-    told: collections.Counter[str] = field(default_factory=collections.Counter)
+    rewritten: collections.Counter[str] = field(default_factory=collections.Counter)
     broken_off: int = 0
     unexplained: list[str] = field(default_factory=list)
 
@@ -42,18 +42,18 @@ async def compare(stack: Stack, requests: list[Case]) -> Tally:
                 continue
             if direct.status == ours.status and same(direct.value, ours.value):
                 tally.same += 1
-            elif telling := explained(case.route, direct, ours):
-                tally.told[f"{telling.route} {telling.field}"] += 1
+            elif rewrite := explained(case.route, direct, ours):
+                tally.rewritten[f"{rewrite.route} {rewrite.field}"] += 1
             else:
                 tally.unexplained.append(f"{case}\n  engine: {direct}\n  ours:   {ours}")
     return tally
 
 
 def _check_broken_off(case: Case, ours: Seen, tally: Tally) -> None:
-    """Where the engine fell over within a stream there is nothing to equal; ours must say that it failed."""
+    """A stream that the engine broke off is not compared; ours must end with an error."""
     tally.broken_off += 1
     if ours.status < 400 and "error" not in ours.value[-2]:
-        tally.unexplained.append(f"{case}\n  engine broke off, ours did not say so: {ours}")
+        tally.unexplained.append(f"{case}\n  engine broke off, ours has no error event: {ours}")
 
 
 async def check(stack: Stack, seed: int, count: int) -> None:
@@ -80,13 +80,13 @@ async def test_vllm_and_its_endpoint_answer_a_thousand_requests_alike(real_stack
     await check(real_stack, seed=2, count=FULL)
 
 
-def tellings() -> list[Any]:
+def translations() -> list[Any]:
     return [pytest.param(one, id=f"{one.route} {one.field}") for one in TRANSLATIONS]
 
 
 @pytest.mark.vllm
-@pytest.mark.parametrize("translation", tellings())
-async def test_a_translated_field_does_what_it_says(real_stack: Stack, translation: Translation) -> None:
+@pytest.mark.parametrize("translation", translations())
+async def test_a_translated_field_takes_effect(real_stack: Stack, translation: Translation) -> None:
     """The answer to the translated request, or a 400 that names the field."""
     common = {"model": real_stack.model, "temperature": 0, "max_tokens": 8}
     async with Http(real_stack.root) as gateway:
@@ -102,5 +102,5 @@ async def test_a_translated_field_does_what_it_says(real_stack: Stack, translati
 
 def test_there_are_at_most_ten_intended_differences() -> None:
     """Each of its own route and field."""
-    every = [(one.route, one.field) for one in (*TRANSLATIONS, *TELLINGS)]
+    every = [(one.route, one.field) for one in (*TRANSLATIONS, *REWRITES)]
     assert len(set(every)) == len(every) <= 10

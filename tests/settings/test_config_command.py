@@ -124,6 +124,37 @@ def test_the_change_to_make_comes_before_a_list_of_choices(config: Any, text: st
     assert out.splitlines()[1].startswith(line)
 
 
+@pytest.mark.parametrize(
+    ("text", "status", "line"),
+    [
+        (
+            "CUSTOM_CHAT_TEMPLATE={% fro x in y %}",
+            78,
+            'CUSTOM_CHAT_TEMPLATE="{% fro x in y %}": expected a Jinja template; line 1: Encountered unknown tag '
+            "'fro'.",
+        ),
+        ("CUSTOM_CHAT_TEMPLATE={{ messages }}", 0, ""),
+        ("CUSTOM_CHAT_TEMPLATE={% fro x in y %}\nENGINE_URL=http://engine:8000", 0, ""),
+    ],
+    ids=["syntax error", "valid", "not used by an attached engine"],
+)
+def test_check_reads_the_chat_template(config: Any, text: str, status: int, line: str) -> None:
+    """As the preflight does before an engine starts."""
+    pytest.importorskip("jinja2", reason="Jinja comes with the engine")
+    got, out = config("check", f"MODEL_NAME=org/m\n{text}\n")
+    assert got == status, out
+    assert line in out
+
+
+def test_the_value_of_a_secret_in_a_template_is_not_quoted(config: Any) -> None:
+    """The problem quotes the template's line, without the secrets of other variables."""
+    pytest.importorskip("jinja2", reason="Jinja comes with the engine")
+    text = f"MODEL_NAME=org/m\nHF_TOKEN={CANARY}\nCUSTOM_CHAT_TEMPLATE={{% fro {CANARY} %}}\n"
+    for options in ((), ("--json",)):
+        status, out = config("check", text, *options)
+        assert (status, CANARY in out, "{% fro *** %}" in out) == (78, False, True)
+
+
 def test_a_file_that_is_no_env_file_is_refused_line_by_line(config: Any) -> None:
     """A line without a name is an error, not skipped."""
     status, out = config("check", "just words\n=x\nA=1\n")
@@ -217,9 +248,10 @@ def test_a_secret_on_a_command_line_is_refused_without_being_repeated(config: An
 def test_config_imports_neither_vllm_nor_anything_heavy() -> None:
     """It runs wherever the worker is installed, at once."""
     probe = (
-        "import sys; from worker_vllm.cli import main; main(['config', 'show', '--json'])\n"
+        "import sys; from worker_vllm.cli import main\n"
+        "main(['config', 'check', '--json']); main(['config', 'show', '--json'])\n"
         "print(sorted({m.split('.')[0] for m in sys.modules} & "
-        "{'aiohttp', 'pydantic', 'fastapi', 'rich', 'vllm', 'torch', 'yaml', 'huggingface_hub'}))"
+        "{'aiohttp', 'pydantic', 'fastapi', 'rich', 'vllm', 'torch', 'yaml', 'jinja2', 'huggingface_hub'}))"
     )
     command = [sys.executable, "-c", probe]
     done = subprocess.run(command, check=True, capture_output=True, text=True, env={"PATH": "/bin"}, timeout=20)

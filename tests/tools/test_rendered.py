@@ -208,3 +208,11 @@ def test_the_hubs_tests_cover_every_kind_of_request() -> None:
     """Each case is a raw job input with a time limit."""
     assert all(set(case) == {"name", "input", "timeout"} for case in hub_tests()["tests"])
     assert {next(iter(case["input"])) for case in hub_tests()["tests"]} == {"prompt", "messages", "openai_route"}
+
+
+def test_problems_of_a_form_are_in_the_order_of_the_file() -> None:
+    """The schema's validator reads the fields in the order of a set, which changes from process to process."""
+    field = {"title": "t", "description": "d", "required": False, "type": "number", "value": "x"}
+    fields = {name: {**field, "env_var_name": name} for name in "HGFEDCBA"}
+    problems = check_form({"schema": fields, "versions": {}})
+    assert [problem.partition(":")[0] for problem in problems] == [f"schema.{name}.value" for name in fields]

@@ -46,7 +46,7 @@ def test_a_test_that_did_not_run_through_us_is_a_difference() -> None:
     assert found == f"unexpected: {TEST}: passed bare, not run through us: no reason given"
 
 
-def test_a_difference_tells_the_error_of_the_traceback() -> None:
+def test_a_difference_names_the_error_of_the_traceback() -> None:
     """The first line of pytest's `E`, not the whole."""
     trace = "file.py:3: in test_b\n    assert a == b\nE   AssertionError: 404\nE   more"
     [found] = problems([Pair("e", run("passed"), run("failed", trace))], {})

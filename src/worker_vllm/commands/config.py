@@ -7,10 +7,11 @@ import json
 import os
 import shlex
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, astuple
 from pathlib import Path
 from typing import Any
 
+from worker_vllm.engine.preflight.chat_template import template_problems
 from worker_vllm.engine.process.command import engine_argv
 from worker_vllm.errors import ConfigurationError, Problem
 from worker_vllm.host_inspection import inspect_host
@@ -56,6 +57,8 @@ def _settings(args: argparse.Namespace) -> int:
     except ConfigurationError as error:
         return _print_report(args, {"problems": [asdict(problem) for problem in error.problems]}, [])
     draft = build_draft(env, inspect_host(env))
+    if args.what == "check":
+        _check_chat_template(draft)
     report: dict[str, Any] = {"ok": not draft.problems, "problems": [asdict(problem) for problem in draft.problems]}
     report["warnings"] = draft.warnings
     if args.what == "check":
@@ -64,6 +67,15 @@ def _settings(args: argparse.Namespace) -> int:
     settings = freeze(draft)
     report |= shown(settings, env, everything=args.all)
     return _print_report(args, report, _lines(draft, report, len(settings.origins)))
+
+
+def _check_chat_template(draft: SettingsBuilder) -> None:
+    """Add a template's syntax error to the problems; nothing for other engines, and where Jinja is not installed."""
+    kind = draft.fields["engine.kind"].value if "engine.kind" in draft.fields else EngineKind.VLLM
+    if kind is EngineKind.VLLM:
+        for problem in template_problems(draft.argv()):
+            key, line, expected, change = map(draft.redact, astuple(problem))
+            draft.problems.append(Problem(key, line, expected, change))
 
 
 def shown(settings: Settings, env: dict[str, str], *, everything: bool) -> dict[str, Any]:

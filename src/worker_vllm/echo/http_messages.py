@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
-from worker_vllm.errors import EngineAnswer
+from worker_vllm.errors import EngineReportedError
 from worker_vllm.json_bytes import dump_replacing
 
 Send = Callable[[Mapping[str, Any]], Awaitable[None]]
@@ -28,7 +28,7 @@ class EchoRequest:
     body: bytes
 
     def json(self) -> dict[str, Any]:
-        """The body as a JSON object. Raises EngineAnswer with vLLM's error for any other body."""
+        """The body as a JSON object. Raises EngineReportedError with vLLM's error for any other body."""
         if self.headers.get("content-type", "").lower().split(";")[0] != "application/json":
             raise _invalid("Unsupported Media Type: Only 'application/json' is allowed")
         try:
@@ -79,8 +79,8 @@ class Reply:
         transport.abort()
 
 
-def _invalid(message: str, param: str = "body") -> EngineAnswer:
-    return EngineAnswer(400, error_body(400, f"1 validation error:\n  {message}", param=param)["error"])
+def _invalid(message: str, param: str = "body") -> EngineReportedError:
+    return EngineReportedError(400, error_body(400, f"1 validation error:\n  {message}", param=param)["error"])
 
 
 def error_body(status: int, message: str, kind: str | None = None, param: str | None = None) -> dict[str, Any]:

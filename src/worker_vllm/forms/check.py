@@ -29,11 +29,21 @@ def check_form(document: Any) -> list[str]:
     # An error that two branches of the schema report is kept once, from the more specific branch.
     errors = {(tuple(error.absolute_path), error.validator): error for error in validator.iter_errors(document)}
     broken = {place[:2] for place, _ in errors}
-    found = [sentence for (place, _), error in errors.items() for sentence in _sentences(place, error)]
+    ordered = sorted(errors.items(), key=lambda item: _position(document, item[0][0]))
+    found = [sentence for (place, _), error in ordered for sentence in _sentences(place, error)]
     if not broken & {(), ("schema",), ("versions",)}:
         found += _reference_errors(document, broken)
     redact = _redactor(document)
     return [redact(sentence) for sentence in found]
+
+
+def _position(document: Any, place: Place) -> list[int]:
+    """Where a place is in the document, as a sort key: the index of each part in what contains it."""
+    position = []
+    for part in place:
+        position.append(part if isinstance(part, int) else list(document).index(part))
+        document = document[part]
+    return position
 
 
 def _redactor(document: Any) -> Redactor:

@@ -8,7 +8,7 @@ from contextlib import aclosing
 from typing import Any
 
 from worker_vllm.engine.interface import Engine
-from worker_vllm.errors import EngineAnswer, EngineError, RequestError, WorkerError
+from worker_vllm.errors import EngineError, EngineReportedError, RequestError, WorkerError
 from worker_vllm.jobs.output.error_events import StreamAlreadyFailed, error_body, in_band_error
 from worker_vllm.jobs.output.flag_names import add_variable_names
 from worker_vllm.jobs.output.output import Output
@@ -99,9 +99,9 @@ class JobHandler:
         if job is not None and error.status == 404:
             if isinstance(error, EngineError) and error.message.endswith(NO_SUCH_ROUTE):
                 return route_not_served(job.route if isinstance(job, RouteJob) else generation_route(job))
-            if isinstance(error, EngineAnswer):
+            if isinstance(error, EngineReportedError):
                 error = await self._models.explain(error, _model_of(job))
-        if isinstance(error, EngineAnswer) and (message := add_variable_names(error.message)) != error.message:
+        if isinstance(error, EngineReportedError) and (message := add_variable_names(error.message)) != error.message:
             return error.with_message(message)
         return error
 

@@ -174,7 +174,7 @@ async def test_bodies_are_never_decoded() -> None:
         assert await body(engine) == b"\x1f\x8b"
 
 
-async def test_where_nobody_listens_the_engine_is_unavailable() -> None:
+async def test_without_a_listener_the_engine_is_unavailable() -> None:
     engine = HttpEngine("unix:/nowhere/engine.sock")
     with pytest.raises(EngineUnavailable, match=r"unix:/nowhere/engine\.sock does not answer"):
         await engine.request(ASK)

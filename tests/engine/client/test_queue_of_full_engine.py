@@ -41,11 +41,11 @@ class Engine:
 
 
 async def test_a_full_queue_is_asked_again() -> None:
-    """Each refusal is closed and heard of; the caller sees the answer that came in the end."""
+    """Each refusal is closed and counted; the caller gets the last answer."""
     refusals: list[int] = []
     engine = Engine(503, 429, 200)
-    patient = RetryWhenFull(engine, lambda: refusals.append(engine.asked), lambda: 0.0)
-    assert (await patient.request(ASK)).status == 200
+    retrying = RetryWhenFull(engine, lambda: refusals.append(engine.asked), lambda: 0.0)
+    assert (await retrying.request(ASK)).status == 200
     assert refusals == [1, 2]
     assert [answer.closed for answer in engine.answers] == [True, True, False]
 
@@ -53,5 +53,5 @@ async def test_a_full_queue_is_asked_again() -> None:
 async def test_other_errors_pass_through() -> None:
     """400 and 500 are answers."""
     for status in (400, 404, 500):
-        patient = RetryWhenFull(Engine(status), lambda: None, lambda: 0.0)
-        assert (await patient.request(ASK)).status == status
+        retrying = RetryWhenFull(Engine(status), lambda: None, lambda: 0.0)
+        assert (await retrying.request(ASK)).status == status

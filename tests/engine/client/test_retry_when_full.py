@@ -13,14 +13,14 @@ BODY = json.dumps({"model": "echo", "prompt": "hello"}).encode()
 ASK = EngineRequest("POST", "/v1/completions", BODY, {"Content-Type": "application/json"})
 
 
-async def test_a_full_engine_is_asked_again_and_its_refusals_are_told() -> None:
-    """Two refusals, then the answer: the caller sees the answer alone, admission hears of both refusals."""
+async def test_a_full_engine_is_retried_and_its_refusals_are_counted() -> None:
+    """Two refusals, then the answer: the caller gets only the answer, admission is informed of both refusals."""
     refusals: list[int] = []
     async with echo_engine() as engine:
         client = HttpEngine(engine.url)
-        patient = RetryWhenFull(client, lambda: refusals.append(1), lambda: 0.0)
+        retrying = RetryWhenFull(client, lambda: refusals.append(1), lambda: 0.0)
         await engine.script({"status": 503, "message": "full"}, times=2)
-        response = await patient.request(ASK)
+        response = await retrying.request(ASK)
         answer = json.loads(await response.read())
         asked = [r["path"] for r in await engine.requests()]
         await client.aclose()
@@ -34,9 +34,9 @@ async def test_other_errors_are_answers() -> None:
     """Only a full queue (429, 503) is waited for."""
     async with echo_engine() as engine:
         client = HttpEngine(engine.url)
-        patient = RetryWhenFull(client, lambda: None, lambda: 0.0)
+        retrying = RetryWhenFull(client, lambda: None, lambda: 0.0)
         await engine.script({"status": 500, "message": "broken"}, times=1)
-        response = await patient.request(ASK)
+        response = await retrying.request(ASK)
         response.close()
         await client.aclose()
     assert response.status == 500

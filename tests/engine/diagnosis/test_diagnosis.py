@@ -152,6 +152,9 @@ def test_faults_of_gpu_and_hub(
         (-9, "it was killed by SIGKILL (most often the machine's memory ran out)"),
         (-4, "it was killed by SIGILL (the processor lacks an instruction that this build uses)"),
         (-11, "it was killed by SIGSEGV (a crash in native code)"),
+        (-34, "it was killed by SIGRTMIN"),
+        (-35, "it was killed by signal 35"),
+        (-63, "it was killed by signal 63"),
         (3, "it exited with status 3"),
     ],
 )

@@ -26,7 +26,7 @@ TOKEN = b'data: {"choices": [{"text": "a"}]}\n\n'
 OPENAI = {"error": {"message": WORDS, "type": "InternalServerError", "param": None, "code": 500}}
 ANTHROPIC = {"type": "error", "error": {"type": "internal_error", "message": WORDS}}
 FAULT = {"error": {"message": WORDS, "type": "BadRequestError", "param": None, "code": 400}}
-SAID_DEAD = EngineUnavailable("the engine stopped working")
+REPORTED_DEAD = EngineUnavailable("the engine stopped working")
 
 
 def event(content: Any, name: str = "") -> bytes:
@@ -65,7 +65,7 @@ async def through(pieces: list[bytes], content_type: str = "text/event-stream; c
 
     async def explain(error: WorkerError) -> WorkerError:
         asked.append(error)
-        return SAID_DEAD
+        return REPORTED_DEAD
 
     came, pending = b"", PendingReads()
     response = SupervisedResponse(Answer(pieces, content_type), pending, explain)
@@ -147,7 +147,7 @@ async def gather(response: EngineResponse, came: list[bytes]) -> None:
         response.close()
 
 
-async def test_a_stream_that_its_dying_server_ends_is_told_the_cause() -> None:
+async def test_a_stream_that_its_dying_server_ends_gets_the_cause() -> None:
     """In place of the server's own event, of which no byte gets through."""
     came: list[bytes] = []
     async with supervised() as run:
@@ -204,7 +204,7 @@ async def read_on(response: EngineResponse, chunks: AsyncIterator[bytes]) -> Wor
 
 
 @pytest.mark.parametrize("kill", [kill_engine, kill_guard])
-async def test_streams_that_wait_for_the_platform_are_told_the_cause(kill: Callable[[], None]) -> None:
+async def test_streams_that_wait_for_the_platform_get_the_cause(kill: Callable[[], None]) -> None:
     """50 have sent a chunk and wait for their reader, 10 wait for the engine: each fails at its next read, also
     when that is long after the engine's end, with its successor in service."""
     async with supervised() as run:

@@ -183,7 +183,7 @@ async def test_a_long_prompt_is_progress() -> None:
         await lives_on(run)
 
 
-async def test_a_reader_that_waits_for_somebody_else_is_no_stall() -> None:
+async def test_a_reader_that_waits_for_another_one_is_no_stall() -> None:
     """The engine has sent everything, its counters rest, and the answer lies unread for longer than the timeout."""
     async with supervised(stall_timeout_s=STALL_S) as run:
         await run.supervisor.wait_until_decided()

@@ -12,8 +12,8 @@ from worker_vllm.engine.diagnosis.types import Scope
 from worker_vllm.engine.supervision.startup import plan_start
 
 
-def test_what_cannot_be_spawned_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No place for its directory, say, where the checks had nothing to say: a refusal, no traceback."""
+def test_a_spawn_that_fails_is_a_refusal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An OSError that no check foresees, here a missing directory for temporary files: a refusal, no traceback."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "gone"))
     begun = plan_start(ECHO, os.environ)
     assert begun.process is None

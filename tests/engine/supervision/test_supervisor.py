@@ -7,6 +7,7 @@ import json
 import os
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -114,6 +115,20 @@ async def test_a_broken_machine_is_left() -> None:
         assert await run.supervisor.wait_until_decided() is EngineState.GONE
         assert run.supervisor.diagnosis.startswith("the disk is full")
         await run.running
+
+
+async def test_a_relaunch_that_cannot_be_spawned_is_a_diagnosis(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, children: Callable[[], list[int]]
+) -> None:
+    """The directory for temporary files vanished while the engine served: every request gets the reason."""
+    async with supervised() as run:
+        assert await run.supervisor.wait_until_decided() is EngineState.READY
+        monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "gone"))
+        await exit_now(run)
+        assert await run.until(EngineState.REFUSING, EngineState.STOPPED) is EngineState.REFUSING
+        with pytest.raises(EngineUnavailable, match=r"the engine cannot be spawned: \[Errno 2\] .*; check TMPDIR"):
+            await run.post("/v1/completions", FREE)
+        assert children() == []
 
 
 async def test_out_of_memory_is_tried_once_more_with_less() -> None:

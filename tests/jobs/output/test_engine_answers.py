@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from worker_vllm.errors import EngineAnswer, EngineError, Overloaded
+from worker_vllm.errors import EngineError, EngineReportedError, Overloaded
 from worker_vllm.jobs.output.engine_answers import error_from_response, response_as_json
 
 WORDS = {"message": "no", "type": "BadRequestError", "param": "n", "code": 400}
@@ -72,12 +72,12 @@ def test_vllms_metadata_of_binary_vectors_is_included() -> None:
 @pytest.mark.parametrize(
     ("status", "body", "kind", "expected"),
     [
-        (400, {"error": WORDS}, EngineAnswer, WORDS),
-        (400, {"object": "error", **WORDS}, EngineAnswer, WORDS),
+        (400, {"error": WORDS}, EngineReportedError, WORDS),
+        (400, {"object": "error", **WORDS}, EngineReportedError, WORDS),
         (
             404,
             {"type": "error", "error": {"type": "NotFoundError", "message": "no"}},
-            EngineAnswer,
+            EngineReportedError,
             {"param": None, "type": "NotFoundError", "message": "no", "code": 404},
         ),
         (503, {"error": {**WORDS, "code": 503}}, Overloaded, {**WORDS, "code": 503}),

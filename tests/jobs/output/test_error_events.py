@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from worker_vllm.errors import EngineAnswer, RequestError, Timeout, WorkerError, status_of_type
+from worker_vllm.errors import EngineReportedError, RequestError, Timeout, WorkerError, status_of_type
 from worker_vllm.jobs.output import sse
 from worker_vllm.jobs.output.engine_answers import error_from_response
 from worker_vllm.jobs.output.error_events import error_body, error_events, error_text, in_band_error
@@ -60,20 +60,20 @@ def test_an_engine_error_in_anthropics_form_is_passed_on_unchanged() -> None:
 
 
 def test_an_engine_error_in_openais_form_is_converted_to_anthropics_with_its_type_and_message() -> None:
-    error = EngineAnswer(400, {"message": "no", "type": "BadRequestError", "param": "n", "code": 400})
+    error = EngineReportedError(400, {"message": "no", "type": "BadRequestError", "param": "n", "code": 400})
     expected = {"type": "error", "error": {"type": "BadRequestError", "message": "no"}}
     assert json.loads(error_text(error, job(MESSAGES))) == expected
 
 
 def test_an_engines_error_type_without_a_status_is_replaced() -> None:
-    error = EngineAnswer(422, {"message": "no", "type": "odd", "param": None, "code": 422})
+    error = EngineReportedError(422, {"message": "no", "type": "odd", "param": None, "code": 422})
     expected = {"type": "error", "error": {"type": "invalid_request_error", "message": "no"}}
     assert json.loads(error_text(error, job(MESSAGES))) == expected
 
 
 def test_another_message_keeps_the_form() -> None:
     error = error_from_response(404, json.dumps(ENGINE_ERROR).encode())
-    assert isinstance(error, EngineAnswer)
+    assert isinstance(error, EngineReportedError)
     expected = {**ENGINE_ERROR, "error": {"type": "NotFoundError", "message": "try b", "extra": 1}}
     assert json.loads(error_text(error.with_message("try b"), job(MESSAGES))) == expected
 

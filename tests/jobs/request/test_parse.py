@@ -51,7 +51,7 @@ def test_a_route_job_carries_its_body(given: dict[str, Any], expected: Any) -> N
     ],
     ids=["as they come", "the request's", "the operator's", "lists", "zero means the default"],
 )
-def test_openai_streams_have_exact_sizes_where_somebody_asked(
+def test_openai_streams_have_exact_sizes_where_the_job_asks(
     given: dict[str, Any], settings: dict[str, Any], policy: BatchPolicy | None
 ) -> None:
     job = parsed({"openai_route": CHAT, "openai_input": {}, **given}, **settings)

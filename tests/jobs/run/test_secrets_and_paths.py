@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.core import Core
 from worker_vllm.engine.interface import EngineRequest, EngineResponse
-from worker_vllm.errors import EngineAnswer, EngineUnavailable
+from worker_vllm.errors import EngineReportedError, EngineUnavailable
 from worker_vllm.jobs.handler import JobHandler
 from worker_vllm.settings.load import load
 from worker_vllm.settings.redaction import Redactor
@@ -65,7 +65,9 @@ def core(answer: Canned | Exception, settings: Settings) -> Core:
     [
         EngineUnavailable(f"the engine died: Illegal header value b'Bearer {CANARY}'"),
         RuntimeError(f"{CANARY} is no header"),
-        EngineAnswer(400, {"message": f"bad {CANARY}", "type": "BadRequestError", "param": CANARY, "code": 400}),
+        EngineReportedError(
+            400, {"message": f"bad {CANARY}", "type": "BadRequestError", "param": CANARY, "code": 400}
+        ),
         Canned(json.dumps({"error": {"message": f"bad {CANARY}", "code": 400}}).encode(), status=400),
         Canned(b"garbage " + CANARY.encode()),
     ],

@@ -39,7 +39,7 @@ def test_a_model_named_elsewhere_is_an_error_that_names_model_name(name: str) ->
     ],
     ids=["baked", "config file", "MODEL_NAME"],
 )
-def test_where_the_model_is_known_other_names_are_somebody_elses(facts: HostFacts) -> None:
+def test_where_the_model_is_known_other_names_are_ignored(facts: HostFacts) -> None:
     """MODEL is a common variable, and the worker has what it needs."""
     env = {} if facts.manifest or facts.config_file else MODEL
     assert load({**env, "MODEL": "x", "MODEL_PATH": "/x"}, facts).engine.model == "org/m"

@@ -9,20 +9,20 @@ from typing import Any
 from worker_vllm.echo import tokens as vocabulary
 from worker_vllm.echo.generation import GenerationLimits
 from worker_vllm.echo.http_messages import error_body
-from worker_vllm.errors import EngineAnswer, NotFound, RequestError
+from worker_vllm.errors import EngineReportedError, NotFound, RequestError
 
 MAX_N = 16384  # vLLM's VLLM_MAX_N_SEQUENCES
 MAX_LOGPROBS = 20  # and its --max-logprobs
 
 
-def invalid(param: str, message: str) -> EngineAnswer:
+def invalid(param: str, message: str) -> EngineReportedError:
     """A 400 in the format of vLLM's validation errors."""
     message = f"1 validation error:\n  {{'loc': 'body.{param}', 'msg': '{message}'}}"
-    return EngineAnswer(400, error_body(400, message, param=f"body.{param}")["error"])
+    return EngineReportedError(400, error_body(400, message, param=f"body.{param}")["error"])
 
 
 def integer(body: Mapping[str, Any], name: str, default: int, least: int = 0) -> int:
-    """An integer field; the default where it is absent or null. Raises EngineAnswer or RequestError."""
+    """An integer field; the default where it is absent or null. Raises EngineReportedError or RequestError."""
     value = body.get(name)
     if value is None:
         return default
@@ -111,7 +111,7 @@ def limits(
 
 
 def messages(body: Mapping[str, Any], name: str = "messages") -> list[dict[str, Any]]:
-    """The messages of a chat, at least one. Raises EngineAnswer or RequestError."""
+    """The messages of a chat, at least one. Raises EngineReportedError or RequestError."""
     value = body.get(name)
     if value is None:
         raise invalid(name, "Field required")

@@ -95,15 +95,23 @@ def describe_exit(exit_code: int | None) -> str:
         return "one of its processes ended"
     if exit_code >= 0:
         return f"it exited with status {exit_code}"
-    hint = {
+    hints: dict[int, str] = {
         signal.SIGKILL: " (most often the machine's memory ran out)",
         signal.SIGILL: " (the processor lacks an instruction that this build uses)",
         signal.SIGBUS: " (most often /dev/shm is full: start the container with --shm-size 1g)",
         signal.SIGSEGV: " (a crash in native code)",
-    }.get(signal.Signals(-exit_code), "")
-    return f"it was killed by {signal.Signals(-exit_code).name}{hint}"
+    }
+    return f"it was killed by {signal_name(-exit_code)}{hints.get(-exit_code, '')}"
 
 
 def signal_cause(exit_code: int) -> str:
     """The cause's name for an exit by signal."""
-    return f"killed by {signal.Signals(-exit_code).name}"
+    return f"killed by {signal_name(-exit_code)}"
+
+
+def signal_name(number: int) -> str:
+    """The signal's name, as `SIGKILL`; `signal 40` for a number without one, as most real-time signals are."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

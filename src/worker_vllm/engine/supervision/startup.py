@@ -55,8 +55,13 @@ def plan_start(settings: EngineSettings, environment: Mapping[str, str]) -> Star
     try:
         return plan_checked(settings, environment)
     except OSError as error:  # no directory or no process, for a reason that the checks do not cover
-        sentence = f"the engine cannot be spawned: {error}; check TMPDIR, and the container's limits (ulimit -a)"
-        return StartPlan(settings, environment, refusal=Diagnosis("spawn", Scope.SETTINGS, sentence))
+        return StartPlan(settings, environment, refusal=spawn_refusal(error))
+
+
+def spawn_refusal(error: OSError) -> Diagnosis:
+    """The diagnosis of an engine that cannot be spawned, at the first launch or at a relaunch."""
+    sentence = f"the engine cannot be spawned: {error}; check TMPDIR, and the container's limits (ulimit -a)"
+    return Diagnosis("spawn", Scope.SETTINGS, sentence)
 
 
 def plan_checked(settings: EngineSettings, environment: Mapping[str, str]) -> StartPlan:

@@ -16,7 +16,7 @@ from worker_vllm.engine.process.child_process import spawn
 from worker_vllm.engine.supervision.engine_run import EngineConnection, EngineRun
 from worker_vllm.engine.supervision.model_download import Provide, download, provide
 from worker_vllm.engine.supervision.relaunch_policy import Action, RelaunchPolicy
-from worker_vllm.engine.supervision.startup import StartPlan
+from worker_vllm.engine.supervision.startup import StartPlan, spawn_refusal
 from worker_vllm.engine.supervision.supervised_response import SupervisedResponse
 from worker_vllm.errors import EngineStalled, EngineUnavailable, WorkerError
 from worker_vllm.settings.types import EngineSettings
@@ -84,12 +84,15 @@ class Supervisor:
         diagnosis. An engine that the preflight refused is never started, and missing files are downloaded first.
         """
         try:
-            prepared = await self._prepare()
+            run = await self._prepare()
             while self.state is EngineState.STARTING and not self._stopping.is_set():
-                run, prepared = prepared or self._launch(), None
+                run = run or self._try_launch()
+                if run is None:
+                    break
                 await self._supervise(run)
                 if self._stopping.is_set() or not self._decide_relaunch(run):
                     break
+                run = None
             if self.state is EngineState.REFUSING:
                 await self._stopping.wait()
         finally:
@@ -151,9 +154,7 @@ class Supervisor:
             outcome = await self._download()
         if not isinstance(outcome, Diagnosis):
             return outcome
-        self._diagnosis = outcome
-        logger.error("%s", outcome.report)
-        self._enter(EngineState.REFUSING if outcome.scope is Scope.SETTINGS else EngineState.GONE)
+        self._give_up(outcome)
         return None
 
     async def _download(self) -> EngineRun | Diagnosis | None:
@@ -175,7 +176,22 @@ class Supervisor:
             if waiting is not None and not sent:
                 await waiting.discard()
 
+    def _give_up(self, diagnosis: Diagnosis) -> None:
+        """Enter REFUSING where the settings are at fault, else GONE."""
+        self._diagnosis = diagnosis
+        logger.error("%s", diagnosis.report)
+        self._enter(EngineState.REFUSING if diagnosis.scope is Scope.SETTINGS else EngineState.GONE)
+
+    def _try_launch(self) -> EngineRun | None:
+        """The next launch; None where the engine cannot be spawned, which ends the relaunches."""
+        try:
+            return self._launch()
+        except OSError as error:
+            self._give_up(spawn_refusal(error))
+            return None
+
     def _launch(self) -> EngineRun:
+        """Launch the engine, or adopt the process that the plan has spawned. Raises OSError."""
         process, self._process = self._process or spawn(self._settings, self._plan.environment), None
         self._run = EngineRun(self._settings, process, self._connect(f"unix:{process.socket}"))
         self._enter(EngineState.STARTING)

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from worker_vllm.errors import EngineAnswer
+from worker_vllm.errors import EngineReportedError
 from worker_vllm.gateway.api import openai_response
 from worker_vllm.gateway.api.submission import read_openai
 from worker_vllm.gateway.options import GatewayOptions, GetBody
@@ -134,7 +134,7 @@ def _check_content_type(request: GatewayRequest) -> None:
     """
     media_type = request.header(b"content-type").lower().partition(";")[0]
     if media_type != "application/json" and not is_multipart(media_type):
-        raise EngineAnswer(400, UNSUPPORTED_MEDIA_TYPE)
+        raise EngineReportedError(400, UNSUPPORTED_MEDIA_TYPE)
 
 
 def _request_id(request: GatewayRequest) -> bytes:

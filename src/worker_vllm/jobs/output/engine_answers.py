@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from worker_vllm.errors import EngineAnswer, EngineError, Overloaded, WorkerError
+from worker_vllm.errors import EngineError, EngineReportedError, Overloaded, WorkerError
 from worker_vllm.json_bytes import dump
 
 OVERLOADED = (429, 503)
@@ -16,7 +16,7 @@ QUOTED_CHARACTERS = 500
 QUOTED_BYTES = 80
 
 
-class EngineOverloaded(EngineAnswer, Overloaded):
+class EngineOverloaded(EngineReportedError, Overloaded):
     """The engine's own error with status 429 or 503: it is full, and the same request may succeed later."""
 
 
@@ -44,7 +44,7 @@ def error_from_object(
         status = code
     else:
         error = {"param": None, **error, "code": status}
-    kind = EngineOverloaded if status in OVERLOADED else EngineAnswer
+    kind = EngineOverloaded if status in OVERLOADED else EngineReportedError
     return kind(status, error, anthropic=anthropic)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from worker_vllm.errors import EngineAnswer, WorkerError, anthropic_type, json_text, status_of_type
+from worker_vllm.errors import EngineReportedError, WorkerError, anthropic_type, json_text, status_of_type
 from worker_vllm.jobs.output import sse
 from worker_vllm.jobs.output.output import Output
 from worker_vllm.jobs.request.routes import ROUTE_KEYS, speaks_anthropic
@@ -50,7 +50,7 @@ def in_band_error(error: WorkerError, job: Mapping[str, Any], *, raw: bool) -> O
 
 def _anthropic_error(error: WorkerError) -> Mapping[str, Any]:
     """Anthropic's error object; the engine's own one, or its own error type, where it has one."""
-    if isinstance(error, EngineAnswer):
+    if isinstance(error, EngineReportedError):
         if error.anthropic is not None:
             return error.anthropic
         kind = error.error.get("type")

@@ -6,7 +6,7 @@ The settings would not do: an attached engine has its own names, and adapters ar
 from __future__ import annotations
 
 from worker_vllm.engine.interface import EngineRequest
-from worker_vllm.errors import EngineAnswer, WorkerError
+from worker_vllm.errors import EngineReportedError, WorkerError
 from worker_vllm.jobs.request.routes import MODELS
 from worker_vllm.jobs.run.engine_calls import EngineCalls
 
@@ -32,7 +32,7 @@ class ServedModels:
             return []
         return [str(model["id"]) for model in answer.get("data") or () if isinstance(model, dict) and "id" in model]
 
-    async def explain(self, error: EngineAnswer, model: object) -> EngineAnswer:
+    async def explain(self, error: EngineReportedError, model: object) -> EngineReportedError:
         """The engine's 404 for a model that it does not serve, with the served names added to its message."""
         names = await self.names()
         if not isinstance(model, str) or model in names or not names:
