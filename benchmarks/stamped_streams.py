@@ -80,7 +80,8 @@ async def read_streams(url: str, model: str, load: Load) -> list[Stream]:
     path = "/v1/completions" if target.scheme == "unix" else f"{target.path}/openai/v1/completions"
     body = {"model": model, "prompt": "x", "max_tokens": load.tokens, "ignore_eos": True, "stream": True}
     text = json.dumps(body).encode()
-    head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: {len(text)}\r\n\r\n"
+    fields = f"Host: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: {len(text)}"
+    head = f"POST {path} HTTP/1.1\r\n{fields}\r\n\r\n"
 
     async def read() -> Stream:
         loop = asyncio.get_running_loop()
