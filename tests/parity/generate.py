@@ -43,8 +43,6 @@ def _case(dice: random.Random, name: str) -> Case:
     if dice.random() < 0.66:
         return Case(route, body, "valid")
     key, value = dice.choice(BROKEN)
-    if key.endswith("logprobs") and route in IGNORE_LOGPROBS:
-        return Case(route, body, "valid")
     if key == "-":
         body.pop(dice.choice(sorted(body.keys() - {"model", "temperature"})), None)
         return Case(route, body, "a field is missing")
@@ -164,8 +162,6 @@ ROUTES: list[tuple[str, Callable[[random.Random], Body]]] = [
     ("/detokenize", _detokenize),
 ]
 
-# Routes that ignore how many log-probabilities are asked for. The worker's limits (MAX_LOGPROBS) hold on every route.
-IGNORE_LOGPROBS = ("/v1/messages/count_tokens", "/tokenize", "/detokenize")
 # what breaks a request, wherever it stands; "-" takes a field away
 BROKEN: list[tuple[str, Any]] = [
     *[("-", None)] * 4,
