@@ -23,8 +23,8 @@ class Translation:
 
 
 @dataclass(frozen=True, slots=True)
-class Telling:
-    """The engine's own answer, told in another way; a route stands for those below it too."""
+class AnswerChange:
+    """The engine's own answer in another form; a route stands for those below it too."""
 
     route: str
     field: str
@@ -69,28 +69,28 @@ TRANSLATIONS = (
         {"messages": ABC},
     ),
 )
-TELLINGS = (
-    Telling("*", "status", "a stream whose first event is an error has that error's status, not 200"),
-    Telling(MESSAGES, "error", "an error has Anthropic's form on this route, also where vLLM gives it OpenAI's"),
+ANSWER_CHANGES = (
+    AnswerChange("*", "status", "a stream whose first event is an error has that error's status, not 200"),
+    AnswerChange(MESSAGES, "error", "an error has Anthropic's form on this route, also where vLLM gives it OpenAI's"),
 )
 
 
-def explained(route: str, direct: Seen, ours: Seen) -> Telling | None:
-    """The telling that accounts for all of the difference between two answers, if one does."""
-    for telling in TELLINGS:
-        if (telling.route == "*" or route.startswith(telling.route)) and same(
-            _told(telling, direct), [ours.status, ours.value]
+def explained(route: str, direct: Seen, ours: Seen) -> AnswerChange | None:
+    """The change of form that explains all of the difference between two answers, if one does."""
+    for change in ANSWER_CHANGES:
+        if (change.route == "*" or route.startswith(change.route)) and same(
+            _changed(change, direct), [ours.status, ours.value]
         ):
-            return telling
+            return change
     return None
 
 
-def _told(telling: Telling, direct: Seen) -> list[Any]:
-    """The engine's answer as this telling has it; as it is where the telling does not apply."""
+def _changed(change: AnswerChange, direct: Seen) -> list[Any]:
+    """The engine's answer in the form of this change; unchanged where it does not apply."""
     value = direct.value
-    if telling.field == "status" and isinstance(value, list) and "error" in value[0]:
+    if change.field == "status" and isinstance(value, list) and "error" in value[0]:
         return [value[0]["error"]["code"], value[0]]
-    if telling.field == "error" and isinstance(value, dict) and "error" in value and "type" not in value:
+    if change.field == "error" and isinstance(value, dict) and "error" in value and "type" not in value:
         error = value["error"]
         return [direct.status, {"type": "error", "error": {"type": error["type"], "message": error["message"]}}]
     return [direct.status, value]

@@ -63,7 +63,7 @@ def _sampling(dice: random.Random) -> Body:
         {"logit_bias": {"97": 5}},
         {"skip_special_tokens": False},
         {"include_stop_str_in_output": True},
-        {"user": "somebody", "unknown_field": [1.0, None, "x"]},
+        {"user": "user-1", "unknown_field": [1.0, None, "x"]},
         {"stop_token_ids": [98]},
         {"bad_words": ["zzz"]},
         {"return_token_ids": True},
@@ -165,7 +165,7 @@ ROUTES: list[tuple[str, Callable[[random.Random], Body]]] = [
 # what breaks a request, wherever it stands; "-" takes a field away
 BROKEN: list[tuple[str, Any]] = [
     *[("-", None)] * 4,
-    ("model", "nobody"),
+    ("model", "unknown-model"),
     ("model", 7),
     ("messages", []),
     ("messages", 7),

@@ -10,7 +10,7 @@ import aiohttp
 import pytest
 
 from tests.parity.compare import Seen, same
-from tests.parity.differences import TELLINGS, TRANSLATIONS, Translation, explained
+from tests.parity.differences import ANSWER_CHANGES, TRANSLATIONS, Translation, explained
 from tests.parity.generate import Case, cases
 from tests.support.http import Http
 from tests.support.stack import Stack
@@ -24,7 +24,7 @@ class Tally:
     """What a comparison found."""
 
     same: int = 0
-    told: collections.Counter[str] = field(default_factory=collections.Counter)
+    changed: collections.Counter[str] = field(default_factory=collections.Counter)
     broken_off: int = 0
     unexplained: list[str] = field(default_factory=list)
 
@@ -42,8 +42,8 @@ async def compare(stack: Stack, requests: list[Case]) -> Tally:
                 continue
             if direct.status == ours.status and same(direct.value, ours.value):
                 tally.same += 1
-            elif telling := explained(case.route, direct, ours):
-                tally.told[f"{telling.route} {telling.field}"] += 1
+            elif change := explained(case.route, direct, ours):
+                tally.changed[f"{change.route} {change.field}"] += 1
             else:
                 tally.unexplained.append(f"{case}\n  engine: {direct}\n  ours:   {ours}")
     return tally
@@ -80,12 +80,12 @@ async def test_vllm_and_its_endpoint_answer_a_thousand_requests_alike(real_stack
     await check(real_stack, seed=2, count=FULL)
 
 
-def tellings() -> list[Any]:
+def translations() -> list[Any]:
     return [pytest.param(one, id=f"{one.route} {one.field}") for one in TRANSLATIONS]
 
 
 @pytest.mark.vllm
-@pytest.mark.parametrize("translation", tellings())
+@pytest.mark.parametrize("translation", translations())
 async def test_a_translated_field_does_what_it_says(real_stack: Stack, translation: Translation) -> None:
     """The answer to the translated request, or a 400 that names the field."""
     common = {"model": real_stack.model, "temperature": 0, "max_tokens": 8}
@@ -102,5 +102,5 @@ async def test_a_translated_field_does_what_it_says(real_stack: Stack, translati
 
 def test_there_are_at_most_ten_intended_differences() -> None:
     """Each of its own route and field."""
-    every = [(one.route, one.field) for one in (*TRANSLATIONS, *TELLINGS)]
+    every = [(one.route, one.field) for one in (*TRANSLATIONS, *ANSWER_CHANGES)]
     assert len(set(every)) == len(every) <= 10
