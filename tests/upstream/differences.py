@@ -8,7 +8,6 @@ from __future__ import annotations
 FOLDER = "tests/entrypoints"
 
 INVOCATIONS = "/invocations is SageMaker's second name of the other routes; it is closed to jobs"
-BINARY = "a job's output is JSON: binary answers travel as base64 with their content type, and without headers"
 STORED = "a stored response stays in one worker's memory, and the next job may reach another: closed to jobs"
 ROOT = "a model's `root` is its repository's name: paths of the worker stay private"
 PROCESS = "/health and /version describe one server process; an endpoint has many workers"
@@ -26,8 +25,6 @@ INTENDED: dict[str, str] = {
         "pooling/classify/test_online.py::test_invocations_completion_request": INVOCATIONS,
         "pooling/classify/test_online.py::test_rerank": DETAIL,
         "pooling/classify/test_online.py::test_score": DETAIL,
-        "pooling/embed/test_online.py::test_bytes_embed_dtype_and_endianness": BINARY,
-        "pooling/embed/test_online.py::test_bytes_only_embed_dtype_and_endianness": BINARY,
         "pooling/embed/test_online.py::test_invocations_chat_request": INVOCATIONS,
         "pooling/embed/test_online.py::test_invocations_completion_request": INVOCATIONS,
         "pooling/scoring/test_bi_encoder_online.py::test_invocations": INVOCATIONS,
