@@ -10,7 +10,8 @@ from typing import Any
 Outcomes = dict[str, dict[str, str]]  # a test's name → its outcome and why
 Differences = Mapping[str, str]  # a test's name, its parameters left out or not → why it differs through us
 PASSED = "passed"
-REFUSED = "ConnectError: All connection attempts failed"  # in the words of httpx
+# Of a server that has ended: httpx to the engine itself, and the worker about its engine.
+REFUSED = ("All connection attempts failed", "Connect call failed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,7 @@ def outcome(outcomes: Outcomes, test: str) -> str:
 
 def first_without_server(outcomes: Outcomes) -> str | None:
     """The first test that found no server to connect to: a test before it ended the server."""
-    return next((test for test, seen in outcomes.items() if REFUSED in seen["reason"]), None)
+    return next((test for test, seen in outcomes.items() if any(words in seen["reason"] for words in REFUSED)), None)
 
 
 def last_line(outcomes: Outcomes, test: str) -> str:

@@ -32,7 +32,7 @@ GENERATE = Engine(
         # The stand-in seldom ends an answer without a limit on its tokens.
         *("--override-generation-config", json.dumps({"max_new_tokens": 64})),
         *("--enable-auto-tool-choice", "--tool-call-parser", "hermes", "--enable-prompt-tokens-details"),
-        *("--enable-tokenizer-info-endpoint", "--enable-scale-out"),
+        "--enable-tokenizer-info-endpoint",
         *("--enable-lora", "--max-lora-rank", "64", "--lora-modules"),
         *(json.dumps({"name": name, "path": ADAPTER, "base_model_name": MODEL}) for name in ADAPTER_NAMES),
     ),
@@ -58,7 +58,6 @@ GENERATE = Engine(
         "openai/responses/test_stateful.py",
         "openai/test_return_token_ids.py",
         "openai/test_return_tokens_as_ids.py",
-        "scale_out/token_in_token_out/test_serving_tokens.py",
         "serve/instrumentator/test_basic.py",
         "serve/instrumentator/test_metrics.py",
         "serve/instrumentator/test_orca_metrics.py",
@@ -66,7 +65,7 @@ GENERATE = Engine(
         "serve/tokenize/test_tokenization.py",
     ),
     environment={"VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1", "VLLM_ENABLE_RESPONSES_API_STORE": "1"},
-    worker={"VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1"},
+    worker={"VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1", "ENABLE_TOKENIZER_INFO_ENDPOINT": "1"},
 )
 EMBED = Engine(
     "embed",
