@@ -101,7 +101,7 @@ def test_an_answer_without_sequences_is_one_empty_text() -> None:
 def test_an_event_of_several_tokens_is_never_split_and_counts_all_of_them() -> None:
     """vLLM merges tokens when its reader lags; 1 + 5 + 1 tokens are sizes 1, then 5 (over 3), then the rest."""
     events = [event(0, 1, "a"), event(0, 6, "bcdef"), event(0, 7, "g")]
-    assert [json.loads(item) for item in run(ItemStream(1, BatchPolicy()), events)] == [
+    assert [json.loads(item) for item in run(ItemStream(1, BatchPolicy(50, 1, 3.0)), events)] == [
         {"choices": [{"tokens": ["a"]}], "usage": {"input": 5, "output": 1}},
         {"choices": [{"tokens": ["bcdef"]}], "usage": {"input": 5, "output": 6}},
         {"choices": [{"tokens": ["g"]}], "usage": {"input": 5, "output": 7}},
@@ -112,7 +112,7 @@ def test_an_engine_without_running_counts_is_put_right_by_its_final_usage() -> N
     """One token per piece of text, then the true count; a last item reports it even when no text is pending."""
     events: list[dict[str, Any]] = [{"choices": [{"index": 0, "text": text}]} for text in ("a", "b", "c", "d")]
     events.append({"choices": [], "usage": {"prompt_tokens": 9, "completion_tokens": 6}})
-    assert [json.loads(item) for item in run(ItemStream(1, BatchPolicy()), events)] == [
+    assert [json.loads(item) for item in run(ItemStream(1, BatchPolicy(50, 1, 3.0)), events)] == [
         {"choices": [{"tokens": ["a"]}], "usage": {"input": 0, "output": 1}},
         {"choices": [{"tokens": ["b", "c", "d"]}], "usage": {"input": 0, "output": 4}},
         {"choices": [{"tokens": []}], "usage": {"input": 9, "output": 6}},

@@ -76,7 +76,7 @@ def test_batches_hold_every_event_once_in_sizes_of_the_schedule(
     assert len(items[-1]) <= -(-size // 1)
 
 
-@pytest.mark.parametrize("shape", [PassThrough(), FixedBatches(BatchPolicy(), raw=True)])
+@pytest.mark.parametrize("shape", [PassThrough(), FixedBatches(BatchPolicy(50, 1, 3.0), raw=True)])
 def test_nothing_in_nothing_out(shape: StreamShape) -> None:
     assert shape.finish() == []
 

@@ -10,11 +10,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class BatchPolicy:
-    """The batch sizes of one stream. Where the size cannot grow, every item has `max_size`."""
+    """The batch sizes of one stream. Where the size cannot grow, every item has `max_size`.
 
-    max_size: int = 50
-    min_size: int = 1
-    growth: float = 3.0
+    The defaults are those of `JobSettings` in `settings/types.py`.
+    """
+
+    max_size: int
+    min_size: int
+    growth: float
 
     @property
     def grows(self) -> bool:
