@@ -147,7 +147,7 @@ class RequestGuard:
         await self._app(scope, replayed(request.content, exchange.receive), exchange.send)
 
     async def _stream(self, exchange: Exchange, route: Route, body: LimitedBody) -> None:
-        """Pass a request on while its body arrives. Past a limit its sender gets the refusal, no engine's answer."""
+        """Pass a request on while its body arrives. Past a limit the client gets the refusal."""
 
         async def send(message: Message) -> None:
             if body.refusal is None:
@@ -168,7 +168,7 @@ class RequestGuard:
         return dump(without_local_paths(answer, self._settings.repository)), JSON
 
     async def _serve_health(self, exchange: Exchange, method: str) -> None:
-        """Health needs no key. `/health/live` is the process; the other paths are the engine, or the worker's veto."""
+        """Health needs no key. `/health/live` is the process; the other paths are the engine, or the worker's no."""
         if method not in ("GET", "HEAD"):
             raise HttpRefusal(405, f"{exchange.path} takes GET", (b"allow", b"GET, HEAD"), param="method")
         if exchange.path == LIVE:

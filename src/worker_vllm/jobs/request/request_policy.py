@@ -142,7 +142,8 @@ def is_public(host: str) -> bool:
     A name is not resolved: one that resolves to a private address is not recognised.
     """
     try:
-        return ipaddress.ip_address(host).is_global
+        address = ipaddress.ip_address(host)
+        return address.is_global and not address.is_multicast
     except ValueError:
         pass
     labels = host.split(".")
