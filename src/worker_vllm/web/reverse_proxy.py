@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager
+import signal
+import socket
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from urllib.parse import quote
 
 import aiohttp
@@ -19,9 +21,10 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from worker_vllm.errors import EngineError, EngineUnavailable
+from worker_vllm.settings.types import Settings
 from worker_vllm.web.asgi import App, Header, Receive, Scope, Send, header_values
 from worker_vllm.web.guard import RequestGuard
-from worker_vllm.web.guard_settings import GuardSettings
+from worker_vllm.web.guard_settings import GuardSettings, guard_settings
 from worker_vllm.web.request_body import Disconnected
 
 log = logging.getLogger(__name__)
@@ -202,3 +205,21 @@ def server_config(app: App, *, grace_s: int = 30) -> uvicorn.Config:
         timeout_graceful_shutdown=grace_s,
         h11_max_incomplete_event_size=64 * 1024,
     )
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server; a signal makes it stop accepting and finish running requests, and is not raised again."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.handle_exit, number, None)
+        yield
+
+
+async def serve_proxy(settings: Settings, sockets: Sequence[socket.socket]) -> None:
+    """Serve the guard in front of ENGINE_URL on these listening sockets until SIGTERM, then drain and return."""
+    async with guarded_proxy(settings.engine.url or "", guard_settings(settings)) as app:
+        config = server_config(app, grace_s=max(1, round(settings.queue.drain_timeout_s)))
+        await _Server(config).serve(sockets=list(sockets))
