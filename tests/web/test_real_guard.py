@@ -11,7 +11,7 @@ from tests.support.http import Http
 from worker_vllm.web.guard_settings import MIDDLEWARE, VARIABLE, GuardSettings, digest, write
 
 CHAT = "/v1/chat/completions"
-ASK = {"messages": [{"role": "user", "content": "one two three four"}], "max_tokens": 12, "temperature": 0}
+ASK = {"messages": [{"role": "user", "content": "one two three four"}], "max_tokens": 24, "temperature": 0}
 REMOTE = {
     "messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "http://127.0.0.1/"}}]}]
 }
@@ -52,6 +52,6 @@ async def test_the_guard_is_vllms_outermost_layer(tmp_path: Path, monkeypatch: p
             assert (ranked.status, len(ranked.json["choices"])) == (200, 1)
             choice = await client.post(CHAT, {**ASK, "guided_choice": ["left", "right"]})
             assert choice.json["choices"][0]["message"]["content"] in ("left", "right")
-            message = await client.post("/v1/messages", {**ASK, "max_tokens": 12})
+            message = await client.post("/v1/messages", {**ASK, "max_tokens": 24})
             assert message.status == 200, message.body
             assert (await client.get("/v1/models")).json["data"][0]["root"] == "o/p"
