@@ -13,6 +13,8 @@ import logging
 import os
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from worker_vllm.errors import NotFound, WorkerError
@@ -35,8 +37,8 @@ from worker_vllm.web.asgi import (
 from worker_vllm.web.captured_response import respond_captured, respond_ranked
 from worker_vllm.web.client_keys import ClientKeys
 from worker_vllm.web.guard_settings import ENGINE_HEALTH, GuardSettings, read
-from worker_vllm.web.request_body import Disconnected, LimitedBody, check_headers, replayed
-from worker_vllm.web.request_checks import check
+from worker_vllm.web.request_body import BodyMemory, Disconnected, LimitedBody, check_headers, replayed
+from worker_vllm.web.request_checks import CheckedRequest, check
 
 log = logging.getLogger(__name__)
 access_log = logging.getLogger("worker_vllm.web.access")
@@ -58,6 +60,7 @@ class RequestGuard:
         self._settings = settings
         self._keys = ClientKeys(settings.key_digests, settings.keys_file)
         self._health = {*HEALTH_PATHS, settings.health_path}
+        self._memory = BodyMemory(settings.max_body_bytes)
         self._running = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -100,13 +103,30 @@ class RequestGuard:
             raise HttpRefusal(405, f"{route.path} takes {route.method}, got {method[:20]!r}", allow, param="method")
         self._check_key(exchange)
         check_headers(exchange.scope, self._settings.max_body_bytes)
-        if self._running >= self._settings.max_concurrency:
+        self._check_load()
+        body = LimitedBody(exchange.receive, self._settings.max_body_bytes)
+        if route.method == "GET" or route.family is Family.AUDIO:
+            with self._place():
+                await self._stream(exchange, route, body)
+            return
+        content = await body.read(self._memory)  # before it takes a place: slow clients occupy none
+        request = check(route, content, self._settings)
+        with self._place():
+            await self._forward(exchange, route, request, changed=request.content is not content)
+
+    def _check_load(self) -> None:
+        """Raise HttpRefusal (429) when as many requests run as may."""
+        most = self._settings.max_concurrency
+        if self._running >= most:
             retry = (b"retry-after", RETRY_AFTER_S)
-            most = self._settings.max_concurrency
             raise HttpRefusal(429, f"this worker serves {most} requests at a time (MAX_CONCURRENCY); retry", retry)
+
+    @contextmanager
+    def _place(self) -> Iterator[None]:
+        self._check_load()
         self._running += 1
         try:
-            await self._forward(exchange, route)
+            yield
         finally:
             self._running -= 1
 
@@ -131,19 +151,12 @@ class RequestGuard:
             raise HttpRefusal(401, "expected `Authorization: Bearer` with a key of this endpoint", challenge)
         exchange.scope["headers"] = without(headers, b"authorization", b"x-api-key")
 
-    async def _forward(self, exchange: Exchange, route: Route) -> None:
-        """Pass the request to the application, checked and where configured translated."""
-        body = LimitedBody(exchange.receive, self._settings.max_body_bytes)
-        if route.method == "GET" or route.family is Family.AUDIO:
-            await self._stream(exchange, route, body)
-            return
-        request = check(route, content := await body.read(), self._settings)
+    async def _forward(self, exchange: Exchange, route: Route, request: CheckedRequest, *, changed: bool) -> None:
+        """Pass a checked request to the application."""
         if request.ranking is not None:
             await respond_ranked(self._app, exchange, route, request, exchange.receive)
             return
-        scope = exchange.scope
-        if request.content is not content:
-            scope = with_length(scope, len(request.content))
+        scope = with_length(exchange.scope, len(request.content)) if changed else exchange.scope
         await self._app(scope, replayed(request.content, exchange.receive), exchange.send)
 
     async def _stream(self, exchange: Exchange, route: Route, body: LimitedBody) -> None:

@@ -32,6 +32,7 @@ log = logging.getLogger(__name__)
 KEEP_ALIVE_S = 4.0  # below the 5 s after which uvicorn, and so vLLM, closes an idle connection
 READ_BUFFER_BYTES = 64 * 1024
 CONNECT_TIMEOUT_S = 10.0
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
 # Of one connection, not of the request (RFC 9110, 7.6.1), and what the client library sets itself.
 HOP_BY_HOP = frozenset(
     (
@@ -213,9 +214,13 @@ class _Server(uvicorn.Server):
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in SIGNALS:
             loop.add_signal_handler(number, self.handle_exit, number, None)
-        yield
+        try:
+            yield
+        finally:
+            for number in SIGNALS:
+                loop.remove_signal_handler(number)
 
 
 async def serve_proxy(settings: Settings, sockets: Sequence[socket.socket]) -> None:
