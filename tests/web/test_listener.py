@@ -11,7 +11,8 @@ import pytest
 
 from worker_vllm.web import listener as module
 from worker_vllm.web.health import WebResponse
-from worker_vllm.web.listener import Listener, bind
+from worker_vllm.web.listener import Listener
+from worker_vllm.web.ports import bind
 
 ANSWER = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 7\r\n\r\nGET /up"
 
@@ -66,7 +67,9 @@ async def test_another_server_on_the_same_socket_takes_over() -> None:
             listener.accept()
             assert await ask(port) == ANSWER
             listener.pause()
-            server = await asyncio.start_server(other, sock=socket.socket(fileno=socket.dup(listener.socket.fileno())))
+            server = await asyncio.start_server(
+                other, sock=socket.socket(fileno=socket.dup(listener.socket.fileno()))
+            )
             assert {await ask(port) for _ in range(20)} == {b"other"}
             server.close()
             await server.wait_closed()

@@ -80,6 +80,7 @@ class EngineSettings:
     start_timeout_s: float = 400.0
     stall_timeout_s: float = 120.0
     fast_start: bool = False
+    adopts_socket: bool = False  # its server also accepts on a socket that the worker has bound: http mode
     loader_arguments: tuple[str, ...] = ()  # weight loader chosen by the worker; dropped when a start with it fails
 
 
@@ -137,6 +138,7 @@ class HttpSettings:
 
     port: int = 80
     health_port: int | None = None  # None: the same as port
+    health_path: str = "/ping"
     api_key: Secret = field(default_factory=lambda: Secret(""))  # bearer token that clients must send; empty: none
 
 

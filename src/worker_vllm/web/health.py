@@ -20,7 +20,7 @@ PHASE_HEADER = "X-Worker-Phase"
 REMAINING_HEADER = "X-Worker-Remaining-Seconds"
 RETRY_AFTER_S = 5  # where no estimate is known
 LONGEST_RETRY_AFTER_S = 60
-# Rough share of a whole start that is over when a phase of vLLM 0.32 begins; it shapes an estimate and decides nothing.
+# Rough share of a start that is over when a phase of vLLM 0.32 begins; it shapes an estimate and decides nothing.
 SHARE_DONE = {
     "import": 0.0,
     "resolve": 0.3,
@@ -93,7 +93,7 @@ def live() -> WebResponse:
 
 
 def health(report: Report, *, starting: HTTPStatus | None) -> WebResponse:
-    """200 while the engine serves, 503 with the diagnosis otherwise; `starting` replaces 503 during the first start."""
+    """200 while the engine serves, else 503 with the diagnosis; `starting` replaces 503 during the first start."""
     if report.condition is Condition.READY:
         return as_json(HTTPStatus.OK, {"status": str(report.condition)}, {})
     headers = progress_headers(report)

@@ -11,6 +11,7 @@ import asyncio
 import logging
 import socket
 from collections.abc import Callable
+from typing import cast
 
 from worker_vllm.web.health import WebResponse
 
@@ -18,7 +19,6 @@ logger = logging.getLogger(__name__)
 
 Respond = Callable[[str, str], WebResponse]  # of method and request target
 
-BACKLOG = 2048
 CONNECTIONS = 1024  # open at once; the kernel queues further ones
 ACCEPTS_PER_TURN = 64
 HEAD_BYTES = 65536
@@ -26,18 +26,6 @@ EXCHANGE_TIMEOUT_S = 10.0  # for the request's head
 LINGER_S = 2.0  # for the rest of a request's body, which is read and dropped
 RETRY_ACCEPT_S = 0.5  # after the process ran out of file descriptors
 BAD_REQUEST = WebResponse(400, {"Content-Type": "text/plain"}, b"this is not an HTTP request\n")
-
-
-def bind(port: int, host: str = "") -> socket.socket:
-    """A listening TCP socket on all addresses of the machine, IPv6 ones included. Raises OSError."""
-    if not host and socket.has_dualstack_ipv6():
-        listening = socket.create_server(
-            ("", port), family=socket.AF_INET6, backlog=BACKLOG, dualstack_ipv6=True, reuse_port=False
-        )
-    else:
-        listening = socket.create_server((host, port), backlog=BACKLOG)
-    listening.setblocking(False)
-    return listening
 
 
 class Listener:
@@ -174,8 +162,7 @@ class Exchange(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Wait for the request's head."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's transport is no subclass
         self._listener.began(self)
         self._timer = self._loop.call_later(EXCHANGE_TIMEOUT_S, self.abort)
 

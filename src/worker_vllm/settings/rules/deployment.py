@@ -80,6 +80,11 @@ def fill_http(draft: SettingsBuilder) -> None:
             draft.set_field(place, port, name)
         else:
             draft.refuse(name, "a port, 1 to 65535", "write the port that the platform sends requests to")
+    if path := draft.env.get("HEALTH_CHECK_PATH"):
+        if path.startswith("/") and path.isascii() and not set(path) & set("?# "):
+            draft.set_field("http.health_path", path, "HEALTH_CHECK_PATH")
+        else:
+            draft.refuse("HEALTH_CHECK_PATH", "a path", "write for example /ping, as the endpoint's settings have it")
     if key := draft.first_set("API_KEY", "VLLM_API_KEY"):
         draft.set_field("http.api_key", Secret(draft.env[key]), key)
 
