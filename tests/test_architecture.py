@@ -44,7 +44,7 @@ OWN: dict[str, tuple[str, ...]] = {
     "jobs.run": (*JOBS, "observability"),
     "jobs.handler": (*JOBS, "observability", "jobs.run"),
     "serverless": (*BASE, "settings", "observability", "jobs.output", "engine.interface"),
-    "web": (*BASE, "settings", "observability"),
+    "web": (*BASE, "settings", "observability", "jobs.request", "jobs.output"),
     "gateway": BASE,
     "local": (*BASE, "settings", "models", "gateway", "host_inspection", "engine.preflight"),
     "modes": (*BASE, "settings", "observability", "engine", "jobs", "serverless", "web"),
@@ -77,6 +77,12 @@ THIRD_PARTY = {
     "engine.process": STANDARD_ONLY,
     "engine.diagnosis": STANDARD_ONLY,
     "web.guard": STANDARD_ONLY,
+    "web.asgi": STANDARD_ONLY,
+    "web.captured_response": STANDARD_ONLY,
+    "web.client_keys": STANDARD_ONLY,
+    "web.guard_settings": STANDARD_ONLY,
+    "web.request_body": STANDARD_ONLY,
+    "web.request_checks": STANDARD_ONLY,
     "forms": frozenset({"jsonschema"}),
     "gateway": frozenset({"httptools", "uvloop", "aiohttp", "pydantic", "prometheus_client"}),
 }
@@ -92,6 +98,7 @@ SAME_IDEA = {
     "local",
     "bake",  # the verb, and the work behind it
     "server",  # echo engine and gateway each listen
+    "guard",  # of the engine's process, and of its HTTP server
     "types",  # the vocabulary of settings, and of diagnoses
     "hub",
     "health",  # the verb, and what http mode answers

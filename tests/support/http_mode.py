@@ -19,8 +19,6 @@ from tests.support.processes import Process, running
 from worker_vllm.engine.process.guard import descendants, read_stat
 from worker_vllm.engine.supervision.process_watcher import command_line
 
-# Http mode over an engine without its guard: only the life of the port is tested here.
-UNGUARDED = "from worker_vllm.modes import http_start as s; s.guard_exists = lambda: True; import worker_vllm.cli as c; import sys; sys.exit(c.main(['start']))"  # noqa: E501
 COMPLETION = {"model": "parrot", "prompt": "one two three", "max_tokens": 3}
 
 
@@ -95,7 +93,7 @@ def http_worker(environment: Mapping[str, str], *, apart: bool = False) -> Itera
     settings = {"WORKER_MODE": "http", "PORT": str(port), "ENGINE": "echo", "MODEL_NAME": "parrot"}
     if apart:
         settings["PORT_HEALTH"] = str(health)
-    with running((sys.executable, "-c", UNGUARDED), {**settings, **environment}) as process:
+    with running((sys.executable, "-m", "worker_vllm", "start"), {**settings, **environment}) as process:
         yield HttpWorker(process, port, health)
 
 

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Protocol
 
 import uvloop
@@ -20,9 +21,10 @@ from worker_vllm.engine.interface import EngineState, ManagedEngine
 from worker_vllm.engine.process.handover import Handover, connect
 from worker_vllm.engine.supervision.startup import StartPlan
 from worker_vllm.engine.supervision.supervisor import Supervisor
+from worker_vllm.modes.http_start import HEALTH_FILE
 from worker_vllm.modes.queue import EXIT_ENGINE, EXIT_FORCED, first_of, with_signals
 from worker_vllm.settings.types import Settings
-from worker_vllm.web.health import Condition, Report, WebResponse, estimate_remaining_s, respond
+from worker_vllm.web.health import READY_PATH, Condition, Report, WebResponse, estimate_remaining_s, respond
 from worker_vllm.web.listener import LINGER_S, Listener
 from worker_vllm.web.ports import Ports
 
@@ -111,6 +113,7 @@ class HttpMode:
         if handover is None:
             return
         log.info("stopping: new requests get 503, running ones may take %.0f s", self._settings.queue.drain_timeout_s)
+        self._write_health_file()
         try:
             await handover.stop()
         except (OSError, TimeoutError) as error:
@@ -197,6 +200,15 @@ class HttpMode:
         if handover is not None:
             await handover.close()
         log.info("the engine's server has gone: the worker answers on its port")
+
+    def _write_health_file(self) -> None:
+        """Have the guard answer health with 503 on connections that the engine's server keeps open."""
+        path = Path(self._engine.socket).with_name(HEALTH_FILE)
+        try:
+            path.with_suffix(".new").write_bytes(self._respond("GET", READY_PATH).body)
+            path.with_suffix(".new").rename(path)
+        except OSError as error:
+            log.warning("health on kept connections stays 200 while the worker stops: %s", error)
 
     def _respond(self, method: str, target: str) -> WebResponse:
         return respond(method, target, self.report(), self._settings.http.health_path)

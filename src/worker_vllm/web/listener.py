@@ -39,7 +39,7 @@ class Listener:
         self._respond = respond
         self._loop = asyncio.get_running_loop()
         self._accepting = False
-        self._exchanges: set[Exchange] = set()
+        self._exchanges: set[AnsweredConnection] = set()
         self._connecting: set[asyncio.Task[None]] = set()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -111,7 +111,7 @@ class Listener:
 
     async def _connect(self, connection: socket.socket) -> None:
         try:
-            await self._loop.connect_accepted_socket(lambda: Exchange(self), connection)
+            await self._loop.connect_accepted_socket(lambda: AnsweredConnection(self), connection)
         except OSError:
             connection.close()
         except asyncio.CancelledError:
@@ -122,11 +122,11 @@ class Listener:
         self._connecting.discard(task)
         self.ended(None)
 
-    def began(self, exchange: Exchange) -> None:
+    def began(self, exchange: AnsweredConnection) -> None:
         """Count an exchange; called by it."""
         self._exchanges.add(exchange)
 
-    def ended(self, exchange: Exchange | None) -> None:
+    def ended(self, exchange: AnsweredConnection | None) -> None:
         """Count an exchange less; called by it."""
         full = self._open >= CONNECTIONS - 1
         if exchange is not None:
@@ -145,7 +145,7 @@ class Listener:
         return self._respond(method, target).encode(head_only=method == "HEAD")
 
 
-class Exchange(asyncio.Protocol):
+class AnsweredConnection(asyncio.Protocol):
     """One request and its response on one connection.
 
     After the response the sending side is closed and the rest of the request is read and dropped: closing a

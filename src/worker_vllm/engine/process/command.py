@@ -79,4 +79,10 @@ def child_environment(settings: EngineSettings, environment: Mapping[str, str], 
     inherited = {name: value for name, value in environment.items() if name not in withheld}
     # The engine's temporary files and sockets are removed together with the launch directory.
     places = {"VLLM_RPC_BASE_PATH": directory, "TMPDIR": directory}
-    return {**defaults, **inherited, **settings.environment, **places}
+    files = {variable: launch_file(directory, variable) for variable in settings.files}
+    return {**defaults, **inherited, **settings.environment, **places, **files}
+
+
+def launch_file(directory: str, variable: str) -> str:
+    """Path of the file in the launch directory whose path the engine finds in this variable."""
+    return f"{directory}/{variable.lower()}"

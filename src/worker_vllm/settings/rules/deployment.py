@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from urllib.parse import urlsplit
 
 from worker_vllm.settings.builder import DEFAULT, ENVIRONMENT, SettingsBuilder
@@ -9,6 +10,13 @@ from worker_vllm.settings.catalog.catalog import catalog
 from worker_vllm.settings.types import EngineKind, Mode, Secret
 
 TAKE, DONE, STREAM, PING = (f"RUNPOD_WEBHOOK_{name}" for name in ("GET_JOB", "POST_OUTPUT", "POST_STREAM", "PING"))
+HTTP_FIELDS = {
+    "API_KEYS_FILE": "http.api_keys_file",
+    "MAX_BODY_BYTES": "http.max_body_bytes",
+    "TRANSLATE_HTTP": "http.translate",
+    "HEALTH_CHECK_PATH": "http.health_path",
+}
+HEALTH_PATH = re.compile(r"/[\w./-]*", re.ASCII)
 START_RESERVE_S = 20.0  # of the platform's start timeout, left for the worker itself
 
 
@@ -80,13 +88,14 @@ def fill_http(draft: SettingsBuilder) -> None:
             draft.set_field(place, port, name)
         else:
             draft.refuse(name, "a port, 1 to 65535", "write the port that the platform sends requests to")
-    if path := draft.env.get("HEALTH_CHECK_PATH"):
-        if path.startswith("/") and path.isascii() and not set(path) & set("?# "):
-            draft.set_field("http.health_path", path, "HEALTH_CHECK_PATH")
-        else:
-            draft.refuse("HEALTH_CHECK_PATH", "a path", "write for example /ping, as the endpoint's settings have it")
     if key := draft.first_set("API_KEY", "VLLM_API_KEY"):
         draft.set_field("http.api_key", Secret(draft.env[key]), key)
+    for name, place in HTTP_FIELDS.items():
+        if (value := draft.parsed(catalog()[name])) is not None:
+            draft.set_field(place, value, name)
+    path = draft.env.get("HEALTH_CHECK_PATH", "/")
+    if not HEALTH_PATH.fullmatch(path):
+        draft.refuse("HEALTH_CHECK_PATH", "a path such as /ping", "write a plain path without a query")
 
 
 def _address(draft: SettingsBuilder, name: str, worker_id: str) -> str | None:
