@@ -76,10 +76,12 @@ class EngineSettings:
     arguments: tuple[str, ...] = ()  # `vllm serve` argv after the model, without the socket
     environment: Mapping[str, str] = field(default_factory=dict)  # extra variables of the engine process
     withheld: tuple[str, ...] = ()  # VLLM_ variables that the worker has read and the engine process does not get
+    files: Mapping[str, str] = field(default_factory=dict)  # variable → content of the file that it names, per launch
     rope: RopeChange | None = None  # merged with the model's config.json once that is on disk
     start_timeout_s: float = 400.0
     stall_timeout_s: float = 120.0
     fast_start: bool = False
+    adopts_socket: bool = False  # its server also accepts on a socket that the worker has bound: http mode
     loader_arguments: tuple[str, ...] = ()  # weight loader chosen by the worker; dropped when a start with it fails
 
 

@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -78,19 +78,29 @@ def digest(key: str | bytes) -> str:
     return hashlib.sha256(key.encode() if isinstance(key, str) else key).hexdigest()
 
 
+def encode(settings: GuardSettings) -> str:
+    """The file's content."""
+    return json.dumps(asdict(settings))
+
+
 def write(settings: GuardSettings, path: str) -> dict[str, str]:
     """Write the file; only its owner can read it. Returns the environment that the engine needs."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        json.dump(asdict(settings), file)
+        file.write(encode(settings))
     return {VARIABLE: path}
 
 
 def read(env: Mapping[str, str]) -> GuardSettings:
-    """The rules in the file that the environment names. Raises ConfigurationError: without rules no guard starts."""
+    """The rules in the file that the environment names. Raises ConfigurationError: without rules no guard starts.
+
+    A relative `health_file` lies beside that file.
+    """
     path = env.get(VARIABLE, "")
     try:
-        return parse(json.loads(Path(path).read_text(encoding="utf-8")))
+        found = parse(json.loads(Path(path).read_text(encoding="utf-8")))
+        health_file = found.health_file and os.path.join(os.path.dirname(path), found.health_file)
+        return replace(found, health_file=health_file)
     except (OSError, ValueError, TypeError) as error:
         problem = Problem(VARIABLE, path, "the file that the worker writes for its guard", f"{error}"[:200])
         raise ConfigurationError([problem]) from error
