@@ -17,6 +17,7 @@ from urllib.parse import quote
 
 import aiohttp
 import uvicorn
+import uvloop
 from multidict import CIMultiDict
 from yarl import URL
 
@@ -223,8 +224,14 @@ class _Server(uvicorn.Server):
                 loop.remove_signal_handler(number)
 
 
-async def serve_proxy(settings: Settings, sockets: Sequence[socket.socket]) -> None:
-    """Serve the guard in front of ENGINE_URL on these listening sockets until SIGTERM, then drain and return."""
+def serve_proxy(settings: Settings, sockets: Sequence[socket.socket]) -> int:
+    """Serve the guard in front of ENGINE_URL on these listening sockets until SIGTERM; the exit status after it."""
+    uvloop.run(run_proxy(settings, sockets))
+    return 0
+
+
+async def run_proxy(settings: Settings, sockets: Sequence[socket.socket]) -> None:
+    """Serve as `serve_proxy` does, inside a running loop."""
     async with guarded_proxy(settings.engine.url or "", guard_settings(settings)) as app:
         config = server_config(app, grace_s=max(1, round(settings.queue.drain_timeout_s)))
         await _Server(config).serve(sockets=list(sockets))
