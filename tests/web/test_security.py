@@ -13,8 +13,12 @@ from typing import Any
 import pytest
 
 from tests.support.asgi import RecordingApp, Reply, call, scope_of
+from tests.support.core import Core
+from tests.web.test_media_policy import NoEngine
 from tests.web.test_reverse_proxy import ASK, CHAT, echo_behind
+from worker_vllm.jobs.handler import JobHandler
 from worker_vllm.jobs.request.routes import DATA_ROUTES
+from worker_vllm.settings.types import Settings
 from worker_vllm.web.asgi import Message
 from worker_vllm.web.guard import HEALTH_PATHS, RequestGuard
 from worker_vllm.web.guard_settings import GuardSettings, digest
@@ -100,6 +104,17 @@ HOSTILE_HEADERS = (
     *(b"x-request-id", b"x-forwarded-for", b"forwarded", b"host", b"x-original-url", b"x-rewrite-url", b"expect"),
     *(b"x-http-method-override", b"connection", b"upgrade", b"cookie", b"origin"),
 )
+
+
+async def test_no_spelling_of_any_path_reaches_the_engine_of_a_queue_worker() -> None:
+    rng = random.Random(SEED)
+    queue = Core(JobHandler(NoEngine(), Settings()))
+    known = [*PATHS, *ADMIN, *HEALTH_PATHS]
+    for _ in range(COUNT):
+        path = rng.choice([*spellings(rng.choice(known), rng), noise(rng), rng.choice(ADMIN)])
+        if path not in PATHS:
+            result = await queue.run({"openai_route": path or "/", "openai_input": {}, "method": rng.choice(METHODS)})
+            assert result.failure["code"] == 404, path
 
 
 async def test_no_header_opens_a_locked_endpoint() -> None:

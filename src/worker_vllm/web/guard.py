@@ -9,11 +9,13 @@ streamed. Standard library only: it shares the engine's interpreter.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -44,6 +46,8 @@ log = logging.getLogger(__name__)
 access_log = logging.getLogger("worker_vllm.web.access")
 
 RETRY_AFTER_S = b"1"
+LARGE_BYTES = 128 * 1024  # a body of this size takes the check a millisecond at most
+CHECK_THREADS = 2
 LIVE = "/health/live"
 HEALTH_PATHS = ("/health", "/ping", LIVE, "/health/ready")
 OPEN = ", ".join(f"{route.method} {route.path}" for route in DATA_ROUTES)
@@ -60,6 +64,7 @@ class RequestGuard:
         self._settings = settings
         self._keys = ClientKeys(settings.key_digests, settings.keys_file)
         self._health = {*HEALTH_PATHS, settings.health_path}
+        self._threads = ThreadPoolExecutor(CHECK_THREADS, thread_name_prefix="guard")  # started at the first use
         self._memory = BodyMemory(settings.max_body_bytes)
         self._running = 0
 
@@ -110,9 +115,16 @@ class RequestGuard:
                 await self._stream(exchange, route, body)
             return
         content = await body.read(self._memory)  # before it takes a place: slow clients occupy none
-        request = check(route, content, self._settings)
+        request = await self._check(route, content)
         with self._place():
             await self._forward(exchange, route, request, changed=request.content is not content)
+
+    async def _check(self, route: Route, content: bytes) -> CheckedRequest:
+        """Check the body: a large one in a thread, so that the engine's event loop goes on with other requests."""
+        if len(content) < LARGE_BYTES:
+            return check(route, content, self._settings)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, check, route, content, self._settings)
 
     def _check_load(self) -> None:
         """Raise HttpRefusal (429) when as many requests run as may."""
