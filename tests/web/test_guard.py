@@ -149,6 +149,17 @@ async def test_a_request_that_fails_frees_its_place() -> None:
             await call(guard, "POST", CHAT, ASK)
 
 
+async def test_a_large_body_is_checked_like_a_small_one() -> None:
+    text = "x" * 200_000
+    reply, app = await ask(OPEN, {**ASK, "user": text})
+    assert (reply.status, app.seen[0].json["user"]) == (200, text)
+    reply, app = await ask(OPEN, {**ASK, "user": text, "n": 129})
+    assert (reply.status, app.seen) == (400, [])
+    reply, app = await ask(OPEN, b'{"messages":[' + b"[]," * 600_000 + b"[]]}")
+    assert (reply.status, app.seen) == (400, [])
+    assert "objects and lists" in reply.error["message"]
+
+
 FORM = [(b"content-type", b"multipart/form-data; boundary=b")]
 
 

@@ -43,6 +43,7 @@ def from_env(**env: str) -> GuardSettings:
             {"TRUST_REQUEST_CHAT_TEMPLATE": "1", "TRUST_REQUEST_MM_KWARGS": "1", "ALLOWED_LOCAL_MEDIA_PATH": "/m"},
             {"policy": RequestPolicy(local_media=True, chat_templates=True, mm_kwargs=True)},
         ),
+        ({"ALLOWED_ORIGINS": '["https://a.example"]'}, {"preflight": True}),
         ({"ENGINE_URL": "http://127.0.0.1:9"}, {"served_name": None, "repository": None}),
     ],
 )
@@ -115,3 +116,11 @@ def test_redirects_are_off_where_media_are_fetched_unless_the_operator_says_othe
 def test_each_of_several_keys_is_a_secret() -> None:
     settings = load(HTTP | {"API_KEY": "canary-one,canary-two"})
     assert {"canary-one", "canary-two"} <= {secret.reveal() for secret in settings.secrets}
+
+
+def test_variables_of_http_mode_are_no_secret_elsewhere_but_warned_about() -> None:
+    settings = load({"WORKER_MODE": "local", "TRANSLATE_HTTP": "1", "MAX_BODY_BYTES": "5", "API_KEYS_FILE": "/k"})
+    assert [line for line in settings.warnings if "http mode" in line] == [
+        f"{name} has no effect: it belongs to http mode"
+        for name in ("API_KEYS_FILE", "MAX_BODY_BYTES", "TRANSLATE_HTTP")
+    ]

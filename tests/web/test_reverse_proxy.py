@@ -5,18 +5,24 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
+import signal
 import socket
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
+import pytest
 import uvicorn
 
 from tests.support.asgi import RecordingApp, serving
 from tests.support.engines.echo import EchoEngine, echo_engine
 from tests.support.http import Http, parse_events
+from tests.support.http_mode import http_worker
+from worker_vllm.settings.types import EngineKind, EngineSettings, Settings
 from worker_vllm.web.asgi import Receive, Scope, Send
 from worker_vllm.web.guard_settings import GuardSettings, digest
-from worker_vllm.web.reverse_proxy import guarded_proxy, server_config
+from worker_vllm.web.reverse_proxy import guarded_proxy, run_proxy, server_config
 
 CHAT = "/v1/chat/completions"
 ASK = {"model": "echo", "messages": [{"role": "user", "content": "one two three"}], "max_tokens": 3}
@@ -213,6 +219,39 @@ async def _statuses(host: str, port: int, request: bytes, count: int) -> list[in
         return [int(part[:3]) for part in received.split(b"HTTP/1.1 ")[1:]]
     finally:
         writer.close()
+
+
+async def test_a_stop_lets_a_running_stream_finish_and_accepts_no_more() -> None:
+    async with echo_engine() as engine:
+        settings = replace(Settings(), engine=EngineSettings(kind=EngineKind.ATTACH, url=engine.url))
+        listener = socket.create_server(("127.0.0.1", 0))
+        address = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        await engine.script({"gate": "g"})
+        serving_proxy = asyncio.create_task(run_proxy(settings, [listener]))
+        async with Http(address) as http:
+            asking = asyncio.create_task(http.events(CHAT, STREAM))
+            await engine.until(running=1)
+            os.kill(os.getpid(), signal.SIGTERM)
+            while listener.fileno() != -1:  # the server has closed it
+                await asyncio.sleep(0.01)
+            await engine.control("release", {"gate": "g", "tokens": 3})
+            assert (await asking)[-1] == "[DONE]"
+        await serving_proxy
+
+
+@pytest.mark.parametrize("apart", [False, True], ids=["one port", "two ports"])
+async def test_a_worker_with_engine_url_guards_that_server_until_it_is_stopped(apart: bool) -> None:
+    async with echo_engine() as engine:
+        env = {"ENGINE_URL": engine.url, "API_KEY": "right-key", "HEALTH_CHECK_PATH": "/up"}
+        with http_worker(env, apart=apart) as worker:
+            await worker.listening()
+            assert (await worker.get("/up")).status == 200
+            assert (await worker.post(CHAT, ASK)).status == 401
+            async with Http(f"http://127.0.0.1:{worker.port}", {"Authorization": "Bearer right-key"}) as http:
+                assert (await http.post(CHAT, ASK)).status == 200
+                assert (await http.get("/metrics")).status == 404
+            worker.process.signal(signal.SIGTERM)
+            assert await asyncio.to_thread(worker.process.exit_code) == 0
 
 
 async def test_ranked_sequences_come_as_an_answer_and_as_a_stream() -> None:

@@ -12,13 +12,17 @@ from typing import Any
 
 import pytest
 
-from tests.support.asgi import RecordingApp, call
+from tests.support.asgi import RecordingApp, Reply, call, scope_of
+from tests.support.core import Core
+from tests.web.test_media_policy import NoEngine
 from tests.web.test_reverse_proxy import ASK, CHAT, echo_behind
+from worker_vllm.jobs.handler import JobHandler
 from worker_vllm.jobs.request.routes import DATA_ROUTES
+from worker_vllm.settings.types import Settings
 from worker_vllm.web.asgi import Message
 from worker_vllm.web.guard import HEALTH_PATHS, RequestGuard
 from worker_vllm.web.guard_settings import GuardSettings, digest
-from worker_vllm.web.request_body import LimitedBody
+from worker_vllm.web.request_body import BodyMemory, LimitedBody
 
 SEED, COUNT = 20_261, 10_000
 OPEN = GuardSettings()
@@ -100,6 +104,17 @@ HOSTILE_HEADERS = (
     *(b"x-request-id", b"x-forwarded-for", b"forwarded", b"host", b"x-original-url", b"x-rewrite-url", b"expect"),
     *(b"x-http-method-override", b"connection", b"upgrade", b"cookie", b"origin"),
 )
+
+
+async def test_no_spelling_of_any_path_reaches_the_engine_of_a_queue_worker() -> None:
+    rng = random.Random(SEED)
+    queue = Core(JobHandler(NoEngine(), Settings()))
+    known = [*PATHS, *ADMIN, *HEALTH_PATHS]
+    for _ in range(COUNT):
+        path = rng.choice([*spellings(rng.choice(known), rng), noise(rng), rng.choice(ADMIN)])
+        if path not in PATHS:
+            result = await queue.run({"openai_route": path or "/", "openai_input": {}, "method": rng.choice(METHODS)})
+            assert result.failure["code"] == 404, path
 
 
 async def test_no_header_opens_a_locked_endpoint() -> None:
@@ -194,6 +209,38 @@ async def test_a_slow_body_ends_with_408_and_frees_its_place() -> None:
     assert body.refusal is not None
     assert body.refusal.status == 408
     assert await body.receive() == {"type": "http.disconnect"}
+
+
+async def test_slow_clients_occupy_no_place_and_bounded_memory() -> None:
+    guard = RequestGuard(app := RecordingApp(), replace(OPEN, max_concurrency=2, max_body_bytes=1000))
+    guard._memory = BodyMemory(1000, 0)
+    stop = asyncio.Event()
+
+    async def slow(size: int) -> Reply:
+        pieces = [b"x" * size]
+        reply = Reply()
+
+        async def receive() -> Message:
+            if pieces:
+                return {"type": "http.request", "body": pieces.pop(), "more_body": True}
+            await stop.wait()
+            return {"type": "http.disconnect"}
+
+        async def send(message: Message) -> None:
+            reply.status = message.get("status", reply.status)
+
+        await guard(scope_of("POST", CHAT), receive, send)
+        return reply
+
+    slow_ones = [asyncio.create_task(slow(200)) for _ in range(4)]
+    await asyncio.sleep(0)
+    assert (await call(guard, "POST", CHAT, ASK)).status == 200
+    assert (await slow(300)).status == 429
+    assert (await call(guard, "POST", CHAT, b" " * 201 + b"{}")).status == 429
+    stop.set()
+    assert [(await one).status for one in slow_ones] == [0, 0, 0, 0]
+    assert (await call(guard, "POST", CHAT, b" " * 990 + b"{}")).status == 200
+    assert len(app.seen) == 2
 
 
 async def test_hostile_requests_over_real_sockets_leave_the_engine_well() -> None:

@@ -8,14 +8,12 @@ from dataclasses import replace
 
 from worker_vllm.engine.diagnosis.types import Diagnosis, Scope
 from worker_vllm.engine.supervision.startup import StartPlan, plan_start
-from worker_vllm.settings.arguments import EngineArguments
 from worker_vllm.settings.types import EngineKind, EngineSettings, Settings
 from worker_vllm.web.guard_settings import MIDDLEWARE, VARIABLE, encode, guard_settings
 from worker_vllm.web.ports import bind_ports
 
 EXIT_CONFIGURATION = 78
 HEALTH_FILE = "health"  # in the launch directory; while it exists, the guard answers health with its content
-NO_PROXY = "http mode cannot serve an engine that is already running: remove ENGINE_URL, or use queue mode"
 RUST_FRONT_END = "VLLM_USE_RUST_FRONTEND"
 NO_RUST_FRONT_END = Diagnosis(
     "front end",
@@ -26,12 +24,14 @@ NO_RUST_FRONT_END = Diagnosis(
 
 def start_http(settings: Settings, environment: Mapping[str, str], refusal: Diagnosis | None) -> int:
     """Serve until SIGTERM; with a `refusal` no engine is spawned and every request gets it. The exit status."""
-    if settings.engine.kind is EngineKind.ATTACH:
-        return refuse(NO_PROXY)
     try:
         ports = bind_ports(settings.http)
     except OSError as error:
         return refuse(f"{error}: set PORT and PORT_HEALTH to free ports of this container")
+    if refusal is None and settings.engine.kind is EngineKind.ATTACH:
+        from worker_vllm.web.reverse_proxy import serve_proxy
+
+        return serve_proxy(settings, [port for port in (ports.requests, ports.health) if port is not None])
     if refusal is None and environment.get(RUST_FRONT_END, "0").strip().lower() in ("1", "true"):
         refusal = NO_RUST_FRONT_END
     if refusal is None:
@@ -50,8 +50,7 @@ def guarded(settings: Settings) -> EngineSettings:
     does not check what comes over the engine's Unix socket, that is from the worker.
     """
     engine = settings.engine
-    preflight = EngineArguments(engine.arguments).has("--allowed-origins")
-    rules = guard_settings(settings, trust_unix=True, health_file=HEALTH_FILE, preflight=preflight)
+    rules = guard_settings(settings, trust_unix=True, health_file=HEALTH_FILE)
     return replace(
         engine,
         adopts_socket=True,

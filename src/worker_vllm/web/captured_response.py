@@ -55,7 +55,7 @@ async def respond_captured(
     if captured.status < 300:
         try:
             body, kind = change(json.loads(body))
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
             raise EngineError(f"the engine's answer has another form than expected: {error!r:.100}") from error
     headers = without(captured.headers, b"content-length", *([b"content-type"] if kind else []))
     await exchange.respond(captured.status, body, *headers, *([kind] if kind else []))

@@ -9,10 +9,14 @@ streamed. Standard library only: it shares the engine's interpreter.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import sys
 import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 from worker_vllm.errors import NotFound, WorkerError
@@ -35,13 +39,15 @@ from worker_vllm.web.asgi import (
 from worker_vllm.web.captured_response import respond_captured, respond_ranked
 from worker_vllm.web.client_keys import ClientKeys
 from worker_vllm.web.guard_settings import ENGINE_HEALTH, GuardSettings, read
-from worker_vllm.web.request_body import Disconnected, LimitedBody, check_headers, replayed
-from worker_vllm.web.request_checks import check
+from worker_vllm.web.request_body import BodyMemory, Disconnected, LimitedBody, check_headers, replayed
+from worker_vllm.web.request_checks import CheckedRequest, check
 
 log = logging.getLogger(__name__)
 access_log = logging.getLogger("worker_vllm.web.access")
 
 RETRY_AFTER_S = b"1"
+LARGE_BYTES = 128 * 1024  # a body of this size takes the check a millisecond at most
+CHECK_THREADS = 2
 LIVE = "/health/live"
 HEALTH_PATHS = ("/health", "/ping", LIVE, "/health/ready")
 OPEN = ", ".join(f"{route.method} {route.path}" for route in DATA_ROUTES)
@@ -58,6 +64,8 @@ class RequestGuard:
         self._settings = settings
         self._keys = ClientKeys(settings.key_digests, settings.keys_file)
         self._health = {*HEALTH_PATHS, settings.health_path}
+        self._threads = ThreadPoolExecutor(CHECK_THREADS, thread_name_prefix="guard")  # started at the first use
+        self._memory = BodyMemory(settings.max_body_bytes)
         self._running = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -100,13 +108,37 @@ class RequestGuard:
             raise HttpRefusal(405, f"{route.path} takes {route.method}, got {method[:20]!r}", allow, param="method")
         self._check_key(exchange)
         check_headers(exchange.scope, self._settings.max_body_bytes)
-        if self._running >= self._settings.max_concurrency:
+        self._check_load()
+        body = LimitedBody(exchange.receive, self._settings.max_body_bytes)
+        if route.method == "GET" or route.family is Family.AUDIO:
+            with self._place():
+                await self._stream(exchange, route, body)
+            return
+        content = await body.read(self._memory)  # before it takes a place: slow clients occupy none
+        request = await self._check(route, content)
+        with self._place():
+            await self._forward(exchange, route, request, changed=request.content is not content)
+
+    async def _check(self, route: Route, content: bytes) -> CheckedRequest:
+        """Check the body: a large one in a thread, so that the engine's event loop goes on with other requests."""
+        if len(content) < LARGE_BYTES:
+            return check(route, content, self._settings)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, check, route, content, self._settings)
+
+    def _check_load(self) -> None:
+        """Raise HttpRefusal (429) when as many requests run as may."""
+        most = self._settings.max_concurrency
+        if self._running >= most:
             retry = (b"retry-after", RETRY_AFTER_S)
-            most = self._settings.max_concurrency
             raise HttpRefusal(429, f"this worker serves {most} requests at a time (MAX_CONCURRENCY); retry", retry)
+
+    @contextmanager
+    def _place(self) -> Iterator[None]:
+        self._check_load()
         self._running += 1
         try:
-            await self._forward(exchange, route)
+            yield
         finally:
             self._running -= 1
 
@@ -131,19 +163,12 @@ class RequestGuard:
             raise HttpRefusal(401, "expected `Authorization: Bearer` with a key of this endpoint", challenge)
         exchange.scope["headers"] = without(headers, b"authorization", b"x-api-key")
 
-    async def _forward(self, exchange: Exchange, route: Route) -> None:
-        """Pass the request to the application, checked and where configured translated."""
-        body = LimitedBody(exchange.receive, self._settings.max_body_bytes)
-        if route.method == "GET" or route.family is Family.AUDIO:
-            await self._stream(exchange, route, body)
-            return
-        request = check(route, content := await body.read(), self._settings)
+    async def _forward(self, exchange: Exchange, route: Route, request: CheckedRequest, *, changed: bool) -> None:
+        """Pass a checked request to the application."""
         if request.ranking is not None:
             await respond_ranked(self._app, exchange, route, request, exchange.receive)
             return
-        scope = exchange.scope
-        if request.content is not content:
-            scope = with_length(scope, len(request.content))
+        scope = with_length(exchange.scope, len(request.content)) if changed else exchange.scope
         await self._app(scope, replayed(request.content, exchange.receive), exchange.send)
 
     async def _stream(self, exchange: Exchange, route: Route, body: LimitedBody) -> None:

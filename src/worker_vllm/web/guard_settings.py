@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from worker_vllm.errors import ConfigurationError, Problem
+from worker_vllm.settings.arguments import EngineArguments
 from worker_vllm.settings.types import EngineKind, RequestLimits, RequestPolicy, Settings
 
 VARIABLE = "WORKER_VLLM_GUARD"
@@ -44,9 +45,7 @@ class GuardSettings:
     preflight: bool = False  # ALLOWED_ORIGINS is set: CORS preflight requests reach the engine's own answer
 
 
-def guard_settings(
-    settings: Settings, *, trust_unix: bool = False, health_file: str | None = None, preflight: bool = False
-) -> GuardSettings:
+def guard_settings(settings: Settings, *, trust_unix: bool = False, health_file: str | None = None) -> GuardSettings:
     """The guard's rules that follow from the worker's settings."""
     attached = settings.engine.kind is EngineKind.ATTACH
     return GuardSettings(
@@ -65,7 +64,7 @@ def guard_settings(
         health_path=settings.http.health_path,
         health_file=health_file,
         trust_unix=trust_unix,
-        preflight=preflight,
+        preflight=EngineArguments(settings.engine.arguments).has("--allowed-origins"),
     )
 
 

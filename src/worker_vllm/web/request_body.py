@@ -7,6 +7,7 @@ import asyncio
 from worker_vllm.web.asgi import CLOSE, HttpRefusal, Message, Receive, Scope, header_values
 
 BODY_TIMEOUT_S = 60.0  # for the whole body; the platform ends a request after 5.5 minutes
+HELD_BYTES = 512 << 20  # of all bodies that are arriving or being checked at one time
 
 
 class Disconnected(Exception):
@@ -67,16 +68,38 @@ class LimitedBody:
         self._complete = not message.get("more_body", False)
         return message
 
-    async def read(self) -> bytes:
+    async def read(self, memory: BodyMemory) -> bytes:
         """The complete body. Raises HttpRefusal past a limit, Disconnected when the client goes away."""
         pieces: list[bytes] = []
-        while True:
-            message = await self.receive()
-            if message["type"] != "http.request":
-                raise self.refusal or Disconnected
-            pieces.append(message.get("body", b""))
-            if not message.get("more_body", False):
-                return b"".join(pieces)
+        try:
+            while True:
+                message = await self.receive()
+                if message["type"] != "http.request":
+                    raise self.refusal or Disconnected
+                pieces.append(message.get("body", b""))
+                memory.take(len(pieces[-1]))
+                if not message.get("more_body", False):
+                    return b"".join(pieces)
+        finally:
+            memory.give_back(sum(map(len, pieces)))
+
+
+class BodyMemory:
+    """The memory for bodies that have not arrived whole yet, shared by all requests of a server."""
+
+    def __init__(self, largest_body: int, most: int = HELD_BYTES) -> None:
+        self._left = max(most, largest_body)
+
+    def take(self, size: int) -> None:
+        """Count bytes that have arrived. Raises HttpRefusal (429) when there are too many."""
+        self._left -= size
+        if self._left < 0:
+            retry = (b"retry-after", b"1")
+            raise HttpRefusal(429, "too many bytes of requests are arriving at this worker; retry", retry)
+
+    def give_back(self, size: int) -> None:
+        """Count bytes that are held no longer."""
+        self._left += size
 
 
 def replayed(body: bytes, receive: Receive) -> Receive:

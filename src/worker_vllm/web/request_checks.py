@@ -17,6 +17,10 @@ from worker_vllm.jobs.request.routes import Route
 from worker_vllm.json_bytes import dump_ascii
 from worker_vllm.web.guard_settings import GuardSettings
 
+# Objects and lists of one body, counted by their brackets, those inside texts included. 30 MB of empty lists would
+# occupy the parser, and so the engine's event loop, for 3 s.
+LARGEST_STRUCTURE = 500_000
+
 
 @dataclass(frozen=True, slots=True)
 class CheckedRequest:
@@ -58,6 +62,8 @@ def parse(content: bytes) -> Any:
 
     Parsers differ in which of two values counts: the guard must not see another one than the engine.
     """
+    if content.count(b"{") + content.count(b"[") > LARGEST_STRUCTURE:
+        raise RequestError(f"the body: expected at most {LARGEST_STRUCTURE} objects and lists", param="body")
     try:
         return json.loads(content.decode("utf-8"), object_pairs_hook=_object)
     except RecursionError:

@@ -16,6 +16,7 @@ HTTP_FIELDS = {
     "TRANSLATE_HTTP": "http.translate",
     "HEALTH_CHECK_PATH": "http.health_path",
 }
+ONLY_HTTP = ("API_KEYS_FILE", "MAX_BODY_BYTES", "TRANSLATE_HTTP")  # not the names that platforms set themselves
 HEALTH_PATH = re.compile(r"/[\w./-]*", re.ASCII)
 START_RESERVE_S = 20.0  # of the platform's start timeout, left for the worker itself
 
@@ -79,6 +80,9 @@ def fill_metrics(draft: SettingsBuilder) -> None:
 def fill_http(draft: SettingsBuilder) -> None:
     """Ports and client key of http mode. PORT and API_KEY are common names, so other modes ignore them."""
     if draft.fields["mode"].value is not Mode.HTTP:
+        for name in ONLY_HTTP:
+            if name in draft.env:
+                draft.warn(f"{name} has no effect: it belongs to http mode")
         return
     for name, place in (("PORT", "http.port"), ("PORT_HEALTH", "http.health_port")):
         port = draft.parsed(catalog()[name])
