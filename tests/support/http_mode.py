@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
+import re
 import signal
 import socket
 import sys
@@ -67,16 +68,24 @@ class HttpWorker:
         assert answer.status == 200, answer.body
         return answer.json
 
-    def kill_engine(self, mark: bytes = b"worker_vllm.echo") -> float:
-        """kill -9; returns the time at which the process has gone."""
-        pid = self._engine(mark)
-        os.kill(pid, signal.SIGKILL)
-        while read_stat(pid) is not None:
-            time.sleep(0.001)
-        return time.monotonic()
+    def kill_engine(self) -> float:
+        """kill -9 of the echo engine; returns the time at which the process has gone."""
+        return kill(self._engine(b"worker_vllm.echo"))
+
+    def vllm_process(self, name: str) -> int:
+        """The newest process that signs its log lines with this name."""
+        return int(re.findall(rf"\({name} pid=(\d+)\)", self.process.output())[-1])
 
     def _engine(self, mark: bytes) -> int:
         return next(pid for pid in descendants(self.process.pid) if is_engine(pid, mark))
+
+
+def kill(pid: int) -> float:
+    """kill -9; returns the time at which the process has gone."""
+    os.kill(pid, signal.SIGKILL)
+    while read_stat(pid) is not None:
+        time.sleep(0.001)
+    return time.monotonic()
 
 
 def is_engine(pid: int, mark: bytes) -> bool:
