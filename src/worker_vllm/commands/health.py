@@ -11,14 +11,12 @@ import argparse
 import http.client
 import os
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 
 from worker_vllm.settings.host_facts import HostFacts
 from worker_vllm.settings.load import load_despite_problems
 from worker_vllm.settings.types import Mode
 
-DEFAULT_PORT = 80
 HEALTHY = (200, 204)
 TIMEOUT_S = 4.0
 
@@ -30,28 +28,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Exit status 0 when the worker is healthy, else 1 with the reason on stderr."""
-    mode = load_despite_problems(os.environ, HostFacts()).mode
-    reason = _ping(_port(os.environ)) if mode is Mode.HTTP else _process(args.pid)
+    settings = load_despite_problems(os.environ, HostFacts())
+    http = settings.http
+    in_http_mode = settings.mode is Mode.HTTP
+    reason = _ping(http.health_port or http.port, http.health_path) if in_http_mode else _process(args.pid)
     if reason:
         print(reason, file=sys.stderr)
     return 1 if reason else 0
 
 
-def _port(env: Mapping[str, str]) -> int:
-    return int(env.get("PORT_HEALTH") or env.get("PORT") or DEFAULT_PORT)
-
-
-def _ping(port: int) -> str | None:
-    """Why /ping does not report a live worker; None when it does."""
+def _ping(port: int, path: str) -> str | None:
+    """Why the health path does not report a live worker; None when it does."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=TIMEOUT_S)
     try:
-        connection.request("GET", os.environ.get("HEALTH_CHECK_PATH") or "/ping")
+        connection.request("GET", path)
         status = connection.getresponse().status
     except (OSError, http.client.HTTPException) as error:
         return f"no answer on port {port}: {error}"
     finally:
         connection.close()
-    return None if status in HEALTHY else f"/ping on port {port} answers {status}"
+    return None if status in HEALTHY else f"{path} on port {port} answers {status}"
 
 
 def _process(pid: int) -> str | None:

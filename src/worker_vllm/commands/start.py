@@ -16,6 +16,7 @@ from worker_vllm.engine.preflight.container_limits import raise_open_files
 from worker_vllm.engine.supervision.startup import StartPlan, plan_start
 from worker_vllm.errors import ConfigurationError
 from worker_vllm.host_inspection import inspect_host
+from worker_vllm.modes.http_start import start_http
 from worker_vllm.observability.logging import configure
 from worker_vllm.settings.load import build_draft, freeze
 from worker_vllm.settings.types import EngineKind, Mode, Settings
@@ -24,8 +25,8 @@ log = logging.getLogger(__name__)
 
 EXIT_CONFIGURATION = 78
 UNSUPPORTED_MODE = (
-    "start serves queue endpoints only, and this environment asks for mode {}: run `worker-vllm local` on your own "
-    "machine, or use a queue endpoint, where the platform sets RUNPOD_WEBHOOK_GET_JOB"
+    "start serves queue and http endpoints, and this environment asks for mode {}: run `worker-vllm local` on your "
+    "own machine, use a queue endpoint, where the platform sets RUNPOD_WEBHOOK_GET_JOB, or set PORT for http mode"
 )
 
 
@@ -34,7 +35,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Serve until SIGTERM. Exit status 0 after a drain, 1 for a fault of this machine, 78 outside queue mode."""
+    """Serve until SIGTERM.
+
+    Exit status 0 after a drain, 1 for a fault of this machine, 78 where nothing can be served.
+    """
     environment = dict(os.environ)
     raise_open_files()
     draft = build_draft(environment, inspect_host(environment))
@@ -44,6 +48,8 @@ def run(args: argparse.Namespace) -> int:
     configure(settings.log_format, settings.log_level, environment, settings.secrets)
     for warning in settings.warnings:
         log.warning("%s", warning)
+    if settings.mode is Mode.HTTP:
+        return start_http(settings, environment, None)
     if settings.mode is not Mode.QUEUE:
         print(UNSUPPORTED_MODE.format(settings.mode), file=sys.stderr)
         return EXIT_CONFIGURATION
@@ -52,16 +58,19 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _refuse(error: ConfigurationError, settings: Settings, environment: dict[str, str]) -> int:
-    """Fail every job with the problems of the settings, because a crash loop would cost money and report nothing.
+    """Fail every job and request with the problems, because a crash loop would cost money and report nothing.
 
-    Returns 78 at once where there are no jobs to answer.
+    Returns 78 at once where there is nothing to answer.
     """
     for problem in error.problems:
         print(problem, file=sys.stderr)
+    refusal = Diagnosis("settings", Scope.SETTINGS, str(error))
+    if settings.mode is Mode.HTTP:
+        configure(settings.log_format, settings.log_level, environment, settings.secrets)
+        return start_http(settings, environment, refusal)
     if settings.mode is not Mode.QUEUE or not settings.queue.take_url:
         return EXIT_CONFIGURATION
     configure(settings.log_format, settings.log_level, environment, settings.secrets)
-    refusal = Diagnosis("settings", Scope.SETTINGS, str(error))
     return _serve(settings, StartPlan(settings.engine, environment, refusal=refusal))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import os
 import sys
 import time
@@ -13,7 +14,8 @@ from pathlib import Path
 from worker_vllm.echo.app import EchoApp, Options
 from worker_vllm.echo.routes.body import EngineLimits
 from worker_vllm.echo.script import Script
-from worker_vllm.echo.server import Address, EchoServer
+from worker_vllm.echo.server import Address, AsgiApp, EchoServer
+from worker_vllm.engine.child import adopted_socket
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,12 +27,16 @@ class StartOptions:
     log: str
     exit: int | None
     keep_alive_s: int
+    handover: str | None = None
+    middleware: tuple[str, ...] = ()
 
 
 def arguments(argv: Sequence[str], environ: Mapping[str, str]) -> tuple[Options, StartOptions, list[str]]:
     """Options from the command line, then the environment; and the arguments of vLLM that are ignored."""
     parser = argparse.ArgumentParser(prog="python -m worker_vllm.echo", allow_abbrev=False)
     parser.add_argument("--uds", help="Unix socket to listen on, instead of host and port")
+    parser.add_argument("--hand-over-at", help="socket at which the worker hands its listening socket over")
+    parser.add_argument("--middleware", action="append", default=[], help="ASGI class around it, module.Class")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8000)
     parser.add_argument("--model", "--served-model-name", nargs="+", default=["echo"], help="the names served")
@@ -59,7 +65,9 @@ def arguments(argv: Sequence[str], environ: Mapping[str, str]) -> tuple[Options,
     log = Path(given.start_log[1:]).read_text() if given.start_log.startswith("@") else given.start_log
     keep_alive_s = int(environ.get("VLLM_HTTP_TIMEOUT_KEEP_ALIVE") or 5)
     address = Address(given.uds, given.host, given.port)
-    start = StartOptions(address, given.start_delay_s, log, given.start_exit, keep_alive_s)
+    start = StartOptions(
+        address, given.start_delay_s, log, given.start_exit, keep_alive_s, given.hand_over_at, tuple(given.middleware)
+    )
     return options, start, ignored
 
 
@@ -78,7 +86,13 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     def announce() -> None:
         sys.stderr.write(f"echo engine: serving {', '.join(options.names)} at {start.address}\n")
 
-    EchoServer(EchoApp(options), start.address, announce, keep_alive_s=start.keep_alive_s).run()
+    if start.handover is not None:
+        adopted_socket.install(start.handover)
+    app: AsgiApp = EchoApp(options)
+    for name in start.middleware:
+        module, _, kind = name.rpartition(".")
+        app = getattr(importlib.import_module(module), kind)(app)
+    EchoServer(app, start.address, announce, keep_alive_s=start.keep_alive_s).run()
     return 0
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import uvicorn
 
-from worker_vllm.echo.app import EchoApp
+from worker_vllm.echo.http_messages import Receive, Send
+
+AsgiApp = Callable[[Mapping[str, Any], Receive, Send], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +30,7 @@ class EchoServer(uvicorn.Server):
     """Serves one echo engine; calls `on_listening` once it accepts connections. A stop aborts running requests."""
 
     def __init__(
-        self, app: EchoApp, address: Address, on_listening: Callable[[], object], *, keep_alive_s: int = 5
+        self, app: AsgiApp, address: Address, on_listening: Callable[[], object], *, keep_alive_s: int = 5
     ) -> None:
         config = uvicorn.Config(
             app,

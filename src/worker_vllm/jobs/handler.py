@@ -15,8 +15,9 @@ from worker_vllm.jobs.output.output import Output
 from worker_vllm.jobs.output.size_limits import ResultMeter
 from worker_vllm.jobs.request.engine_body import generation_route
 from worker_vllm.jobs.request.native import NativeJob
-from worker_vllm.jobs.request.parse import RouteJob, engine_fields, parse_job
+from worker_vllm.jobs.request.parse import RouteJob, engine_fields, parse_job, policy_fields
 from worker_vllm.jobs.request.request_limits import find_exceeded_limit
+from worker_vllm.jobs.request.request_policy import find_refusal
 from worker_vllm.jobs.request.routes import MODELS, route_not_served
 from worker_vllm.jobs.run.engine_calls import EngineCalls
 from worker_vllm.jobs.run.model_cards import without_paths
@@ -37,6 +38,7 @@ class JobHandler:
     def __init__(self, engine: Engine, settings: Settings) -> None:
         self._settings = settings.jobs
         self._limits = settings.limits
+        self._policy = settings.policy
         # The last served name is the repository id, after any chosen names. An attached engine's id is unknown here.
         attached = settings.engine.kind is EngineKind.ATTACH
         self._served = None if attached else settings.engine.served_names[-1]
@@ -75,7 +77,10 @@ class JobHandler:
             yield Output(error_body(error, job), streamed=False)
 
     def _check_limits(self, job: NativeJob | RouteJob) -> None:
-        """Raise RequestError for a job that exceeds a limit of one request."""
+        """Raise RequestError for a job that exceeds a limit of one request, or that the policy refuses."""
+        route = job.route if isinstance(job, RouteJob) else None
+        if refusal := find_refusal(policy_fields(job), self._policy, route):
+            raise RequestError(str(refusal), param=refusal.param)
         generates = isinstance(job, NativeJob) or job.route.generates
         max_logprobs = self._settings.max_logprobs if generates else -1  # other routes ignore the field
         if found := find_exceeded_limit(engine_fields(job), self._limits, max_logprobs):

@@ -25,6 +25,7 @@ ENDINGS = (
 COUNTED = frozenset(
     {"MAX", "MIN", "NUM", "NUMBER", "BATCHED", "DEFAULT", "PER", "SPEC", "SPECULATIVE", "STOP", "THRESHOLD", "ONLY"}
 )
+KEY_LISTS = ("API_KEY", "VLLM_API_KEY")  # several keys, separated by commas
 SWITCHES = frozenset({"ALLOW", "USE", "ENABLE", "DISABLE", "SKIP", "RETURN"})
 # A name that ends so holds the place or the size of a secret, not the secret.
 PLACES = frozenset(
@@ -77,6 +78,8 @@ def secrets_of(env: Mapping[str, str], secret_names: Iterable[str]) -> tuple[Sec
             found |= embedded(text)
         elif name in names() or not (NUMBER.fullmatch(text) or text.lower() in ("true", "false")):
             found.add(text)
+            if name in KEY_LISTS:
+                found |= {key.strip() for key in text.split(",")}
     return tuple(Secret(text) for text in sorted(found) if text)
 
 

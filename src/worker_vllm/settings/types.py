@@ -76,10 +76,12 @@ class EngineSettings:
     arguments: tuple[str, ...] = ()  # `vllm serve` argv after the model, without the socket
     environment: Mapping[str, str] = field(default_factory=dict)  # extra variables of the engine process
     withheld: tuple[str, ...] = ()  # VLLM_ variables that the worker has read and the engine process does not get
+    files: Mapping[str, str] = field(default_factory=dict)  # variable → content of the file that it names, per launch
     rope: RopeChange | None = None  # merged with the model's config.json once that is on disk
     start_timeout_s: float = 400.0
     stall_timeout_s: float = 120.0
     fast_start: bool = False
+    adopts_socket: bool = False  # its server also accepts on a socket that the worker has bound: http mode
     loader_arguments: tuple[str, ...] = ()  # weight loader chosen by the worker; dropped when a start with it fails
 
 
@@ -115,6 +117,17 @@ class RequestLimits:
 
 
 @dataclass(frozen=True, slots=True)
+class RequestPolicy:
+    """What a request may ask the engine to fetch or to run. The defaults are the safe ones."""
+
+    media_domains: tuple[str, ...] = ()  # hosts that media may be fetched from, in lower case; `*`: any public one
+    local_media: bool = False  # file:// URLs, which the engine limits to ALLOWED_LOCAL_MEDIA_PATH
+    chat_templates: bool = False
+    mm_kwargs: bool = False  # mm_processor_kwargs and media_io_kwargs
+    media: int = 128  # images, sounds and videos of one request; 0 means no limit
+
+
+@dataclass(frozen=True, slots=True)
 class QueueSettings:
     """RunPod's job protocol: the platform's URLs, with the worker's own placeholders replaced."""
 
@@ -137,7 +150,11 @@ class HttpSettings:
 
     port: int = 80
     health_port: int | None = None  # None: the same as port
-    api_key: Secret = field(default_factory=lambda: Secret(""))  # bearer token that clients must send; empty: none
+    api_key: Secret = field(default_factory=lambda: Secret(""))  # bearer tokens of clients, with commas; empty: none
+    api_keys_file: str | None = None  # one key a line; read again whenever it changes
+    max_body_bytes: int = 30_000_000
+    translate: bool = False  # TRANSLATE_HTTP: translate what the engine would ignore, instead of refusing it
+    health_path: str = "/ping"
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +174,7 @@ class Settings:
     engine: EngineSettings = field(default_factory=EngineSettings)
     jobs: JobSettings = field(default_factory=JobSettings)
     limits: RequestLimits = field(default_factory=RequestLimits)
+    policy: RequestPolicy = field(default_factory=RequestPolicy)
     queue: QueueSettings = field(default_factory=QueueSettings)
     http: HttpSettings = field(default_factory=HttpSettings)
     log_format: str = "auto"  # json, text, or auto: json on the platform

@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from tests.support.paths import PARROT
@@ -30,12 +31,16 @@ READY = "Application startup complete"
 
 
 @contextlib.contextmanager
-def real_engine_process(more: Mapping[str, str] | None = None) -> Iterator[str]:
-    """Start vLLM on a fresh socket, with `more` settings, wait until it serves, stop it at the end; its address."""
+def real_engine_process(more: Mapping[str, str] | None = None, *arguments: str) -> Iterator[str]:
+    """Start vLLM on a fresh socket, with `more` settings, wait until it serves, stop it at the end; its address.
+
+    `arguments` are those that the worker itself adds to the engine's command line.
+    """
     engine = load({**SETTINGS, **(more or {})}).engine
+    engine = replace(engine, arguments=(*engine.arguments, *arguments))
     with tempfile.TemporaryDirectory(prefix="engine-") as directory:
         path = str(Path(directory, "engine.sock"))
-        inherited = {k: v for k, v in os.environ.items() if k.startswith(("HF_", "VLLM_CPU_"))}
+        inherited = {k: v for k, v in os.environ.items() if k.startswith(("HF_", "VLLM_CPU_", "WORKER_VLLM_"))}
         environment = child_environment(engine, {"HF_HUB_OFFLINE": "1", **inherited}, directory)
         guarded = [sys.executable, "-I", "-S", str(GUARD), directory, str(GRACE_S), *engine_argv(engine, path)]
         with running(guarded, environment, lifeline=True) as process:

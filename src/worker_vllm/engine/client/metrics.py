@@ -39,6 +39,11 @@ class Progress:
 
     counters: tuple[tuple[str, float], ...]
 
+    @property
+    def unfinished(self) -> int:
+        """How many requests run or wait in the engine."""
+        return int(sum(value for name, value in self.counters if name in (RUNNING, WAITING)))
+
 
 def samples(exposition: str) -> Iterator[tuple[str, float]]:
     """Name and value of every sample in a Prometheus text; labels, timestamps, NaN and Inf are left out."""

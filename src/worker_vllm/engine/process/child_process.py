@@ -14,8 +14,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from worker_vllm.engine.process.command import child_environment, engine_argv, serve_arguments
-from worker_vllm.engine.process.guard import end_session
+from worker_vllm.engine.process.command import child_environment, engine_argv, launch_file, serve_arguments
+from worker_vllm.engine.process.guard import end_session, remove_directory
 from worker_vllm.engine.process.launch_directory import fresh_directory, remove_remains
 from worker_vllm.engine.process.log_tail import LogTail
 
@@ -180,6 +180,7 @@ def spawn(settings: EngineSettings, environment: Mapping[str, str], *, waiting: 
     Raises OSError, and then leaves no directory and no open pipe behind.
     """
     directory = fresh_directory()
+    write_files(settings, directory)
     log_reader, log_writer = os.pipe()
     enlarge(log_reader)
     arguments_fd, arguments_pipe = open_arguments_pipe() if waiting else (None, -1)
@@ -199,11 +200,23 @@ def spawn(settings: EngineSettings, environment: Mapping[str, str], *, waiting: 
         )
     except OSError:
         close_all(log_reader, *([arguments_pipe] if waiting else []))
-        os.rmdir(directory)
+        remove_directory(directory)
         raise
     finally:
         close_all(*child_ends)
     return EngineProcess(guard, directory, log_reader, arguments_pipe)
+
+
+def write_files(settings: EngineSettings, directory: str) -> None:
+    """Write the launch's files; only this user can read them. Raises OSError, and then leaves no directory behind."""
+    try:
+        for variable, content in settings.files.items():
+            descriptor = os.open(launch_file(directory, variable), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with open(descriptor, "w", encoding="utf-8") as file:
+                file.write(content)
+    except OSError:
+        remove_directory(directory)
+        raise
 
 
 def open_arguments_pipe() -> tuple[int, int]:

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Mapping
 
 from worker_vllm.engine.child.deferred_arguments import ARGUMENTS_FLAG
+from worker_vllm.engine.child.handover_protocol import HANDOVER_FLAG
 from worker_vllm.settings.arguments import COMPILATION_FLAGS, EngineArguments
 from worker_vllm.settings.types import EngineKind, EngineSettings
 
@@ -35,11 +36,18 @@ def engine_argv(settings: EngineSettings, socket: str, arguments_fd: int | None 
     With the descriptor `arguments_fd`, the child imports at once and reads its arguments there later: see
     `child.deferred_arguments`.
     """
+    handover = [HANDOVER_FLAG, handover_path(socket)] if settings.adopts_socket else []
     if settings.kind is EngineKind.ECHO:
-        echo = ["--uds", socket, *served(settings), *settings.arguments]
+        echo = [*handover, "--uds", socket, *served(settings), *settings.arguments]
         return [sys.executable, "-m", "worker_vllm.echo", *echo]
     wait = [] if arguments_fd is None else [ARGUMENTS_FLAG, str(arguments_fd)]
-    return [sys.executable, "-m", "worker_vllm.engine.child.launch", *wait, *serve_arguments(settings, socket)]
+    launch = [sys.executable, "-m", "worker_vllm.engine.child.launch", *handover, *wait]
+    return [*launch, *serve_arguments(settings, socket)]
+
+
+def handover_path(socket: str) -> str:
+    """Where the engine's server waits for the worker's listening socket, beside its own Unix socket."""
+    return f"{socket.removesuffix('engine.sock')}adopt.sock"
 
 
 def serve_arguments(settings: EngineSettings, socket: str) -> list[str]:
@@ -71,4 +79,10 @@ def child_environment(settings: EngineSettings, environment: Mapping[str, str], 
     inherited = {name: value for name, value in environment.items() if name not in withheld}
     # The engine's temporary files and sockets are removed together with the launch directory.
     places = {"VLLM_RPC_BASE_PATH": directory, "TMPDIR": directory}
-    return {**defaults, **inherited, **settings.environment, **places}
+    files = {variable: launch_file(directory, variable) for variable in settings.files}
+    return {**defaults, **inherited, **settings.environment, **places, **files}
+
+
+def launch_file(directory: str, variable: str) -> str:
+    """Path of the file in the launch directory whose path the engine finds in this variable."""
+    return f"{directory}/{variable.lower()}"

@@ -20,7 +20,12 @@ from worker_vllm.engine.interface import Engine, EngineRefused, EngineRequest
 from worker_vllm.engine.process.child_process import EngineProcess
 from worker_vllm.engine.supervision.oom_counter import oom_kills
 from worker_vllm.engine.supervision.process_watcher import ProcessWatcher
-from worker_vllm.engine.supervision.stall_detector import CHECKS_PER_TIMEOUT, PendingReads, StallDetector
+from worker_vllm.engine.supervision.stall_detector import (
+    CHECKS_PER_TIMEOUT,
+    ClientRequests,
+    PendingReads,
+    StallDetector,
+)
 from worker_vllm.engine.supervision.startup_phases import StartTimeline
 from worker_vllm.engine.supervision.warmup import warm_up
 from worker_vllm.errors import WorkerError
@@ -70,6 +75,16 @@ class EngineRun:
     def healthy_s(self) -> float:
         """Seconds since it became ready; 0 when it never did."""
         return 0.0 if self._ready_at is None else time.monotonic() - self._ready_at
+
+    @property
+    def socket(self) -> str:
+        """Path of the Unix socket that this launch serves on."""
+        return self._process.socket
+
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds since it was spawned."""
+        return time.monotonic() - self._process.spawned_at
 
     @property
     def engine_exit(self) -> EngineExit:
@@ -199,6 +214,7 @@ class EngineRun:
         timeout_s = self._settings.stall_timeout_s
         interval_s = timeout_s / CHECKS_PER_TIMEOUT
         detector = StallDetector(interval_s)
+        clients = ClientRequests()
         fetching: asyncio.Task[Progress | None] | None = None
         try:
             while True:
@@ -207,7 +223,11 @@ class EngineRun:
                     fetching = asyncio.create_task(self._fetch_progress(timeout_s), name="engine-progress")
                 await asyncio.wait([fetching], timeout=interval_s)
                 progress, fetching = (fetching.result(), None) if fetching.done() else (None, fetching)
-                stalled_s = detector.update(progress, self.pending.since, time.monotonic())
+                now = time.monotonic()
+                waiting_since = self.pending.since
+                if self._settings.adopts_socket:
+                    waiting_since = clients.waiting_since(progress, now)
+                stalled_s = detector.update(progress, waiting_since, now)
                 if stalled_s >= timeout_s:
                     self._kill_stalled(stalled_s, silent=progress is None)
                     return
@@ -215,7 +235,9 @@ class EngineRun:
             await cancel(fetching)
 
     def _kill_stalled(self, stalled_s: float, *, silent: bool) -> None:
-        how = "its server does not respond" if silent else f"{self.pending.count} requests wait for it"
+        how = f"{self.pending.count or 'its'} requests wait for it"
+        if silent:
+            how = "its server does not respond"
         self.stalled = True
         self.kill(f"it made no progress for {stalled_s:.0f} s, and {how}")
 

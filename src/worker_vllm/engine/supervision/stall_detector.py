@@ -42,6 +42,22 @@ class PendingReads:
         self.count -= 1
 
 
+class ClientRequests:
+    """Since when requests that do not pass this worker wait for the engine, by the engine's own count: http mode.
+
+    A core that hangs before its first step counts none of them.
+    """
+
+    def __init__(self) -> None:
+        self._since: float | None = None
+
+    def waiting_since(self, progress: Progress | None, now: float) -> float | None:
+        """The time since which every progress showed an unfinished request; None when the last showed none."""
+        if progress is not None:
+            self._since = (now if self._since is None else self._since) if progress.unfinished else None
+        return self._since
+
+
 class StallDetector:
     """Measures how long the engine has stalled. Call `update` every `interval_s`; times are monotonic seconds."""
 

@@ -48,6 +48,7 @@ class Supervisor:
         self._run: EngineRun | None = None
         self._policy = RelaunchPolicy()
         self._diagnosis: Diagnosis | None = None
+        self._start_took_s: float | None = None
         self._stopping = asyncio.Event()
         self._changed = asyncio.Event()
         self.state = EngineState.STARTING
@@ -71,6 +72,22 @@ class Supervisor:
     def timeline(self) -> str:
         """The last start's phases in one line; empty before the first."""
         return self._run.timeline.summary() if self._run else ""
+
+    @property
+    def socket(self) -> str:
+        """Path of the Unix socket of the newest launch; empty before the first."""
+        return self._run.socket if self._run else ""
+
+    @property
+    def start_progress(self) -> tuple[str, float, float | None]:
+        """The newest launch: its phase, the seconds since its spawn, how long an earlier start took (None: none)."""
+        phase, elapsed_s = (self._run.timeline.phase, self._run.elapsed_s) if self._run else ("download", 0.0)
+        return phase, elapsed_s, self._start_took_s
+
+    @property
+    def stalled(self) -> bool:
+        """Whether the newest launch was killed because it made no progress."""
+        return self._run is not None and self._run.stalled
 
     @property
     def last_lines(self) -> tuple[str, ...]:
@@ -227,6 +244,7 @@ class Supervisor:
     def _on_ready(self) -> None:
         assert self._run is not None
         self._diagnosis = None
+        self._start_took_s = self._run.elapsed_s
         self._enter(EngineState.READY)
         logger.info("the engine is ready after %s", self._run.timeline.summary())
 

@@ -57,6 +57,13 @@ def engine_fields(job: NativeJob | RouteJob) -> Mapping[str, Any]:
     return {**job.sampling.fields, **job.tools, **width}
 
 
+def policy_fields(job: NativeJob | RouteJob) -> Mapping[str, Any]:
+    """The parts of the job's request that the endpoint's policy is about: its media and its templates."""
+    if isinstance(job, RouteJob):
+        return engine_fields(job)
+    return {**job.template, "messages": list(job.messages or ())}
+
+
 def _route_job(given: Mapping[str, Any], settings: JobSettings, keys: tuple[str, str]) -> RouteJob:
     route = find_route(
         given[keys[0]],

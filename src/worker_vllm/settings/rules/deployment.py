@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from urllib.parse import urlsplit
 
 from worker_vllm.settings.builder import DEFAULT, ENVIRONMENT, SettingsBuilder
@@ -9,6 +10,14 @@ from worker_vllm.settings.catalog.catalog import catalog
 from worker_vllm.settings.types import EngineKind, Mode, Secret
 
 TAKE, DONE, STREAM, PING = (f"RUNPOD_WEBHOOK_{name}" for name in ("GET_JOB", "POST_OUTPUT", "POST_STREAM", "PING"))
+HTTP_FIELDS = {
+    "API_KEYS_FILE": "http.api_keys_file",
+    "MAX_BODY_BYTES": "http.max_body_bytes",
+    "TRANSLATE_HTTP": "http.translate",
+    "HEALTH_CHECK_PATH": "http.health_path",
+}
+ONLY_HTTP = ("API_KEYS_FILE", "MAX_BODY_BYTES", "TRANSLATE_HTTP")  # not the names that platforms set themselves
+HEALTH_PATH = re.compile(r"/[\w./-]*", re.ASCII)
 START_RESERVE_S = 20.0  # of the platform's start timeout, left for the worker itself
 
 
@@ -71,6 +80,9 @@ def fill_metrics(draft: SettingsBuilder) -> None:
 def fill_http(draft: SettingsBuilder) -> None:
     """Ports and client key of http mode. PORT and API_KEY are common names, so other modes ignore them."""
     if draft.fields["mode"].value is not Mode.HTTP:
+        for name in ONLY_HTTP:
+            if name in draft.env:
+                draft.warn(f"{name} has no effect: it belongs to http mode")
         return
     for name, place in (("PORT", "http.port"), ("PORT_HEALTH", "http.health_port")):
         port = draft.parsed(catalog()[name])
@@ -82,6 +94,12 @@ def fill_http(draft: SettingsBuilder) -> None:
             draft.refuse(name, "a port, 1 to 65535", "write the port that the platform sends requests to")
     if key := draft.first_set("API_KEY", "VLLM_API_KEY"):
         draft.set_field("http.api_key", Secret(draft.env[key]), key)
+    for name, place in HTTP_FIELDS.items():
+        if (value := draft.parsed(catalog()[name])) is not None:
+            draft.set_field(place, value, name)
+    path = draft.env.get("HEALTH_CHECK_PATH", "/")
+    if not HEALTH_PATH.fullmatch(path):
+        draft.refuse("HEALTH_CHECK_PATH", "a path such as /ping", "write a plain path without a query")
 
 
 def _address(draft: SettingsBuilder, name: str, worker_id: str) -> str | None:

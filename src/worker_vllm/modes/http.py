@@ -1,0 +1,233 @@
+"""Http mode: clients reach the engine's own server on PORT; the worker answers there whenever that server does not.
+
+The worker binds PORT before it spawns the engine. While the engine starts, after it died, and while the worker stops,
+the worker accepts on PORT and answers health, and 503 to everything else. When the engine is ready, the worker stops
+accepting and hands the socket over. PORT_HEALTH, where it differs, is always answered by the worker.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol
+
+import uvloop
+
+from worker_vllm.engine.client.http import HttpEngine
+from worker_vllm.engine.interface import EngineState, ManagedEngine
+from worker_vllm.engine.process.handover import Handover, connect
+from worker_vllm.engine.supervision.startup import StartPlan
+from worker_vllm.engine.supervision.supervisor import Supervisor
+from worker_vllm.modes.http_start import HEALTH_FILE
+from worker_vllm.modes.queue import EXIT_ENGINE, EXIT_FORCED, first_of, with_signals
+from worker_vllm.settings.types import Settings
+from worker_vllm.web.health import READY_PATH, Condition, Report, WebResponse, estimate_remaining_s, respond
+from worker_vllm.web.listener import LINGER_S, Listener
+from worker_vllm.web.ports import Ports
+
+log = logging.getLogger(__name__)
+
+CANNOT_ADOPT = "the engine's server cannot accept on the worker's port ({}): use vLLM 0.32.0, or queue mode"
+
+
+class StartingEngine(ManagedEngine, Protocol):
+    """A ManagedEngine whose start can be followed; `Supervisor` implements it."""
+
+    @property
+    def socket(self) -> str:
+        """Path of the Unix socket that the engine serves on."""
+
+    @property
+    def diagnosis(self) -> str:
+        """Why the engine does not serve."""
+
+    @property
+    def stalled(self) -> bool:
+        """Whether it was killed because it made no progress."""
+
+    @property
+    def start_progress(self) -> tuple[str, float, float | None]:
+        """Phase, seconds since the spawn, duration of an earlier start."""
+
+
+def serve_http(settings: Settings, plan: StartPlan, ports: Ports) -> int:
+    """Serve until SIGTERM or SIGINT; the exit status."""
+    return uvloop.run(_serve(settings, plan, ports))
+
+
+async def _serve(settings: Settings, plan: StartPlan, ports: Ports) -> int:
+    mode = HttpMode(Supervisor(plan, HttpEngine), settings, ports)
+    with_signals(mode.on_signal)
+    try:
+        await mode.serve()
+        await mode.drain()
+    finally:
+        await mode.close()
+    return mode.exit_status
+
+
+class HttpMode:
+    """One worker process in http mode. Its owner calls `serve` and `drain`, then `close`. Create it in the loop."""
+
+    def __init__(self, engine: StartingEngine, settings: Settings, ports: Ports) -> None:
+        self.exit_status = 0
+        self._engine = engine
+        self._settings = settings
+        self._requests = Listener(ports.requests, self._respond)
+        self._health = Listener(ports.health, self._respond) if ports.health is not None else None
+        self._stop = asyncio.Event()
+        self._force = asyncio.Event()
+        self._handover: Handover | None = None  # while the engine's server accepts on PORT
+        self._handed_to = ""  # socket of the launch that has been asked to accept on PORT
+        self._refusal = ""  # why its server does not
+        self._was_ready = False
+        self._running: asyncio.Task[None] | None = None
+
+    def on_signal(self) -> None:
+        """Request the drain; the second call requests the end of the drain."""
+        (self._force if self._stop.is_set() else self._stop).set()
+
+    async def serve(self) -> None:
+        """Serve until a signal, or until the engine is GONE."""
+        for listener in self._listeners():
+            listener.accept()
+        self._running = asyncio.create_task(self._engine.run(), name="engine")
+        following = asyncio.create_task(self._follow(), name="engine-state")
+        try:
+            await first_of(following, self._stop)
+        finally:
+            following.cancel()
+            await asyncio.wait([following])
+        if not following.cancelled():
+            following.result()
+
+    async def drain(self) -> None:
+        """Answer 503 on every port, and let running requests finish within DRAIN_TIMEOUT. Sets the exit status."""
+        if self._engine.state is EngineState.GONE:
+            self.exit_status = EXIT_ENGINE
+        self._stop.set()
+        handover = self._handover
+        if handover is None:
+            return
+        log.info("stopping: new requests get 503, running ones may take %.0f s", self._settings.queue.drain_timeout_s)
+        self._write_health_file()
+        try:
+            await handover.stop()
+        except (OSError, TimeoutError) as error:
+            log.warning("the engine's server does not stop accepting: %s", error or type(error).__name__)
+        self._requests.accept()
+        finished = asyncio.create_task(handover.finished())
+        try:
+            async with asyncio.timeout(self._settings.queue.drain_timeout_s):
+                await first_of(finished, self._force)
+        except TimeoutError:
+            log.warning("DRAIN_TIMEOUT is over: the requests that still run end now")
+        finally:
+            finished.cancel()
+        if self._force.is_set():
+            self.exit_status = EXIT_FORCED
+
+    async def close(self) -> None:
+        """Stop the engine, answer who is connected, close the ports."""
+        if self._handover is not None:
+            await self._handover.close()
+            self._handover = None
+        if self._running is not None:
+            await self._engine.stop()
+            await asyncio.wait([self._running])
+        for listener in self._listeners():
+            listener.pause()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LINGER_S):
+                    await listener.wait_idle()
+            await listener.close()
+        if self._running is not None and not self._running.cancelled():
+            self._running.result()
+
+    def _listeners(self) -> Iterator[Listener]:
+        yield self._requests
+        if self._health is not None:
+            yield self._health
+
+    async def _follow(self) -> None:
+        """Hand the socket over to each launch that is READY, take it back when that ends; returns when it is GONE."""
+        while (state := self._engine.state) not in (EngineState.GONE, EngineState.STOPPED):
+            if state is EngineState.READY and self._handed_to != self._engine.socket:
+                await self._hand_over()
+            elif self._handover is not None and (state is not EngineState.READY or self._handover.ended.is_set()):
+                await self._take_back()
+            else:
+                changed = asyncio.create_task(self._changed_from(state))
+                try:
+                    await first_of(changed, self._handover.ended if self._handover is not None else self._stop)
+                finally:
+                    changed.cancel()
+
+    async def _changed_from(self, state: EngineState) -> None:
+        while self._engine.state is state:
+            await self._engine.changed()
+
+    async def _hand_over(self) -> None:
+        """Stop accepting, then have the engine's server accept; the kernel queues connections meanwhile."""
+        self._requests.pause()
+        self._handed_to, self._refusal = self._engine.socket, ""
+        try:
+            handover = await connect(self._engine.socket)
+            try:
+                await handover.accept([self._requests.socket])
+            except BaseException:
+                await handover.close()
+                raise
+        except (OSError, TimeoutError) as error:
+            self._refusal = CANNOT_ADOPT.format(str(error) or type(error).__name__)
+            log.error("%s", self._refusal)
+            self._requests.accept()
+            return
+        except asyncio.CancelledError:
+            self._requests.accept()
+            raise
+        self._handover = handover
+        self._was_ready = True
+        log.info("the engine's server accepts requests on port %d", self._requests.socket.getsockname()[1])
+
+    async def _take_back(self) -> None:
+        """Accept again after the engine's server has gone."""
+        self._requests.accept()
+        handover, self._handover = self._handover, None
+        if handover is not None:
+            await handover.close()
+        log.info("the engine's server has gone: the worker answers on its port")
+
+    def _write_health_file(self) -> None:
+        """Have the guard answer health with 503 on connections that the engine's server keeps open."""
+        path = Path(self._engine.socket).with_name(HEALTH_FILE)
+        try:
+            path.with_suffix(".new").write_bytes(self._respond("GET", READY_PATH).body)
+            path.with_suffix(".new").rename(path)
+        except OSError as error:
+            log.warning("health on kept connections stays 200 while the worker stops: %s", error)
+
+    def _respond(self, method: str, target: str) -> WebResponse:
+        return respond(method, target, self.report(), self._settings.http.health_path)
+
+    def report(self) -> Report:
+        """What the worker reports of the engine now."""
+        engine = self._engine
+        if self._stop.is_set():
+            return Report(Condition.DRAINING)
+        if engine.state is EngineState.REFUSING:
+            return Report(Condition.REFUSED, diagnosis=engine.diagnosis)
+        if engine.state in (EngineState.GONE, EngineState.STOPPED):
+            return Report(Condition.GONE, diagnosis=engine.diagnosis)
+        if engine.state is EngineState.READY and self._handover is not None and not self._handover.ended.is_set():
+            return Report(Condition.READY)
+        if engine.state is EngineState.READY and self._refusal:
+            return Report(Condition.REFUSED, diagnosis=self._refusal)
+        phase, elapsed_s, previous_s = engine.start_progress
+        if not self._was_ready:
+            return Report(Condition.STARTING, phase, estimate_remaining_s(phase, elapsed_s, previous_s))
+        condition = Condition.STALLED if engine.stalled else Condition.DEAD
+        return Report(condition, phase, estimate_remaining_s(phase, elapsed_s, previous_s), engine.diagnosis)

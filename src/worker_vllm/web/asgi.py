@@ -1,0 +1,102 @@
+"""One HTTP exchange on bare ASGI 3: its headers, its request id, its status, and errors in the route's own form."""
+
+from __future__ import annotations
+
+import re
+import time
+import uuid
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from typing import Any
+
+from worker_vllm.errors import RequestError, WorkerError
+from worker_vllm.jobs.output.error_events import error_body
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+Header = tuple[bytes, bytes]
+
+REQUEST_ID = b"x-request-id"
+VALID_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
+JSON = (b"content-type", b"application/json")
+CLOSE = (b"connection", b"close")
+
+
+class HttpRefusal(RequestError):
+    """A request that is refused with headers of its own, such as `Allow` or `Retry-After`."""
+
+    def __init__(self, status: int, message: str, *headers: Header, param: str | None = None) -> None:
+        super().__init__(message, status=status, param=param)
+        self.headers = headers
+
+
+class Exchange:
+    """One request and its response. `send` adds the request id to the response's headers and records its status."""
+
+    __slots__ = ("_send", "path", "receive", "request_id", "scope", "started", "status")
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        given = header_values(scope["headers"], REQUEST_ID)
+        valid = len(given) == 1 and VALID_ID.fullmatch(given[0])
+        self.request_id = given[0] if valid else uuid.uuid4().hex.encode()
+        others = without(scope["headers"], REQUEST_ID)
+        self.scope: Scope = {**scope, "headers": [*others, (REQUEST_ID, self.request_id)]}
+        self.path = path_of(scope)
+        self.receive = receive
+        self._send = send
+        self.status = 0  # of the response; 0 until it starts
+        self.started = time.monotonic()
+
+    async def send(self, message: Message) -> None:
+        """Pass a message on to the client."""
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            headers = without(message.get("headers", ()), REQUEST_ID)
+            message = {**message, "headers": [*headers, (REQUEST_ID, self.request_id)]}
+        await self._send(message)
+
+    async def respond(self, status: int, body: bytes, *headers: Header) -> None:
+        """Send a complete response; to HEAD without its body."""
+        length = (b"content-length", b"%d" % len(body))
+        await self.send({"type": "http.response.start", "status": status, "headers": [*headers, length]})
+        shown = b"" if self.scope["method"] == "HEAD" else body
+        await self.send({"type": "http.response.body", "body": shown})
+
+    async def fail(self, error: WorkerError) -> None:
+        """Send an error in the form of the route's API; nothing when the response has started."""
+        if self.status:
+            return
+        body = error_body(error, {"input": {"route": self.path}})
+        extra = error.headers if isinstance(error, HttpRefusal) else ()
+        await self.respond(error.status, body, JSON, CLOSE, *extra)
+
+
+def path_of(scope: Scope) -> str:
+    """The request's path as the client wrote it, below the server's root path: nothing is decoded or normalised.
+
+    Empty when the server decoded it to another path, so that two readers could see two paths.
+    """
+    root = scope.get("root_path", "")
+    path = str(scope["path"])
+    raw = scope.get("raw_path")
+    if raw is not None and raw.partition(b"?")[0] != path.encode("utf-8", "replace"):
+        return ""
+    return path.removeprefix(root) if root else path
+
+
+def header_values(headers: Iterable[Header], name: bytes) -> list[bytes]:
+    """Every value of a header."""
+    return [value for key, value in headers if key.lower() == name]
+
+
+def without(headers: Iterable[Header], *names: bytes) -> list[Header]:
+    """The headers without those of these names."""
+    return [(key, value) for key, value in headers if key.lower() not in names]
+
+
+def with_length(scope: Scope, length: int) -> Scope:
+    """The scope of the same request with a body of this length."""
+    headers = without(scope["headers"], b"content-length", b"transfer-encoding")
+    return {**scope, "headers": [*headers, (b"content-length", b"%d" % length)]}
