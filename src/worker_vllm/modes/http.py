@@ -21,6 +21,8 @@ from worker_vllm.engine.interface import EngineState, ManagedEngine
 from worker_vllm.engine.process.handover import Handover, connect
 from worker_vllm.engine.supervision.startup import StartPlan
 from worker_vllm.engine.supervision.supervisor import Supervisor
+from worker_vllm.engine.supervision.warmup import warm_up
+from worker_vllm.errors import WorkerError
 from worker_vllm.modes.http_start import HEALTH_FILE
 from worker_vllm.modes.queue import EXIT_ENGINE, EXIT_FORCED, first_of, with_signals
 from worker_vllm.settings.types import Settings
@@ -30,6 +32,7 @@ from worker_vllm.web.ports import Ports
 
 log = logging.getLogger(__name__)
 
+PROBES_PER_TIMEOUT = 4  # of ENGINE_STALL_TIMEOUT
 CANNOT_ADOPT = "the engine's server cannot accept on the worker's port ({}): use vLLM 0.32.0, or queue mode"
 
 
@@ -96,11 +99,13 @@ class HttpMode:
             listener.accept()
         self._running = asyncio.create_task(self._engine.run(), name="engine")
         following = asyncio.create_task(self._follow(), name="engine-state")
+        probing = asyncio.create_task(self._probe_core(), name="engine-probe")
         try:
             await first_of(following, self._stop)
         finally:
             following.cancel()
-            await asyncio.wait([following])
+            probing.cancel()
+            await asyncio.wait([following, probing])
         if not following.cancelled():
             following.result()
 
@@ -165,6 +170,19 @@ class HttpMode:
                     await first_of(changed, self._handover.ended if self._handover is not None else self._stop)
                 finally:
                     changed.cancel()
+
+    async def _probe_core(self) -> None:
+        """While clients' requests run, ask the engine for one token now and then.
+
+        The supervisor sees no client's request, so a core that hangs before it counts one would stay unnoticed. A
+        probe that waits while no counter moves lets the supervisor's stall detector decide.
+        """
+        interval_s = self._settings.engine.stall_timeout_s / PROBES_PER_TIMEOUT
+        while interval_s > 0:
+            await asyncio.sleep(interval_s)
+            with contextlib.suppress(OSError, TimeoutError, WorkerError):
+                if self._handover is not None and await self._handover.has_requests():
+                    await warm_up(self._engine, self._settings.engine.served_names[0])
 
     async def _changed_from(self, state: EngineState) -> None:
         while self._engine.state is state:

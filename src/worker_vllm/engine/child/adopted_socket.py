@@ -17,7 +17,7 @@ from typing import Any
 
 import uvicorn
 
-from worker_vllm.engine.child.handover_protocol import ACCEPT, FINISHED, STOP
+from worker_vllm.engine.child.handover_protocol import ACCEPT, FINISHED, IDLE, QUERY, RUNNING, STOP
 
 POLL_S = 0.02  # uvicorn has no event for the end of its last request; its own shutdown polls as well
 CLOSE_HEADER = (b"connection", b"close")
@@ -97,6 +97,8 @@ class AdoptedSocket:
                 await loop.sock_sendall(connection, STOP)
                 await self._finish()
                 await loop.sock_sendall(connection, FINISHED)
+            elif command == QUERY:
+                await loop.sock_sendall(connection, RUNNING if self._server.server_state.tasks else IDLE)
             else:
                 return
 

@@ -3,6 +3,7 @@
 - `a` accept on the descriptor that comes along; the answer `a` follows once the server accepts
 - `s` accept no more, and close each connection after its running request; the answers are `s` at once and `f` when no
   request is running
+- `q` is a request running? The answer is `r` (running) or `i` (idle)
 
 So exactly one process accepts at any time. Standard library only: the worker's light start imports it.
 """
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 HANDOVER_FLAG = "--hand-over-at"
 ACCEPT, STOP, FINISHED = b"a", b"s", b"f"
+QUERY, RUNNING, IDLE = b"q", b"r", b"i"
 
 
 def take_path(argv: list[str]) -> str | None:

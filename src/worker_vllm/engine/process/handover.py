@@ -7,7 +7,7 @@ import contextlib
 import socket
 from collections.abc import Sequence
 
-from worker_vllm.engine.child.handover_protocol import ACCEPT, FINISHED, STOP
+from worker_vllm.engine.child.handover_protocol import ACCEPT, FINISHED, IDLE, QUERY, RUNNING, STOP
 from worker_vllm.engine.process.command import handover_path
 
 ANSWER_TIMEOUT_S = 10.0  # for an answer that follows at once
@@ -18,7 +18,8 @@ class Handover:
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
-        self._answers: dict[bytes, asyncio.Event] = {name: asyncio.Event() for name in (ACCEPT, STOP, FINISHED)}
+        self._answers = {name: asyncio.Event() for name in (ACCEPT, STOP, FINISHED)}
+        self._queried: asyncio.Future[bytes] | None = None
         self.ended = asyncio.Event()
         self._reading = asyncio.create_task(self._read(), name="hand-over")
 
@@ -35,6 +36,13 @@ class Handover:
     async def finished(self) -> None:
         """After `stop`: return once none of the server's requests is running, or the server has gone."""
         await self._first(self._answers[FINISHED])
+
+    async def has_requests(self) -> bool:
+        """Whether the server runs a request. Raises OSError or TimeoutError when it does not answer. One at a time."""
+        self._queried = asyncio.get_running_loop().create_future()
+        self._connection.send(QUERY)
+        async with asyncio.timeout(ANSWER_TIMEOUT_S):
+            return await self._queried == RUNNING
 
     async def close(self) -> None:
         """Close the connection; the server goes on as it is."""
@@ -64,6 +72,8 @@ class Handover:
                 while answer := await loop.sock_recv(self._connection, 1):
                     if answer in self._answers:
                         self._answers[answer].set()
+                    elif answer in (RUNNING, IDLE) and self._queried is not None and not self._queried.done():
+                        self._queried.set_result(answer)
         finally:
             self.ended.set()
 
