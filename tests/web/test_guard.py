@@ -66,7 +66,6 @@ REFUSED: dict[str, tuple[GuardSettings, dict[str, Any], int, str]] = {
     "processor kwargs": (OPEN, {**ASK, "mm_processor_kwargs": {"a": 1}}, 400, "TRUST_REQUEST_MM_KWARGS"),
     "media kwargs": (OPEN, {**ASK, "media_io_kwargs": {"a": 1}}, 400, "TRUST_REQUEST_MM_KWARGS"),
     "too many sequences": (OPEN, {**ASK, "n": 129}, 400, "MAX_N"),
-    "too many log-probabilities": (OPEN, {**ASK, "top_logprobs": 21}, 400, "MAX_LOGPROBS"),
     "a large schema": (
         *(replace(OPEN, limits=RequestLimits(schema_bytes=10)), {**ASK, "tools": [{"type": "function"}]}, 400),
         "MAX_SCHEMA_BYTES",

@@ -81,9 +81,7 @@ class JobHandler:
         route = job.route if isinstance(job, RouteJob) else None
         if refusal := find_refusal(policy_fields(job), self._policy, route):
             raise RequestError(str(refusal), param=refusal.param)
-        generates = isinstance(job, NativeJob) or job.route.generates
-        max_logprobs = self._settings.max_logprobs if generates else -1  # other routes ignore the field
-        if found := find_exceeded_limit(engine_fields(job), self._limits, max_logprobs):
+        if found := find_exceeded_limit(engine_fields(job), self._limits):
             raise RequestError(str(found), param=found.param)
 
     def _outputs(self, job: NativeJob | RouteJob) -> AsyncGenerator[Output, None]:

@@ -44,8 +44,7 @@ def check(route: Route, content: bytes, settings: GuardSettings) -> CheckedReque
         return CheckedRequest(content, {})
     if refusal := find_refusal(body, settings.policy, route):
         raise RequestError(str(refusal), param=refusal.param)
-    max_logprobs = settings.max_logprobs if route.generates else -1
-    if found := find_exceeded_limit(body, settings.limits, max_logprobs):
+    if found := find_exceeded_limit(body, settings.limits):
         raise RequestError(str(found), param=found.param)
     if not settings.translate:
         _refuse_ignored(route, body)

@@ -35,13 +35,7 @@ class Route:
         """Whether a stream of this route must end with `[DONE]`; the others have final events of their own."""
         return self.family in (Family.CHAT, Family.COMPLETIONS)
 
-    @property
-    def generates(self) -> bool:
-        """Whether the engine generates tokens, and log-probabilities of them, on this route."""
-        return self.ends_with_done or self.path in GENERATING
 
-
-GENERATING = ("/v1/chat/completions/batch", "/v1/responses", "/v1/messages", "/generative_scoring")
 DATA_ROUTES = (
     Route("/v1/models", "GET"),
     Route("/v1/chat/completions", family=Family.CHAT),
