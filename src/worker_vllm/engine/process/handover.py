@@ -38,7 +38,7 @@ class Handover:
         await self._first(self._answers[FINISHED])
 
     async def has_requests(self) -> bool:
-        """Whether the server runs a request. Raises OSError or TimeoutError when it does not answer. One at a time."""
+        """Whether the server runs a request; one call at a time. Raises OSError or TimeoutError without answer."""
         self._queried = asyncio.get_running_loop().create_future()
         self._connection.send(QUERY)
         async with asyncio.timeout(ANSWER_TIMEOUT_S):
