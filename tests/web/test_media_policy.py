@@ -178,3 +178,13 @@ def test_an_address_that_nobody_fetches_is_left_alone(body: dict[str, Any]) -> N
 async def test_native_jobs_follow_the_same_policy(job: dict[str, Any], variable: str) -> None:
     result = await Core(JobHandler(NoEngine(), Settings())).run(job)
     assert variable in result.failure["message"]
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/tokenize", "/pooling", "/score", "/v1/responses"])
+async def test_a_template_is_refused_on_every_route_that_may_render_one(path: str) -> None:
+    body = {"model": "m", "prompt": "a", "messages": [], "chat_template": "{{ 1 }}"}
+    reply = await call(RequestGuard(RecordingApp(), OPEN), "POST", path, body)
+    assert (reply.status, reply.error["param"]) == (400, "chat_template")
+    failure = (await Core(JobHandler(NoEngine(), Settings())).openai(path, body)).failure
+    assert (failure["code"], failure["param"]) == (400, "chat_template")
+    assert (await call(RequestGuard(RecordingApp(), OPEN), "POST", "/v1/completions", body)).status == 200

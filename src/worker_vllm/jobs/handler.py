@@ -78,7 +78,8 @@ class JobHandler:
 
     def _check_limits(self, job: NativeJob | RouteJob) -> None:
         """Raise RequestError for a job that exceeds a limit of one request, or that the policy refuses."""
-        if refusal := find_refusal(policy_fields(job), self._policy):
+        route = job.route if isinstance(job, RouteJob) else None
+        if refusal := find_refusal(policy_fields(job), self._policy, route):
             raise RequestError(str(refusal), param=refusal.param)
         generates = isinstance(job, NativeJob) or job.route.generates
         max_logprobs = self._settings.max_logprobs if generates else -1  # other routes ignore the field

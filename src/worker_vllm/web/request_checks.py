@@ -42,7 +42,7 @@ def check(route: Route, content: bytes, settings: GuardSettings) -> CheckedReque
     body = parse(content)
     if not isinstance(body, dict):
         return CheckedRequest(content, {})
-    if refusal := find_refusal(body, settings.policy):
+    if refusal := find_refusal(body, settings.policy, route):
         raise RequestError(str(refusal), param=refusal.param)
     max_logprobs = settings.max_logprobs if route.generates else -1
     if found := find_exceeded_limit(body, settings.limits, max_logprobs):

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from worker_vllm.jobs.request.request_limits import GRAMMAR_KEYS
+from worker_vllm.jobs.request.routes import Family, Route
 from worker_vllm.settings.types import RequestPolicy
 
 # Fields whose text the engine reads as a URL. `image_url` and its like may also be objects with a `url`.
@@ -47,9 +48,17 @@ class Refusal:
         return f"{self.param}: {self.reason}; {self.change}"
 
 
-def find_refusal(body: Mapping[str, Any], policy: RequestPolicy) -> Refusal | None:
-    """The first part of the request's body that the policy refuses; None when it refuses none."""
-    return _check_templates(body, policy) or _check_mm_kwargs(body, policy) or _check_media(body, policy)
+def find_refusal(body: Mapping[str, Any], policy: RequestPolicy, route: Route | None = None) -> Refusal | None:
+    """The first part of the request's body that the policy refuses; None when it refuses none.
+
+    On the completions route, which renders no template, a template is a field that nothing reads.
+    """
+    renders = route is None or route.family is not Family.COMPLETIONS
+    return (
+        (_check_templates(body, policy) if renders else None)
+        or _check_mm_kwargs(body, policy)
+        or _check_media(body, policy)
+    )
 
 
 def _check_templates(body: Mapping[str, Any], policy: RequestPolicy) -> Refusal | None:
