@@ -1,4 +1,4 @@
-"""The worker's side of the hand-over: gives listening sockets to the engine's server, and tells it when to stop."""
+"""The worker's side of the hand-over: gives listening sockets to the engine's server, and asks it to stop."""
 
 from __future__ import annotations
 
