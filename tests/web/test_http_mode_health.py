@@ -1,4 +1,4 @@
-"""Health reports the real state while the engine hangs and while the worker drains; `worker-vllm health` asks it too."""
+"""Health reports the real state while the engine hangs or the worker drains; `worker-vllm health` asks it too."""
 
 from __future__ import annotations
 
