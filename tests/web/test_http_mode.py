@@ -134,3 +134,35 @@ async def test_a_thousand_probes_and_requests_across_start_death_and_relaunch(ap
         assert len(traffic.failures) <= 8
         assert set(traffic.statuses) == {204, 200, 503}
         assert traffic.count >= 2000
+
+
+async def test_constant_traffic_while_the_worker_stops() -> None:
+    """Every request that was answered with 200 is whole, and none is cut off before the process leaves the port."""
+    whole, cut, refused = 0, 0, asyncio.Event()
+
+    async def client(port: int) -> None:
+        nonlocal whole, cut
+        while not refused.is_set():
+            try:
+                answer = await ask(port, "POST", "/v1/completions", {**COMPLETION, "max_tokens": 20, "stream": True})
+            except OSError:
+                refused.set()
+                return
+            except EOFError:
+                cut += 1
+                continue
+            assert answer.status in (200, 503)
+            if answer.status == 200:
+                assert b"data: [DONE]" in answer.body
+                whole += 1
+
+    with http_worker({"ECHO_TPOT_MS": "10"}) as worker:
+        await worker.listening()
+        await worker.until(200)
+        clients = [asyncio.create_task(client(worker.port)) for _ in range(8)]
+        while whole < 20:
+            await asyncio.sleep(0.01)
+        worker.process.signal(signal.SIGTERM)
+        await asyncio.gather(*clients)
+        assert await asyncio.to_thread(worker.process.exit_code) == 0
+        assert cut == 0

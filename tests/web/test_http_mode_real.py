@@ -30,7 +30,7 @@ async def test_vllm_adopts_the_port_and_a_killed_one_is_replaced(name: str) -> N
             chat = await worker.post("/v1/chat/completions", CHAT)
             assert (chat.status, chat.headers["server"]) == (200, "uvicorn")
             assert chat.json["choices"][0]["message"]["content"]
-            assert (await ask(worker.port, "POST", "/pooling", {"input": "x"})).status == 404
+            assert (await ask(worker.port, "POST", "/invocations", CHAT)).status == 404
             assert (await worker.get("/metrics")).status == 404
             if stop.is_set():
                 break

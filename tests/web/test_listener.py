@@ -90,7 +90,7 @@ async def test_an_accepted_connection_is_answered_after_a_pause() -> None:
 
 
 async def test_a_large_body_does_not_reset_the_response() -> None:
-    """The response arrives although nobody reads the body: 503 for an upload, not a broken pipe."""
+    """The response arrives although the body is not read: 503 for an upload, not a broken pipe."""
     async with listening() as (listener, port):
         listener.accept()
         body = b"x" * 2_000_000

@@ -1,7 +1,7 @@
 """A listening socket that the worker binds once, and answers on whenever the engine's server does not accept on it.
 
 Worker and engine share the socket. It stays open for the worker's whole life, so that the kernel queues connections
-while neither of them accepts: nobody is refused. Every connection that the worker accepts gets one response and is
+while neither of them accepts: no refusal. Every connection that the worker accepts gets one response and is
 closed after it, so that its client's next connection can reach the engine.
 """
 

@@ -55,7 +55,12 @@ class AdoptedSocket:
     def open(self) -> None:
         """Listen for the worker."""
         listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-        listening.bind(self._path)
+        try:
+            listening.bind(self._path)
+        except OSError as error:  # with --api-server-count, another server of this launch obeys
+            listening.close()
+            os.write(2, f"this server does not adopt the worker's port: {error}\n".encode())
+            return
         listening.listen()
         self._obeying = asyncio.get_running_loop().create_task(self._serve(listening), name="hand-over")
 

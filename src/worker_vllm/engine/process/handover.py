@@ -1,4 +1,4 @@
-"""The worker's side of the hand-over: gives listening sockets to the engine's server, and tells it when to stop."""
+"""The worker's side of the hand-over: gives listening sockets to the engine's server, and asks it to stop."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Handover:
         await self._first(self._answers[FINISHED])
 
     async def has_requests(self) -> bool:
-        """Whether the server runs a request; one query at a time. Raises OSError, or TimeoutError without an answer."""
+        """Whether the server runs a request; one call at a time. Raises OSError or TimeoutError without answer."""
         self._queried = asyncio.get_running_loop().create_future()
         self._connection.send(QUERY)
         async with asyncio.timeout(ANSWER_TIMEOUT_S):

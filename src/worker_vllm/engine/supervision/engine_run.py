@@ -225,8 +225,8 @@ class EngineRun:
                 progress, fetching = (fetching.result(), None) if fetching.done() else (None, fetching)
                 now = time.monotonic()
                 waiting_since = self.pending.since
-                if self._settings.adopts_socket:
-                    waiting_since = clients.waiting_since(progress, now)
+                if self._settings.adopts_socket and (since := clients.waiting_since(progress, now)) is not None:
+                    waiting_since = since if waiting_since is None else min(since, waiting_since)
                 stalled_s = detector.update(progress, waiting_since, now)
                 if stalled_s >= timeout_s:
                     self._kill_stalled(stalled_s, silent=progress is None)
