@@ -86,8 +86,9 @@ class Supervisor:
 
     @property
     def stalled(self) -> bool:
-        """Whether the newest launch was killed because it made no progress."""
-        return self._run is not None and self._run.stalled
+        """Whether the engine was killed because it made no progress, and has not been ready since."""
+        by_diagnosis = self._diagnosis is not None and self._diagnosis.cause == "stalled"
+        return by_diagnosis or (self._run is not None and self._run.stalled)
 
     @property
     def last_lines(self) -> tuple[str, ...]:
