@@ -18,7 +18,7 @@ from tests.support.paths import ROOT
 from tests.upstream.compare import Outcomes, Pair, first_without_server, problems, summary
 from tests.upstream.differences import INTENDED
 from tests.upstream.modules import ENGINES, FOLDER, Engine
-from tests.upstream.omitted import ENDS_ENGINE, unaccounted
+from tests.upstream.omitted import ENDS_ENGINE, NEEDS_UNUSED_ENGINE, unaccounted
 from tests.upstream.servers import bare, through
 from tests.upstream.source import CACHE, fetched
 from tests.upstream.stand_ins import HUB, lay_out
@@ -37,7 +37,7 @@ def outcomes(source: Path, folder: Path, engine: Engine, url: str, log: Path) ->
     recorded.unlink(missing_ok=True)
     options = ["-v", "--tb=short", "--assert=plain", f"--timeout={TEST_LIMIT_S}", "-p", "no:cacheprovider"]
     places = ["-c", str(source / "pyproject.toml"), "--rootdir", str(source)]
-    options += [f"--deselect={FOLDER}/{test}" for test in ENDS_ENGINE]
+    options += [f"--deselect={FOLDER}/{test}" for test in (*ENDS_ENGINE, *NEEDS_UNUSED_ENGINE)]
     modules = [str(source / FOLDER / module) for module in engine.modules]
     environment = {
         **os.environ,

@@ -7,7 +7,7 @@ import pytest
 from tests.upstream.compare import REFUSED, Outcomes, Pair, first_without_server, problems, summary
 from tests.upstream.differences import INTENDED
 from tests.upstream.modules import ENGINES
-from tests.upstream.omitted import ENDS_ENGINE
+from tests.upstream.omitted import ENDS_ENGINE, NEEDS_UNUSED_ENGINE
 
 TEST = "tests/test_a.py::test_b[x]"
 REASON = "the route is closed"
@@ -84,6 +84,6 @@ def test_a_server_that_ended_is_reported_with_the_next_test(reasons: list[str], 
 def test_each_intended_difference_has_a_reason_and_names_a_module_that_runs() -> None:
     """So that a stale entry is seen before the long run."""
     modules = {f"tests/entrypoints/{module}" for engine in ENGINES for module in engine.modules}
-    ending = {f"tests/entrypoints/{name}": reason for name, reason in ENDS_ENGINE.items()}
+    ending = {f"tests/entrypoints/{name}": reason for name, reason in (ENDS_ENGINE | NEEDS_UNUSED_ENGINE).items()}
     assert {name.partition("::")[0] for name in {**INTENDED, **ending}} <= modules
     assert all(len(reason) > 10 for reason in {**INTENDED, **ending}.values())

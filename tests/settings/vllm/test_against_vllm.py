@@ -29,6 +29,9 @@ ACCEPTED_TOO_MUCH: dict[str, Callable[[Question], bool]] = {
 }
 # Why we may refuse what vLLM's parser lets through; vLLM itself would fail later, or mean something else.
 REFUSED_TOO_MUCH: dict[str, Callable[[Problem], bool]] = {
+    "media hosts that are no host names, which vLLM compares with every host and never finds": lambda p: (
+        p.key == "ALLOWED_MEDIA_DOMAINS"
+    ),
     "limits of vLLM's config classes, which the parser does not look at": lambda p: (
         "in that range" in p.change or p.expected == "a number, above 0, at most 1"
     ),
