@@ -238,6 +238,3 @@ def log_to_stderr() -> None:
         handler.setFormatter(logging.Formatter("%(levelname)s %(asctime)s %(name)s: %(message)s"))
         package.addHandler(handler)
         package.setLevel(logging.INFO)
-
-
-Guard = RequestGuard  # the shorter name that the command line may use
