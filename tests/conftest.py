@@ -4,9 +4,27 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.fixtures import echo_stack, pooling_engine, pooling_stack, real_engine, real_stack
+from tests.support.fixtures import (
+    echo_http,
+    echo_stack,
+    pooling_engine,
+    pooling_http,
+    pooling_stack,
+    real_engine,
+    real_http,
+    real_stack,
+)
 
-__all__ = ["echo_stack", "pooling_engine", "pooling_stack", "real_engine", "real_stack"]
+__all__ = [
+    "echo_http",
+    "echo_stack",
+    "pooling_engine",
+    "pooling_http",
+    "pooling_stack",
+    "real_engine",
+    "real_http",
+    "real_stack",
+]
 
 # The first test to ask pays for the start.
 STACK_LIMIT_S = 60
@@ -20,5 +38,5 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             continue
         if item.get_closest_marker("vllm"):
             item.add_marker(pytest.mark.timeout(REAL_ENGINE_LIMIT_S))
-        elif {"echo_stack", "up", "encoder"} & set(getattr(item, "fixturenames", ())):
+        elif {"echo_stack", "echo_http", "up", "scripted", "encoder"} & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.timeout(STACK_LIMIT_S))

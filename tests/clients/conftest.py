@@ -1,4 +1,7 @@
-"""Both stacks under one name: a client test runs over the echo engine, and over the real one."""
+"""Every way to an engine under one name: a client test runs over the echo engine, and over the real one.
+
+A module whose FRONTS name http mode too runs through a worker in http mode as well as through gateway and worker.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +12,51 @@ import pytest
 
 from tests.support.stack import Stack
 
+QUEUE = ("stack",)
+EVERY_FRONT = ("stack", "http")
+ENGINES = {"up": ("echo", "real"), "scripted": ("echo",), "encoder": ("echo", "pooling")}
 
-@pytest.fixture(params=["echo", pytest.param("real", marks=pytest.mark.vllm)])
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run a test with each engine of its fixture behind each front of its module."""
+    for name, engines in ENGINES.items():
+        if name not in metafunc.fixturenames:
+            continue
+        fronts = getattr(metafunc.module, "FRONTS", QUEUE)
+        stacks = [
+            pytest.param(
+                f"{engine}_{front}",
+                id=engine if front == "stack" else f"{engine}-{front}",
+                marks=() if engine == "echo" else pytest.mark.vllm,
+            )
+            for front in fronts
+            for engine in engines
+        ]
+        metafunc.parametrize(name, stacks, indirect=True)
+
+
+def chosen(request: pytest.FixtureRequest) -> Stack:
+    """The session's stack that the parameter names."""
+    found: Stack = request.getfixturevalue(request.param)
+    return found
+
+
+@pytest.fixture
 def up(request: pytest.FixtureRequest) -> Stack:
     """The stack under test."""
-    found: Stack = request.getfixturevalue(f"{request.param}_stack")
-    return found
+    return chosen(request)
+
+
+@pytest.fixture
+def scripted(request: pytest.FixtureRequest) -> Stack:
+    """A stack over the echo engine, which does as a script says."""
+    return chosen(request)
+
+
+@pytest.fixture
+def encoder(request: pytest.FixtureRequest) -> Stack:
+    """A stack that embeds."""
+    return chosen(request)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The official `anthropic` client against gateway, worker and engine."""
+"""The official `anthropic` client against each front and engine."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from typing import Any
 import anthropic
 import pytest
 
+from tests.clients.conftest import EVERY_FRONT
 from tests.support.stack import Stack
 
+FRONTS = EVERY_FRONT
 GREEDY = {"temperature": 0}  # the client has no such argument any more
 HELLO: list[Any] = [{"role": "user", "content": "Hello, parrot!"}]
 

@@ -1,4 +1,4 @@
-"""The official `openai` client against gateway, worker and engine: whole and streamed, sync and async."""
+"""The official `openai` client against each front and engine: whole and streamed, sync and async."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from typing import Any
 import openai
 import pytest
 
+from tests.clients.conftest import EVERY_FRONT
 from tests.support.stack import Stack
 
+FRONTS = EVERY_FRONT
 TEXTS = ["Hello, parrot!", "héé €100 🦜🦜", '{"a": [1, 2]}', "def f(x):\n    return x"]
 
 
@@ -112,13 +114,6 @@ def test_models(client: openai.OpenAI, up: Stack) -> None:
 async def test_models_async(aclient: openai.AsyncOpenAI, up: Stack) -> None:
     """The same list."""
     assert [model.id async for model in aclient.models.list()] == [up.model]
-
-
-@pytest.fixture(params=["echo", pytest.param("pooling", marks=pytest.mark.vllm)])
-def encoder(request: pytest.FixtureRequest) -> Stack:
-    """A stack that embeds."""
-    found: Stack = request.getfixturevalue(f"{request.param}_stack")
-    return found
 
 
 def test_embeddings(encoder: Stack) -> None:

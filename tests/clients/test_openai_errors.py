@@ -7,9 +7,11 @@ from typing import Any
 import openai
 import pytest
 
+from tests.clients.conftest import EVERY_FRONT
 from tests.support.http import Http
 from tests.support.stack import Stack
 
+FRONTS = EVERY_FRONT
 HELLO: list[Any] = [{"role": "user", "content": "hello"}]
 RETRY: list[Any] = [{"role": "user", "content": "retry me"}]
 
@@ -61,10 +63,10 @@ STATUSES = [
 
 @pytest.mark.parametrize(("status", "kind"), STATUSES)
 def test_every_status_of_the_engine_reaches_the_client(
-    echo_stack: Stack, status: int, kind: type[openai.APIStatusError]
+    scripted: Stack, status: int, kind: type[openai.APIStatusError]
 ) -> None:
     """One error model from engine to client: status and message are the engine's."""
-    with openai.OpenAI(base_url=echo_stack.openai_url, api_key="none", max_retries=0) as client:
+    with openai.OpenAI(base_url=scripted.openai_url, api_key="none", max_retries=0) as client:
         with pytest.raises(kind) as caught:
             client.chat.completions.create(
                 model="echo", messages=HELLO, extra_body={"echo": {"status": status, "message": "so it is"}}
@@ -73,9 +75,9 @@ def test_every_status_of_the_engine_reaches_the_client(
     assert (caught.value.status_code, body["message"]) == (status, "so it is")
 
 
-def test_an_error_in_the_stream_is_raised(echo_stack: Stack) -> None:
+def test_an_error_in_the_stream_is_raised(scripted: Stack) -> None:
     """What came before it was delivered; then the client raises instead of ending as if all were well."""
-    with openai.OpenAI(base_url=echo_stack.openai_url, api_key="none", max_retries=0) as client:
+    with openai.OpenAI(base_url=scripted.openai_url, api_key="none", max_retries=0) as client:
         stream = client.chat.completions.create(
             model="echo", messages=HELLO, stream=True, extra_body={"echo": {"fail_after": 3, "message": "broke"}}
         )
@@ -85,11 +87,11 @@ def test_an_error_in_the_stream_is_raised(echo_stack: Stack) -> None:
     assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks) == "hel"
 
 
-async def test_the_client_retries_what_may_succeed(echo_stack: Stack) -> None:
+async def test_the_client_retries_what_may_succeed(scripted: Stack) -> None:
     """Two 500s, then the answer: three requests reached the engine."""
     async with (
-        Http(echo_stack.engine_url) as engine,
-        openai.AsyncOpenAI(base_url=echo_stack.openai_url, api_key="none", max_retries=2) as client,
+        Http(scripted.engine_url) as engine,
+        openai.AsyncOpenAI(base_url=scripted.openai_url, api_key="none", max_retries=2) as client,
     ):
         await engine.post("/echo/script", {"times": 2, "script": {"status": 500}})
         answer = await client.chat.completions.create(model="echo", messages=RETRY)
@@ -106,3 +108,17 @@ async def test_a_full_engine_is_waited_for_by_the_worker(echo_stack: Stack) -> N
         async with openai.AsyncOpenAI(base_url=echo_stack.openai_url, api_key="none", max_retries=0) as client:
             answer = await client.chat.completions.create(model="echo", messages=HELLO)
         assert answer.choices[0].message.content == "hello"
+
+
+@pytest.mark.parametrize(("status", "kind"), [(503, openai.InternalServerError), (429, openai.RateLimitError)])
+async def test_a_full_engine_is_reported_in_http_mode(
+    echo_http: Stack, status: int, kind: type[openai.APIStatusError]
+) -> None:
+    """Clients talk to the engine's own server, and wait by themselves: the worker holds no request."""
+    async with Http(echo_http.engine_url) as engine:
+        await engine.post("/echo/script", {"times": 1, "script": {"status": status}})
+    async with openai.AsyncOpenAI(base_url=echo_http.openai_url, api_key="none", max_retries=0) as client:
+        with pytest.raises(kind):
+            await client.chat.completions.create(model="echo", messages=HELLO)
+        answer = await client.chat.completions.create(model="echo", messages=HELLO)
+    assert answer.choices[0].message.content == "hello"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,9 +75,15 @@ REWRITES = (
 )
 
 
-def explained(route: str, direct: Seen, ours: Seen) -> Rewrite | None:
+# In http mode clients talk to the engine's own server: answers are never rewritten, and requests are translated with
+# TRANSLATE_HTTP=1 only. Without it these are refused, by the engine itself or by the guard: (route, field).
+HTTP_REWRITES: tuple[Rewrite, ...] = ()
+REFUSED_BY_THE_ENGINE = {(CHAT, "messages"), (MESSAGES, "model")}
+
+
+def explained(route: str, direct: Seen, ours: Seen, rewrites: Sequence[Rewrite] = REWRITES) -> Rewrite | None:
     """The rewrite that explains the whole difference between two answers; None where none does."""
-    for rewrite in REWRITES:
+    for rewrite in rewrites:
         if (rewrite.route == "*" or route.startswith(rewrite.route)) and same(
             _rewritten(rewrite, direct), [ours.status, ours.value]
         ):

@@ -10,8 +10,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.engines.real import real_engine_process
+from tests.support.engines.real import SETTINGS, real_engine_process
+from tests.support.http_mode import serve_http
 from tests.support.stack import Stack, serve, serve_echo
+
+REAL_HTTP = {**SETTINGS, "ENGINE": "vllm", "HF_HUB_OFFLINE": "1"}
 
 
 @pytest.fixture(scope="session")
@@ -53,4 +56,25 @@ def pooling_stack(pooling_engine: str) -> Iterator[Stack]:
 def real_stack(real_engine: str) -> Iterator[Stack]:
     """Gateway and a worker over the real engine."""
     with serve(real_engine, "parrot") as up:
+        yield up
+
+
+@pytest.fixture(scope="session")
+def echo_http() -> Iterator[Stack]:
+    """A worker in http mode over the echo engine."""
+    with serve_http({}, "echo") as up:
+        yield up
+
+
+@pytest.fixture(scope="session")
+def real_http() -> Iterator[Stack]:
+    """A worker in http mode over a real engine of its own: vLLM's server, with the guard inside."""
+    with serve_http(REAL_HTTP) as up:
+        yield up
+
+
+@pytest.fixture(scope="session")
+def pooling_http() -> Iterator[Stack]:
+    """A worker in http mode over an encoder of its own."""
+    with serve_http({**REAL_HTTP, "RUNNER": "pooling", "CONVERT": "embed"}) as up:
         yield up

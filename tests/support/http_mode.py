@@ -17,9 +17,12 @@ from typing import Any
 
 from tests.support.http import Answer, Http
 from tests.support.processes import Process, running
+from tests.support.stack import Stack
 from worker_vllm.engine.process.guard import descendants, read_stat
 from worker_vllm.engine.supervision.process_watcher import command_line
 
+READY_TIMEOUT_S = 300.0
+GUARD = b"/engine/process/guard.py"
 COMPLETION = {"model": "parrot", "prompt": "one two three", "max_tokens": 3}
 
 
@@ -60,10 +63,17 @@ class HttpWorker:
             await asyncio.sleep(0.01)
         return answer
 
+    @property
+    def engine_url(self) -> str:
+        """The engine's own socket; what comes over it is not guarded."""
+        commands = (command_line(pid).split(b"\0") for pid in descendants(self.process.pid))
+        words = next(words for words in commands if any(word.endswith(GUARD) for word in words))
+        directory = words[next(at for at, word in enumerate(words) if word.endswith(GUARD)) + 1]
+        return f"unix:{directory.decode()}/engine.sock"
+
     async def control(self, method: str, action: str, body: Any = None) -> Any:
         """One request to the echo engine's control channel, on the engine's own socket."""
-        words = command_line(self._engine(b"worker_vllm.echo")).split(b"\0")
-        async with Http(f"unix:{words[words.index(b'--uds') + 1].decode()}") as http:
+        async with Http(self.engine_url) as http:
             answer = await http.request(method, f"/echo/{action}", body)
         assert answer.status == 200, answer.body
         return answer.json
@@ -104,6 +114,14 @@ def http_worker(environment: Mapping[str, str], *, apart: bool = False) -> Itera
         settings["PORT_HEALTH"] = str(health)
     with running((sys.executable, "-m", "worker_vllm", "start"), {**settings, **environment}) as process:
         yield HttpWorker(process, port, health)
+
+
+@contextlib.contextmanager
+def serve_http(environment: Mapping[str, str], model: str = "parrot") -> Iterator[Stack]:
+    """A worker in http mode once its engine's server accepts: the same view as of gateway and worker."""
+    with http_worker({"MODEL_NAME": model, **environment}) as worker:
+        worker.process.line("accepts requests on port", READY_TIMEOUT_S)
+        yield Stack(f"http://127.0.0.1:{worker.port}", worker.engine_url, worker.process, model, prefix="")
 
 
 async def ask(port: int, method: str, path: str, body: Any = None) -> Answer:

@@ -25,6 +25,7 @@ class Stack:
     engine_url: str  # unix:/path, for looking behind the scenes
     process: Process
     model: str
+    prefix: str = "/openai"  # of the engine's routes below the url; http mode has none
 
     @property
     def root(self) -> str:
@@ -32,9 +33,14 @@ class Stack:
         return self.url.split("/v2/")[0]
 
     @property
+    def routes_url(self) -> str:
+        """What stands before the engine's own paths."""
+        return f"{self.url}{self.prefix}"
+
+    @property
     def openai_url(self) -> str:
         """What an OpenAI client takes as its base_url."""
-        return f"{self.url}/openai/v1"
+        return f"{self.routes_url}/v1"
 
 
 @contextlib.contextmanager
