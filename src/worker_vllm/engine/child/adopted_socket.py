@@ -20,6 +20,7 @@ import uvicorn
 from worker_vllm.engine.child.handover_protocol import ACCEPT, FINISHED, IDLE, QUERY, RUNNING, STOP
 
 POLL_S = 0.02  # uvicorn has no event for the end of its last request; its own shutdown polls as well
+KEPT_GRACE_S = 2.0  # in which a load balancer notices the 503 of its health probe, and uses kept connections no more
 CLOSE_HEADER = (b"connection", b"close")
 
 
@@ -131,7 +132,8 @@ class AdoptedSocket:
     async def _finish(self) -> None:
         """Close every connection after the request that runs on it; returns when none runs.
 
-        A connection that is idle now gets one more response, since its client's next request may be on the way.
+        A connection that is idle now gets one more response within KEPT_GRACE_S, since its client's next request may
+        be on the way.
         """
         server, state = self._server, self._server.server_state
         server.config.encoded_headers.append(CLOSE_HEADER)
@@ -140,14 +142,31 @@ class AdoptedSocket:
             cycle = getattr(connection, "cycle", None)
             if cycle is not None and not cycle.response_complete:
                 connection.shutdown()
-        while state.tasks or any(unsent(connection) for connection in state.connections):  # noqa: ASYNC110
+        loop = asyncio.get_running_loop()
+        grace_end = loop.time() + KEPT_GRACE_S
+        while (
+            state.tasks
+            or any(unsent(connection) for connection in state.connections)
+            or (loop.time() < grace_end and any(is_client(connection) for connection in state.connections))
+        ):
             await asyncio.sleep(POLL_S)
+        for connection in list(state.connections):
+            if is_client(connection):
+                connection.shutdown()
 
 
 def unsent(connection: object) -> bool:
     """Whether a uvicorn connection holds response bytes that its client has not taken yet."""
     transport = getattr(connection, "transport", None)
     return transport is not None and not transport.is_closing() and transport.get_write_buffer_size() > 0
+
+
+def is_client(connection: object) -> bool:
+    """Whether an open uvicorn connection is a client's, and not the worker's own over the Unix socket."""
+    transport = getattr(connection, "transport", None)
+    if transport is None or transport.is_closing():
+        return False
+    return not isinstance(transport.get_extra_info("sockname"), str | bytes)
 
 
 async def readable(connection: socket.socket) -> None:
