@@ -1,4 +1,4 @@
-"""Clients on kept connections that cost little themselves: each sends its next request when its answer is complete."""
+"""Clients on kept connections that cost little: each sends its next request when its answer is complete."""
 
 from __future__ import annotations
 

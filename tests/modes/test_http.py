@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from tests.support.http_mode import ask
 from worker_vllm.engine.interface import EngineRequest, EngineResponse, EngineState
 from worker_vllm.errors import EngineUnavailable
@@ -41,17 +43,15 @@ class ScriptedEngine:
         raise EngineUnavailable("scripted")
 
 
-async def test_an_engine_that_cannot_adopt_the_port() -> None:
-    """The worker goes on to answer: 503 that names the cause, on health and on requests."""
+async def test_an_engine_that_cannot_adopt_the_port(caplog: pytest.LogCaptureFixture) -> None:
+    """The worker serves the port itself, behind the guard, and says so; here the engine does not answer either."""
     ports = Ports(bind(0, "127.0.0.1"))
     port = ports.requests.getsockname()[1]
     mode = HttpMode(ScriptedEngine(EngineState.READY), Settings(), ports)
     serving = asyncio.create_task(mode.serve())
-    for method, path in (("GET", "/ping"), ("POST", "/v1/completions")):
-        answer = await ask(port, method, path)
-        assert answer.status == 503
-        assert b"cannot accept on the worker's port (" in answer.body
-        assert b"use vLLM 0.32.0, or queue mode" in answer.body
+    for method, path, status in (("GET", "/ping", 503), ("GET", "/v1/models", 503), ("GET", "/metrics", 404)):
+        assert (await ask(port, method, path)).status == status
+    assert "passes requests on, behind the same guard" in caplog.text
     mode.on_signal()
     await serving
     await mode.drain()

@@ -43,7 +43,6 @@ async def replace(environment: Mapping[str, str], replacements: int, *, keep_ali
             stop.set()
             await asyncio.gather(*clients)
     assert front.failures == []
-    print(f"{front.whole} whole, {front.refused} refused and sent to another worker")
 
 
 @pytest.mark.timeout(60)

@@ -5,11 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
 import signal
 import socket
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -19,10 +17,9 @@ from tests.support.asgi import RecordingApp, serving
 from tests.support.engines.echo import EchoEngine, echo_engine
 from tests.support.http import Http, parse_events
 from tests.support.http_mode import http_worker
-from worker_vllm.settings.types import EngineKind, EngineSettings, Settings
 from worker_vllm.web.asgi import Receive, Scope, Send
 from worker_vllm.web.guard_settings import GuardSettings, digest
-from worker_vllm.web.reverse_proxy import guarded_proxy, run_proxy, server_config
+from worker_vllm.web.reverse_proxy import guarded_proxy, server_config
 
 CHAT = "/v1/chat/completions"
 ASK = {"model": "echo", "messages": [{"role": "user", "content": "one two three"}], "max_tokens": 3}
@@ -221,22 +218,23 @@ async def _statuses(host: str, port: int, request: bytes, count: int) -> list[in
         writer.close()
 
 
-async def test_a_stop_lets_a_running_stream_finish_and_accepts_no_more() -> None:
+@pytest.mark.parametrize("apart", [False, True], ids=["one port", "two ports"])
+async def test_a_stop_lets_a_running_stream_finish_and_answers_503_meanwhile(apart: bool) -> None:
     async with echo_engine() as engine:
-        settings = replace(Settings(), engine=EngineSettings(kind=EngineKind.ATTACH, url=engine.url))
-        listener = socket.create_server(("127.0.0.1", 0))
-        address = f"http://127.0.0.1:{listener.getsockname()[1]}"
         await engine.script({"gate": "g"})
-        serving_proxy = asyncio.create_task(run_proxy(settings, [listener]))
-        async with Http(address) as http:
-            asking = asyncio.create_task(http.events(CHAT, STREAM))
+        with http_worker({"ENGINE_URL": engine.url}, apart=apart) as worker:
+            await worker.listening()
+            asking = asyncio.create_task(worker.post(CHAT, STREAM))
             await engine.until(running=1)
-            os.kill(os.getpid(), signal.SIGTERM)
-            while listener.fileno() != -1:  # the server has closed it
-                await asyncio.sleep(0.01)
+            worker.process.signal(signal.SIGTERM)
+            stopping = await worker.until(503)
+            assert stopping.json["status"] == "draining"
+            refused = await worker.post(CHAT, ASK)
+            assert (refused.status, refused.json["error"]["code"]) == (503, 503)
+            assert int(refused.headers["retry-after"]) >= 1
             await engine.control("release", {"gate": "g", "tokens": 3})
-            assert (await asking)[-1] == "[DONE]"
-        await serving_proxy
+            assert b"data: [DONE]" in (await asking).body
+            assert await asyncio.to_thread(worker.process.exit_code) == 0
 
 
 @pytest.mark.parametrize("apart", [False, True], ids=["one port", "two ports"])

@@ -2,7 +2,8 @@
 
 The worker binds PORT before it spawns the engine. While the engine starts, after it died, and while the worker stops,
 the worker accepts on PORT and answers health, and 503 to everything else. When the engine is ready, the worker stops
-accepting and hands the socket over. PORT_HEALTH, where it differs, is always answered by the worker.
+accepting and hands the socket over. An engine whose server cannot adopt it is served through a `Relay` instead: the
+worker's own guard and reverse proxy. PORT_HEALTH, where it differs, is always answered by the worker.
 """
 
 from __future__ import annotations
@@ -23,17 +24,22 @@ from worker_vllm.engine.supervision.startup import StartPlan
 from worker_vllm.engine.supervision.supervisor import Supervisor
 from worker_vllm.engine.supervision.warmup import warm_up
 from worker_vllm.errors import WorkerError
+from worker_vllm.modes.http_relay import Relay, wait_finished
 from worker_vllm.modes.http_start import HEALTH_FILE
 from worker_vllm.modes.queue import EXIT_ENGINE, EXIT_FORCED, first_of, with_signals
 from worker_vllm.settings.types import Settings
+from worker_vllm.web.guard_settings import guard_settings
 from worker_vllm.web.health import READY_PATH, Condition, Report, WebResponse, estimate_remaining_s, respond
-from worker_vllm.web.listener import LINGER_S, Listener
+from worker_vllm.web.listener import Listener, close_listeners
 from worker_vllm.web.ports import Ports
 
 log = logging.getLogger(__name__)
 
 PROBES_PER_TIMEOUT = 4  # of ENGINE_STALL_TIMEOUT
-CANNOT_ADOPT = "the engine's server cannot accept on the worker's port ({}): use vLLM 0.32.0, or queue mode"
+RELAYED = (
+    "the engine's server cannot accept on port %d (%s): the worker accepts there and passes requests on, behind the "
+    "same guard; vLLM 0.32.0 accepts itself, without this hop"
+)
 
 
 class StartingEngine(ManagedEngine, Protocol):
@@ -83,9 +89,8 @@ class HttpMode:
         self._health = Listener(ports.health, self._respond) if ports.health is not None else None
         self._stop = asyncio.Event()
         self._force = asyncio.Event()
-        self._handover: Handover | None = None  # while the engine's server accepts on PORT
-        self._handed_to = ""  # socket of the launch that has been asked to accept on PORT
-        self._refusal = ""  # why its server does not
+        self._handover: Handover | Relay | None = None  # while clients' requests reach the engine
+        self._handed_to = ""  # socket of the launch that PORT was handed over to
         self._was_ready = False
         self._running: asyncio.Task[None] | None = None
 
@@ -124,14 +129,7 @@ class HttpMode:
         except (OSError, TimeoutError) as error:
             log.warning("the engine's server does not stop accepting: %s", error or type(error).__name__)
         self._requests.accept()
-        finished = asyncio.create_task(handover.finished())
-        try:
-            async with asyncio.timeout(self._settings.queue.drain_timeout_s):
-                await first_of(finished, self._force)
-        except TimeoutError:
-            log.warning("DRAIN_TIMEOUT is over: the requests that still run end now")
-        finally:
-            finished.cancel()
+        await wait_finished(handover, self._force, self._settings.queue.drain_timeout_s)
         if self._force.is_set():
             self.exit_status = EXIT_FORCED
 
@@ -143,12 +141,7 @@ class HttpMode:
         if self._running is not None:
             await self._engine.stop()
             await asyncio.wait([self._running])
-        for listener in self._listeners():
-            listener.pause()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(LINGER_S):
-                    await listener.wait_idle()
-            await listener.close()
+        await close_listeners(self._listeners())
         if self._running is not None and not self._running.cancelled():
             self._running.result()
 
@@ -191,37 +184,55 @@ class HttpMode:
     async def _hand_over(self) -> None:
         """Stop accepting, then have the engine's server accept; the kernel queues connections meanwhile."""
         self._requests.pause()
-        self._handed_to, self._refusal = self._engine.socket, ""
+        self._handed_to = self._engine.socket
+        port = self._requests.socket.getsockname()[1]
         try:
-            handover = await connect(self._engine.socket)
-            try:
-                await handover.accept([self._requests.socket])
-            except BaseException:
-                await handover.close()
-                raise
+            self._handover = await self._adopted()
+            log.info("the engine's server accepts requests on port %d", port)
         except (OSError, TimeoutError) as error:
-            self._refusal = CANNOT_ADOPT.format(str(error) or type(error).__name__)
-            log.error("%s", self._refusal)
-            self._requests.accept()
-            return
+            log.warning(RELAYED, port, str(error) or type(error).__name__)
+            self._handover = await self._relayed()
         except asyncio.CancelledError:
             self._requests.accept()
             raise
-        self._handover = handover
         self._was_ready = True
-        log.info("the engine's server accepts requests on port %d", self._requests.socket.getsockname()[1])
+
+    async def _adopted(self) -> Handover:
+        """The engine's own server on PORT. Raises OSError or TimeoutError where it cannot adopt the socket."""
+        handover = await connect(self._engine.socket)
+        try:
+            await handover.accept([self._requests.socket])
+        except BaseException:
+            await handover.close()
+            raise
+        return handover
+
+    async def _relayed(self) -> Relay:
+        """The worker's own server on PORT, in front of the engine's Unix socket."""
+        rules = guard_settings(self._settings, health_file=str(self._health_file()))
+        relay = Relay(f"unix:{self._engine.socket}", rules)
+        try:
+            await relay.accept([self._requests.socket])
+        except BaseException:
+            await relay.close()
+            self._requests.accept()
+            raise
+        return relay
 
     async def _take_back(self) -> None:
         """Accept again after the engine's server has gone."""
-        self._requests.accept()
         handover, self._handover = self._handover, None
         if handover is not None:
             await handover.close()
+        self._requests.accept()
         log.info("the engine's server has gone: the worker answers on its port")
+
+    def _health_file(self) -> Path:
+        return Path(self._engine.socket).with_name(HEALTH_FILE)
 
     def _write_health_file(self) -> None:
         """Have the guard answer health with 503 on connections that the engine's server keeps open."""
-        path = Path(self._engine.socket).with_name(HEALTH_FILE)
+        path = self._health_file()
         try:
             path.with_suffix(".new").write_bytes(self._respond("GET", READY_PATH).body)
             path.with_suffix(".new").rename(path)
@@ -242,8 +253,6 @@ class HttpMode:
             return Report(Condition.GONE, diagnosis=engine.diagnosis)
         if engine.state is EngineState.READY and self._handover is not None and not self._handover.ended.is_set():
             return Report(Condition.READY)
-        if engine.state is EngineState.READY and self._refusal:
-            return Report(Condition.REFUSED, diagnosis=self._refusal)
         phase, elapsed_s, previous_s = engine.start_progress
         if not self._was_ready:
             return Report(Condition.STARTING, phase, estimate_remaining_s(phase, elapsed_s, previous_s))

@@ -29,9 +29,9 @@ def start_http(settings: Settings, environment: Mapping[str, str], refusal: Diag
     except OSError as error:
         return refuse(f"{error}: set PORT and PORT_HEALTH to free ports of this container")
     if refusal is None and settings.engine.kind is EngineKind.ATTACH:
-        from worker_vllm.web.reverse_proxy import serve_proxy
+        from worker_vllm.modes.http_relay import serve_attached
 
-        return serve_proxy(settings, [port for port in (ports.requests, ports.health) if port is not None])
+        return serve_attached(settings, ports)
     if refusal is None and environment.get(RUST_FRONT_END, "0").strip().lower() in ("1", "true"):
         refusal = NO_RUST_FRONT_END
     if refusal is None:

@@ -8,9 +8,10 @@ closed after it, so that its client's next connection can reach the engine.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import cast
 
 from worker_vllm.web.health import WebResponse
@@ -143,6 +144,16 @@ class Listener:
             return BAD_REQUEST.encode()
         method, target = words[0].decode("latin-1"), words[1].decode("latin-1")
         return self._respond(method, target).encode(head_only=method == "HEAD")
+
+
+async def close_listeners(listeners: Iterable[Listener]) -> None:
+    """Answer who is connected, for LINGER_S at most, and close the ports."""
+    for listener in listeners:
+        listener.pause()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LINGER_S):
+                await listener.wait_idle()
+        await listener.close()
 
 
 class AnsweredConnection(asyncio.Protocol):

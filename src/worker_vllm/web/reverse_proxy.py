@@ -9,23 +9,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import signal
-import socket
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
 from urllib.parse import quote
 
 import aiohttp
 import uvicorn
-import uvloop
 from multidict import CIMultiDict
 from yarl import URL
 
 from worker_vllm.errors import EngineError, EngineUnavailable
-from worker_vllm.settings.types import Settings
 from worker_vllm.web.asgi import App, Header, Receive, Scope, Send, header_values
 from worker_vllm.web.guard import RequestGuard
-from worker_vllm.web.guard_settings import GuardSettings, guard_settings
+from worker_vllm.web.guard_settings import GuardSettings
 from worker_vllm.web.request_body import Disconnected
 
 log = logging.getLogger(__name__)
@@ -33,7 +29,6 @@ log = logging.getLogger(__name__)
 KEEP_ALIVE_S = 4.0  # below the 5 s after which uvicorn, and so vLLM, closes an idle connection
 READ_BUFFER_BYTES = 64 * 1024
 CONNECT_TIMEOUT_S = 10.0
-SIGNALS = (signal.SIGTERM, signal.SIGINT)
 # Of one connection, not of the request (RFC 9110, 7.6.1), and what the client library sets itself.
 HOP_BY_HOP = frozenset(
     (
@@ -194,7 +189,7 @@ async def guarded_proxy(url: str, settings: GuardSettings) -> AsyncIterator[App]
         await proxy.aclose()
 
 
-def server_config(app: App, *, grace_s: int = 30) -> uvicorn.Config:
+def server_config(app: App) -> uvicorn.Config:
     """The configuration of the server that listens for a reverse proxy; the caller passes it its sockets."""
     return uvicorn.Config(
         app,
@@ -204,34 +199,6 @@ def server_config(app: App, *, grace_s: int = 30) -> uvicorn.Config:
         ws="none",
         proxy_headers=False,
         server_header=False,
-        timeout_graceful_shutdown=grace_s,
+        timeout_graceful_shutdown=1,
         h11_max_incomplete_event_size=64 * 1024,
     )
-
-
-class _Server(uvicorn.Server):
-    """uvicorn's server; a signal makes it stop accepting and finish running requests, and is not raised again."""
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        loop = asyncio.get_running_loop()
-        for number in SIGNALS:
-            loop.add_signal_handler(number, self.handle_exit, number, None)
-        try:
-            yield
-        finally:
-            for number in SIGNALS:
-                loop.remove_signal_handler(number)
-
-
-def serve_proxy(settings: Settings, sockets: Sequence[socket.socket]) -> int:
-    """Serve the guard in front of ENGINE_URL on these listening sockets until SIGTERM; the exit status after it."""
-    uvloop.run(run_proxy(settings, sockets))
-    return 0
-
-
-async def run_proxy(settings: Settings, sockets: Sequence[socket.socket]) -> None:
-    """Serve as `serve_proxy` does, inside a running loop."""
-    async with guarded_proxy(settings.engine.url or "", guard_settings(settings)) as app:
-        config = server_config(app, grace_s=max(1, round(settings.queue.drain_timeout_s)))
-        await _Server(config).serve(sockets=list(sockets))

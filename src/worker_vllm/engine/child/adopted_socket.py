@@ -48,9 +48,8 @@ class AdoptedSocket:
     """Obeys the worker's commands for one server; owned by that server from its start to its shutdown."""
 
     def __init__(self, server: uvicorn.Server, path: str) -> None:
-        self._server = server
+        self._port = AcceptingServer(server)
         self._path = path
-        self._accepting: list[asyncio.Server] = []
         self._obeying: asyncio.Task[None] | None = None
 
     def open(self) -> None:
@@ -70,7 +69,7 @@ class AdoptedSocket:
         if self._obeying is not None:
             self._obeying.cancel()
             await asyncio.wait([self._obeying])
-        self._stop_accepting()
+        self._port.stop_accepting()
 
     async def _serve(self, listening: socket.socket) -> None:
         loop = asyncio.get_running_loop()
@@ -96,19 +95,33 @@ class AdoptedSocket:
                 return
             if command == ACCEPT:
                 for descriptor in descriptors:
-                    await self._accept(descriptor)
+                    await self._port.accept(descriptor)
                 await loop.sock_sendall(connection, ACCEPT)
             elif command == STOP:
-                self._stop_accepting()
+                self._port.stop_accepting()
                 await loop.sock_sendall(connection, STOP)
-                await self._finish()
+                await self._port.finish()
                 await loop.sock_sendall(connection, FINISHED)
             elif command == QUERY:
-                await loop.sock_sendall(connection, RUNNING if self._server.server_state.tasks else IDLE)
+                await loop.sock_sendall(connection, RUNNING if self._port.has_requests else IDLE)
             else:
                 return
 
-    async def _accept(self, descriptor: int) -> None:
+
+class AcceptingServer:
+    """Lets a running uvicorn server accept on further listening sockets, and stop without cutting a request off."""
+
+    def __init__(self, server: uvicorn.Server) -> None:
+        self._server = server
+        self._accepting: list[asyncio.Server] = []
+
+    @property
+    def has_requests(self) -> bool:
+        """Whether a request is running."""
+        return bool(self._server.server_state.tasks)
+
+    async def accept(self, descriptor: int) -> None:
+        """Accept on a listening socket, whose descriptor this object owns from now on."""
         os.set_inheritable(descriptor, False)
         server, config = self._server, self._server.config
         loop = asyncio.get_running_loop()
@@ -124,12 +137,13 @@ class AdoptedSocket:
         )
         self._accepting.append(accepting)
 
-    def _stop_accepting(self) -> None:
+    def stop_accepting(self) -> None:
+        """Accept no more; open connections go on."""
         for accepting in self._accepting:
             accepting.close()
         self._accepting.clear()
 
-    async def _finish(self) -> None:
+    async def finish(self) -> None:
         """Close every connection after the request that runs on it; returns when none runs.
 
         A connection that is idle now gets one more response within KEPT_GRACE_S, since its client's next request may
@@ -144,11 +158,13 @@ class AdoptedSocket:
                 connection.shutdown()
         loop = asyncio.get_running_loop()
         grace_end = loop.time() + KEPT_GRACE_S
-        while (
-            state.tasks
-            or any(unsent(connection) for connection in state.connections)
-            or (loop.time() < grace_end and any(is_client(connection) for connection in state.connections))
-        ):
+
+        def is_over() -> bool:
+            if state.tasks or any(unsent(connection) for connection in state.connections):
+                return False
+            return loop.time() >= grace_end or not any(is_client(connection) for connection in state.connections)
+
+        while not is_over():  # noqa: ASYNC110
             await asyncio.sleep(POLL_S)
         for connection in list(state.connections):
             if is_client(connection):

@@ -21,13 +21,21 @@ from worker_vllm.engine.preflight.container_limits import address_space_message
 def vllm(handover: str | None) -> None:
     """Run vLLM's command line with this process's arguments; its server adopts a socket at the path `handover`."""
     if handover is not None:
-        from worker_vllm.engine.child import adopted_socket  # imports uvicorn
-
-        adopted_socket.install(handover)
+        install_handover(handover)
     from vllm.entrypoints.cli.main import main
 
     sys.argv[0] = "vllm"
     main()
+
+
+def install_handover(path: str) -> None:
+    """Let vLLM's server adopt the worker's port. A vLLM without that server starts too: the worker copes with it."""
+    try:
+        from worker_vllm.engine.child import adopted_socket  # imports uvicorn
+
+        adopted_socket.install(path)
+    except (ImportError, AttributeError) as error:
+        os.write(2, f"this vLLM's server cannot adopt the worker's port: {error}\n".encode())
 
 
 def launch() -> None:
