@@ -36,7 +36,7 @@ from worker_vllm.web.asgi import (
     with_length,
     without,
 )
-from worker_vllm.web.captured_response import respond_captured, respond_ranked
+from worker_vllm.web.captured_response import CapturedResponse, respond_captured, respond_ranked
 from worker_vllm.web.client_keys import ClientKeys
 from worker_vllm.web.guard_settings import ENGINE_HEALTH, GuardSettings, read
 from worker_vllm.web.request_body import BodyMemory, Disconnected, LimitedBody, check_headers, replayed
@@ -46,6 +46,9 @@ log = logging.getLogger(__name__)
 access_log = logging.getLogger("worker_vllm.web.access")
 
 RETRY_AFTER_S = b"1"
+ENGINE_DEAD = 500  # the status of vLLM's server for a request whose engine has died, and for its own bugs
+RETRY_AFTER_DEATH_S = b"5"
+RELAUNCHED = "the engine stopped working and is launched again: send the request again after Retry-After seconds"
 LARGE_BYTES = 128 * 1024  # a body of this size takes the check a millisecond at most
 CHECK_THREADS = 2
 LIVE = "/health/live"
@@ -166,10 +169,41 @@ class RequestGuard:
     async def _forward(self, exchange: Exchange, route: Route, request: CheckedRequest, *, changed: bool) -> None:
         """Pass a checked request to the application."""
         if request.ranking is not None:
-            await respond_ranked(self._app, exchange, route, request, exchange.receive)
+            await respond_ranked(self._ask, exchange, route, request, exchange.receive)
             return
         scope = with_length(exchange.scope, len(request.content)) if changed else exchange.scope
-        await self._app(scope, replayed(request.content, exchange.receive), exchange.send)
+        await self._ask(scope, replayed(request.content, exchange.receive), exchange.send)
+
+    async def _ask(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request to the application. Raises HttpRefusal (503) for the 500 of an engine that has died.
+
+        vLLM's server lives on for a moment after its engine; what it answers then is no fault of the request.
+        """
+        dead = False
+
+        async def unless_dead(message: Message) -> None:
+            nonlocal dead
+            if message["type"] == "http.response.start" and message["status"] == ENGINE_DEAD:
+                dead = await self._is_dead(scope)
+            if not dead:
+                await send(message)
+
+        await self._app(scope, receive, unless_dead)
+        if dead:
+            raise HttpRefusal(503, RELAUNCHED, (b"retry-after", RETRY_AFTER_DEATH_S))
+
+    async def _is_dead(self, scope: Scope) -> bool:
+        """Whether the engine's own health reports so."""
+        health = CapturedResponse()
+
+        async def nothing() -> Message:
+            return {"type": "http.request", "body": b"", "more_body": False}
+
+        try:
+            await self._app(health_request(scope), nothing, health.send)
+        except WorkerError:  # the reverse proxy's: its server does not answer
+            return True
+        return health.status >= 500
 
     async def _stream(self, exchange: Exchange, route: Route, body: LimitedBody) -> None:
         """Pass a request on while its body arrives. Past a limit the client gets the refusal."""
@@ -180,9 +214,9 @@ class RequestGuard:
 
         try:
             if route.path == MODELS:
-                await respond_captured(self._app, exchange, body.receive, exchange.scope, self._models)
+                await respond_captured(self._ask, exchange, body.receive, exchange.scope, self._models)
             else:
-                await self._app(exchange.scope, body.receive, send)
+                await self._ask(exchange.scope, body.receive, send)
         except Exception:
             if body.refusal is None:
                 raise
@@ -202,9 +236,7 @@ class RequestGuard:
         if (reason := self._objection()) is not None:
             await exchange.respond(503, reason, JSON)
             return
-        path = exchange.scope.get("root_path", "") + ENGINE_HEALTH
-        scope = {**exchange.scope, "method": "GET", "path": path, "raw_path": path.encode(), "query_string": b""}
-        await self._app(scope, exchange.receive, exchange.send)
+        await self._app(health_request(exchange.scope), exchange.receive, exchange.send)
 
     def _objection(self) -> bytes | None:
         """Why the worker wants no more requests: the content of its file; None while there is none."""
@@ -228,6 +260,14 @@ class RequestGuard:
             took_ms,
             exchange.request_id.decode(),
         )
+
+
+def health_request(scope: Scope) -> Scope:
+    """The scope of a request for the engine's own health, on the connection of another request."""
+    path = scope.get("root_path", "") + ENGINE_HEALTH
+    headers = without(scope["headers"], b"content-length", b"transfer-encoding")
+    changed = {"method": "GET", "path": path, "raw_path": path.encode(), "query_string": b"", "headers": headers}
+    return {**scope, **changed}
 
 
 def log_to_stderr() -> None:
