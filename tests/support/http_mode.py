@@ -33,6 +33,12 @@ def free_port() -> int:
         return found
 
 
+def free_ports(*, apart: bool) -> tuple[int, int]:
+    """A port for requests, and one for health: the same unless `apart`."""
+    port = free_port()
+    return port, free_port() if apart else port
+
+
 @dataclass(frozen=True, slots=True)
 class HttpWorker:
     """A running worker, its port, and the port of its health."""
@@ -40,6 +46,11 @@ class HttpWorker:
     process: Process
     port: int
     health_port: int
+
+    @property
+    def ports(self) -> tuple[int, int]:
+        """The port of requests, and that of health."""
+        return self.port, self.health_port
 
     async def get(self, path: str = "/ping") -> Answer:
         """GET on the health port."""
@@ -105,12 +116,13 @@ def is_engine(pid: int, mark: bytes) -> bool:
 
 
 @contextlib.contextmanager
-def http_worker(environment: Mapping[str, str], *, apart: bool = False) -> Iterator[HttpWorker]:
+def http_worker(
+    environment: Mapping[str, str], *, apart: bool = False, ports: tuple[int, int] | None = None
+) -> Iterator[HttpWorker]:
     """A worker over the echo engine unless the environment names another; `apart`: with a PORT_HEALTH of its own."""
-    port = free_port()
-    health = free_port() if apart else port
+    port, health = ports or free_ports(apart=apart)
     settings = {"WORKER_MODE": "http", "PORT": str(port), "ENGINE": "echo", "MODEL_NAME": "parrot"}
-    if apart:
+    if health != port:
         settings["PORT_HEALTH"] = str(health)
     with running((sys.executable, "-m", "worker_vllm", "start"), {**settings, **environment}) as process:
         yield HttpWorker(process, port, health)
@@ -147,6 +159,13 @@ class Traffic:
 
     statuses: dict[int, int] = field(default_factory=dict)
     failures: list[tuple[str, float, float]] = field(default_factory=list)
+    probes: int = 0  # answered
+    first_answer: float = 0.0  # when the first one came
+
+    @property
+    def requests(self) -> int:
+        """How many requests that are no probes were answered."""
+        return sum(self.statuses.values()) - self.probes
 
     async def send(self, port: int, method: str, path: str, body: Any = None) -> None:
         """One request, accounted for."""
@@ -156,15 +175,27 @@ class Traffic:
         except (OSError, EOFError) as error:
             self.failures.append((type(error).__name__, began, time.monotonic()))
         else:
+            self.first_answer = self.first_answer or time.monotonic()
+            self.probes += method == "GET"
             self.statuses[status] = self.statuses.get(status, 0) + 1
 
-    @property
-    def count(self) -> int:
-        """How many requests have ended."""
-        return sum(self.statuses.values()) + len(self.failures)
+    def unexplained(self, *deaths: tuple[float, float]) -> list[tuple[str, float, float]]:
+        """The failures but for two kinds: no process listened yet; a request was in flight at a death.
 
-    async def run(self, worker: HttpWorker, stop: asyncio.Event, least: int) -> None:
-        """Alternate probes and completions until `stop` is set and `least` of each were sent."""
-        while not stop.is_set() or self.count < 2 * least:
-            await self.send(worker.health_port, "GET", "/ping")
-            await self.send(worker.port, "POST", "/v1/completions", COMPLETION)
+        A death is the time of a kill, and the time from which the worker answers again.
+        """
+        after = [
+            each for each in self.failures if not (each[0] == "ConnectionRefusedError" and self._too_early(each))
+        ]
+        return [each for each in after if not any(each[1] < until and each[2] > died for died, until in deaths)]
+
+    def _too_early(self, failure: tuple[str, float, float]) -> bool:
+        return failure[1] < self.first_answer
+
+    async def run(self, ports: tuple[int, int], stop: asyncio.Event, least: int = 0, pause_s: float = 0.0) -> None:
+        """Alternate completions and probes until `stop` is set and `least` of each were answered, by all clients."""
+        port, health_port = ports
+        while not stop.is_set() or min(self.probes, self.requests) < least:
+            await self.send(health_port, "GET", "/ping")
+            await self.send(port, "POST", "/v1/completions", COMPLETION)
+            await asyncio.sleep(pause_s)
