@@ -45,7 +45,7 @@ class JobHandler:
         self._redact = Redactor(settings.secrets).value
         self._calls = EngineCalls(engine)
         self._models = ServedModels(self._calls)
-        self._routes = RouteRunner(self._calls, self._models, settings.jobs)
+        self._routes = RouteRunner(self._calls, self._models, settings.jobs, self._redact)
 
     async def handle(self, job: Mapping[str, Any]) -> AsyncGenerator[Output, None]:
         """The outputs of a job as they arrive. Raises WorkerError when the job fails.

@@ -55,11 +55,12 @@ ERROR = b'data: {"error":{"message":"no","code":500}}\n\n'
 @pytest.mark.parametrize(
     ("run", "expected"),
     [
-        (ERROR + sse.DONE, (ERROR, {"message": "no", "code": 500})),
-        (b'data: {"a":1}\n\n' + ERROR, (b'data: {"a":1}\n\n' + ERROR, {"message": "no", "code": 500})),
+        (ERROR + sse.DONE, (b"", ERROR, {"message": "no", "code": 500})),
+        (b'data: {"a":1}\n\n' + ERROR, (b'data: {"a":1}\n\n', ERROR, {"message": "no", "code": 500})),
         (
             b'event: error\ndata: {"type":"error","error":{"type":"x","message":"no"}}\n\n',
             (
+                b"",
                 b'event: error\ndata: {"type":"error","error":{"type":"x","message":"no"}}\n\n',
                 {"type": "x", "message": "no"},
             ),
@@ -67,6 +68,7 @@ ERROR = b'data: {"error":{"message":"no","code":500}}\n\n'
         (
             b'event: error\ndata: {"type":"error","message":"no","code":"x"}\n\n',
             (
+                b"",
                 b'event: error\ndata: {"type":"error","message":"no","code":"x"}\n\n',
                 {"message": "no", "code": "x", "param": None},
             ),
@@ -76,6 +78,8 @@ ERROR = b'data: {"error":{"message":"no","code":500}}\n\n'
     ],
     ids=["openai", "after others", "anthropic", "responses", "a field that is null", "quoted in a text"],
 )
-def test_an_error_is_found_where_it_is_reported(run: bytes, expected: tuple[bytes, dict[str, object]] | None) -> None:
-    """The run ends with it; a text that quotes one is no error."""
+def test_an_error_is_found_where_it_is_reported(
+    run: bytes, expected: tuple[bytes, bytes, dict[str, object]] | None
+) -> None:
+    """What comes before it, and the event; a text that quotes one is no error."""
     assert (sse.cut_at_error(run) if sse.may_hold_error(run) else None) == expected

@@ -13,6 +13,7 @@ from tests.support.core import Core
 from worker_vllm.engine.interface import EngineRequest, EngineResponse
 from worker_vllm.errors import EngineReportedError, EngineUnavailable
 from worker_vllm.jobs.handler import JobHandler
+from worker_vllm.jobs.output import sse
 from worker_vllm.settings.load import load
 from worker_vllm.settings.redaction import Redactor
 from worker_vllm.settings.types import Settings
@@ -70,8 +71,9 @@ def core(answer: Canned | Exception, settings: Settings) -> Core:
         ),
         Canned(json.dumps({"error": {"message": f"bad {CANARY}", "code": 400}}).encode(), status=400),
         Canned(b"garbage " + CANARY.encode()),
+        Canned(sse.event({"error": {"message": f"bad {CANARY}", "code": 500}}), headers=EVENTS),
     ],
-    ids=["diagnosis", "fault", "answer", "status", "garbage"],
+    ids=["diagnosis", "fault", "answer", "status", "garbage", "event"],
 )
 async def test_no_error_of_a_job_holds_a_secret(name: str, stream: bool, fault: Canned | Exception) -> None:
     """Neither the job's own error nor the error event of the stream, in whichever variable the secret is."""

@@ -5,7 +5,7 @@ complete events.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from worker_vllm.json_bytes import dump
@@ -92,15 +92,25 @@ def only_roles(run: bytes) -> bool:
     return run.count(b'"role":') >= run.count(b"data:")
 
 
-def cut_at_error(run: bytes) -> tuple[bytes, dict[str, Any]] | None:
-    """The run up to and including the first event that reports an error, and its error object; None without one."""
+def cut_at_error(run: bytes) -> tuple[bytes, bytes, dict[str, Any]] | None:
+    """The run up to the first event that reports an error, that event, its error object; None without one."""
     position = 0
     for one in events(run):
-        position += len(one)
         error = _error_in(parsed(one))
         if error is not None:
-            return run[:position], error
+            return run[:position], one, error
+        position += len(one)
     return None
+
+
+def with_changed_data(event: bytes, change: Callable[[object], object]) -> bytes:
+    """The event with its JSON value changed; byte by byte the same where that changes nothing."""
+    value = parsed(event)
+    changed = change(value)
+    if changed == value:
+        return event
+    others = [line for line in event.splitlines(keepends=True) if line.strip() and not line.startswith(b"data:")]
+    return b"".join(others) + b"data: " + dump(changed) + b"\n\n"
 
 
 def _error_in(value: object) -> dict[str, Any] | None:

@@ -5,10 +5,17 @@ The cost per chunk is one search for the last boundary and a few for marker word
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from worker_vllm.errors import EngineError, WorkerError
 from worker_vllm.jobs.output import sse
 from worker_vllm.jobs.output.engine_answers import error_from_object
 from worker_vllm.jobs.request.routes import Family, Route, speaks_anthropic
+
+
+def unredacted(value: object) -> object:
+    """The value unchanged."""
+    return value
 
 
 class EventRelay:
@@ -16,16 +23,18 @@ class EventRelay:
     event, and everything after it is ignored.
 
     The events that open a chat with its roles are held until the first content. Comments (keep-alives) are dropped.
+    `redact` removes secrets from the error event.
     """
 
-    __slots__ = ("_anthropic", "_ends_with_done", "_framer", "_last", "_opened", "_opening", "failure")
+    __slots__ = ("_anthropic", "_ends_with_done", "_framer", "_last", "_opened", "_opening", "_redact", "failure")
 
-    def __init__(self, route: Route) -> None:
+    def __init__(self, route: Route, redact: Callable[[object], object] = unredacted) -> None:
         self._framer = sse.Framer()
         self._opening = b""
         self._opened = route.family is not Family.CHAT
         self._anthropic = speaks_anthropic(route.path)
         self._ends_with_done = route.ends_with_done
+        self._redact = redact
         self._last = b""
         self.failure: WorkerError | None = None
 
@@ -35,7 +44,8 @@ class EventRelay:
         if sse.has_comment(run):
             run = sse.without_comments(run)
         if sse.may_hold_error(run) and (cut := sse.cut_at_error(run)):
-            run, error = cut
+            run, event, error = cut
+            run += sse.with_changed_data(event, self._redact)
             body = {"type": "error", "error": error} if self._anthropic else None
             self.failure = error_from_object(error, anthropic=body)
             return self._opening + run + (sse.DONE if self._ends_with_done else b"")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ from worker_vllm.errors import WorkerError
 from worker_vllm.jobs.output.engine_answers import response_as_json
 from worker_vllm.jobs.output.error_events import StreamAlreadyFailed
 from worker_vllm.jobs.output.output import Output
-from worker_vllm.jobs.output.sse_relay import EventRelay
+from worker_vllm.jobs.output.sse_relay import EventRelay, unredacted
 from worker_vllm.jobs.output.stream_shape import FixedBatches, PassThrough, StreamShape
 from worker_vllm.jobs.output.synthetic_stream import synthetic_events
 from worker_vllm.jobs.request.best_of import Ranking
@@ -33,6 +33,7 @@ class RouteRunner:
     calls: EngineCalls
     models: ServedModels
     settings: JobSettings
+    redact: Callable[[object], object] = unredacted
 
     async def outputs(self, job: RouteJob) -> AsyncGenerator[Output, None]:
         """The response as one JSON value, or a stream as server-sent events or lists of their parsed values.
@@ -52,7 +53,7 @@ class RouteRunner:
                 yield Output(value, streamed=False)
                 return
             # One generator between the socket and the job's reader: each further one would add time to every token.
-            relay, shape = EventRelay(job.route), self._shape(job)
+            relay, shape = EventRelay(job.route, self.redact), self._shape(job)
             try:
                 async for chunk in response.chunks():
                     if run := relay.feed(chunk):
