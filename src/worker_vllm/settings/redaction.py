@@ -123,4 +123,5 @@ def _forms(secret: str) -> set[str]:
     """The forms in which a text may appear: as it is, line by line, and escaped for JSON, Python or a URL."""
     plain = {secret, secret.strip(), *(line.strip() for line in secret.splitlines())}
     escaped = {json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1], repr(secret)[1:-1]}
-    return plain | escaped | {quote(secret, safe=""), quote(secret)}
+    quoted_json = {repr(form)[1:-1] for form in escaped}  # an answer of the engine, quoted in an error
+    return plain | escaped | quoted_json | {quote(secret, safe=""), quote(secret)}
