@@ -165,6 +165,30 @@ def test_ports_and_key_count_in_http_mode(env: dict[str, str], http: HttpSetting
     assert load(env).http == http
 
 
+@pytest.mark.parametrize(
+    ("env", "seconds"),
+    [
+        ({}, 3600),
+        ({"ENGINE_START_TIMEOUT": "90"}, 90),
+        ({"RUNPOD_POD_ID": "p1"}, 400),
+        ({"RUNPOD_ENDPOINT_ID": "e1"}, 400),
+        ({"RUNPOD_INIT_TIMEOUT": "800"}, 780),
+        (
+            {
+                "WORKER_MODE": "queue",
+                "RUNPOD_WEBHOOK_GET_JOB": "http://h/t",
+                "RUNPOD_WEBHOOK_POST_OUTPUT": "http://h/d",
+            },
+            400,
+        ),
+    ],
+    ids=["http", "set", "on the platform", "an endpoint", "the platform's own", "queue"],
+)
+def test_a_start_may_take_an_hour_where_no_platform_ends_it(env: dict[str, str], seconds: float) -> None:
+    """A large model behind one's own load balancer must not be relaunched for ever."""
+    assert load({"MODEL_NAME": "m", "WORKER_MODE": "http", **env}).engine.start_timeout_s == seconds
+
+
 @pytest.mark.parametrize("port", ["0", "70000", "http"])
 def test_a_port_that_is_none_is_refused_in_http_mode(port: str) -> None:
     """The platform could never reach the worker."""

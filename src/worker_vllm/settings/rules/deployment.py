@@ -18,6 +18,8 @@ HTTP_FIELDS = {
 }
 ONLY_HTTP = ("API_KEYS_FILE", "MAX_BODY_BYTES", "TRANSLATE_HTTP")  # not the names that platforms set themselves
 HEALTH_PATH = re.compile(r"/[\w./-]*", re.ASCII)
+ON_THE_PLATFORM = ("RUNPOD_POD_ID", "RUNPOD_ENDPOINT_ID")
+START_ELSEWHERE_S = 3600.0
 START_RESERVE_S = 20.0  # of the platform's start timeout, left for the worker itself
 
 
@@ -123,8 +125,15 @@ def _is_address(text: str) -> bool:
 
 
 def limit_start(draft: SettingsBuilder) -> None:
-    """Let the engine's start time out before the platform stops this worker, unless ENGINE_START_TIMEOUT is set."""
+    """Let the engine's start time out before the platform stops this worker, unless ENGINE_START_TIMEOUT is set.
+
+    In http mode elsewhere no platform does, and a load balancer sees the phase: a large model may take its time.
+    """
+    if "engine.start_timeout_s" in draft.fields:
+        return
     init_timeout_s = draft.parsed(catalog()["RUNPOD_INIT_TIMEOUT"])
-    if init_timeout_s is not None and "engine.start_timeout_s" not in draft.fields:
+    if init_timeout_s is not None:
         limit = max(init_timeout_s - START_RESERVE_S, init_timeout_s * 0.9)
         draft.set_field("engine.start_timeout_s", limit, "RUNPOD_INIT_TIMEOUT")
+    elif draft.fields["mode"].value is Mode.HTTP and draft.first_set(*ON_THE_PLATFORM) is None:
+        draft.set_field("engine.start_timeout_s", START_ELSEWHERE_S, "ENGINE_START_TIMEOUT", DEFAULT)
