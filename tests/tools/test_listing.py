@@ -76,6 +76,14 @@ BROKEN = {
         change("hub.json", lambda hub: hub["config"].update(presets=[{"name": "p", "defaults": {"NO_SUCH": "1"}}])),
         "preset 'p' sets NO_SUCH, which config.env lacks",
     ),
+    "a load balancer's form for a queue": (
+        change("load-balancer.json", lambda form: form["config"].pop("endpointType")),
+        "config.endpointType is None, expected 'LB'",
+    ),
+    "a load balancer without its port": (
+        change("load-balancer.json", lambda form: form["config"]["env"].remove({"key": "PORT", "value": "8000"})),
+        "config.env does not set PORT and PORT_HEALTH",
+    ),
 }
 
 

@@ -14,7 +14,7 @@ import pytest
 from tests.support.paths import ROOT
 from tools.render.__main__ import main as render
 from tools.render.files import rendered
-from tools.render.hub import hub, hub_tests
+from tools.render.hub import hub, hub_tests, load_balancer
 from worker_vllm.cli import main
 from worker_vllm.forms.check import check_form
 from worker_vllm.forms.form import initial_environment, worker_config
@@ -23,6 +23,7 @@ from worker_vllm.settings.env_file import read_env_file
 from worker_vllm.settings.flags.flag_table import flag_table, marks
 from worker_vllm.settings.host_facts import HostFacts
 from worker_vllm.settings.load import load
+from worker_vllm.settings.types import Mode
 
 RENDERED = rendered()
 FORM = worker_config()
@@ -60,6 +61,18 @@ def test_what_the_hub_sends_by_default_is_an_empty_environment() -> None:
     inputs = [entry["input"] | {"key": entry["key"]} for entry in hub()["config"]["env"]]
     env = {i["key"]: str(i["default"]).lower() for i in inputs if i.get("default", "") != ""}
     assert load(env, GPUS).engine == load({}, GPUS).engine
+
+
+def test_the_load_balancers_form_serves_http_on_the_port_that_it_names() -> None:
+    """It has the fields of the queue's form, and fixes the mode and both ports."""
+    config = load_balancer()["config"]
+    fixed = {entry["key"]: entry["value"] for entry in config["env"] if "value" in entry}
+    settings = load({"MODEL_NAME": "org/m", **fixed})
+    assert (settings.mode, settings.http.port, settings.http.health_port) == (Mode.HTTP, 8000, 8000)
+    assert settings.warnings == ()
+    assert config["endpointType"] == "LB"
+    asked = {entry["key"] for entry in config["env"]} - set(fixed)
+    assert asked == {entry["key"] for entry in hub()["config"]["env"]} - set(fixed)
 
 
 @pytest.mark.parametrize("preset", hub()["config"]["presets"], ids=lambda preset: preset["name"])

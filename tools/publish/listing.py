@@ -24,7 +24,7 @@ def problems(root: Path) -> list[str]:
         for name in NEEDED
         if not (root / ".runpod" / name).is_file() and not (root / name).is_file()
     ]
-    for name, check in (("hub.json", _hub), ("tests.json", _tests)):
+    for name, check in (("hub.json", _hub), ("load-balancer.json", _load_balancer), ("tests.json", _tests)):
         try:
             document = json.loads((root / ".runpod" / name).read_text(encoding="utf-8"))
         except OSError:
@@ -58,6 +58,17 @@ def _hub(document: Mapping[str, Any]) -> Iterator[str]:
     for preset in config.get("presets", ()):
         unknown = set(preset["defaults"]) - set(keys)
         yield from (f"preset {preset['name']!r} sets {key}, which config.env lacks" for key in sorted(unknown))
+
+
+def _load_balancer(document: Mapping[str, Any]) -> Iterator[str]:
+    """A second form, for a load-balancing endpoint: the platform's defaults for its ports do not suffice."""
+    yield from _hub(document)
+    config = document.get("config") or {}
+    if config.get("endpointType") != "LB":
+        yield f"config.endpointType is {config.get('endpointType')!r}, expected 'LB'"
+    fixed = {entry.get("key"): entry.get("value") for entry in config.get("env", ())}
+    if not fixed.get("PORT") or fixed.get("PORT") != fixed.get("PORT_HEALTH"):
+        yield "config.env does not set PORT and PORT_HEALTH to the port that the endpoint exposes"
 
 
 def _variable(entry: Mapping[str, Any]) -> Iterator[str]:

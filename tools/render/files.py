@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from tools.render import docs
-from tools.render.hub import hub, hub_tests
+from tools.render.hub import hub, hub_tests, load_balancer
 from worker_vllm.forms.check import SCHEMA
 from worker_vllm.forms.form import entry, form_value, worker_config
 from worker_vllm.settings.catalog.catalog import Fate, Kind, catalog
@@ -24,6 +24,7 @@ def rendered() -> dict[str, str]:
         "docs/worker-config.schema.json": SCHEMA.read_text(encoding="utf-8"),
         "worker-config.json": f"{_text(worker_config())}\n",
         ".runpod/hub.json": f"{_text(hub())}\n",
+        ".runpod/load-balancer.json": f"{_text(load_balancer())}\n",
         ".runpod/tests.json": f"{_text(hub_tests())}\n",
         ".env.example": env_example(),
     }

@@ -1,4 +1,4 @@
-"""`.runpod/hub.json` and `.runpod/tests.json`: the Hub's form and its test cases."""
+"""`.runpod/hub.json`, `.runpod/load-balancer.json`, `.runpod/tests.json`: the Hub's forms and its test cases."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ FIRST = (
     "REASONING_PARSER",
 )  # shown first; all others are under "advanced"
 TEST_MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"
+HTTP_MODE = {"WORKER_MODE": "http", "PORT": "8000", "PORT_HEALTH": "8000"}
 TIMEOUT_MS = 300_000
 PRESETS = (
     (
@@ -72,6 +73,15 @@ def hub() -> dict[str, Any]:
             ],
         },
     }
+
+
+def load_balancer() -> dict[str, Any]:
+    """The form of a load-balancing endpoint: http mode, and the port that such an endpoint must set and expose."""
+    listing = hub()
+    asked = [entry for entry in listing["config"]["env"] if entry["key"] not in HTTP_MODE]
+    fixed = [{"key": key, "value": value} for key, value in HTTP_MODE.items()]
+    config = {**listing["config"], "endpointType": "LB", "env": [*asked[:1], *fixed, *asked[1:]]}
+    return {**listing, "title": "vLLM behind a load balancer", "config": config}
 
 
 def _input(setting: Setting) -> dict[str, Any]:

@@ -115,3 +115,16 @@ def test_the_command_line_names_model_socket_and_names() -> None:
     own = EngineSettings(kind=EngineKind.ECHO, arguments=("--served-model-name", "x"))
     echo = [sys.executable, "-m", "worker_vllm.echo", "--uds", "/s"]
     assert command.engine_argv(own, "/s") == [*echo, "--served-model-name", "x"]
+
+
+@pytest.mark.parametrize("change", ["sys.modules['uvicorn'] = None", "import uvicorn; del uvicorn.Server.startup"])
+def test_a_vllm_with_another_server_starts_too(change: str) -> None:
+    """Without uvicorn, or without the methods that the hooks are on, one line names it and the start goes on."""
+    probe = (
+        f"import sys\n{change}\n"
+        "from worker_vllm.engine.child.launch import install_handover\n"
+        "install_handover('/no/such/place')\nprint('started')"
+    )
+    done = subprocess.run([sys.executable, "-c", probe], check=True, capture_output=True, text=True)
+    assert done.stdout == "started\n"
+    assert done.stderr.startswith("this vLLM's server cannot adopt the worker's port: ")
