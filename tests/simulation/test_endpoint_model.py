@@ -8,8 +8,8 @@ from statistics import fmean
 
 import pytest
 
-from worker_vllm.simulation.endpoint_model import SimulatedEndpoint, Outcome, simulate
 from worker_vllm.simulation.arrivals import Arrival, FixedLength, RateStep, poisson_arrivals
+from worker_vllm.simulation.endpoint_model import Outcome, SimulatedEndpoint, simulate
 from worker_vllm.simulation.scaling import EndpointLimits, QueueDelayScaler, RequestCountScaler
 from worker_vllm.simulation.service_curve import CurvePoint, ServiceCurve, stepping_engine
 from worker_vllm.simulation.worker_model import ConstantLimit, WindowLimit

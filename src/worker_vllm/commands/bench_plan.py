@@ -39,8 +39,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the options, the cheapest that meets the goal first. Returns 0, or 1 when none meets it."""
-    from worker_vllm.simulation.capacity_plan import Goal, Prices, Question, beside_constants, options
     from worker_vllm.simulation.arrivals import read_load
+    from worker_vllm.simulation.capacity_plan import Goal, Prices, Question, beside_constants, options
     from worker_vllm.simulation.scaling import EndpointLimits
 
     limits = EndpointLimits(

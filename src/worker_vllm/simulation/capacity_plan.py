@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
+from worker_vllm.simulation.arrivals import Arrival
 from worker_vllm.simulation.endpoint_model import SimulatedEndpoint, simulate
 from worker_vllm.simulation.figures import SimulatedFigures, figures
-from worker_vllm.simulation.arrivals import Arrival
 from worker_vllm.simulation.scaling import EndpointLimits, QueueDelayScaler, RequestCountScaler, Scaler
 from worker_vllm.simulation.service_curve import ServiceCurve
 from worker_vllm.simulation.worker_model import ConstantLimit, Limit, WindowLimit

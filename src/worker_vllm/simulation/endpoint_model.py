@@ -10,8 +10,8 @@ from heapq import heappop, heappush
 from itertools import count
 from math import inf, nan
 
-from worker_vllm.simulation.engine_model import EngineModel, Work
 from worker_vllm.simulation.arrivals import Arrival
+from worker_vllm.simulation.engine_model import EngineModel, Work
 from worker_vllm.simulation.scaling import Demand, EndpointLimits, Scaler
 from worker_vllm.simulation.service_curve import ServiceCurve
 from worker_vllm.simulation.worker_model import Limit, WorkerModel
