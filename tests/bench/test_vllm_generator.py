@@ -6,6 +6,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,7 +22,7 @@ OPENAI = parse_target("http://127.0.0.1:1/v1", 0, "m")
 
 def test_a_result_file_becomes_samples() -> None:
     """Its columns, in the form that vLLM 0.32 writes with --save-detailed."""
-    result = {
+    result: dict[str, list[Any]] = {
         "start_times": [10.0, 10.5],
         "ttfts": [0.5, 0.0],
         "itls": [[0.25, 0.25], []],
