@@ -4,7 +4,7 @@ PYTHON_BIN := .venv/bin/python
 export VLLM_CPU_KVCACHE_SPACE ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-sdk run test test-all test-gpu test-upstream lint format render bench wheel clean
+.PHONY: help setup setup-sdk run test test-all test-gpu test-upstream lint format render docs bench wheel clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -39,6 +39,9 @@ format: setup ## format and fix with ruff
 render: setup ## write the generated documentation and forms
 	@$(PYTHON_BIN) -m tools.render
 
+docs: setup ## the documentation site in docs/_build; every warning is an error
+	@$(PYTHON_BIN) -m sphinx -q -W --keep-going -n -b html docs docs/_build
+
 bench: setup ## run a benchmark (ARGS="dispatch"); without ARGS list them
 	@$(PYTHON_BIN) -m benchmarks $(ARGS)
 
@@ -46,4 +49,4 @@ wheel: setup ## dist/*.whl
 	@rm -rf dist && $(PYTHON_BIN) -m hatchling build -t wheel
 
 clean: ## remove the files that these targets made
-	@rm -rf .venv .venv-sdk dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@rm -rf .venv .venv-sdk dist docs/_build .mypy_cache .ruff_cache .pytest_cache .hypothesis

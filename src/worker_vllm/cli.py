@@ -29,6 +29,7 @@ VERBS = {
     "config": "show or check the effective settings; check a form",
     "bake": "put a model into an image",
     "doctor": "check this machine and these settings, with a short real start",
+    "bench": "load against endpoints, in alternation; how many workers a load needs",
     "health": "the container's health check",
 }
 
