@@ -27,6 +27,7 @@ ENGINE = (*BASE, "settings", "models", "observability", "engine")
 OWN: dict[str, tuple[str, ...]] = {
     "errors": (),
     "json_bytes": (),
+    "forwarding": (),
     "settings": BASE,
     "forms": (*BASE, "settings"),
     "observability": (*BASE, "settings"),
@@ -44,8 +45,8 @@ OWN: dict[str, tuple[str, ...]] = {
     "jobs.run": (*JOBS, "observability"),
     "jobs.handler": (*JOBS, "observability", "jobs.run"),
     "serverless": (*BASE, "settings", "observability", "jobs.output", "engine.interface"),
-    "web": (*BASE, "settings", "observability", "jobs.request", "jobs.output"),
-    "gateway": BASE,
+    "web": (*BASE, "settings", "observability", "jobs.request", "jobs.output", "forwarding"),
+    "gateway": (*BASE, "forwarding"),
     "local": (*BASE, "settings", "models", "gateway", "host_inspection", "engine.preflight"),
     "modes": (*BASE, "settings", "observability", "engine", "jobs", "serverless", "web"),
     "host_inspection": (*BASE, "settings", "models", "engine.preflight.vllm_version"),
@@ -71,6 +72,7 @@ STANDARD_ONLY: frozenset[str] = frozenset()
 THIRD_PARTY = {
     "errors": STANDARD_ONLY,
     "json_bytes": STANDARD_ONLY,
+    "forwarding": STANDARD_ONLY,
     "settings": STANDARD_ONLY,
     "jobs.request": STANDARD_ONLY,
     "jobs.output": STANDARD_ONLY,
@@ -84,7 +86,10 @@ THIRD_PARTY = {
     "web.request_body": STANDARD_ONLY,
     "web.request_checks": STANDARD_ONLY,
     "forms": frozenset({"jsonschema"}),
-    "gateway": frozenset({"httptools", "uvloop", "aiohttp", "pydantic", "prometheus_client"}),
+    "gateway": frozenset(
+        {"httptools", "uvloop", "aiohttp", "pydantic", "prometheus_client", "starlette", "multidict", "yarl"}
+    ),
+    "gateway.fleet": STANDARD_ONLY,
 }
 FORBIDDEN = ("vllm", "torch", "runpod")
 MAY_IMPORT_VLLM = SOURCE / "engine" / "child"

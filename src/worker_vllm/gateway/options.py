@@ -68,6 +68,22 @@ class FleetPolicy:
 
 
 @dataclass(frozen=True, slots=True)
+class BalancerOptions:
+    """Load-balancing endpoints: RunPod's documented limits; period and timeout of the health probes are not."""
+
+    worker_wait_s: float = 120.0  # then 400
+    affinity_wait_s: float = 300.0  # for a worker that a strict affinity names; then 400
+    request_s: float = 330.0  # then 524
+    body_bytes: int = 30 * MEGABYTE
+    response_bytes: int = 30 * MEGABYTE
+    poll_s: float = 0.5
+    probe_timeout_s: float = 5.0
+    waiting_requests: int = 1_000  # beyond, 429
+    resends: int = 2  # of a request whose worker was lost before it answered; 0 as RunPod, which documents none
+    held_bytes: int = 256_000  # larger bodies are streamed, so they cannot be sent again
+
+
+@dataclass(frozen=True, slots=True)
 class GatewayOptions:
     """All options of a gateway; `docs/gateway.md` has one row for each."""
 
@@ -75,6 +91,7 @@ class GatewayOptions:
     waits: WaitTimeouts = field(default_factory=WaitTimeouts)
     jobs: JobPolicy = field(default_factory=JobPolicy)
     fleet: FleetPolicy = field(default_factory=FleetPolicy)
+    balancer: BalancerOptions = field(default_factory=BalancerOptions)
     sort_keys: bool = False
     get_body: GetBody = GetBody.ABSENT
     wait_expiry_status: int = 200

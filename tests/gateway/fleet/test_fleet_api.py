@@ -8,7 +8,7 @@ import pytest
 
 from worker_vllm.errors import NotFound, RequestError
 from worker_vllm.gateway.fleet.fleet_api import answer
-from worker_vllm.gateway.fleet.interface import (
+from worker_vllm.gateway.fleet.fleet_control import (
     AttachedWorkers,
     FleetEvent,
     FleetReport,

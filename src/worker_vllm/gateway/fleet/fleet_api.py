@@ -1,4 +1,4 @@
-"""The HTTP form of `FleetControl`, free of any server: a method, a path and a query in, a status and a payload out."""
+"""The HTTP form of `FleetControl`, without a server: method, path and query in, status and payload out."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any, TypeAlias
 
 from worker_vllm.errors import NotFound, RequestError
-from worker_vllm.gateway.fleet.interface import FleetControl, Operation, unknown_worker
+from worker_vllm.gateway.fleet.fleet_control import FleetControl, Operation, unknown_worker
 
 PREFIX = "/console/api/workers"
 

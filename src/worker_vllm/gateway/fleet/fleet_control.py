@@ -7,7 +7,7 @@ gateway that started none: it lists the workers that attached themselves, and re
 |---|---|
 | GET  /console/api/workers | `FleetReport.to_json()`: the workers, the scaling policy and load, the last events |
 | GET  /console/api/workers/ID | one worker of it |
-| GET  /console/api/workers/ID/log?after=N | `{"lines": [{"number", "at", "level", "message", "engine"}], "next": N}` |
+| GET  /console/api/workers/ID/log?after=N | `{"lines": [LogRecord, …], "next": the number for `after`}` |
 | POST /console/api/workers/ID/drain | 202: takes no more requests, finishes its own, exits |
 | POST /console/api/workers/ID/kill | 202: SIGKILL of the worker and of all its processes |
 | POST /console/api/workers/ID/freeze | 202: SIGSTOP of all its processes; its jobs wait again |
