@@ -38,7 +38,7 @@ class WorkerState(StrEnum):
     UNHEALTHY = "unhealthy"
 
 
-class Operation(StrEnum):
+class WorkerOperation(StrEnum):
     """What can be done to a worker."""
 
     DRAIN = "drain"
@@ -72,7 +72,7 @@ class WorkerView:
     cold_start_s: float | None = None
     idle_s: float | None = None
     url: str = ""  # of a load-balanced worker
-    operations: tuple[Operation, ...] = ()  # those that its state permits now
+    operations: tuple[WorkerOperation, ...] = ()  # those that its state permits now
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +114,7 @@ class FleetControl(Protocol):
     def log(self, worker_id: str, after: int) -> list[LogRecord]:
         """The kept lines of a worker's log with a number above `after`. Raises NotFound."""
 
-    async def operate(self, worker_id: str, operation: Operation) -> None:
+    async def operate(self, worker_id: str, operation: WorkerOperation) -> None:
         """Begin the operation. Raises NotFound for an unknown worker, RequestError 409 in a state that forbids it."""
 
 
@@ -134,7 +134,7 @@ class AttachedWorkers:
         self._check_known(worker_id)
         return []
 
-    async def operate(self, worker_id: str, operation: Operation) -> None:
+    async def operate(self, worker_id: str, operation: WorkerOperation) -> None:
         """Refuse. Raises NotFound for an unknown worker, RequestError 409 for any other."""
         self._check_known(worker_id)
         raise RequestError(
