@@ -47,7 +47,15 @@ OWN: dict[str, tuple[str, ...]] = {
     "serverless": (*BASE, "settings", "observability", "jobs.output", "engine.interface"),
     "web": (*BASE, "settings", "observability", "jobs.request", "jobs.output", "forwarding"),
     "gateway": (*BASE, "forwarding"),
-    "local": (*BASE, "settings", "models", "gateway", "host_inspection", "engine.preflight"),
+    "local": (
+        *BASE,
+        "settings",
+        "models",
+        "gateway",
+        "host_inspection",
+        "engine.preflight",
+        "engine.process.guard",
+    ),
     "modes": (*BASE, "settings", "observability", "engine", "jobs", "serverless", "web"),
     "host_inspection": (*BASE, "settings", "models", "engine.preflight.vllm_version"),
     "commands": (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from worker_vllm.errors import NotFound
 from worker_vllm.gateway.api.access import Access
@@ -16,6 +16,7 @@ from worker_vllm.gateway.api.worker_api import WorkerApi
 from worker_vllm.gateway.options import GatewayOptions
 from worker_vllm.gateway.runtime import EndpointRuntime
 from worker_vllm.gateway.server.request import ReceiveLimits
+from worker_vllm.gateway.state.endpoint import Endpoint
 from worker_vllm.gateway.webhooks import Webhooks
 
 
@@ -62,6 +63,11 @@ class Gateway:
                 raise NotFound(f'endpoint "{name}": this gateway already serves {len(self._endpoints)} endpoints')
             found = self._endpoints[name] = EndpointRuntime(self._options, self._clock, self._webhooks)
         return found
+
+    def states(self) -> Iterator[tuple[str, Endpoint]]:
+        """The endpoints' states by name."""
+        for name, runtime in self._endpoints.items():
+            yield name, runtime.state
 
     def close(self) -> None:
         """Answer every held request now; called when the server stops."""

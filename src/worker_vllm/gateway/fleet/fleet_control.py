@@ -14,7 +14,7 @@ gateway that started none: it lists the workers that attached themselves, and re
 | POST /console/api/workers/ID/thaw | 202: SIGCONT of all its processes |
 
 Errors are `{"error": "…"}`: 404 for an unknown worker, 409 for an operation that its state does not permit, 405 for
-another method. Times are seconds since the start of the gateway's process, on the clock that `now` is from.
+another method. Times are seconds on the clock of `now`, of which only differences mean something.
 """
 
 from __future__ import annotations

@@ -30,6 +30,10 @@ class BalancedEndpoints:
         self._endpoints[name] = endpoint = LoadBalancer(self._options, self._clock)
         return endpoint
 
+    def endpoint(self, name: str) -> LoadBalancer:
+        """An endpoint that `create` has added."""
+        return self._endpoints[name]
+
     async def aclose(self) -> None:
         """Close every endpoint."""
         for endpoint in self._endpoints.values():
