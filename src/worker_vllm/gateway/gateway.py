@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from worker_vllm.errors import NotFound
 from worker_vllm.gateway.api.access import Access
@@ -16,6 +16,7 @@ from worker_vllm.gateway.api.worker_api import WorkerApi
 from worker_vllm.gateway.options import GatewayOptions
 from worker_vllm.gateway.runtime import EndpointRuntime
 from worker_vllm.gateway.server.request import ReceiveLimits
+from worker_vllm.gateway.state.endpoint import Endpoint
 from worker_vllm.gateway.storage.job_file import CannotStore, StoredState
 from worker_vllm.gateway.storage.journal import Journal
 from worker_vllm.gateway.storage.rows import read_job
@@ -69,7 +70,7 @@ class Gateway:
         return ReceiveLimits(largest, waits.head_s, waits.body_s)
 
     @property
-    def waiting(self) -> int:
+    def unfinished(self) -> int:
         """How many jobs wait or run on all endpoints."""
         return sum(found.state.store.queued + found.state.store.running for found in self._endpoints.values())
 
@@ -113,6 +114,11 @@ class Gateway:
         if self._journal is not None:
             self._journal.follow(name, created.state)
         return created
+
+    def states(self) -> Iterator[tuple[str, Endpoint]]:
+        """The endpoints' states by name."""
+        for name, runtime in self._endpoints.items():
+            yield name, runtime.state
 
     def close(self) -> None:
         """Answer every held request now; called when the server stops."""

@@ -50,6 +50,10 @@ class JobStore:
         """How many jobs are assigned to workers."""
         return len(self.running_jobs)
 
+    def waiting_since(self) -> float | None:
+        """When the next job of the queue was submitted, None for an empty queue."""
+        return self._jobs[next(iter(self._queue))].created if self._queue else None
+
     def get(self, job_id: str) -> Job:
         """The job. Raises NotFound for an unknown or expired id."""
         job = self._jobs.get(job_id)
@@ -60,6 +64,10 @@ class JobStore:
     def find(self, job_id: str) -> Job | None:
         """The job, None for an unknown id."""
         return self._jobs.get(job_id)
+
+    def held_by(self, worker_id: str) -> list[Job]:
+        """The unfinished jobs of this worker."""
+        return self.running_jobs.held_by(worker_id)
 
     def jobs(self) -> list[Job]:
         """Every job."""
@@ -192,8 +200,7 @@ class JobStore:
     def purge(self, now: float) -> tuple[int, list[Effect]]:
         """Cancel all queued jobs; returns their number and the effects."""
         effects: list[Effect] = []
-        waiting = list(self._queue)
-        for job_id in waiting:
+        for job_id in (waiting := list(self._queue)):
             self._queue.pop(job_id)
             effects += self._end(self._jobs[job_id], Status.CANCELLED, now)
         return len(waiting), effects
@@ -289,10 +296,4 @@ class JobStore:
     def _arm(self, job: Job) -> None:
         """Set the job's deadline; called at every change of its state."""
         self._mark(job.id)
-        due = job.created + job.submission.ttl_s
-        if job.ended is not None:
-            keep = self._policy.keep_sync_s if job.submission.sync else self._policy.keep_async_s
-            due = min(due, job.ended + keep)
-        elif job.started is not None:
-            due = min(due, job.started + job.submission.execution_timeout_s)
-        self.deadlines.set(job.id, due)
+        self.deadlines.set(job.id, job.due(self._policy))

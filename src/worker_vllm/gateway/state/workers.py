@@ -23,6 +23,8 @@ class AttachedWorker:
     poll_aborted: bool = False  # the last held poll ended with its connection
     unhealthy: bool = False
     retired: bool = False
+    first_request: float = 0.0
+    last_job: float | None = None  # when it last took or ended a job
     stops: set[str] = field(default_factory=set)
 
     @property
@@ -47,6 +49,10 @@ class Workers:
     def expect(self, worker_id: str) -> None:
         """Add a started worker; it counts as initializing until its first request."""
         self._workers.setdefault(worker_id, AttachedWorker(worker_id))
+
+    def find(self, worker_id: str) -> AttachedWorker | None:
+        """The worker, None for an unknown id."""
+        return self._workers.get(worker_id)
 
     def interval_s(self, worker_id: str) -> float | None:
         """The worker's ping interval as far as it is known."""
@@ -75,6 +81,8 @@ class Workers:
         worker = self._workers.get(worker_id)
         if worker is None:
             worker = self._workers[worker_id] = AttachedWorker(worker_id)
+        if worker.last_request is None:
+            worker.first_request = now
         worker.last_request = now
         self._arm(worker)
         return worker
