@@ -95,15 +95,13 @@ async def test_affinity_keeps_a_client_at_its_worker() -> None:
 
 async def test_strict_resume_thaws_a_frozen_worker() -> None:
     async with edge_with("a", "b", options=replace(QUICK, affinity_wait_s=5)) as (front, _):
-        frozen = front.balancer.pool.find("b")
-        assert frozen is not None
-        frozen.frozen = True
+        front.balancer.freeze("b")
+        assert (await front.ask("GET", "/", headers={ID: "b"}))[1] == "a"
         thawed: list[str] = []
 
         def thaw(worker_id: str) -> None:
             thawed.append(worker_id)
-            frozen.frozen = False
-            front.balancer.changed()
+            front.balancer.thaw(worker_id)
 
         front.balancer.resume = thaw
         assert (await front.ask("GET", "/", headers={ID: "strict-resume b"}))[1] == "b"

@@ -149,7 +149,7 @@ class Fleet:
         """Continue a frozen worker."""
         if not member.frozen:
             return
-        member.frozen, member.ready, member.waiting_since = False, False, self._clock()
+        member.frozen, member.resumable, member.ready, member.waiting_since = False, False, False, self._clock()
         self._record(member, "thawed", cause)
         self.endpoint.thaw(member.id)
         member.process.thaw()
@@ -170,15 +170,16 @@ class Fleet:
         decided = self._scaler.decide(self.endpoint.load(), self._scalable(), self._clock())
         self._wanted = decided.wanted
         for _ in range(decided.start):
-            frozen = next((member for member in self._members.values() if member.frozen), None)
-            if frozen is not None:
-                self.thaw(frozen, "the load needs it")
+            resumed = next((member for member in self._members.values() if member.resumable), None)
+            if resumed is not None:
+                self.thaw(resumed, "the load needs it")
             else:
                 self._start()
         for worker_id in decided.stop:
             member = self._members[worker_id]
             if self._scaler.policy.flashboot:
                 self._freeze(member, "idle")
+                member.resumable = True
             else:
                 self._drain(member, "idle")
 
