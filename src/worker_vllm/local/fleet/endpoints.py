@@ -77,7 +77,9 @@ class QueueEndpoint:
         return Load(store.queued, store.running, 0.0 if since is None else self._runtime.clock() - since)
 
     def started(self, worker_id: str) -> str:
-        """Expect the worker; it counts as initializing."""
+        """Expect the worker; what a stored state knows of one with this id was another process."""
+        if self._runtime.state.fleet.find(worker_id) is not None:
+            self._runtime.lose(worker_id)
         self._runtime.state.fleet.expect(worker_id)
         return ""
 
@@ -97,7 +99,7 @@ class QueueEndpoint:
 
     def jobs(self, worker_id: str) -> int:
         """Its unfinished jobs."""
-        return len(self._runtime.state.store.held_by(worker_id))
+        return len(self._runtime.state.store.running_jobs.held_by(worker_id))
 
     def idle_since(self, worker_id: str) -> float | None:
         """Its last job, else its first request."""
