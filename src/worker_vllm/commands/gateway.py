@@ -20,11 +20,34 @@ if TYPE_CHECKING:
     from worker_vllm.gateway.storage.storage import Storage
 
 
+EXEC_OPTIONS = {
+    "--engine": "vllm or echo (default: vllm)",
+    "--model": "a model's directory or hub id (default: MODEL_NAME, else the embedded model)",
+    "--workers": "how many workers, as for `worker-vllm local`",
+    "--mode": "queue or http, as for `worker-vllm local`",
+    "--set": "an option of the gateway, as docs/gateway.md lists them; may be repeated",
+}
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 LAST_PORT = 65_535
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the gateway's arguments, and `exec` with its own."""
+    add_serving_arguments(parser)
+    actions = parser.add_subparsers(dest="action", metavar="exec")
+    add_exec_arguments(actions.add_parser("exec", help="run a command against a gateway with workers"))
+
+
+def add_exec_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what `exec` passes on to `worker-vllm local`, and the command."""
+    parser.usage = "worker-vllm gateway exec [options] -- COMMAND…"
+    for name, text in EXEC_OPTIONS.items():
+        parser.add_argument(name, dest=name, metavar="VALUE", action="append", default=[], help=text)
+    parser.add_argument("--verbose", action="store_true", help="print all log lines of workers and engines")
+    parser.add_argument("command", nargs="+", metavar="COMMAND", help="what to run; its status is returned")
+
+
+def add_serving_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the address, the key and the options of the gateway."""
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     parser.add_argument("--port", type=port, default=8000, help="port to listen on, 0 for a free one (default: 8000)")
@@ -50,7 +73,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Serve until SIGINT or SIGTERM; returns 1 for invalid arguments or a port in use."""
+    """Serve until SIGINT or SIGTERM; returns 1 for invalid arguments or a port in use. `exec`: see its module."""
+    if args.action == "exec":
+        from worker_vllm.local.exec import execute
+
+        given = [part for name in EXEC_OPTIONS for value in getattr(args, name) for part in (name, value)]
+        return execute(args.command, [*given, *(["--verbose"] if args.verbose else [])], os.environ)
     from worker_vllm.gateway.options import GatewayOptions
 
     try:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Mapping
+from pathlib import Path
 
 from worker_vllm.commands import gateway
 from worker_vllm.errors import WorkerError
@@ -32,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="queue: workers take jobs; http: workers serve HTTP behind a load balancer at /lb/local",
     )
     parser.add_argument("--verbose", action="store_true", help="print all log lines of workers and engines")
-    gateway.add_arguments(parser)
+    gateway.add_serving_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -46,13 +48,14 @@ def run(args: argparse.Namespace) -> int:
         if problems := find_problems(config, os.environ, sys.path):
             print("\n".join(f"worker-vllm local: {problem}" for problem in problems), file=sys.stderr)
             return 1
+        storage = gateway.open_storage(args, state_file(args.port, os.environ))
         import uvloop
 
         from worker_vllm.local.console import open_console
         from worker_vllm.local.run import LocalRun
 
         async def serve() -> None:
-            await LocalRun(config, listen_config, open_console()).run()
+            await LocalRun(config, listen_config, storage, open_console()).run()
 
         uvloop.run(serve())
     except WorkerError as error:
@@ -61,6 +64,12 @@ def run(args: argparse.Namespace) -> int:
     except KeyboardInterrupt:  # before LocalRun has installed its signal handlers
         return EXIT_INTERRUPTED
     return 0
+
+
+def state_file(port: int, environ: Mapping[str, str]) -> Path | None:
+    """Where `local` keeps its jobs; None for a port that the next run would not have again."""
+    home = environ.get("XDG_STATE_HOME") or (environ["HOME"] + "/.local/state" if environ.get("HOME") else "")
+    return Path(home, "worker-vllm", f"gateway-{port}.db") if port and home else None
 
 
 def name(text: str) -> str:

@@ -17,6 +17,7 @@ from worker_vllm.gateway.gateway import Gateway
 from worker_vllm.gateway.load_balancing.balanced_endpoints import BalancedEndpoints
 from worker_vllm.gateway.server.fleet_routes import fleet_routes
 from worker_vllm.gateway.server.server import GatewayServer, ListenConfig
+from worker_vllm.gateway.storage.storage import Storage
 from worker_vllm.local.console import StartConsole, snippets
 from worker_vllm.local.fleet.endpoints import BalancedEndpoint, FleetEndpoint, QueueEndpoint
 from worker_vllm.local.fleet.fleet import ExitOutcome, Fleet, FleetCallbacks, WorkerLaunch
@@ -32,11 +33,13 @@ MAX_DEFERRED = 20
 class LocalRun:
     """Owns the gateway and the fleet of workers, and prints their state to the console. Create it in its loop."""
 
-    def __init__(self, config: LocalConfig, listen_config: ListenConfig, console: StartConsole) -> None:
+    def __init__(
+        self, config: LocalConfig, listen_config: ListenConfig, storage: Storage, console: StartConsole
+    ) -> None:
         self._config = config
         self._console = console
         self._url = listen_config.url
-        self._gateway = gateway = Gateway(listen_config.options, key=config.key)
+        self._gateway = gateway = Gateway(listen_config.options, key=config.key, storage=storage)
         if gateway.faults is not None:
             gateway.faults.send_signal = self._signal
         self._ready = False
@@ -56,6 +59,8 @@ class LocalRun:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._on_signal)
+        if unfinished := self._gateway.unfinished:
+            self._console.print_line(f"{unfinished} jobs of the last run go on; --ephemeral forgets them")
         self._console.phase("starting the worker")
         try:
             async with asyncio.TaskGroup() as tasks:
