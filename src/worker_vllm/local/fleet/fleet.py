@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from worker_vllm.errors import RequestError
+from worker_vllm.errors import RequestError, WorkerError
 from worker_vllm.gateway.fleet.fleet_control import FleetEvent, WorkerOperation, WorkerView, unknown_worker
 from worker_vllm.gateway.fleet.scaling import ScalableWorker, Scaler, ScalingPolicy
 from worker_vllm.local.fleet.endpoints import FleetEndpoint
@@ -251,3 +251,12 @@ class Fleet:
 
     def _record(self, member: Member, what: str, cause: str = "") -> None:
         self.events.append(FleetEvent(self._clock(), member.id, what, cause))
+
+
+def first_worker_error(failed: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The first error of ours in a group, at any depth; the group itself where there is none."""
+    for one in failed.exceptions:
+        error = first_worker_error(one) if isinstance(one, BaseExceptionGroup) else one
+        if isinstance(error, WorkerError):
+            return error
+    return failed
