@@ -242,3 +242,20 @@ async def test_another_endpoint_is_a_404_that_names_those_that_are_there() -> No
         async with front.http.get(f"{front.url}x/ping") as response:
             assert response.status == 404
             assert (await response.json())["error"] == '"epx": no load-balancing endpoint; this gateway has ep'
+
+
+async def test_a_late_answer_of_an_earlier_probe_does_not_count() -> None:
+    """A probe that began before the worker failed must not bring it back."""
+    async with edge(replace(QUICK, poll_s=60)) as front, fake_worker("w") as worker:
+        front.add(worker)
+        await front.ready("w")
+        [pooled] = front.balancer.pool.workers()
+        worker.slow_pings = 1
+        early = asyncio.create_task(front.balancer.probe(pooled))
+        while worker.slow_pings:
+            await asyncio.sleep(0.002)
+        worker.status = 503
+        assert await front.balancer.probe(pooled) == 503
+        worker.gate.set()
+        assert await early == 200
+        assert not pooled.serves

@@ -82,12 +82,14 @@ class FleetStack:
 
 
 @contextlib.asynccontextmanager
-async def fleet(*arguments: str, environment: dict[str, str] | None = None) -> AsyncIterator[FleetStack]:
+async def fleet(
+    *arguments: str, environment: dict[str, str] | None = None, engine: str = "echo", start_s: float = 60
+) -> AsyncIterator[FleetStack]:
     """The stack of these arguments, once it is ready."""
     with tempfile.TemporaryDirectory(prefix="wf-") as directory:
         variables = {"TMPDIR": directory, "DRAIN_TIMEOUT": "5", **(environment or {})}
-        with running([*LOCAL, "--engine", "echo", *arguments], variables) as process:
-            ready = await asyncio.to_thread(process.line, "Ready: ")
+        with running([*LOCAL, "--engine", engine, *arguments], variables) as process:
+            ready = await asyncio.to_thread(process.line, "Ready: ", start_s)
             base = ready.split("Ready: ")[1].strip()
             async with Http(base.rsplit("/", 2)[0]) as http:
                 yield FleetStack(process, http)

@@ -2,76 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-
-import aiohttp
 import pytest
 
-from tests.local.fleet.stack import FleetStack, fleet
+from tests.local.fleet.stack import fleet
+from tests.local.fleet.traffic import ID, traffic
 from tests.support.http import Http
 
 COMPLETIONS = "/lb/local/v1/completions"
-ID = "X-Runpod-Worker-Id"
 HTTP = ("--mode", "http", "--set", "balancer.poll_s=0.1")
 
 pytestmark = pytest.mark.timeout(90)
-
-
-@dataclass(slots=True)
-class Clients:
-    """Clients that ask without a pause; every request is accounted for."""
-
-    url: str
-    answered: Counter[str] = field(default_factory=Counter)  # by worker
-    lost: list[str] = field(default_factory=list)
-    _stop: asyncio.Event = field(default_factory=asyncio.Event)
-
-    async def ask(self, client: int, stream: bool) -> None:
-        """One client: the answer must be its own prompt, whole."""
-        async with aiohttp.ClientSession() as session:
-            number = 0
-            while not self._stop.is_set():
-                number += 1
-                prompt = f"client {client} asks {number}"
-                body = {"model": "echo", "prompt": prompt, "max_tokens": len(prompt), "stream": stream}
-                try:
-                    async with session.post(self.url + COMPLETIONS, json=body) as response:
-                        text, worker = await response.text(), response.headers.get(ID, "")
-                except (aiohttp.ClientError, OSError) as error:
-                    self.lost.append(f"{prompt}: {error!r}")
-                    continue
-                whole = text.rstrip().endswith("[DONE]") if stream else f'"text":"{prompt}"' in text
-                if response.status == 200 and whole:
-                    self.answered[worker] += 1
-                else:
-                    self.lost.append(f"{prompt}: {response.status} {text}")
-
-    async def more(self, count: int) -> None:
-        """Wait until so many more requests have ended."""
-        target = sum(self.answered.values()) + len(self.lost) + count
-        while sum(self.answered.values()) + len(self.lost) < target:
-            await asyncio.sleep(0.01)
-
-    def stop(self) -> None:
-        """End after the requests that run."""
-        self._stop.set()
-
-
-@asynccontextmanager
-async def traffic(stack: FleetStack, clients: int, *, stream: bool = False) -> AsyncIterator[Clients]:
-    """So many clients for the length of the block."""
-    asking = Clients(stack.http.url)
-    async with asyncio.TaskGroup() as tasks:
-        for number in range(clients):
-            tasks.create_task(asking.ask(number, stream))
-        try:
-            yield asking
-        finally:
-            asking.stop()
 
 
 async def test_drain_and_kill_under_constant_traffic_lose_nothing() -> None:

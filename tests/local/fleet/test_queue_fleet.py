@@ -27,7 +27,7 @@ async def test_the_load_scales_one_worker_to_three_and_idleness_back_to_one() ->
     """By queue delay; every job is answered, and each worker's cold start is told in seconds."""
     scaling = option(value=0.3, idle_timeout_s=1)
     async with fleet("--workers", "1:3", *scaling, environment=SLOW) as stack:
-        assert await stack.states() == {"worker-1": "idle"}
+        assert list(await stack.until(idle=1)) == ["worker-1"]
         jobs = [await stack.run() for _ in range(18)]
         workers = await stack.until(running=3)
         assert all(0 < worker["cold_start_s"] < 30 for worker in workers.values())

@@ -43,6 +43,7 @@ class LoadBalancer:
         self._polls: dict[str, asyncio.Task[None]] = {}
         self._waiting: dict[object, float] = {}  # since when each request waits
         self._change = asyncio.Event()
+        self._probes = 0
 
     async def aclose(self) -> None:
         """End the probes and close all connections to workers."""
@@ -101,12 +102,20 @@ class LoadBalancer:
         while (worker := self.pool.find(worker_id)) is not None and worker.open_requests:
             await self._change.wait()
 
-    async def probe(self, worker: PooledWorker) -> None:
-        """Ask the worker's health path once."""
-        before = worker.health
-        self.pool.record_health(worker.id, await self._status(worker.address.health), self._clock())
+    async def probe(self, worker: PooledWorker) -> int | None:
+        """Ask the worker's health path once; the answer's status, None for no answer.
+
+        An answer is dropped when that of a later probe has come already: it tells of an older state.
+        """
+        self._probes += 1
+        number, before = self._probes, worker.health
+        status = await self._status(worker.address.health)
+        if number > worker.probed:
+            worker.probed = number
+            self.pool.record_health(worker.id, status, self._clock())
         if worker.health is not before:
             self.changed()
+        return status
 
     @asynccontextmanager
     async def assigned(self, affinity: Affinity) -> AsyncIterator[PooledWorker]:
