@@ -20,19 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--model", type=name, help="a model's directory or hub id (default: MODEL_NAME, else the embedded model)"
     )
     parser.add_argument("--engine", choices=("vllm", "echo"), default="vllm", help="the engine to serve with")
-    parser.add_argument(
-        "--workers",
-        type=bounds,
-        default=(1, 1),
-        metavar="MIN:MAX",
-        help="how many workers, each with its own engine: a number, or bounds between which the load decides",
-    )
-    parser.add_argument(
-        "--mode",
-        choices=("queue", "http"),
-        default="queue",
-        help="queue: workers take jobs; http: workers serve HTTP behind a load balancer at /lb/local",
-    )
+    gateway.add_fleet_arguments(parser)
     parser.add_argument("--verbose", action="store_true", help="print all log lines of workers and engines")
     gateway.add_serving_arguments(parser)
 
@@ -79,15 +67,3 @@ def name(text: str) -> str:
             "expected a model's directory or hub id; without --model, the embedded model"
         )
     return text.strip()
-
-
-def bounds(text: str) -> tuple[int, int]:
-    """Parse a number of workers from 1, or MIN:MAX with a MIN from 0. Raises ArgumentTypeError."""
-    least, colon, most = text.partition(":")
-    if not colon:
-        most = least
-    if least.isdecimal() and most.isdecimal() and int(least) <= int(most) and int(most) >= 1:
-        return int(least), int(most)
-    raise argparse.ArgumentTypeError(
-        f'"{text}": expected a whole number from 1, or MIN:MAX such as 0:3, with MIN not above MAX'
-    )

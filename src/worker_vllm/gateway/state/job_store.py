@@ -31,9 +31,7 @@ class JobStore:
         self.deadlines = Deadlines()
         self._memory = HeldMemory()
         self.changed: dict[str, None] | None = None  # ids to be stored, None where nothing is
-        self.completed = 0
-        self.failed = 0
-        self.retried = 0
+        self.completed = self.failed = self.retried = 0
 
     @property
     def held_bytes(self) -> int:
