@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Mapping
+from pathlib import Path
 
 from worker_vllm.commands import gateway
 from worker_vllm.errors import WorkerError
@@ -18,9 +20,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--model", type=name, help="a model's directory or hub id (default: MODEL_NAME, else the embedded model)"
     )
     parser.add_argument("--engine", choices=("vllm", "echo"), default="vllm", help="the engine to serve with")
-    parser.add_argument("--workers", type=positive, default=1, help="how many workers, each with its own engine")
+    gateway.add_fleet_arguments(parser)
     parser.add_argument("--verbose", action="store_true", help="print all log lines of workers and engines")
-    gateway.add_arguments(parser)
+    gateway.add_serving_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -30,17 +32,18 @@ def run(args: argparse.Namespace) -> int:
 
     try:
         listen_config = gateway.open_listener(args, os.environ, PLATFORM)
-        config = LocalConfig(args.engine, args.model, args.workers, listen_config.key, args.verbose)
+        config = LocalConfig(args.engine, args.model, args.workers, listen_config.key, args.verbose, args.mode)
         if problems := find_problems(config, os.environ, sys.path):
             print("\n".join(f"worker-vllm local: {problem}" for problem in problems), file=sys.stderr)
             return 1
+        storage = gateway.open_storage(args, state_file(args.port, os.environ))
         import uvloop
 
         from worker_vllm.local.console import open_console
         from worker_vllm.local.run import LocalRun
 
         async def serve() -> None:
-            await LocalRun(config, listen_config, open_console()).run()
+            await LocalRun(config, listen_config, storage, open_console()).run()
 
         uvloop.run(serve())
     except WorkerError as error:
@@ -51,6 +54,12 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def state_file(port: int, environ: Mapping[str, str]) -> Path | None:
+    """Where `local` keeps its jobs; None for a port that the next run would not have again."""
+    home = environ.get("XDG_STATE_HOME") or (environ["HOME"] + "/.local/state" if environ.get("HOME") else "")
+    return Path(home, "worker-vllm", f"gateway-{port}.db") if port and home else None
+
+
 def name(text: str) -> str:
     """Parse a model name. Raises ArgumentTypeError."""
     if not text.strip():
@@ -58,10 +67,3 @@ def name(text: str) -> str:
             "expected a model's directory or hub id; without --model, the embedded model"
         )
     return text.strip()
-
-
-def positive(text: str) -> int:
-    """Parse a whole number from 1. Raises ArgumentTypeError."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f'"{text}": expected a whole number from 1')
-    return int(text)
