@@ -84,7 +84,7 @@ THIRD_PARTY = {
     "web.request_body": STANDARD_ONLY,
     "web.request_checks": STANDARD_ONLY,
     "forms": frozenset({"jsonschema"}),
-    "gateway": frozenset({"httptools", "uvloop", "aiohttp", "pydantic", "prometheus_client"}),
+    "gateway": frozenset({"httptools", "uvicorn", "starlette", "uvloop", "aiohttp", "pydantic", "prometheus_client"}),
 }
 FORBIDDEN = ("vllm", "torch", "runpod")
 MAY_IMPORT_VLLM = SOURCE / "engine" / "child"
@@ -94,10 +94,11 @@ SAME_IDEA = {
     "__main__",
     "native",  # a native job as parsed, and how it runs
     "metrics",  # each process's own figures
-    "gateway",  # the verb and the room
+    "gateway",  # the verb, the room and its main class
     "local",
     "bake",  # the verb, and the work behind it
     "server",  # echo engine and gateway each listen
+    "app",  # and each has its application
     "guard",  # of the engine's process, and of its HTTP server
     "types",  # the vocabulary of settings, and of diagnoses
     "hub",

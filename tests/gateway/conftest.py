@@ -12,7 +12,7 @@ import uvloop
 
 from tests.gateway.fake_worker import FakeWorker
 from tests.support.http import Http
-from worker_vllm.gateway.api.router import Gateway
+from worker_vllm.gateway.gateway import Gateway
 from worker_vllm.gateway.options import GatewayOptions
 from worker_vllm.gateway.server.server import GatewayServer, listen
 

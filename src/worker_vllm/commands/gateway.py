@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
     print(f"gateway on {listen_config.url}/v2/local", flush=True)
     import uvloop
 
-    from worker_vllm.gateway.api.router import Gateway
+    from worker_vllm.gateway.gateway import Gateway
     from worker_vllm.gateway.server.server import GatewayServer
 
     async def serve() -> None:

@@ -10,8 +10,8 @@ import uuid
 from collections import deque
 
 from worker_vllm.errors import WorkerError
-from worker_vllm.gateway.api.router import Gateway
 from worker_vllm.gateway.api.submission import read_openai
+from worker_vllm.gateway.gateway import Gateway
 from worker_vllm.gateway.options import JobPolicy
 from worker_vllm.gateway.runtime import EndpointRuntime
 from worker_vllm.gateway.server.server import GatewayServer, ListenConfig
