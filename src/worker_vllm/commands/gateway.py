@@ -49,17 +49,28 @@ def run(args: argparse.Namespace) -> int:
         print(f"worker-vllm gateway: {error}", file=sys.stderr)
         return 1
     print(f"gateway on {listen_config.url}/v2/local", flush=True)
+    print(f"console on {listen_config.url}/", flush=True)
     import uvloop
 
+    from worker_vllm.console.gateway_console import console_of
     from worker_vllm.gateway.gateway import Gateway
     from worker_vllm.gateway.server.server import GatewayServer
 
     async def serve() -> None:
-        server = GatewayServer(Gateway(listen_config.options, key=listen_config.key), listen_config.listener)
+        gateway = Gateway(listen_config.options, key=listen_config.key)
+        console = console_of(gateway)
+        server = GatewayServer(gateway, listen_config.listener, mounts=console.mounts)
+
+        def stop() -> None:
+            console.close()
+            server.stop()
+
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, server.stop)
-        await server.serve()
+            loop.add_signal_handler(number, stop)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(console.run())
+            await server.serve()
 
     uvloop.run(serve())
     return 0

@@ -36,11 +36,12 @@ def run(args: argparse.Namespace) -> int:
             return 1
         import uvloop
 
+        from worker_vllm.console.local_console import console_for
         from worker_vllm.local.console import open_console
         from worker_vllm.local.run import LocalRun
 
         async def serve() -> None:
-            await LocalRun(config, listen_config, open_console()).run()
+            await LocalRun(config, listen_config, open_console(), console_for(config, os.environ, sys.path)).run()
 
         uvloop.run(serve())
     except WorkerError as error:

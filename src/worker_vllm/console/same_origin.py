@@ -49,7 +49,9 @@ class SameOriginOnly:
     def _check(self, method: str, headers: Mapping[bytes, bytes]) -> None:
         origin, host = headers.get(b"origin"), headers.get(b"host", b"")
         if headers.get(b"sec-fetch-site", b"same-origin") not in (b"same-origin", b"none"):
-            raise RequestError("the console answers its own page alone, not pages of other sites or ports", status=403)
+            raise RequestError(
+                "the console answers its own page alone, not pages of other sites or ports", status=403
+            )
         if origin is not None and origin.partition(b"://")[2] != host:
             raise RequestError(f"the console answers its own page alone, not {origin.decode('latin-1')}", status=403)
         if method in SAFE_METHODS:

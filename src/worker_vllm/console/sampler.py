@@ -25,7 +25,9 @@ class EndpointSeries:
     ended: int | None = None
     tokens: dict[str, float] = field(default_factory=dict)
 
-    def add(self, at: float, elapsed_s: float, ended: int, delays: Delays, workers: Mapping[str, WorkerFigures]) -> None:
+    def add(
+        self, at: float, elapsed_s: float, ended: int, delays: Delays, workers: Mapping[str, WorkerFigures]
+    ) -> None:
         """Add a point; `ended` counts the jobs that ever ended, `workers` holds the figures of those that report."""
         finished = 0 if self.ended is None else max(0, ended - self.ended)
         self.ended = ended

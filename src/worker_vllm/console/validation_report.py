@@ -33,7 +33,9 @@ def validate(request: DeployRequest, inspect: Callable[[Mapping[str, str]], Host
     report: dict[str, Any] = {
         "ok": not problems,
         "summary": summary(draft) if draft.problems or not problems else f"✗ {problems[0]}",
-        "problems": [{**asdict(problem), "text": str(problem), "field": field_of(problem.key)} for problem in problems],
+        "problems": [
+            {**asdict(problem), "text": str(problem), "field": field_of(problem.key)} for problem in problems
+        ],
         "warnings": list(draft.warnings),
         "outputs": {},
     }
@@ -65,9 +67,9 @@ def _name_problems(name: str) -> list[Problem]:
 def _outputs(request: DeployRequest, report: Mapping[str, Any]) -> dict[str, str]:
     environment = request.public_environment
     secrets = tuple(name for name in SECRET_FIELDS if name in request.environment)
-    variables = [f"{name}={shlex.quote(text)}" for name, text in report["engine_environment"].items()]
+    variables = [f"{name}={shlex.quote(text)} \\\n" for name, text in report["engine_environment"].items()]
     return {
-        "engine_command": _wrapped([*variables, *map(shlex.quote, report["engine_command"])]),
+        "engine_command": "".join(variables) + _wrapped([*map(shlex.quote, report["engine_command"])]),
         "env_file": recipes.env_file(environment, secrets),
         "docker_run": recipes.docker_run(IMAGE, environment, secrets),
         "compose": recipes.compose(IMAGE, environment, secrets),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable
+from typing import TypeAlias
 
 from worker_vllm.errors import NotFound
 from worker_vllm.gateway.api.access import Access
@@ -17,6 +18,8 @@ from worker_vllm.gateway.options import GatewayOptions
 from worker_vllm.gateway.runtime import EndpointRuntime
 from worker_vllm.gateway.server.request import ReceiveLimits
 from worker_vllm.gateway.webhooks import Webhooks
+
+EndpointWatcher: TypeAlias = Callable[[str, EndpointRuntime], None]
 
 
 def new_uuid() -> str:
@@ -37,9 +40,10 @@ class Gateway:
     ) -> None:
         self._options = options
         self.access = Access(options, key)
-        self._clock = clock
+        self.clock = clock
         self._webhooks = Webhooks(options.webhook_pause_s, sort_keys=options.sort_keys)
         self._endpoints: dict[str, EndpointRuntime] = {}
+        self._endpoint_watchers: list[EndpointWatcher] = []
         self.operations: tuple[Operation, ...] = (  # the busiest first: they are matched in this order
             *WorkerApi(options).operations,
             *OpenAIApi(options, new_id).operations,
@@ -60,8 +64,16 @@ class Gateway:
         if found is None:
             if len(self._endpoints) >= self._options.limits.endpoints:
                 raise NotFound(f'endpoint "{name}": this gateway already serves {len(self._endpoints)} endpoints')
-            found = self._endpoints[name] = EndpointRuntime(self._options, self._clock, self._webhooks)
+            found = self._endpoints[name] = EndpointRuntime(self._options, self.clock, self._webhooks)
+            for watcher in self._endpoint_watchers:
+                watcher(name, found)
         return found
+
+    def watch_endpoints(self, watcher: EndpointWatcher) -> None:
+        """Call `watcher` with the name of every endpoint: those that exist now, later ones when they are created."""
+        self._endpoint_watchers.append(watcher)
+        for name, endpoint in self._endpoints.items():
+            watcher(name, endpoint)
 
     def close(self) -> None:
         """Answer every held request now; called when the server stops."""

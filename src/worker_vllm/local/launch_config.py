@@ -30,6 +30,7 @@ class LocalConfig:
     workers: int = 1
     key: str = ""
     verbose: bool = False  # print all log lines of workers and engines
+    endpoint: str = ENDPOINT
 
 
 def embedded_model() -> Path:
@@ -62,7 +63,7 @@ def worker_environment(
         for name, value in env.items()
         if not name.startswith("RUNPOD_") and name not in ("GATEWAY_API_KEY", "PORT", "PORT_HEALTH")
     }
-    base = f"{gateway_url}/v2/{ENDPOINT}"
+    base = f"{gateway_url}/v2/{config.endpoint}"
     return {
         **DEFAULTS,
         **inherited,
@@ -71,7 +72,7 @@ def worker_environment(
         "LOG_FORMAT": "json",
         "PYTHONUNBUFFERED": "1",
         "RUNPOD_POD_ID": worker_id,
-        "RUNPOD_ENDPOINT_ID": ENDPOINT,
+        "RUNPOD_ENDPOINT_ID": config.endpoint,
         "RUNPOD_AI_API_KEY": config.key or "local",
         "RUNPOD_PING_INTERVAL": str(PING_INTERVAL_MS),
         "RUNPOD_WEBHOOK_GET_JOB": f"{base}/job-take/$ID?gpu=local",

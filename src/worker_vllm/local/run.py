@@ -3,39 +3,78 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import signal
-import uuid
 from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
+
+from starlette.routing import BaseRoute
 
 from worker_vllm.errors import WorkerError
-from worker_vllm.gateway.api.submission import read_openai
 from worker_vllm.gateway.gateway import Gateway
-from worker_vllm.gateway.options import JobPolicy
 from worker_vllm.gateway.runtime import EndpointRuntime
 from worker_vllm.gateway.server.server import GatewayServer, ListenConfig
-from worker_vllm.gateway.state.job import Job, Status
+from worker_vllm.gateway.state.job import Status
 from worker_vllm.local.console import StartConsole, snippets
+from worker_vllm.local.first_request import ask_for_models, error_message, model_name
 from worker_vllm.local.launch_config import ENDPOINT, LocalConfig, worker_environment
+from worker_vllm.local.metrics_ports import MetricsPorts
+from worker_vllm.local.slot_fleet import SlotFleet
 from worker_vllm.local.start_progress import read_line
 from worker_vllm.local.worker_processes import ExitOutcome, WorkerCallbacks, WorkersFailed, WorkerSlot
 
 MAX_DEFERRED = 20
 
 
-class LocalRun:
-    """Owns the gateway and the worker slots, and prints their state to the console."""
+class Companion(Protocol):
+    """Pages beside the gateway's API, and their work between requests."""
 
-    def __init__(self, config: LocalConfig, listen_config: ListenConfig, console: StartConsole) -> None:
+    @property
+    def mounts(self) -> Sequence[BaseRoute]:
+        """Routes for the gateway's server."""
+
+    async def run(self) -> None:
+        """Work until `close`."""
+
+    def close(self) -> None:
+        """End `run` and every open response."""
+
+    def kill(self) -> None:
+        """Kill the processes that were started for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class LocalParts:
+    """What a companion is made from."""
+
+    gateway: Gateway
+    url: str
+    fleet: SlotFleet
+    metrics: MetricsPorts
+
+
+MakeCompanion: TypeAlias = Callable[[LocalParts], Companion]
+
+
+class LocalRun:
+    """Owns the gateway, its companion and the worker slots, and prints their state to the console."""
+
+    def __init__(
+        self, config: LocalConfig, listen_config: ListenConfig, console: StartConsole, make_companion: MakeCompanion
+    ) -> None:
         self._config = config
         self._console = console
         self._url = listen_config.url
         gateway = Gateway(listen_config.options, key=config.key)
         if gateway.faults is not None:
             gateway.faults.send_signal = self._signal
-        self._server = GatewayServer(gateway, listen_config.listener)
         self._endpoint: EndpointRuntime = gateway.endpoint(ENDPOINT)
+        self._fleet = SlotFleet(self._endpoint.clock)
+        self._metrics = MetricsPorts()
+        self._companion = make_companion(LocalParts(gateway, self._url, self._fleet, self._metrics))
+        self._server = GatewayServer(gateway, listen_config.listener, mounts=self._companion.mounts)
         self._ready = False
         self._reason = ""
         self._deferred: deque[str] = deque(maxlen=MAX_DEFERRED)  # errors of the start, printed once it has succeeded
@@ -53,25 +92,31 @@ class LocalRun:
         try:
             async with asyncio.TaskGroup() as tasks:
                 serving = tasks.create_task(self._server.serve())
+                accompanying = tasks.create_task(self._companion.run())
                 keeping = [tasks.create_task(slot.run()) for slot in self._slots]
                 waiting = tasks.create_task(self._wait_until_ready())
                 await self._stop.wait()
                 waiting.cancel()
                 await asyncio.gather(*(slot.stop() for slot in self._slots))
                 await asyncio.gather(*keeping)
+                self._companion.close()
+                await accompanying
                 self._server.stop()
                 await serving
         except BaseExceptionGroup as failed:
             self._console.finish()
             raise self._with_reason(_first_worker_error(failed)) from None
         finally:
-            for slot in self._slots:
-                slot.kill()
+            self._kill()
+
+    def _kill(self) -> None:
+        self._companion.kill()
+        for slot in self._slots:
+            slot.kill()
 
     def _on_signal(self) -> None:
         if self._stop.is_set():
-            for slot in self._slots:
-                slot.kill()
+            self._kill()
             return
         self._stop.set()
         self._console.finish()
@@ -79,31 +124,30 @@ class LocalRun:
 
     async def _wait_until_ready(self) -> None:
         """Request the models as a client does; a worker whose engine cannot start answers with the reason."""
-        job_id = f"sync-{uuid.uuid4()}-u1"
-        submission = read_openai("/v1/models", None, JobPolicy())
-        self._endpoint.perform(self._endpoint.state.store.submit(job_id, submission, self._endpoint.clock()))
-        job = self._endpoint.state.store.get(job_id)
-        while not job.terminal:
-            await self._endpoint.signals.wait(job_id)
+        job = await ask_for_models(self._endpoint)
         self._console.finish()
         if job.status is not Status.COMPLETED:
-            self._reason = _error_message(job.error)
+            self._reason = error_message(job.error)
             raise WorkersFailed(self._reason)
         self._ready = True
         for text in self._deferred:
             self._console.print_line(text)
-        self._console.print_line(snippets(f"{self._url}/v2/{ENDPOINT}", _model_name(job), self._config.key))
+        self._console.print_line(snippets(f"{self._url}/v2/{ENDPOINT}", model_name(job), self._config.key))
 
     def _environment(self, worker_id: str) -> dict[str, str]:
-        return worker_environment(self._config, os.environ, self._url, worker_id)
+        environment = worker_environment(self._config, os.environ, self._url, worker_id)
+        return self._metrics.add_address(worker_id, environment)
 
     def _signal(self, worker_id: str, number: int) -> bool:
         return any(slot.signal(number) for slot in self._slots if slot.worker_id == worker_id)
 
     def _on_start(self, worker_id: str) -> None:
         self._endpoint.state.fleet.expect(worker_id)
+        slot = next(slot for slot in self._slots if slot.worker_id == worker_id)
+        self._fleet.started(worker_id, ENDPOINT, self._endpoint, slot)
 
     def _on_line(self, worker_id: str, text: str) -> None:
+        self._fleet.line(worker_id, text)
         line = read_line(text)
         if line.phase and line.phase not in self._shown:
             self._shown.add(line.phase)
@@ -119,7 +163,8 @@ class LocalRun:
         """Decide whether to restart: a worker that exits before any was ready would exit so again."""
         retired = self._endpoint.state.fleet.is_retired(worker_id)
         self._endpoint.lose(worker_id)
-        if retired:
+        self._metrics.remove(worker_id)
+        if self._fleet.ended(worker_id, code) or retired:
             return ExitOutcome.RETIRED
         if not self._ready and self._reason and not self._config.verbose:
             self._reason += " (--verbose shows what worker and engine log)"
@@ -140,16 +185,3 @@ def _first_worker_error(failed: BaseExceptionGroup[BaseException]) -> BaseExcept
         if isinstance(error, WorkerError):
             return error
     return failed
-
-
-def _error_message(error: str | None) -> str:
-    try:
-        return str(json.loads(error or "")["message"])
-    except (ValueError, TypeError, KeyError):
-        return error or "the engine gave no reason"
-
-
-def _model_name(job: Job) -> str:
-    output = job.output[0] if isinstance(job.output, list) and job.output else job.output
-    models = json.loads(output) if isinstance(output, str) else output
-    return str(models["data"][0]["id"])

@@ -59,9 +59,13 @@ class WorkerSlot:
     """Runs one worker at a time; a new process has a new id."""
 
     def __init__(
-        self, number: int, environment: Callable[[str], Mapping[str, str]], callbacks: WorkerCallbacks
+        self,
+        number: int,
+        environment: Callable[[str], Mapping[str, str]],
+        callbacks: WorkerCallbacks,
+        name: str = "worker",
     ) -> None:
-        self._number = number
+        self._name = f"{name}-{number}"
         self._environment = environment
         self._callbacks = callbacks
         self.worker_id = ""
@@ -74,7 +78,7 @@ class WorkerSlot:
         launch = 0
         while not self._stopping.is_set():
             launch += 1
-            worker_id = f"worker-{self._number}" if launch == 1 else f"worker-{self._number}-{launch}"
+            worker_id = self._name if launch == 1 else f"{self._name}-{launch}"
             code = await self._run_once(worker_id)
             end = self._callbacks.ended(worker_id, code)
             if self._stopping.is_set():
@@ -92,6 +96,17 @@ class WorkerSlot:
             return False
         self._process.send_signal(number)
         return True
+
+    @property
+    def pid(self) -> int | None:
+        """The worker's process id; None when none runs."""
+        running = self._process is not None and self._process.returncode is None
+        return self._process.pid if self._process is not None and running else None
+
+    def signal_group(self, number: int) -> None:
+        """Send a signal to the worker and its child processes; the slot keeps running."""
+        if (pid := self.pid) is not None:
+            _signal_group(pid, number)
 
     async def stop(self) -> None:
         """Send SIGTERM to the worker, then kill what is left of its process group."""
@@ -162,5 +177,9 @@ def _bound_to_this_process(command: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _kill_group(pid: int) -> None:
+    _signal_group(pid, signal.SIGKILL)
+
+
+def _signal_group(pid: int, number: int) -> None:
     with contextlib.suppress(ProcessLookupError):
-        os.killpg(pid, signal.SIGKILL)
+        os.killpg(pid, number)

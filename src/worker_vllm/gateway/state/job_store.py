@@ -33,8 +33,7 @@ class JobStore:
         self.retried = 0
 
     def __repr__(self) -> str:
-        running = sum(map(len, self._running.values()))
-        return f"<JobStore queued={len(self._queue)} running={running} ended={len(self._ended)}>"
+        return f"<JobStore queued={len(self._queue)} running={self.running} ended={len(self._ended)}>"
 
     @property
     def queued(self) -> int:
@@ -45,6 +44,10 @@ class JobStore:
     def running(self) -> int:
         """How many jobs are assigned to workers."""
         return sum(map(len, self._running.values()))
+
+    def jobs(self) -> dict[str, Job]:
+        """Every job that is kept, by its id."""
+        return self._jobs
 
     def get(self, job_id: str) -> Job:
         """The job. Raises NotFound for an unknown or expired id."""

@@ -4,6 +4,7 @@ import { clock, seconds } from "../lib/format.js";
 import { State } from "../ui/parts.js";
 
 const ROW = 38;
+const HEADER = 34;
 const SPARE = 8;
 const COLUMNS = ["State", "Request", "Endpoint", "Queued", "Waited", "Ran", "Worker"];
 
@@ -29,9 +30,9 @@ export function Table({ rows, open, onOpen }) {
   return html`<div class="jobs-table" role="grid" aria-label="Jobs" aria-rowcount=${rows.length + 1} aria-colcount=${COLUMNS.length}
       tabindex="0" aria-activedescendant=${at >= first && at < last ? `job-${selected}` : null} id="jobs-grid"
       onKeyDown=${(event) => onKey(event, { at, rows, view, move, onOpen })}>
-    <div role="rowgroup"><div class="job-row header" role="row" aria-rowindex="1">${COLUMNS.map((name) => html`<span role="columnheader">${name}</span>`)}</div></div>
-    <div class="jobs-scroll" role="rowgroup" ref=${place} onScroll=${(event) => setView({ top: event.target.scrollTop, height: event.target.clientHeight })}>
-      <div class="jobs-canvas" role="presentation" style=${{ height: `${rows.length * ROW}px` }}>
+    <div class="jobs-scroll" role="presentation" ref=${place} onScroll=${(event) => setView({ top: event.target.scrollTop, height: event.target.clientHeight })}>
+      <div class="jobs-header" role="rowgroup"><div class="job-row header" role="row" aria-rowindex="1">${COLUMNS.map((name) => html`<span role="columnheader">${name}</span>`)}</div></div>
+      <div class="jobs-canvas" role="rowgroup" style=${{ height: `${rows.length * ROW}px` }}>
         ${rows.slice(first, last).map((row, index) => html`
           <${Row} key=${keyOf(row)} row=${row} at=${first + index} selected=${keyOf(row) === selected} open=${keyOf(row) === open}
                   onClick=${() => { setSelected(keyOf(row)); onOpen(row); }} />`)}
@@ -77,6 +78,7 @@ function onKey(event, { at, rows, view, move, onOpen }) {
 
 function reveal(box, index) {
   const top = index * ROW;
+  const seen = box.clientHeight - HEADER;
   if (top < box.scrollTop) box.scrollTop = top;
-  else if (top + ROW > box.scrollTop + box.clientHeight) box.scrollTop = top + ROW - box.clientHeight;
+  else if (top + ROW > box.scrollTop + seen) box.scrollTop = top + ROW - seen;
 }

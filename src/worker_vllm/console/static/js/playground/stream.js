@@ -31,7 +31,7 @@ export async function ask({ target, body, signal, onChange }) {
 async function readStream(response, answer, began, draw) {
   for await (const { data } of readEvents(response)) {
     if (answer.events.length < KEPT_EVENTS) answer.events.push({ at: performance.now() - began, data });
-    if (data === "[DONE]") break;
+    if (data === "[DONE]") continue; // read on: a stream that is left early counts as cancelled
     const event = JSON.parse(data);
     if (event.error) answer.error = event.error.message || sentence(String(event.error));
     if (event.usage) answer.usage = event.usage;

@@ -57,7 +57,7 @@ export function Dialog({ title, onClose, children }) {
 }
 
 const TONES = {
-  COMPLETED: "ok", ready: "ok", idle: "ok", running: "accent",
+  COMPLETED: "ok", ready: "ok", idle: "ok", running: "accent", initializing: "info", unhealthy: "bad",
   IN_PROGRESS: "info", starting: "info", IN_QUEUE: "", draining: "warn", frozen: "warn",
   CANCELLED: "warn", TIMED_OUT: "warn", FAILED: "bad", failed: "bad", ended: "bad", lost: "bad",
 };

@@ -19,25 +19,18 @@ export function Card({ worker, open, onOpen }) {
       <span class="muted small">${worker.endpoint}</span>
     </button>
     <dl class="facts">
-      <div><dt>Jobs held</dt><dd>${count(worker.jobs.length)}</dd></div>
+      <div><dt>Jobs held</dt><dd>${count(worker.held)}</dd></div>
       <div><dt>Engine</dt><dd>${worker.phase || "–"}</dd></div>
       <div><dt>Since</dt><dd class="mono">${clock(worker.launched)}</dd></div>
       <div><dt>Restarts</dt><dd>${count(worker.restarts.length)}</dd></div>
     </dl>
     ${worker.managed
-      ? html`<div class="row">${ACTIONS.filter(([action]) => isOffered(action, worker)).map(([action, title, help]) => html`
+      ? html`<div class="row">${ACTIONS.filter(([action]) => worker.operations.includes(action)).map(([action, title, help]) => html`
           <button class=${`btn tiny ${action === "kill" ? "danger" : ""}`} type="button" title=${help} aria-label=${`${title} ${worker.id}: ${help}`}
                   onClick=${() => act(worker, action, title)}>${title}</button>`)}</div>`
       : html`<p class="muted small">Attached from elsewhere: its process is not managed here.</p>`}
   </li>`;
 }
 
-function isOffered(action, worker) {
-  if (worker.state === "ended") return false;
-  if (action === "thaw") return worker.state === "frozen";
-  if (action === "freeze") return worker.state !== "frozen";
-  return action === "kill" || worker.state !== "draining";
-}
-
 const act = (worker, action, title) =>
-  attempt(() => post(`workers/${encodeURIComponent(worker.id)}/${action}`, { endpoint: worker.endpoint }), `${title}: ${worker.id}`);
+  attempt(() => post(`workers/${encodeURIComponent(worker.id)}/${action}`), `${title}: ${worker.id}`);

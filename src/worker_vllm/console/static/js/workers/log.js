@@ -34,13 +34,13 @@ export function Log({ worker }) {
     </div>`;
 }
 
-function useLog({ id, endpoint, managed }) {
+function useLog({ id, managed }) {
   const [lines, setLines] = useState([]);
   const [problem, setProblem] = useState("");
   useEffect(() => {
     if (!managed) return undefined;
     const controller = new AbortController();
-    const path = `/console/api/workers/${encodeURIComponent(id)}/log?endpoint=${encodeURIComponent(endpoint)}`;
+    const path = `/console/api/workers/${encodeURIComponent(id)}/log`;
     request(path, { signal: controller.signal })
       .then(async (response) => {
         for await (const { data } of readEvents(response)) {
@@ -50,6 +50,6 @@ function useLog({ id, endpoint, managed }) {
       })
       .catch((error) => controller.signal.aborted || setProblem(error.message));
     return () => controller.abort();
-  }, [id, endpoint, managed]);
+  }, [id, managed]);
   return [lines, problem];
 }

@@ -6,12 +6,12 @@ import { useStore } from "../lib/store.js";
 import { theme } from "../lib/theme.js";
 
 const PLOTS = [
-  ["jobs_per_s", "Jobs ended per second", rate],
-  ["first_piece_s", "First token", seconds],
-  ["tokens_per_s", "Tokens per second", rate],
-  ["queue_delay_s", "Queue delay", seconds],
-  ["window", "Admission window", (value) => (value === null ? "–" : Math.round(value))],
-  ["kv_used", "KV memory in use", (value) => (value === null ? "–" : `${Math.round(value * 100)} %`)],
+  ["jobs_per_s", "Jobs ended per second", rate, 1],
+  ["first_piece_s", "First token", seconds, 0.01],
+  ["tokens_per_s", "Tokens per second", rate, 10],
+  ["queue_delay_s", "Queue delay", seconds, 0.01],
+  ["window", "Admission window", (value) => (value === null ? "–" : Math.round(value)), 4],
+  ["kv_used", "KV memory in use", (value) => (value === null ? "–" : `${Math.round(value * 100)} %`), 0.1],
 ];
 const NO_POINTS = [];
 let library = null;
@@ -24,16 +24,16 @@ export function Plots({ endpoint }) {
   useEffect(() => {
     loadLibrary().then((loaded) => setLibrary(() => loaded));
   }, []);
-  return html`<section class="plots" aria-label=${`The last minutes of ${endpoint}`}>${PLOTS.map(([key, title, format]) => html`
-    <${Plot} key=${key + name} ...${{ uPlot, title, format, points, field: key }} />`)}</section>`;
+  return html`<section class="plots" aria-label=${`The last minutes of ${endpoint}`}>${PLOTS.map(([key, title, format, least]) => html`
+    <${Plot} key=${key + name} ...${{ uPlot, title, format, least, points, field: key }} />`)}</section>`;
 }
 
-function Plot({ uPlot, title, format, points, field }) {
+function Plot({ uPlot, title, format, least, points, field }) {
   const place = useRef();
   const plot = useRef();
   useEffect(() => {
     if (!uPlot) return undefined;
-    plot.current = new uPlot(optionsFor(place.current, format), dataOf(points, field), place.current);
+    plot.current = new uPlot(optionsFor(place.current, format, least), dataOf(points, field), place.current);
     const watcher = new ResizeObserver(() => plot.current.setSize({ width: place.current.clientWidth, height: 96 }));
     watcher.observe(place.current);
     return () => {
@@ -50,7 +50,7 @@ function Plot({ uPlot, title, format, points, field }) {
 
 const dataOf = (points, field) => [points.map((point) => point.at), points.map((point) => point[field] ?? null)];
 
-function optionsFor(box, format) {
+function optionsFor(box, format, least) {
   const style = getComputedStyle(document.documentElement);
   const colour = (name) => style.getPropertyValue(name).trim();
   const axis = { stroke: colour("--muted"), grid: { stroke: colour("--line"), width: 1 }, ticks: { show: false }, font: "11px sans-serif" };
@@ -60,12 +60,12 @@ function optionsFor(box, format) {
     legend: { show: false },
     cursor: { show: false },
     padding: [6, 4, 0, 0],
-    scales: { y: { range: (_, low, high) => [0, Math.max(high || 0, 0.001) * 1.15] } },
+    scales: { y: { range: (_, low, high) => [0, Math.max(high || 0, least) * 1.15] } },
     axes: [
       { ...axis, size: 20, space: 90, values: (_, ticks) => ticks.map((at) => new Date(at * 1000).toLocaleTimeString([], { hour12: false, hour: "2-digit", minute: "2-digit", second: "2-digit" })) },
       { ...axis, size: 52, space: 30, values: (_, ticks) => ticks.map((tick) => format(tick)) },
     ],
-    series: [{}, { stroke: colour("--accent"), width: 2, fill: colour("--accent-soft"), points: { show: false }, spanGaps: true }],
+    series: [{}, { stroke: colour("--accent"), width: 2, fill: colour("--accent-soft"), points: { show: true, size: 4, fill: colour("--accent") }, spanGaps: true }],
   };
 }
 

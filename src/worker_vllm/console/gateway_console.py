@@ -1,0 +1,13 @@
+"""The console of `worker-vllm gateway`, which starts no workers: it shows those that attach, and the form."""
+
+from __future__ import annotations
+
+from worker_vllm.console.console import WebConsole
+from worker_vllm.console.state import ConsoleHost
+from worker_vllm.gateway.gateway import Gateway
+from worker_vllm.host_inspection import inspect_host
+
+
+def console_of(gateway: Gateway) -> WebConsole:
+    """The console of a gateway alone."""
+    return WebConsole(ConsoleHost(gateway=gateway, clock=gateway.clock, inspect=inspect_host))

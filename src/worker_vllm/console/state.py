@@ -1,0 +1,128 @@
+"""What the console knows: the gateway's endpoints and jobs, the workers, the endpoints started from the form."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from worker_vllm.console.attached_views import attached_views
+from worker_vllm.console.deployments import Deployments, start_payload
+from worker_vllm.console.job_history import JobHistory
+from worker_vllm.console.job_rows import JobRows
+from worker_vllm.console.sampler import INTERVAL_S, EndpointSeries
+from worker_vllm.console.validation_report import fields_in
+from worker_vllm.console.worker_metrics import MetricsReader, WorkerFigures
+from worker_vllm.console.worker_tracks import WorkerTracks
+from worker_vllm.errors import NotFound
+from worker_vllm.gateway.fleet.interface import AttachedWorkers, FleetControl
+from worker_vllm.gateway.gateway import Gateway
+from worker_vllm.gateway.runtime import EndpointRuntime
+from worker_vllm.settings.host_facts import HostFacts
+
+
+@dataclass(frozen=True, slots=True)
+class ConsoleHost:
+    """What the process around the console gives it."""
+
+    gateway: Gateway
+    clock: Callable[[], float]
+    inspect: Callable[[Mapping[str, str]], HostFacts]
+    fleets: tuple[FleetControl, ...] = ()
+    deployments: Deployments | None = None  # None: this gateway starts no workers
+    engines: tuple[str, ...] = ("echo",)  # that are installed
+    sees_images: Callable[[str], bool] = field(default=lambda endpoint: False)
+    balancer_path: Callable[[str], str | None] = field(default=lambda endpoint: None)
+    metrics_addresses: Callable[[], Mapping[str, str]] = field(default=dict)  # by worker
+
+
+class ConsoleState:
+    """Reads the gateway's state for the page; used from one event loop."""
+
+    def __init__(self, host: ConsoleHost) -> None:
+        self.host = host
+        self._offset = time.time() - host.clock()
+        self.endpoints: dict[str, EndpointRuntime] = {}
+        self.histories: dict[str, JobHistory] = {}
+        self.series: dict[str, EndpointSeries] = {}
+        self.rows = JobRows(self.wall)
+        self.readers = 0  # open feeds
+        self.closing = asyncio.Event()
+        self._tracks = WorkerTracks(self.wall)
+        self._metrics = MetricsReader()
+        attached = AttachedWorkers(lambda: attached_views(self.endpoints), host.clock)
+        self.fleets: tuple[FleetControl, ...] = (*host.fleets, attached)
+        host.gateway.watch_endpoints(self._add_endpoint)
+
+    def wall(self, at: float) -> float:
+        """A time of the gateway's clock as seconds since 1970."""
+        return round(at + self._offset, 3)
+
+    def endpoint(self, name: str) -> EndpointRuntime:
+        """An endpoint that exists. Raises NotFound."""
+        found = self.endpoints.get(name)
+        if found is None:
+            raise NotFound(f'endpoint "{name}": not known here; the page lists those that are')
+        return found
+
+    def fleet_of(self, worker_id: str) -> FleetControl:
+        """The fleet that knows the worker best. Raises NotFound."""
+        for fleet in self.fleets:
+            if any(view.id == worker_id for view in fleet.report().workers):
+                return fleet
+        raise NotFound(f'worker "{worker_id}": it has ended, or never attached to this gateway')
+
+    def refresh_rows(self) -> None:
+        """Compare the rows with the jobs."""
+        for name, runtime in self.endpoints.items():
+            self.rows.refresh(name, runtime.state.store.jobs(), self.histories[name])
+
+    def endpoint_payloads(self) -> list[dict[str, Any]]:
+        """Every endpoint with its counts, and its start if it was started from the form."""
+        return [self._endpoint(name, runtime) for name, runtime in self.endpoints.items()]
+
+    def worker_payloads(self) -> list[dict[str, Any]]:
+        """Every worker."""
+        return self._tracks.payload(self.fleets, self._held)
+
+    async def sample(self) -> None:
+        """Add a point to every endpoint each second until `closing`; workers are read while a page is open."""
+        last = self.host.clock()
+        try:
+            while not self.closing.is_set():
+                await asyncio.wait((asyncio.ensure_future(self.closing.wait()),), timeout=INTERVAL_S)
+                now = self.host.clock()
+                figures = await self._metrics.read(self.host.metrics_addresses() if self.readers else {})
+                self._add_points(now, max(now - last, 0.001), figures)
+                last = now
+        finally:
+            await self._metrics.close()
+
+    def _add_points(self, now: float, elapsed_s: float, figures: Mapping[str, WorkerFigures]) -> None:
+        for name, runtime in self.endpoints.items():
+            store = runtime.state.store
+            workers = {worker.id for worker in runtime.state.fleet.workers()}
+            own = {worker: figure for worker, figure in figures.items() if worker in workers}
+            delays = self.histories[name].take_delays()
+            self.series[name].add(self.wall(now), elapsed_s, store.completed + store.failed, delays, own)
+
+    def _add_endpoint(self, name: str, runtime: EndpointRuntime) -> None:
+        history = JobHistory(runtime.state.store.find, self.host.clock)
+        runtime.observers.append(history)
+        self.endpoints[name] = runtime
+        self.histories[name] = history
+        self.series[name] = EndpointSeries()
+
+    def _held(self, endpoint: str, worker_id: str) -> list[str]:
+        runtime = self.endpoints.get(endpoint)
+        return [] if runtime is None else [job.id for job in runtime.state.store.held_by(worker_id)]
+
+    def _endpoint(self, name: str, runtime: EndpointRuntime) -> dict[str, Any]:
+        payload = {"name": name, **runtime.state.health(), "vision": self.host.sees_images(name)}
+        payload["load_balancing"] = self.host.balancer_path(name)
+        deployment = self.host.deployments.find(name) if self.host.deployments else None
+        if deployment is not None:
+            payload["start"] = start_payload(deployment, fields_in(deployment.problem), self.wall)
+        return payload
