@@ -27,6 +27,7 @@ ENGINE = (*BASE, "settings", "models", "observability", "engine")
 OWN: dict[str, tuple[str, ...]] = {
     "errors": (),
     "json_bytes": (),
+    "forwarding": (),
     "settings": BASE,
     "forms": (*BASE, "settings"),
     "observability": (*BASE, "settings"),
@@ -44,9 +45,17 @@ OWN: dict[str, tuple[str, ...]] = {
     "jobs.run": (*JOBS, "observability"),
     "jobs.handler": (*JOBS, "observability", "jobs.run"),
     "serverless": (*BASE, "settings", "observability", "jobs.output", "engine.interface"),
-    "web": (*BASE, "settings", "observability", "jobs.request", "jobs.output"),
-    "gateway": BASE,
-    "local": (*BASE, "settings", "models", "gateway", "host_inspection", "engine.preflight"),
+    "web": (*BASE, "settings", "observability", "jobs.request", "jobs.output", "forwarding"),
+    "gateway": (*BASE, "forwarding"),
+    "local": (
+        *BASE,
+        "settings",
+        "models",
+        "gateway",
+        "host_inspection",
+        "engine.preflight",
+        "engine.process.guard",
+    ),
     "modes": (*BASE, "settings", "observability", "engine", "jobs", "serverless", "web"),
     "host_inspection": (*BASE, "settings", "models", "engine.preflight.vllm_version"),
     "commands": (
@@ -71,6 +80,7 @@ STANDARD_ONLY: frozenset[str] = frozenset()
 THIRD_PARTY = {
     "errors": STANDARD_ONLY,
     "json_bytes": STANDARD_ONLY,
+    "forwarding": STANDARD_ONLY,
     "settings": STANDARD_ONLY,
     "jobs.request": STANDARD_ONLY,
     "jobs.output": STANDARD_ONLY,
@@ -85,6 +95,8 @@ THIRD_PARTY = {
     "web.request_checks": STANDARD_ONLY,
     "forms": frozenset({"jsonschema"}),
     "gateway": frozenset({"httptools", "uvicorn", "starlette", "uvloop", "aiohttp", "pydantic", "prometheus_client"}),
+    "gateway.load_balancing": frozenset({"starlette", "aiohttp", "multidict", "yarl"}),
+    "gateway.fleet": STANDARD_ONLY,
 }
 FORBIDDEN = ("vllm", "torch", "runpod")
 MAY_IMPORT_VLLM = SOURCE / "engine" / "child"

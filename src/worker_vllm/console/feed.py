@@ -8,7 +8,7 @@ from typing import Any
 
 from worker_vllm import __version__
 from worker_vllm.console.state import ConsoleState
-from worker_vllm.errors import Overloaded
+from worker_vllm.errors import NotFound, Overloaded
 from worker_vllm.json_bytes import dump
 
 PAUSE_S = 0.25
@@ -96,10 +96,12 @@ def check_readers(state: ConsoleState) -> None:
 
 async def follow_log(state: ConsoleState, worker_id: str) -> AsyncIterator[bytes]:
     """The log of one worker: what is kept, then new lines, until it has ended."""
-    fleet = state.fleet_of(worker_id)
     number = 0
     while not state.closing.is_set():
-        records = fleet.log(worker_id, number)
+        try:
+            records = state.host.fleet.log(worker_id, number)
+        except NotFound:  # it has ended
+            return
         if records:
             number = records[-1].number
             lines = [

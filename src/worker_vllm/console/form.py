@@ -15,6 +15,7 @@ from worker_vllm.settings.sources.served_model import DEFAULT_MODEL
 LONGEST_VALUE = 20_000
 LONGEST_NAME = 40
 ENGINES = ("echo", "vllm")
+QUEUE, BALANCED = "queue", "load-balancer"
 OWN_FIELDS: dict[str, dict[str, Any]] = {
     "MODEL_NAME": {
         "env_var_name": "MODEL_NAME",
@@ -46,6 +47,7 @@ class DeployRequest:
     name: str
     engine: str
     environment: Mapping[str, str]
+    kind: str = QUEUE  # or BALANCED
 
     @property
     def public_environment(self) -> dict[str, str]:
@@ -69,19 +71,22 @@ def form_document() -> dict[str, Any]:
 
 
 def read_deploy_request(payload: Any) -> DeployRequest:
-    """Parse `{"name", "engine", "values"}`. Raises RequestError; a variable that is not in the form is refused."""
+    """Parse `{"name", "engine", "kind", "values"}`. Raises RequestError, for variables outside of the form too."""
     if not isinstance(payload, Mapping) or not isinstance(payload.get("values"), Mapping):
-        raise RequestError('expected {"name": text, "engine": text, "values": {variable: value}}')
-    engine, name = payload.get("engine"), payload.get("name")
+        raise RequestError('expected {"name": text, "engine": text, "kind": text, "values": {variable: value}}')
+    engine, name, kind = payload.get("engine"), payload.get("name"), payload.get("kind", QUEUE)
     if engine not in ENGINES:
         raise RequestError(f"engine={engine!r}: expected one of {', '.join(ENGINES)}")
+    if kind not in (QUEUE, BALANCED):
+        raise RequestError(f"kind={kind!r}: expected {QUEUE} or {BALANCED}")
     if not isinstance(name, str):
         raise RequestError(f"name={name!r}: expected a text")
     values = {str(key): _text(str(key), value) for key, value in payload["values"].items()}
     unknown = values.keys() - form_fields().keys()
     if unknown:
         raise RequestError(f"{', '.join(sorted(unknown))}: not a field of the form")
-    return DeployRequest(name.strip(), str(engine), {key: text for key, text in values.items() if text.strip()})
+    environment = {key: text for key, text in values.items() if text.strip()}
+    return DeployRequest(name.strip(), str(engine), environment, str(kind))
 
 
 def _text(name: str, value: Any) -> str:

@@ -7,22 +7,20 @@ from collections.abc import Mapping, Sequence
 from worker_vllm.console.console import WebConsole
 from worker_vllm.console.deployments import Deployments
 from worker_vllm.console.form import ENGINES
-from worker_vllm.console.state import ConsoleHost
+from worker_vllm.console.state import ConsoleHost, is_multimodal
 from worker_vllm.engine.preflight.vllm_version import engine_version
 from worker_vllm.host_inspection import inspect_host
 from worker_vllm.local.launch_config import ENDPOINT, LocalConfig, model_environment
 from worker_vllm.local.run import LocalParts, MakeCompanion
-from worker_vllm.settings.load import build_draft
 
 
 def console_for(config: LocalConfig, environ: Mapping[str, str], paths: Sequence[str]) -> MakeCompanion:
     """Returns what makes the console from the parts of a run; `paths` is the search path for Python packages."""
 
     def make(parts: LocalParts) -> WebConsole:
-        deployments = Deployments(parts.gateway, parts.fleet, parts.url, config.key, environ)
-        deployments.configure = parts.metrics.add_address
-        deployments.sees_images = is_multimodal
-        own_vision = is_multimodal(config.engine, {**environ, **model_environment(config, environ)})
+        deployments = Deployments(parts, config.key, environ)
+        environment = {**environ, **model_environment(config, environ)}
+        own_vision = is_multimodal(config.engine, environment, inspect_host)
 
         def sees_images(endpoint: str) -> bool:
             deployment = deployments.find(endpoint)
@@ -32,20 +30,13 @@ def console_for(config: LocalConfig, environ: Mapping[str, str], paths: Sequence
             gateway=parts.gateway,
             clock=parts.gateway.clock,
             inspect=inspect_host,
-            fleets=(parts.fleet,),
+            fleet=parts.control,
             deployments=deployments,
             engines=tuple(engine for engine in ENGINES if engine != "vllm" or engine_version(paths) is not None),
             sees_images=sees_images,
+            balanced=parts.balanced.names,
             metrics_addresses=lambda: parts.metrics.addresses,
         )
         return WebConsole(host)
 
     return make
-
-
-def is_multimodal(engine: str, environment: Mapping[str, str]) -> bool:
-    """Whether the model of these settings takes images: its configuration has a vision part; the echo engine may."""
-    if engine == "echo":
-        return True
-    facts = build_draft(environment, inspect_host(environment)).facts
-    return "vision_config" in (facts.model_config or {})

@@ -15,11 +15,11 @@ from worker_vllm.console import feed
 from worker_vllm.console.deployments import Deployments
 from worker_vllm.console.form import DeployRequest, form_document, read_deploy_request
 from worker_vllm.console.job_view import page
-from worker_vllm.console.state import ConsoleState
+from worker_vllm.console.state import ConsoleState, is_multimodal
 from worker_vllm.console.validation_report import validate
 from worker_vllm.errors import NotFound, RequestError
 from worker_vllm.gateway.faults import read_plan
-from worker_vllm.gateway.fleet.interface import Operation
+from worker_vllm.gateway.fleet.fleet_api import answer
 
 LARGEST_BODY = 500_000
 ENGINE_TEXTS = {
@@ -42,8 +42,9 @@ class ConsoleRoutes:
             Route("/deployments/{name}/stop", self.stop_deployment, methods=["POST"]),
             Route("/jobs/{endpoint}/{job_id}", self.job),
             Route("/jobs/{endpoint}/{job_id}/{action}", self.change_job, methods=["POST"]),
-            Route("/workers/{worker_id}/log", self.worker_log),
-            Route("/workers/{worker_id}/{operation}", self.operate, methods=["POST"]),
+            Route("/workers/{worker_id}/tail", self.worker_log),
+            Route("/workers", self.workers, methods=["GET", "POST"]),
+            Route("/workers/{rest:path}", self.workers, methods=["GET", "POST"]),
             Route("/faults", self.faults, methods=["GET", "POST"]),
         ]
 
@@ -79,7 +80,9 @@ class ConsoleRoutes:
         if not report["ok"]:
             return JSONResponse({"error": report["problems"][0]["text"], **report}, 400)
         attached = {name for name, runtime in self._state.endpoints.items() if runtime.state.fleet.workers()}
-        deployments.start(asked, frozenset(attached - deployments.names()))
+        taken = frozenset(attached | set(self._state.host.balanced())) - deployments.names()
+        vision = await asyncio.to_thread(is_multimodal, asked.engine, asked.environment, self._state.host.inspect)
+        deployments.start(asked, taken, vision=vision)
         return JSONResponse({"name": asked.name}, 202)
 
     async def stop_deployment(self, request: Request) -> Response:
@@ -109,16 +112,13 @@ class ConsoleRoutes:
     async def worker_log(self, request: Request) -> Response:
         """The log of a worker, live."""
         worker_id = request.path_params["worker_id"]
-        self._state.fleet_of(worker_id)
+        self._state.host.fleet.log(worker_id, 0)  # raises NotFound
         return _event_stream(feed.follow_log(self._state, worker_id))
 
-    async def operate(self, request: Request) -> Response:
-        """Drain, kill, freeze or thaw a worker."""
-        worker_id, text = request.path_params["worker_id"], request.path_params["operation"]
-        if text not in tuple(Operation):
-            raise NotFound(f"{request.url.path}: expected one of {', '.join(Operation)} after the worker's id")
-        await self._state.fleet_of(worker_id).operate(worker_id, Operation(text))
-        return JSONResponse({"id": worker_id, "operation": text}, 202)
+    async def workers(self, request: Request) -> Response:
+        """The workers API: what can be seen of workers, and done to them."""
+        status, payload = await answer(self._state.host.fleet, request.method, request.url.path, request.query_params)
+        return JSONResponse(payload, status)
 
     async def faults(self, request: Request) -> Response:
         """The fault plan, or a new one; 409 where the gateway was started without --faults."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
+from urllib.parse import quote
 
-from worker_vllm.console.attached_views import attached_views
-from worker_vllm.console.deployments import Deployments, start_payload
+from worker_vllm.console.deployments import Deployments
 from worker_vllm.console.job_history import JobHistory
 from worker_vllm.console.job_rows import JobRows
 from worker_vllm.console.sampler import INTERVAL_S, EndpointSeries
@@ -17,10 +17,13 @@ from worker_vllm.console.validation_report import fields_in
 from worker_vllm.console.worker_metrics import MetricsReader, WorkerFigures
 from worker_vllm.console.worker_tracks import WorkerTracks
 from worker_vllm.errors import NotFound
-from worker_vllm.gateway.fleet.interface import AttachedWorkers, FleetControl
+from worker_vllm.gateway.fleet.fleet_control import FleetControl, WorkerState
 from worker_vllm.gateway.gateway import Gateway
 from worker_vllm.gateway.runtime import EndpointRuntime
 from worker_vllm.settings.host_facts import HostFacts
+from worker_vllm.settings.load import build_draft
+
+Inspect: TypeAlias = Callable[[Mapping[str, str]], HostFacts]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +32,12 @@ class ConsoleHost:
 
     gateway: Gateway
     clock: Callable[[], float]
-    inspect: Callable[[Mapping[str, str]], HostFacts]
-    fleets: tuple[FleetControl, ...] = ()
+    inspect: Inspect
+    fleet: FleetControl
     deployments: Deployments | None = None  # None: this gateway starts no workers
     engines: tuple[str, ...] = ("echo",)  # that are installed
     sees_images: Callable[[str], bool] = field(default=lambda endpoint: False)
-    balancer_path: Callable[[str], str | None] = field(default=lambda endpoint: None)
+    balanced: Callable[[], Sequence[str]] = field(default=tuple)  # names of load-balancing endpoints
     metrics_addresses: Callable[[], Mapping[str, str]] = field(default=dict)  # by worker
 
 
@@ -52,8 +55,6 @@ class ConsoleState:
         self.closing = asyncio.Event()
         self._tracks = WorkerTracks(self.wall)
         self._metrics = MetricsReader()
-        attached = AttachedWorkers(lambda: attached_views(self.endpoints), host.clock)
-        self.fleets: tuple[FleetControl, ...] = (*host.fleets, attached)
         host.gateway.watch_endpoints(self._add_endpoint)
 
     def wall(self, at: float) -> float:
@@ -67,13 +68,6 @@ class ConsoleState:
             raise NotFound(f'endpoint "{name}": not known here; the page lists those that are')
         return found
 
-    def fleet_of(self, worker_id: str) -> FleetControl:
-        """The fleet that knows the worker best. Raises NotFound."""
-        for fleet in self.fleets:
-            if any(view.id == worker_id for view in fleet.report().workers):
-                return fleet
-        raise NotFound(f'worker "{worker_id}": it has ended, or never attached to this gateway')
-
     def refresh_rows(self) -> None:
         """Compare the rows with the jobs."""
         for name, runtime in self.endpoints.items():
@@ -81,11 +75,12 @@ class ConsoleState:
 
     def endpoint_payloads(self) -> list[dict[str, Any]]:
         """Every endpoint with its counts, and its start if it was started from the form."""
-        return [self._endpoint(name, runtime) for name, runtime in self.endpoints.items()]
+        queues = [self._endpoint(name, runtime.state.health()) for name, runtime in self.endpoints.items()]
+        return [*queues, *(self._balanced(name) for name in self.host.balanced() if name not in self.endpoints)]
 
     def worker_payloads(self) -> list[dict[str, Any]]:
         """Every worker."""
-        return self._tracks.payload(self.fleets, self._held)
+        return self._tracks.payload(self.host.fleet)
 
     async def sample(self) -> None:
         """Add a point to every endpoint each second until `closing`; workers are read while a page is open."""
@@ -115,14 +110,24 @@ class ConsoleState:
         self.histories[name] = history
         self.series[name] = EndpointSeries()
 
-    def _held(self, endpoint: str, worker_id: str) -> list[str]:
-        runtime = self.endpoints.get(endpoint)
-        return [] if runtime is None else [job.id for job in runtime.state.store.held_by(worker_id)]
+    def _balanced(self, name: str) -> dict[str, Any]:
+        """A load-balancing endpoint, which has no jobs: its requests go to the workers as they are."""
+        states = [view.state for view in self.host.fleet.report().workers if view.endpoint == name]
+        ready = sum(state in (WorkerState.IDLE, WorkerState.RUNNING) for state in states)
+        return {**self._endpoint(name, {"workers": {"ready": ready}, "jobs": None}), "queue": False}
 
-    def _endpoint(self, name: str, runtime: EndpointRuntime) -> dict[str, Any]:
-        payload = {"name": name, **runtime.state.health(), "vision": self.host.sees_images(name)}
-        payload["load_balancing"] = self.host.balancer_path(name)
+    def _endpoint(self, name: str, health: Mapping[str, Any]) -> dict[str, Any]:
+        path = f"/lb/{quote(name, safe='')}" if name in self.host.balanced() else None
+        payload = {"name": name, **health, "vision": self.host.sees_images(name), "load_balancing": path}
         deployment = self.host.deployments.find(name) if self.host.deployments else None
         if deployment is not None:
-            payload["start"] = start_payload(deployment, fields_in(deployment.problem), self.wall)
+            payload["start"] = deployment.to_json(fields_in(deployment.problem), self.wall)
         return payload
+
+
+def is_multimodal(engine: str, environment: Mapping[str, str], inspect: Inspect) -> bool:
+    """Whether the model of these settings takes images: its configuration has a vision part. The echo engine may."""
+    if engine == "echo":
+        return True
+    facts = build_draft(environment, inspect(environment)).facts
+    return "vision_config" in (facts.model_config or {})

@@ -1,4 +1,4 @@
-"""The workers as the page shows them: a fleet's view, with the phases of each start and what ended before."""
+"""The workers as the page shows them: the fleet's view, with the phases of each start and what ended before."""
 
 from __future__ import annotations
 
@@ -7,10 +7,25 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from worker_vllm.errors import NotFound
-from worker_vllm.gateway.fleet.interface import FleetControl, FleetEvent, WorkerView
-from worker_vllm.local.worker_log import STARTING, PhaseStart, PhaseTracker
+from worker_vllm.gateway.fleet.fleet_control import FleetControl, FleetEvent, LogRecord, WorkerView
+from worker_vllm.local.start_progress import LogLine
 
-READY = ("idle", "running")
+STARTING = "starting the worker"
+
+
+@dataclass(slots=True)
+class PhaseTracker:
+    """The phases of one worker's start, with the times at which they began, read from its log."""
+
+    phases: list[tuple[str, float]] = field(default_factory=list)
+    read: int = 0  # the number of the last record that was read
+
+    def add(self, record: LogRecord) -> None:
+        """Read the next record."""
+        self.read = record.number
+        phase = LogLine(record.level, record.message, record.engine).phase
+        if phase and all(name != phase for name, _ in self.phases):
+            self.phases.append((phase, record.at))
 
 
 @dataclass(slots=True)
@@ -20,28 +35,14 @@ class WorkerTracks:
     wall: Callable[[float], float]
     _trackers: dict[str, PhaseTracker] = field(default_factory=dict)
 
-    def payload(self, fleets: Iterable[FleetControl], held: Callable[[str, str], list[str]]) -> list[dict[str, Any]]:
-        """All workers, each once: a fleet that started a worker comes before one that only sees it attached.
-
-        `held` returns the ids of the jobs that a worker of an endpoint holds.
-        """
-        found: dict[str, dict[str, Any]] = {}
-        for fleet in fleets:
-            report = fleet.report()
-            for view in report.workers:
-                if view.id not in found:
-                    found[view.id] = self._worker(fleet, view, report.events, held)
-        for gone in self._trackers.keys() - found.keys():
+    def payload(self, fleet: FleetControl) -> list[dict[str, Any]]:
+        """All workers."""
+        report = fleet.report()
+        for gone in self._trackers.keys() - {view.id for view in report.workers}:
             del self._trackers[gone]
-        return list(found.values())
+        return [self._worker(fleet, view, report.events) for view in report.workers]
 
-    def _worker(
-        self,
-        fleet: FleetControl,
-        view: WorkerView,
-        events: Iterable[FleetEvent],
-        held: Callable[[str, str], list[str]],
-    ) -> dict[str, Any]:
+    def _worker(self, fleet: FleetControl, view: WorkerView, events: Iterable[FleetEvent]) -> dict[str, Any]:
         tracker = self._follow(fleet, view)
         return {
             "id": view.id,
@@ -50,13 +51,12 @@ class WorkerTracks:
             "state": view.state.value,
             "phase": view.phase,
             "held": view.jobs,
-            "jobs": held(view.endpoint, view.id)[:100],
             "pid": view.pid,
             "launched": None if view.started_at is None else self.wall(view.started_at),
             "ready": self._ready(view),
             "managed": view.pid is not None,
             "operations": [operation.value for operation in view.operations],
-            "phases": [{"name": phase.name, "at": self.wall(phase.at)} for phase in tracker.phases],
+            "phases": [{"name": name, "at": self.wall(at)} for name, at in tracker.phases],
             "restarts": [
                 {"at": self.wall(event.at), "cause": f"{event.worker_id} ended: {event.cause}"}
                 for event in events
@@ -72,7 +72,7 @@ class WorkerTracks:
     def _follow(self, fleet: FleetControl, view: WorkerView) -> PhaseTracker:
         tracker = self._trackers.setdefault(view.id, PhaseTracker())
         if not tracker.phases and view.started_at is not None:
-            tracker.phases.append(PhaseStart(STARTING, view.started_at))
+            tracker.phases.append((STARTING, view.started_at))
         try:
             for record in fleet.log(view.id, tracker.read):
                 tracker.add(record)

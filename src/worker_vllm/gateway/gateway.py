@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TypeAlias
 
 from worker_vllm.errors import NotFound
@@ -17,6 +17,7 @@ from worker_vllm.gateway.api.worker_api import WorkerApi
 from worker_vllm.gateway.options import GatewayOptions
 from worker_vllm.gateway.runtime import EndpointRuntime
 from worker_vllm.gateway.server.request import ReceiveLimits
+from worker_vllm.gateway.state.endpoint import Endpoint
 from worker_vllm.gateway.webhooks import Webhooks
 
 EndpointWatcher: TypeAlias = Callable[[str, EndpointRuntime], None]
@@ -74,6 +75,11 @@ class Gateway:
         self._endpoint_watchers.append(watcher)
         for name, endpoint in self._endpoints.items():
             watcher(name, endpoint)
+
+    def states(self) -> Iterator[tuple[str, Endpoint]]:
+        """The endpoints' states by name."""
+        for name, runtime in self._endpoints.items():
+            yield name, runtime.state
 
     def close(self) -> None:
         """Answer every held request now; called when the server stops."""

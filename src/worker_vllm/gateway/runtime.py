@@ -98,6 +98,12 @@ class EndpointRuntime:
         for job in reversed(take_request.jobs or []):
             self.perform(self.state.store.put_back(job))
 
+    def retire(self, worker_id: str) -> None:
+        """Give this worker no more jobs, and answer its request for some; called before it is asked to end."""
+        self.state.retire(worker_id, self.clock())
+        self._release_worker(worker_id)
+        self.signals.wake("workers")
+
     def lose(self, worker_id: str) -> None:
         """Remove a worker whose process has exited, and queue its jobs again."""
         self._release_worker(worker_id)

@@ -9,16 +9,17 @@ VARIABLE = "METRICS_ADDRESS"
 
 
 class MetricsPorts:
-    """The addresses by worker."""
+    """The addresses by worker; one that the user has set is kept, and read from."""
 
-    def __init__(self) -> None:
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._own = environ.get(VARIABLE, "").strip()
         self.addresses: dict[str, str] = {}
 
-    def add_address(self, worker_id: str, environment: Mapping[str, str]) -> dict[str, str]:
-        """The environment with a free port on loopback; an address of the user's own is kept, and read from."""
-        address = environment.get(VARIABLE) or f"127.0.0.1:{free_port()}"
+    def variables(self, worker_id: str) -> dict[str, str]:
+        """The variable for a new worker: a free port of loopback."""
+        address = self._own or f"127.0.0.1:{free_port()}"
         self.addresses[worker_id] = address
-        return {**environment, VARIABLE: address}
+        return {VARIABLE: address}
 
     def remove(self, worker_id: str) -> None:
         """Forget an ended worker."""
@@ -26,7 +27,7 @@ class MetricsPorts:
 
 
 def free_port() -> int:
-    """A port of loopback that is free now; the worker logs an error when another process takes it first."""
+    """A port of loopback that is free now; a worker logs an error when another process takes it first."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

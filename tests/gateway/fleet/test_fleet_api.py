@@ -8,12 +8,12 @@ import pytest
 
 from worker_vllm.errors import NotFound, RequestError
 from worker_vllm.gateway.fleet.fleet_api import answer
-from worker_vllm.gateway.fleet.interface import (
+from worker_vllm.gateway.fleet.fleet_control import (
     AttachedWorkers,
     FleetEvent,
     FleetReport,
     LogRecord,
-    Operation,
+    WorkerOperation,
     WorkerState,
     WorkerView,
     unknown_worker,
@@ -21,7 +21,7 @@ from worker_vllm.gateway.fleet.interface import (
 
 WORKER = WorkerView(
     *("w1", "local", "queue", WorkerState.RUNNING, "loading the weights", 2, 4711, 1.5, 0.75),
-    operations=(Operation.DRAIN, Operation.KILL, Operation.FREEZE),
+    operations=(WorkerOperation.DRAIN, WorkerOperation.KILL, WorkerOperation.FREEZE),
 )
 WORKER_JSON = {
     "id": "w1",
@@ -44,7 +44,7 @@ class OneWorker:
     """A FleetControl with one worker; keeps the operations it was asked for."""
 
     def __init__(self) -> None:
-        self.asked: list[tuple[str, Operation]] = []
+        self.asked: list[tuple[str, WorkerOperation]] = []
 
     def report(self) -> FleetReport:
         return FleetReport(9.0, (WORKER,), ({"endpoint": "local", "wanted": 1},), (FleetEvent(1.5, "w1", "started"),))
@@ -52,7 +52,7 @@ class OneWorker:
     def log(self, worker_id: str, after: int) -> list[LogRecord]:
         return [line for line in LINES if line.number > after]
 
-    async def operate(self, worker_id: str, operation: Operation) -> None:
+    async def operate(self, worker_id: str, operation: WorkerOperation) -> None:
         if worker_id != "w1":
             raise unknown_worker(worker_id)
         self.asked.append((worker_id, operation))
@@ -91,8 +91,8 @@ async def test_what_can_be_read(path: str, query: dict[str, str], payload: dict[
     assert await answer(OneWorker(), "GET", path, query) == (200, payload)
 
 
-@pytest.mark.parametrize("operation", list(Operation))
-async def test_what_can_be_done(operation: Operation) -> None:
+@pytest.mark.parametrize("operation", list(WorkerOperation))
+async def test_what_can_be_done(operation: WorkerOperation) -> None:
     """Each operation reaches the fleet once and is accepted."""
     fleet = OneWorker()
     path = f"/console/api/workers/w1/{operation}"
@@ -125,7 +125,7 @@ async def test_workers_of_others_are_listed_and_left_alone() -> None:
     assert fleet.report() == FleetReport(3.0, (WORKER,))
     assert fleet.log("w1", 0) == []
     with pytest.raises(RequestError, match="not a process of this gateway: freeze it where it runs") as caught:
-        await fleet.operate("w1", Operation.FREEZE)
+        await fleet.operate("w1", WorkerOperation.FREEZE)
     assert caught.value.status == 409
     with pytest.raises(NotFound):
-        await fleet.operate("w2", Operation.KILL)
+        await fleet.operate("w2", WorkerOperation.KILL)

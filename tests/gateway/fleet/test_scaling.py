@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from worker_vllm.gateway.fleet.scaling import Decision, Load, ScalableWorker, Scaler, ScalerType, ScalingPolicy
+from worker_vllm.gateway.fleet.scaling import Load, Resize, ScalableWorker, Scaler, ScalerType, ScalingPolicy
 
 NOW = 1000.0
 
@@ -27,31 +27,43 @@ def queue_delay(low: int, high: int) -> ScalingPolicy:
     return ScalingPolicy(low, high, ScalerType.QUEUE_DELAY, 4.0)
 
 
-DECISIONS: list[tuple[str, ScalingPolicy, Load, list[ScalableWorker], Decision]] = [
-    ("the minimum is started", request_count(2, 5), Load(), [], Decision(2, start=2)),
-    ("nothing to do", request_count(1, 5), Load(0, 4), busy(1), Decision(1)),
-    ("ceil(9 / 4)", request_count(0, 5), Load(5, 4), busy(1), Decision(3, start=2)),
-    ("one request is enough", request_count(0, 5), Load(1, 0), [], Decision(1, start=1)),
-    ("the maximum bounds it", request_count(0, 3), Load(100, 0), busy(1), Decision(3, start=2)),
-    ("fewer wanted, none is idle", request_count(0, 5), Load(0, 1), busy(3), Decision(1)),
-    ("fewer wanted, idle too short", request_count(0, 5), Load(), idle(1, 4.9), Decision(0)),
-    ("the longest idle first", request_count(1, 5), Load(), idle(6, 9, 7), Decision(1, stop=("idle-9", "idle-7"))),
-    ("those that the load needs stay", request_count(0, 5), Load(0, 5), idle(6, 9, 7), Decision(2, stop=("idle-9",))),
-    ("at zero", request_count(0, 0), Load(10, 0), [], Decision(0)),
-    ("the first is started at once", queue_delay(0, 3), Load(1, 0, 0.0), [], Decision(1, start=1)),
-    ("no wait, no more", queue_delay(0, 3), Load(7, 3, 3.9), busy(1), Decision(1)),
-    ("a long wait adds one", queue_delay(0, 3), Load(7, 3, 4.1), busy(1), Decision(2, start=1)),
-    ("never above the maximum", queue_delay(0, 3), Load(7, 3, 400), busy(3), Decision(3)),
-    ("idle ones go", queue_delay(1, 3), Load(), idle(5, 6, 7), Decision(3, stop=("idle-7", "idle-6"))),
-    ("the last one stays while one waits", queue_delay(0, 3), Load(1, 0, 1), idle(6), Decision(1)),
-    ("the last one goes", queue_delay(0, 3), Load(), idle(6), Decision(1, stop=("idle-6",))),
+DECISIONS: list[tuple[str, ScalingPolicy, Load, list[ScalableWorker], Resize]] = [
+    ("the minimum is started", request_count(2, 5), Load(), [], Resize(2, start=2)),
+    ("nothing to do", request_count(1, 5), Load(0, 4), busy(1), Resize(1)),
+    ("ceil(9 / 4)", request_count(0, 5), Load(5, 4), busy(1), Resize(3, start=2)),
+    ("one request is enough", request_count(0, 5), Load(1, 0), [], Resize(1, start=1)),
+    ("the maximum bounds it", request_count(0, 3), Load(100, 0), busy(1), Resize(3, start=2)),
+    ("fewer wanted, none is idle", request_count(0, 5), Load(0, 1), busy(3), Resize(1)),
+    ("fewer wanted, idle too short", request_count(0, 5), Load(), idle(1, 4.9), Resize(0)),
+    (
+        "the longest idle first",
+        request_count(1, 5),
+        Load(),
+        idle(6, 9, 7),
+        Resize(1, stop=("idle-9", "idle-7")),
+    ),
+    (
+        "those that the load needs stay",
+        request_count(0, 5),
+        Load(0, 5),
+        idle(6, 9, 7),
+        Resize(2, stop=("idle-9",)),
+    ),
+    ("at zero", request_count(0, 0), Load(10, 0), [], Resize(0)),
+    ("the first is started at once", queue_delay(0, 3), Load(1, 0, 0.0), [], Resize(1, start=1)),
+    ("no wait, no more", queue_delay(0, 3), Load(7, 3, 3.9), busy(1), Resize(1)),
+    ("a long wait adds one", queue_delay(0, 3), Load(7, 3, 4.1), busy(1), Resize(2, start=1)),
+    ("never above the maximum", queue_delay(0, 3), Load(7, 3, 400), busy(3), Resize(3)),
+    ("idle ones go", queue_delay(1, 3), Load(), idle(5, 6, 7), Resize(3, stop=("idle-7", "idle-6"))),
+    ("the last one stays while one waits", queue_delay(0, 3), Load(1, 0, 1), idle(6), Resize(1)),
+    ("the last one goes", queue_delay(0, 3), Load(), idle(6), Resize(1, stop=("idle-6",))),
 ]
 
 
 @pytest.mark.parametrize(
     ("policy", "load", "workers", "decision"), [row[1:] for row in DECISIONS], ids=[row[0] for row in DECISIONS]
 )
-def test_the_decision(policy: ScalingPolicy, load: Load, workers: list[ScalableWorker], decision: Decision) -> None:
+def test_the_decision(policy: ScalingPolicy, load: Load, workers: list[ScalableWorker], decision: Resize) -> None:
     """RunPod's formula, the threshold of the wait, the idle timeout, the bounds."""
     assert Scaler(policy).decide(load, workers, NOW) == decision
 

@@ -1,4 +1,4 @@
-"""The HTTP form of `FleetControl`, free of any server: a method, a path and a query in, a status and a payload out."""
+"""The HTTP form of `FleetControl`, without a server: method, path and query in, status and payload out."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any, TypeAlias
 
 from worker_vllm.errors import NotFound, RequestError
-from worker_vllm.gateway.fleet.interface import FleetControl, Operation, unknown_worker
+from worker_vllm.gateway.fleet.fleet_control import FleetControl, WorkerOperation, unknown_worker
 
 PREFIX = "/console/api/workers"
 
@@ -17,12 +17,12 @@ JsonAnswer: TypeAlias = tuple[int, dict[str, Any]]
 async def answer(control: FleetControl, method: str, path: str, query: Mapping[str, str]) -> JsonAnswer:
     """Serve one request below PREFIX. Raises RequestError and NotFound, which the caller turns into an answer."""
     worker_id, _, action = path.removeprefix(PREFIX).strip("/").partition("/")
-    if action in tuple(Operation):
+    if action in tuple(WorkerOperation):
         _expect(method, "POST", path)
-        await control.operate(worker_id, Operation(action))
+        await control.operate(worker_id, WorkerOperation(action))
         return 202, {"id": worker_id, "operation": action}
     if action not in ("", "log"):
-        raise NotFound(f"{path}: expected log, or one of {', '.join(Operation)}, after the worker's id")
+        raise NotFound(f"{path}: expected log, or one of {', '.join(WorkerOperation)}, after the worker's id")
     _expect(method, "GET", path)
     if action == "log":
         return 200, _log(control, worker_id, query)

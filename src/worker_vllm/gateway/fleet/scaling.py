@@ -1,4 +1,4 @@
-"""How many workers an endpoint should have: RunPod's two scalers and the idle timeout. Pure; the clock is an argument.
+"""How many workers an endpoint should have: RunPod's two scalers, the idle timeout. Pure: the clock is an argument.
 
 RunPod documents REQUEST_COUNT as a formula, ceil((waiting + running) / value), and QUEUE_DELAY as "workers are added
 when requests wait longer than value seconds". How many and how often is not documented: here one at a time, the next
@@ -54,7 +54,7 @@ class ScalableWorker:
 
 
 @dataclass(frozen=True, slots=True)
-class Decision:
+class Resize:
     """What to change now."""
 
     wanted: int
@@ -69,13 +69,13 @@ class Scaler:
         self.policy = policy
         self._added_at = -math.inf
 
-    def decide(self, load: Load, workers: Sequence[ScalableWorker], now: float) -> Decision:
+    def decide(self, load: Load, workers: Sequence[ScalableWorker], now: float) -> Resize:
         """Compare the workers with the load. A worker is stopped only after it was idle for the timeout."""
         wanted = self._wanted(load, len(workers), now)
         if wanted > len(workers):
             self._added_at = now
-            return Decision(wanted, start=wanted - len(workers))
-        return Decision(wanted, stop=self._overdue(workers, len(workers) - self._kept(load), now))
+            return Resize(wanted, start=wanted - len(workers))
+        return Resize(wanted, stop=self._overdue(workers, len(workers) - self._kept(load), now))
 
     def to_json(self, load: Load, workers: Sequence[ScalableWorker], wanted: int) -> dict[str, Any]:
         """The policy and what it decides by, for people."""

@@ -49,6 +49,7 @@ class Endpoint:
             return []
         jobs = self.store.start(worker_id, count, now)
         worker.stops.difference_update(job.id for job in jobs)
+        worker.last_job = now if jobs else worker.last_job
         return jobs
 
     def ping(self, ping: Ping, now: float) -> list[Effect]:
@@ -65,7 +66,7 @@ class Endpoint:
 
     def finish(self, worker_id: str, job_id: str, result: JobOutcome, now: float) -> list[Effect]:
         """Apply a worker's result."""
-        self.fleet.touch(worker_id, now)
+        self.fleet.touch(worker_id, now).last_job = now
         return self.store.finish(job_id, worker_id, result, now)
 
     def retire(self, worker_id: str, now: float) -> None:

@@ -49,6 +49,10 @@ class JobStore:
         """Every job that is kept, by its id."""
         return self._jobs
 
+    def waiting_since(self) -> float | None:
+        """When the next job of the queue was submitted, None for an empty queue."""
+        return self._jobs[next(iter(self._queue))].created if self._queue else None
+
     def get(self, job_id: str) -> Job:
         """The job. Raises NotFound for an unknown or expired id."""
         job = self._jobs.get(job_id)
@@ -185,8 +189,7 @@ class JobStore:
     def purge(self, now: float) -> tuple[int, list[Effect]]:
         """Cancel all queued jobs; returns their number and the effects."""
         effects: list[Effect] = []
-        waiting = list(self._queue)
-        for job_id in waiting:
+        for job_id in (waiting := list(self._queue)):
             self._queue.pop(job_id)
             effects += self._end(self._jobs[job_id], Status.CANCELLED, now)
         return len(waiting), effects

@@ -23,6 +23,8 @@ class AttachedWorker:
     poll_aborted: bool = False  # the last held poll ended with its connection
     unhealthy: bool = False
     retired: bool = False
+    first_request: float = 0.0
+    last_job: float | None = None  # when it last took or ended a job
     stops: set[str] = field(default_factory=set)
 
     @property
@@ -47,6 +49,10 @@ class Workers:
         """Add a started worker; it counts as initializing until its first request."""
         self._workers.setdefault(worker_id, AttachedWorker(worker_id))
 
+    def find(self, worker_id: str) -> AttachedWorker | None:
+        """The worker, None for an unknown id."""
+        return self._workers.get(worker_id)
+
     def is_retired(self, worker_id: str) -> bool:
         """Whether this worker asked to be replaced."""
         worker = self._workers.get(worker_id)
@@ -62,6 +68,8 @@ class Workers:
         worker = self._workers.get(worker_id)
         if worker is None:
             worker = self._workers[worker_id] = AttachedWorker(worker_id)
+        if worker.last_request is None:
+            worker.first_request = now
         worker.last_request = now
         self._arm(worker)
         return worker

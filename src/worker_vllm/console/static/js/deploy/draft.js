@@ -6,7 +6,7 @@ import { replace, route } from "../lib/router.js";
 import { decode, encode } from "./link.js";
 
 const DEBOUNCE_MS = 250;
-const EMPTY = { values: {}, engine: "echo", name: "demo" };
+const EMPTY = { values: {}, engine: "echo", name: "demo", kind: "queue" };
 
 export const form = createStore(null);
 export const draft = createStore(EMPTY);

@@ -12,7 +12,7 @@ import { change, check, draft, form, report } from "./draft.js";
 import { focusField } from "./field.js";
 
 export function Start() {
-  const { engine, name } = useStore(draft);
+  const { engine, name, kind } = useStore(draft);
   const { engines } = useStore(form);
   const state = useStore(report);
   const [busy, setBusy] = useState(false);
@@ -32,6 +32,11 @@ export function Start() {
         <label class="field">Engine
           <select class="input" id="endpoint-engine" value=${engine} onChange=${(event) => change({ engine: event.target.value })}>
             ${engines.map((one) => html`<option value=${one.id} selected=${one.id === engine} disabled=${!one.installed}>${one.title}</option>`)}
+          </select></label>
+        <label class="field">Kind
+          <select class="input" id="endpoint-kind" value=${kind} onChange=${(event) => change({ kind: event.target.value })}>
+            <option value="queue" selected=${kind === "queue"}>Queue</option>
+            <option value="load-balancer" selected=${kind === "load-balancer"}>Load balancer</option>
           </select></label>
       </div>
       <p class="muted small">${chosen.help}</p>

@@ -40,7 +40,7 @@ function useLog({ id, managed }) {
   useEffect(() => {
     if (!managed) return undefined;
     const controller = new AbortController();
-    const path = `/console/api/workers/${encodeURIComponent(id)}/log`;
+    const path = `/console/api/workers/${encodeURIComponent(id)}/tail`;
     request(path, { signal: controller.signal })
       .then(async (response) => {
         for await (const { data } of readEvents(response)) {

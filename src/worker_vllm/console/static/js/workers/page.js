@@ -14,7 +14,7 @@ export function Page() {
   const [id] = useStore(route, (value) => (value.page === "workers" ? value : null))?.parts || [];
   const [endpoint, setEndpoint] = useState("");
   const chosen = workers.find((worker) => worker.id === id);
-  const plotted = endpoints.some(({ name }) => name === endpoint) ? endpoint : busiest(endpoints);
+  const plotted = endpoints.filter(({ jobs }) => jobs).some(({ name }) => name === endpoint) ? endpoint : busiest(endpoints);
   return html`<${Head} title="Workers">
       ${endpoints.length > 1 && html`<label class="row small">Plots of
         <select class="input" value=${plotted} onChange=${(event) => setEndpoint(event.target.value)}>
@@ -36,7 +36,7 @@ export function Page() {
 const busiest = (endpoints) =>
   [...endpoints].sort((one, other) => total(other.jobs) - total(one.jobs))[0]?.name || "";
 
-const total = (jobs) => jobs.completed + jobs.failed + jobs.inProgress + jobs.inQueue;
+const total = (jobs) => (jobs ? jobs.completed + jobs.failed + jobs.inProgress + jobs.inQueue : -1);
 
 const NoWorkers = () => html`<${Empty} title="No worker is attached">
   <p>Start an endpoint from the form, or point any RunPod worker here with RUNPOD_WEBHOOK_GET_JOB.</p>

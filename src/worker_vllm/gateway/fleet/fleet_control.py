@@ -7,14 +7,14 @@ gateway that started none: it lists the workers that attached themselves, and re
 |---|---|
 | GET  /console/api/workers | `FleetReport.to_json()`: the workers, the scaling policy and load, the last events |
 | GET  /console/api/workers/ID | one worker of it |
-| GET  /console/api/workers/ID/log?after=N | `{"lines": [{"number", "at", "level", "message", "engine"}], "next": N}` |
+| GET  /console/api/workers/ID/log?after=N | `{"lines": [LogRecord, …], "next": the number for `after`}` |
 | POST /console/api/workers/ID/drain | 202: takes no more requests, finishes its own, exits |
 | POST /console/api/workers/ID/kill | 202: SIGKILL of the worker and of all its processes |
 | POST /console/api/workers/ID/freeze | 202: SIGSTOP of all its processes; its jobs wait again |
 | POST /console/api/workers/ID/thaw | 202: SIGCONT of all its processes |
 
 Errors are `{"error": "…"}`: 404 for an unknown worker, 409 for an operation that its state does not permit, 405 for
-another method. Times are seconds since the start of the gateway's process, on the clock that `now` is from.
+another method. Times are seconds on the clock of `now`, of which only differences mean something.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class WorkerState(StrEnum):
     UNHEALTHY = "unhealthy"
 
 
-class Operation(StrEnum):
+class WorkerOperation(StrEnum):
     """What can be done to a worker."""
 
     DRAIN = "drain"
@@ -72,7 +72,7 @@ class WorkerView:
     cold_start_s: float | None = None
     idle_s: float | None = None
     url: str = ""  # of a load-balanced worker
-    operations: tuple[Operation, ...] = ()  # those that its state permits now
+    operations: tuple[WorkerOperation, ...] = ()  # those that its state permits now
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +114,7 @@ class FleetControl(Protocol):
     def log(self, worker_id: str, after: int) -> list[LogRecord]:
         """The kept lines of a worker's log with a number above `after`. Raises NotFound."""
 
-    async def operate(self, worker_id: str, operation: Operation) -> None:
+    async def operate(self, worker_id: str, operation: WorkerOperation) -> None:
         """Begin the operation. Raises NotFound for an unknown worker, RequestError 409 in a state that forbids it."""
 
 
@@ -134,7 +134,7 @@ class AttachedWorkers:
         self._check_known(worker_id)
         return []
 
-    async def operate(self, worker_id: str, operation: Operation) -> None:
+    async def operate(self, worker_id: str, operation: WorkerOperation) -> None:
         """Refuse. Raises NotFound for an unknown worker, RequestError 409 for any other."""
         self._check_known(worker_id)
         raise RequestError(
