@@ -1,4 +1,4 @@
-"""Fault injection: each kind, as its client or worker sees it."""
+"""Fault injection: each kind, as its client or worker sees it; cut connections by a proxy before the gateway."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ import asyncio
 import signal
 from typing import Any
 
+import aiohttp
 import pytest
 
 from tests.gateway.conftest import Open
+from tests.gateway.fake_worker import FakeWorker
+from tests.support.fault_proxy import Cut, cutting
 from tests.support.http import Http
 from worker_vllm.errors import RequestError
 from worker_vllm.gateway.faults import Fault, read_plan
@@ -40,6 +43,32 @@ async def test_a_status_answers_in_place_of_the_gateway(open_gateway: Open) -> N
     assert (await http.get("/faults")).json["rules"][0]["hits"] == 2
     await http.request("DELETE", "/faults")
     assert (await http.get("/faults")).json == {"seed": 0, "rules": []}
+
+
+@pytest.mark.parametrize(("before", "ends_as"), [(True, "IN_PROGRESS"), (False, "COMPLETED")])
+async def test_a_dropped_reply_leaves_the_worker_in_the_dark(http: Http, before: bool, ends_as: str) -> None:
+    """Before: nothing happened. After: it happened, and the worker cannot know."""
+    cut = Cut("job-done", before=before, times=1)
+    async with cutting(http.url, cut) as proxy, Http(proxy.url) as cut_off:
+        worker = FakeWorker(cut_off)
+        await http.post(RUN, {"input": 1})
+        await worker.take()
+        with pytest.raises(aiohttp.ClientConnectionError):
+            await worker.done("job1-u1", {"output": 1})
+        assert (await http.get("/v2/local/status/job1-u1")).json["status"] == ends_as
+        assert (await worker.done("job1-u1", {"output": 1})).status == 200
+    assert (await http.get("/v2/local/health")).json["jobs"]["completed"] == 1
+
+
+async def test_a_cut_poll_loses_no_job(http: Http) -> None:
+    """The connection goes in the middle of the hold; the job goes to the next poll."""
+    cut = Cut("job-take", held_s=0.02, times=2)  # aiohttp asks once more
+    async with cutting(http.url, cut) as proxy, Http(proxy.url) as cut_off:
+        worker = FakeWorker(cut_off)
+        with pytest.raises(aiohttp.ClientConnectionError):
+            await worker.take()
+        await http.post(RUN, {"input": 1})
+        assert (await worker.take()).json["id"] == "job1-u1"
 
 
 async def test_latency_delays_the_request_itself(open_gateway: Open) -> None:

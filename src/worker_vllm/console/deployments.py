@@ -139,7 +139,7 @@ class Deployments:
             path = request.environment.get("HEALTH_CHECK_PATH") or "/ping"
             endpoint = BalancedEndpoint(request.name, parts.balanced.create(request.name), path)
         else:
-            runtime = parts.gateway.endpoint(request.name)
+            runtime = parts.gateway.add_endpoint(request.name)
             endpoint = QueueEndpoint(request.name, runtime, parts.url, self._key, parts.metrics)
         launch = WorkerLaunch(START, self._environment(request), prefix=request.name)
         callbacks = FleetCallbacks(
@@ -155,7 +155,7 @@ class Deployments:
             if request.kind == BALANCED:
                 await model_of_balancer(self._parts.balanced.endpoint(request.name))
             else:
-                await model_of_queue(self._parts.gateway.endpoint(request.name))
+                await model_of_queue(self._parts.gateway.add_endpoint(request.name))
         except WorkersFailed as failed:
             deployment.fail(str(failed), self._clock())
             if deployment.fleet is not None:

@@ -71,7 +71,8 @@ class ConsoleState:
     def refresh_rows(self) -> None:
         """Compare the rows with the jobs."""
         for name, runtime in self.endpoints.items():
-            self.rows.refresh(name, runtime.state.store.jobs(), self.histories[name])
+            jobs = {job.id: job for job in runtime.state.store.jobs()}
+            self.rows.refresh(name, jobs, self.histories[name])
 
     def endpoint_payloads(self) -> list[dict[str, Any]]:
         """Every endpoint with its counts, and its start if it was started from the form."""

@@ -128,3 +128,5 @@ class GatewayOptions:
     allowed_origins: tuple[str, ...] = ()
     allowed_hosts: tuple[str, ...] = ()  # besides the loopback names; 0.0.0.0 and :: stand for any address
     faults: bool = False
+    endpoint_ids: tuple[str, ...] = ("local",)
+    any_endpoint: bool = False  # an unknown endpoint id is an endpoint of its own from its first use

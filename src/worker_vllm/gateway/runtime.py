@@ -11,6 +11,7 @@ from worker_vllm.gateway.options import GatewayOptions
 from worker_vllm.gateway.state.effects import CallWebhook, Effect, JobChanged, StopJob, WorkQueued
 from worker_vllm.gateway.state.endpoint import Endpoint
 from worker_vllm.gateway.state.job import Job
+from worker_vllm.gateway.storage.journal import Journal
 from worker_vllm.gateway.waits import NamedEvents
 from worker_vllm.gateway.webhooks import Webhooks
 
@@ -48,13 +49,16 @@ class RuntimeObserver(Protocol):
 class EndpointRuntime:
     """One endpoint's state, held requests and timer; owned by the Gateway, used from one event loop."""
 
-    def __init__(self, options: GatewayOptions, clock: Callable[[], float], webhooks: Webhooks) -> None:
+    def __init__(
+        self, options: GatewayOptions, clock: Callable[[], float], webhooks: Webhooks, journal: Journal | None = None
+    ) -> None:
         self.state = Endpoint(options)
         self.signals = NamedEvents()
         self.clock = clock
         self.closing = False
         self.observers: list[RuntimeObserver] = []
         self._webhooks = webhooks
+        self._journal = journal
         self._take_requests: dict[TakeRequest, None] = {}  # in the order of their arrival
         self._timer: asyncio.TimerHandle | None = None
         self._timer_due = 0.0
@@ -79,6 +83,13 @@ class EndpointRuntime:
                     for observer in self.observers:
                         observer.webhook_called(payload["id"], url)
         self._set_timer()
+        if self._journal is not None:
+            self._journal.notify()
+
+    async def committed(self) -> None:
+        """Return when every change until now is stored, where a file is kept. Raises CannotStore."""
+        if self._journal is not None:
+            await self._journal.committed()
 
     def take(self, take_request: TakeRequest) -> None:
         """Register a request for jobs; its `jobs` are set now, or as soon as there are any."""
@@ -128,6 +139,8 @@ class EndpointRuntime:
                     observer.taken(job)
             if jobs:
                 self._resolve(take_request, jobs)
+                if self._journal is not None:
+                    self._journal.notify()
 
     def _resolve(self, take_request: TakeRequest, jobs: list[Job]) -> None:
         del self._take_requests[take_request]

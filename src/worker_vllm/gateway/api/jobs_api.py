@@ -7,7 +7,7 @@ from typing import Any
 
 from starlette.responses import Response
 
-from worker_vllm.errors import RequestError
+from worker_vllm.errors import RequestError, WorkerError
 from worker_vllm.gateway.api.operation import Operation
 from worker_vllm.gateway.api.submission import read_submission, ttl_seconds
 from worker_vllm.gateway.options import GatewayOptions
@@ -44,6 +44,11 @@ class JobsApi:
         job_id = f"{self._new_id()}-u1"
         submission = read_submission(payload, self._options.jobs, sync=False)
         endpoint.perform(endpoint.state.store.submit(job_id, submission, endpoint.clock()))
+        try:
+            await endpoint.committed()
+        except WorkerError:  # the client is told that there is no such job
+            endpoint.perform(endpoint.state.store.cancel(job_id, endpoint.clock()))
+            raise
         return self._answer({"id": job_id, "status": "IN_QUEUE"})
 
     async def runsync(self, request: GatewayRequest, endpoint: EndpointRuntime) -> Response:
@@ -64,6 +69,7 @@ class JobsApi:
         if (ttl_ms := request.query().get("ttl")) is not None:
             store.set_ttl(job_id, ttl_seconds(ttl_ms, 6))
             endpoint.perform(())
+            await endpoint.committed()
         return self._answer(store.get(job_id).to_client())
 
     async def status_sync(self, request: GatewayRequest, endpoint: EndpointRuntime) -> Response:
@@ -82,12 +88,14 @@ class JobsApi:
         wait_s = self._wait_s(request.query().get("wait"), self._options.waits.stream_s)
         await self._until(request, endpoint, job, lambda: bool(job.pieces) or job.terminal, wait_s)
         pieces = [{"output": output} for output in store.read_pieces(job)]
+        await endpoint.committed()  # a job of which a piece was read is not run again
         return self._answer({"status": job.status.value, "stream": pieces})
 
     async def cancel(self, request: GatewayRequest, endpoint: EndpointRuntime) -> Response:
         """Cancel a queued or running job; an ended job keeps its state."""
         job_id = request.param("job_id")
         endpoint.perform(endpoint.state.store.cancel(job_id, endpoint.clock()))
+        await endpoint.committed()
         status = endpoint.state.store.get(job_id).status
         return self._answer({"id": job_id, "status": status.value})
 
@@ -95,12 +103,14 @@ class JobsApi:
         """Queue a FAILED or TIMED_OUT job again under its own id."""
         job_id = request.param("job_id")
         endpoint.perform(endpoint.state.store.retry(job_id, endpoint.clock()))
+        await endpoint.committed()
         return self._answer({"id": job_id, "status": "IN_QUEUE"})
 
     async def purge_queue(self, request: GatewayRequest, endpoint: EndpointRuntime) -> Response:
         """Cancel every queued job."""
         removed, effects = endpoint.state.store.purge(endpoint.clock())
         endpoint.perform(effects)
+        await endpoint.committed()
         return self._answer({"removed": removed, "status": "completed"})
 
     async def health(self, request: GatewayRequest, endpoint: EndpointRuntime) -> Response:

@@ -104,6 +104,7 @@ class WorkerApi:
             body = request.body(self._options.limits.result_bytes)
         except RequestError:
             endpoint.perform(endpoint.state.finish(worker_id, job_id, JobOutcome(), endpoint.clock()))
+            await endpoint.committed()
             raise
         payload = _parse(body)
         if payload.get("status") == "IN_PROGRESS":
@@ -112,6 +113,7 @@ class WorkerApi:
             return GatewayResponse(200)
         counts = endpoint.state.store.accepts_result(job_id, worker_id)
         endpoint.perform(endpoint.state.finish(worker_id, job_id, result_of(payload, len(body)), endpoint.clock()))
+        await endpoint.committed()
         if payload.get("stopPod"):
             endpoint.state.retire(worker_id, endpoint.clock())
             endpoint.signals.wake("workers")
@@ -133,9 +135,14 @@ class WorkerApi:
         if not take_request.jobs and not endpoint.closing:
             await self._wait_for_jobs(request, endpoint, take_request)
         endpoint.withdraw(take_request)
-        return (
-            GatewayResponse(200, render(take_request.jobs), JSON_TYPE) if take_request.jobs else GatewayResponse(204)
-        )
+        if not take_request.jobs:
+            return GatewayResponse(204)
+        try:
+            await endpoint.committed()
+        except BaseException:
+            endpoint.put_back(take_request)
+            raise
+        return GatewayResponse(200, render(take_request.jobs), JSON_TYPE)
 
     async def _wait_for_jobs(
         self, request: GatewayRequest, endpoint: EndpointRuntime, take_request: TakeRequest

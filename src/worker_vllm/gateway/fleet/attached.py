@@ -12,7 +12,7 @@ def attached_views(endpoints: Iterable[tuple[str, Endpoint]]) -> Iterator[Worker
     """One view for each worker that these endpoints, given by name, have heard of."""
     for name, endpoint in endpoints:
         for worker in endpoint.fleet.workers():
-            jobs = len(endpoint.store.held_by(worker.id))
+            jobs = len(endpoint.store.running_jobs.held_by(worker.id))
             if worker.last_request is None:
                 state = WorkerState.INITIALIZING
             elif worker.unhealthy:

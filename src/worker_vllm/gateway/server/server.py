@@ -82,6 +82,7 @@ class GatewayServer:
 
     async def serve(self) -> None:
         """Serve until `stop` is called."""
+        self._gateway.start()
         try:
             await self._server.serve(sockets=[self._listener])
         finally:

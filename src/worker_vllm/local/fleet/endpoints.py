@@ -104,7 +104,7 @@ class QueueEndpoint:
 
     def jobs(self, worker_id: str) -> int:
         """Its unfinished jobs."""
-        return len(self._runtime.state.store.held_by(worker_id))
+        return len(self._runtime.state.store.running_jobs.held_by(worker_id))
 
     def idle_since(self, worker_id: str) -> float | None:
         """Its last job, else its first request."""
