@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from worker_vllm.console.console import WebConsole
 from worker_vllm.console.state import ConsoleHost
+from worker_vllm.console.web_console import WebConsole
 from worker_vllm.gateway.fleet.attached import attached_views
 from worker_vllm.gateway.fleet.fleet_control import AttachedWorkers
 from worker_vllm.gateway.gateway import Gateway

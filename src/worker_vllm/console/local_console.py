@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from worker_vllm.console.console import WebConsole
-from worker_vllm.console.deployments import Deployments
-from worker_vllm.console.form import ENGINES
+from worker_vllm.console.deploy.deploy_form import ENGINES
+from worker_vllm.console.deploy.deployments import Deployments
 from worker_vllm.console.state import ConsoleHost, is_multimodal
+from worker_vllm.console.web_console import WebConsole
 from worker_vllm.engine.preflight.vllm_version import engine_version
 from worker_vllm.host_inspection import inspect_host
 from worker_vllm.local.launch_config import ENDPOINT, LocalConfig, model_environment

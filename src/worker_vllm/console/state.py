@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 from urllib.parse import quote
 
-from worker_vllm.console.deployments import Deployments
-from worker_vllm.console.job_history import JobHistory
-from worker_vllm.console.job_rows import JobRows
-from worker_vllm.console.sampler import INTERVAL_S, EndpointSeries
-from worker_vllm.console.validation_report import fields_in
-from worker_vllm.console.worker_metrics import MetricsReader, WorkerFigures
-from worker_vllm.console.worker_tracks import WorkerTracks
+from worker_vllm.console.deploy.deployments import Deployments
+from worker_vllm.console.deploy.validation_report import fields_in
+from worker_vllm.console.jobs.job_history import JobHistory
+from worker_vllm.console.jobs.job_rows import JobRows
+from worker_vllm.console.workers.sampler import INTERVAL_S, EndpointSeries
+from worker_vllm.console.workers.worker_metrics import MetricsReader, WorkerFigures
+from worker_vllm.console.workers.worker_tracks import WorkerTracks
 from worker_vllm.errors import NotFound
 from worker_vllm.gateway.fleet.fleet_control import FleetControl, WorkerState
 from worker_vllm.gateway.gateway import Gateway

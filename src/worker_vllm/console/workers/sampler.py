@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from worker_vllm.console.job_history import Delays
-from worker_vllm.console.worker_metrics import WorkerFigures
+from worker_vllm.console.jobs.job_history import Delays
+from worker_vllm.console.workers.worker_metrics import WorkerFigures
 
 KEPT_POINTS = 300
 INTERVAL_S = 1.0

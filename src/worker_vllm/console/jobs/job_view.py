@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from worker_vllm.console.job_history import JobTrace, Step
+from worker_vllm.console.jobs.job_history import JobTrace, Step
 from worker_vllm.gateway.state.job import ABSENT, Job
 from worker_vllm.json_bytes import dump
 

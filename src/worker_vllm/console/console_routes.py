@@ -12,11 +12,11 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from worker_vllm.console import feed
-from worker_vllm.console.deployments import Deployments
-from worker_vllm.console.form import DeployRequest, form_document, read_deploy_request
-from worker_vllm.console.job_view import page
+from worker_vllm.console.deploy.deploy_form import DeployRequest, form_document, read_deploy_request
+from worker_vllm.console.deploy.deployments import Deployments
+from worker_vllm.console.deploy.validation_report import validate
+from worker_vllm.console.jobs.job_view import page
 from worker_vllm.console.state import ConsoleState, is_multimodal
-from worker_vllm.console.validation_report import validate
 from worker_vllm.errors import NotFound, RequestError
 from worker_vllm.gateway.faults import read_plan
 from worker_vllm.gateway.fleet.fleet_api import answer

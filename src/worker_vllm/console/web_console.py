@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 
 from starlette.routing import BaseRoute, Mount, Route, Router
 
+from worker_vllm.console.console_routes import ConsoleRoutes
 from worker_vllm.console.page import IndexPage, PageFiles
-from worker_vllm.console.routes import ConsoleRoutes
 from worker_vllm.console.same_origin import SameOriginOnly
 from worker_vllm.console.state import ConsoleHost, ConsoleState
 

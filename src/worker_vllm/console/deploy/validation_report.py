@@ -9,8 +9,8 @@ from dataclasses import asdict
 from typing import Any
 
 from worker_vllm.config_report import check_chat_template, shown
-from worker_vllm.console import recipes
-from worker_vllm.console.form import LONGEST_NAME, SECRET_FIELDS, DeployRequest, form_fields
+from worker_vllm.console.deploy import recipes
+from worker_vllm.console.deploy.deploy_form import LONGEST_NAME, SECRET_FIELDS, DeployRequest, form_fields
 from worker_vllm.errors import Problem
 from worker_vllm.forms.image import IMAGE
 from worker_vllm.settings.host_facts import HostFacts

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from worker_vllm.console.form import BALANCED, DeployRequest
+from worker_vllm.console.deploy.deploy_form import BALANCED, DeployRequest
 from worker_vllm.errors import RequestError, WorkerError
 from worker_vllm.gateway.fleet.scaling import ScalingPolicy
 from worker_vllm.local.fleet.endpoints import BalancedEndpoint, FleetEndpoint, QueueEndpoint

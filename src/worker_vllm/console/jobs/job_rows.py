@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from worker_vllm.console.job_history import JobHistory
-from worker_vllm.console.job_view import Wall, describe_input, row
+from worker_vllm.console.jobs.job_history import JobHistory
+from worker_vllm.console.jobs.job_view import Wall, describe_input, row
 from worker_vllm.gateway.state.job import Job
 
 KEPT_REMOVALS = 20_000
