@@ -21,7 +21,7 @@ PAGE = ROOT / "docs" / "architecture.md"
 
 BASE = ("errors", "json_bytes")
 JOBS = (*BASE, "settings", "jobs.request", "jobs.output", "engine.interface")
-FRONTS = ("gateway", "local", "modes", "host_inspection")
+FRONTS = ("gateway", "local", "console", "modes", "host_inspection", "config_report")
 ENGINE = (*BASE, "settings", "models", "observability", "engine")
 # Room → the rooms of ours that it may import. The longest matching name is the room; a room may import itself.
 OWN: dict[str, tuple[str, ...]] = {
@@ -57,6 +57,23 @@ OWN: dict[str, tuple[str, ...]] = {
         "host_inspection",
         "engine.preflight",
         "engine.process.guard",
+    ),
+    "console": (
+        *BASE,
+        "settings",
+        "forms",
+        "gateway",
+        "local",
+        "host_inspection",
+        "config_report",
+        "engine.preflight.vllm_version",
+    ),
+    "config_report": (
+        *BASE,
+        "settings",
+        "models",
+        "engine.process.command",
+        "engine.preflight.chat_template",
     ),
     "modes": (*BASE, "settings", "observability", "engine", "jobs", "serverless", "web"),
     "host_inspection": (*BASE, "settings", "models", "engine.preflight.vllm_version"),

@@ -130,24 +130,34 @@ def fleet_problem(args: argparse.Namespace) -> str:
 
 async def _serve(args: argparse.Namespace, listen_config: ListenConfig, storage: Storage) -> None:
     """Serve until SIGINT or SIGTERM, with workers where there is a command for them. Raises WorkerError."""
+    from worker_vllm.console.gateway_console import console_of, console_of_fleet
+
     if args.worker_command is not None:
         from worker_vllm.local.command_fleet import read_plan, serve_command_fleet
 
         init_timeout_s = listen_config.options.scaling.init_timeout_s
         plan = read_plan(args.worker_command, args.mode, args.workers, os.environ, init_timeout_s)
-        await serve_command_fleet(plan, listen_config, storage)
+        await serve_command_fleet(plan, listen_config, storage, console_of_fleet)
         return
     from worker_vllm.gateway.gateway import Gateway
-    from worker_vllm.gateway.server.fleet_routes import attached_routes
     from worker_vllm.gateway.server.server import GatewayServer
 
     gateway = Gateway(listen_config.options, key=listen_config.key, storage=storage)
-    server = GatewayServer(gateway, listen_config.listener, mounts=attached_routes(gateway))
+    console = console_of(gateway)
+    server = GatewayServer(gateway, listen_config.listener, mounts=console.mounts)
+
+    def stop() -> None:
+        console.close()
+        server.stop()
+
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, server.stop)
+        loop.add_signal_handler(number, stop)
     print(f"gateway on {listen_config.url}/v2/local", flush=True)
-    await server.serve()
+    print(f"console on {listen_config.url}/", flush=True)
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(console.run())
+        await server.serve()
 
 
 def open_storage(args: argparse.Namespace, default: Path | None) -> Storage:

@@ -39,11 +39,13 @@ def run(args: argparse.Namespace) -> int:
         storage = gateway.open_storage(args, state_file(args.port, os.environ))
         import uvloop
 
+        from worker_vllm.console.local_console import console_for
         from worker_vllm.local.console import open_console
         from worker_vllm.local.run import LocalRun
 
         async def serve() -> None:
-            await LocalRun(config, listen_config, storage, open_console()).run()
+            make_console = console_for(config, os.environ, sys.path)
+            await LocalRun(config, listen_config, storage, open_console(), make_console).run()
 
         uvloop.run(serve())
     except WorkerError as error:

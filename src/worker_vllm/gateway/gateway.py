@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from typing import TypeAlias
 
 from worker_vllm.errors import NotFound
 from worker_vllm.gateway.api.access import Access
@@ -23,6 +24,7 @@ from worker_vllm.gateway.storage.rows import read_job
 from worker_vllm.gateway.storage.storage import Storage
 from worker_vllm.gateway.webhooks import Webhooks
 
+EndpointWatcher: TypeAlias = Callable[[str, EndpointRuntime], None]
 IN_MEMORY = Storage()
 
 
@@ -45,9 +47,10 @@ class Gateway:
     ) -> None:
         self._options = options
         self.access = Access(options, key)
-        self._clock = clock
+        self.clock = clock
         self._webhooks = Webhooks(options.webhook_pause_s, sort_keys=options.sort_keys)
         self._endpoints: dict[str, EndpointRuntime] = {}
+        self._endpoint_watchers: list[EndpointWatcher] = []
         self.operations: tuple[Operation, ...] = (  # the busiest first: they are matched in this order
             *WorkerApi(options).operations,
             *OpenAIApi(options, new_id).operations,
@@ -86,9 +89,13 @@ class Gateway:
             raise NotFound(f'endpoint "{name}": this gateway already serves {len(self._endpoints)} endpoints')
         return self._create(name)
 
+    def add_endpoint(self, name: str) -> EndpointRuntime:
+        """The endpoint of that id, created when it does not exist: this process starts workers for it."""
+        return self._endpoints.get(name) or self._create(name)
+
     def _restore(self, state: StoredState) -> None:
         """Add what another process has stored. Raises CannotStore for a job that exists already."""
-        wall_offset, now = time.time() - self._clock(), self._clock()
+        wall_offset, now = time.time() - self.clock(), self.clock()
         for row in state.jobs:
             endpoint = self._endpoints.get(row[0]) or self._create(row[0])
             if endpoint.state.store.find(row[1]) is not None:
@@ -109,11 +116,19 @@ class Gateway:
             endpoint.perform(())
 
     def _create(self, name: str) -> EndpointRuntime:
-        created = EndpointRuntime(self._options, self._clock, self._webhooks, self._journal)
+        created = EndpointRuntime(self._options, self.clock, self._webhooks, self._journal)
         self._endpoints[name] = created
         if self._journal is not None:
             self._journal.follow(name, created.state)
+        for watcher in self._endpoint_watchers:
+            watcher(name, created)
         return created
+
+    def watch_endpoints(self, watcher: EndpointWatcher) -> None:
+        """Call `watcher` with the name of every endpoint: those that exist now, later ones when they are created."""
+        self._endpoint_watchers.append(watcher)
+        for name, endpoint in self._endpoints.items():
+            watcher(name, endpoint)
 
     def states(self) -> Iterator[tuple[str, Endpoint]]:
         """The endpoints' states by name."""

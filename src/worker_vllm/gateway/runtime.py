@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Protocol
 
 from worker_vllm.gateway.options import GatewayOptions
 from worker_vllm.gateway.state.effects import CallWebhook, Effect, JobChanged, StopJob, WorkQueued
@@ -29,6 +30,22 @@ class TakeRequest:
         return f"take {self.worker_id}"
 
 
+class RuntimeObserver(Protocol):
+    """Told of what happens to jobs, after it has happened."""
+
+    def queued(self) -> None:
+        """A job was submitted or queued again."""
+
+    def taken(self, job: Job) -> None:
+        """A worker has taken the job."""
+
+    def changed(self, job_id: str) -> None:
+        """A piece, a progress or a result arrived, or the job was queued again or deleted."""
+
+    def webhook_called(self, job_id: str, url: str) -> None:
+        """The webhook of an ended job is being called."""
+
+
 class EndpointRuntime:
     """One endpoint's state, held requests and timer; owned by the Gateway, used from one event loop."""
 
@@ -39,6 +56,7 @@ class EndpointRuntime:
         self.signals = NamedEvents()
         self.clock = clock
         self.closing = False
+        self.observers: list[RuntimeObserver] = []
         self._webhooks = webhooks
         self._journal = journal
         self._take_requests: dict[TakeRequest, None] = {}  # in the order of their arrival
@@ -51,13 +69,19 @@ class EndpointRuntime:
             match effect:
                 case JobChanged(job_id):
                     self.signals.wake(job_id)
+                    for observer in self.observers:
+                        observer.changed(job_id)
                 case WorkQueued():
+                    for observer in self.observers:
+                        observer.queued()
                     self._dispatch_jobs()
                 case StopJob(worker_id, job_id):
                     self.state.fleet.stop(worker_id, job_id)
                     self.signals.wake(f"stop {worker_id}")
                 case CallWebhook(url, payload):
                     self._webhooks.send(url, payload)
+                    for observer in self.observers:
+                        observer.webhook_called(payload["id"], url)
         self._set_timer()
         if self._journal is not None:
             self._journal.notify()
@@ -110,6 +134,9 @@ class EndpointRuntime:
             if not self.state.store.queued:
                 return
             jobs = self.state.take(take_request.worker_id, take_request.count, self.clock())
+            for observer in self.observers:
+                for job in jobs:
+                    observer.taken(job)
             if jobs:
                 self._resolve(take_request, jobs)
                 if self._journal is not None:

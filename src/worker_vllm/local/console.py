@@ -89,6 +89,7 @@ def snippets(base_url: str, route: str, model: str, key: str) -> str:
     shown_key = 'os.environ["GATEWAY_API_KEY"]' if key else '"none"'
     imports = "import os; from openai import OpenAI" if key else "from openai import OpenAI"
     body = f'{{"model": "{model}", "messages": [{{"role": "user", "content": "Hello, parrot!"}}]}}'
+    page = base_url.rpartition("/")[0].rpartition("/")[0]
     return f"""\
 Ready: {base_url}
 
@@ -100,4 +101,5 @@ Ready: {base_url}
   answer = client.chat.completions.create(model="{model}", messages=question)
   print(answer.choices[0].message.content)
 
+Console: {page}/
 Ctrl-C stops everything."""

@@ -10,6 +10,7 @@ from collections import deque
 from worker_vllm.gateway.gateway import Gateway
 from worker_vllm.gateway.server.server import ListenConfig
 from worker_vllm.gateway.storage.storage import Storage
+from worker_vllm.local.companion import MakeCompanion
 from worker_vllm.local.console import StartConsole, snippets
 from worker_vllm.local.fleet.fleet import ExitOutcome, FleetCallbacks, WorkerLaunch, first_worker_error
 from worker_vllm.local.fleet.fleet_gateway import FleetGateway, FleetPlan
@@ -25,7 +26,12 @@ class LocalRun:
     """Owns the gateway and the fleet of workers, and prints their state to the console. Create it in its loop."""
 
     def __init__(
-        self, config: LocalConfig, listen_config: ListenConfig, storage: Storage, console: StartConsole
+        self,
+        config: LocalConfig,
+        listen_config: ListenConfig,
+        storage: Storage,
+        console: StartConsole,
+        make_companion: MakeCompanion,
     ) -> None:
         self._config = config
         self._console = console
@@ -40,7 +46,7 @@ class LocalRun:
         launch = WorkerLaunch(START, environment, init_timeout_s=listen_config.options.scaling.init_timeout_s)
         plan = FleetPlan(ENDPOINT, config.mode, config.workers, launch)
         callbacks = FleetCallbacks(self._on_line, self._on_exit, console.print_line)
-        self._front = FleetGateway(self._gateway, listen_config, plan, callbacks)
+        self._front = FleetGateway(self._gateway, listen_config, plan, callbacks, make_companion)
         self._fleet = self._front.fleet
 
     async def run(self) -> None:
@@ -55,11 +61,14 @@ class LocalRun:
             async with asyncio.TaskGroup() as tasks:
                 serving = tasks.create_task(self._front.server.serve())
                 keeping = tasks.create_task(self._fleet.run())
+                accompanying = tasks.create_task(self._front.accompany())
                 waiting = tasks.create_task(self._wait_until_ready())
                 await self._stop.wait()
                 waiting.cancel()
                 await self._fleet.stop()
                 await keeping
+                self._front.leave()
+                await accompanying
                 self._front.server.stop()
                 await serving
         except BaseExceptionGroup as failed:
@@ -70,7 +79,7 @@ class LocalRun:
 
     def _on_signal(self) -> None:
         if self._stop.is_set():
-            self._fleet.kill()
+            self._front.kill()
             return
         self._stop.set()
         self._console.finish()

@@ -24,7 +24,7 @@ class FaultApi:
     """`/faults` holds the plan; `/faults/workers/{id}` sends a signal to a worker that this process started."""
 
     def __init__(self) -> None:
-        self._plan = FaultPlan()
+        self.plan = FaultPlan()
         self.send_signal: Callable[[str, int], bool] = lambda worker_id, number: False
         self.routes = (
             Route("/faults", self.control, methods=["GET", "POST", "DELETE"]),
@@ -34,10 +34,10 @@ class FaultApi:
     async def control(self, request: Request) -> Response:
         """GET, POST or DELETE the plan."""
         if request.method == "POST":
-            self._plan = read_plan(await _json(request))
+            self.plan = read_plan(await _json(request))
         elif request.method == "DELETE":
-            self._plan = FaultPlan()
-        return JSONResponse(self._plan.to_json())
+            self.plan = FaultPlan()
+        return JSONResponse(self.plan.to_json())
 
     async def signal(self, request: Request) -> Response:
         """POST a signal for a worker."""
@@ -47,11 +47,11 @@ class FaultApi:
             raise RequestError(f'expected {{"signal": one of {", ".join(SIGNALS)}}}')
         if not self.send_signal(worker_id, number):
             raise NotFound(f'worker "{worker_id}": not a running process of this gateway')
-        return JSONResponse(self._plan.to_json())
+        return JSONResponse(self.plan.to_json())
 
     async def inject(self, operation: str) -> Response | None:
         """Delay a request of this operation as the plan says; returns the response that the plan has for it."""
-        fault = self._plan.decide(operation)
+        fault = self.plan.decide(operation)
         if fault is None:
             return None
         await asyncio.sleep(fault.latency_s)

@@ -34,6 +34,20 @@ class BalancedEndpoints:
         """An endpoint that `create` has added."""
         return self._endpoints[name]
 
+    def find(self, name: str) -> LoadBalancer | None:
+        """The endpoint of this name, None where there is none."""
+        return self._endpoints.get(name)
+
+    def names(self) -> list[str]:
+        """The endpoints' names."""
+        return list(self._endpoints)
+
+    async def remove(self, name: str) -> None:
+        """Close an endpoint; does nothing for an unknown name."""
+        endpoint = self._endpoints.pop(name, None)
+        if endpoint is not None:
+            await endpoint.aclose()
+
     async def aclose(self) -> None:
         """Close every endpoint."""
         for endpoint in self._endpoints.values():

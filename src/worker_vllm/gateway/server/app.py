@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from worker_vllm.gateway.gateway import Gateway
 
 OPENAI = "openai"
+# The console's page and its files hold no data, and a browser loads them before its user can enter the key.
+PAGE, PAGE_FILES = "/", "/console/static/"
 
 
 def build_app(gateway: Gateway, *, mounts: Sequence[BaseRoute] = ()) -> Starlette:
@@ -68,7 +70,7 @@ class AccessControl:
         cors = []
         try:
             cors = self._access.check_page(headers)
-            if method != "OPTIONS":  # browsers send a preflight without the key
+            if method != "OPTIONS" and not _is_page(scope, method):  # browsers send a preflight without the key
                 self._access.check_key(headers)
         except RequestError as error:
             await _refuse(scope, receive, send, error, [*cors, *_close(headers)])
@@ -144,6 +146,11 @@ async def _refuse(
         return
     openai = scope["path"].split("/", 4)[3:4] == [OPENAI]
     await error_answer(error, openai=openai, headers=headers)(scope, receive, send)
+
+
+def _is_page(scope: Scope, method: str) -> bool:
+    path = str(scope["path"])
+    return method == "GET" and scope["type"] == "http" and (path == PAGE or path.startswith(PAGE_FILES))
 
 
 def _close(headers: dict[bytes, bytes]) -> list[tuple[bytes, bytes]]:

@@ -10,6 +10,7 @@ from worker_vllm.gateway.load_balancing.balancer import LoadBalancer
 from worker_vllm.gateway.load_balancing.pool import PoolHealth, WorkerAddress
 from worker_vllm.gateway.runtime import EndpointRuntime
 from worker_vllm.local.launch_config import http_variables, queue_variables
+from worker_vllm.local.metrics_ports import MetricsPorts
 
 
 class FleetEndpoint(Protocol):
@@ -60,15 +61,19 @@ class QueueEndpoint:
 
     kind = "queue"
 
-    def __init__(self, name: str, runtime: EndpointRuntime, base_url: str, key: str) -> None:
+    def __init__(
+        self, name: str, runtime: EndpointRuntime, base_url: str, key: str, metrics: MetricsPorts | None = None
+    ) -> None:
         self.name = name
+        self._metrics = metrics
         self._runtime = runtime
         self._base_url = base_url
         self._key = key
 
     def variables(self, worker_id: str) -> Mapping[str, str]:
-        """RunPod's variables of a worker of a queue."""
-        return queue_variables(f"{self._base_url}/v2/{self.name}", worker_id, self._key)
+        """RunPod's variables of a worker of a queue, and an address for its metrics."""
+        metrics = {} if self._metrics is None else self._metrics.variables(worker_id)
+        return {**queue_variables(f"{self._base_url}/v2/{self.name}", worker_id, self._key), **metrics}
 
     def load(self) -> Load:
         """The queue, the running jobs, and how long the next one waits."""
@@ -86,6 +91,8 @@ class QueueEndpoint:
     def ended(self, worker_id: str) -> None:
         """Requeue its jobs."""
         self._runtime.lose(worker_id)
+        if self._metrics is not None:
+            self._metrics.remove(worker_id)
 
     def ready(self, worker_id: str) -> bool:
         """Its first request is its first take."""

@@ -14,9 +14,11 @@ from worker_vllm.gateway.load_balancing.balanced_endpoints import BalancedEndpoi
 from worker_vllm.gateway.load_balancing.balancer import LoadBalancer
 from worker_vllm.gateway.server.fleet_routes import fleet_routes
 from worker_vllm.gateway.server.server import GatewayServer, ListenConfig
+from worker_vllm.local.companion import LocalParts, MakeCompanion
 from worker_vllm.local.fleet.endpoints import BalancedEndpoint, FleetEndpoint, QueueEndpoint
 from worker_vllm.local.fleet.fleet import Fleet, FleetCallbacks, WorkerLaunch
 from worker_vllm.local.fleet.fleets import Fleets
+from worker_vllm.local.metrics_ports import MetricsPorts
 
 HEALTH_PATH = "/ping"
 
@@ -35,9 +37,15 @@ class FleetGateway:
     """Create it inside the event loop; its owner runs `server` and `fleet`, and closes it."""
 
     def __init__(
-        self, gateway: Gateway, listen_config: ListenConfig, plan: FleetPlan, callbacks: FleetCallbacks
+        self,
+        gateway: Gateway,
+        listen_config: ListenConfig,
+        plan: FleetPlan,
+        callbacks: FleetCallbacks,
+        make_companion: MakeCompanion | None = None,
     ) -> None:
         self._plan = plan
+        self._metrics = MetricsPorts(plan.launch.environment)
         self._gateway = gateway
         self._balanced = BalancedEndpoints(listen_config.options.balancer, time.monotonic)
         scaling = listen_config.options.scaling
@@ -47,8 +55,12 @@ class FleetGateway:
         if gateway.faults is not None:
             gateway.faults.send_signal = self._signal
         attached = AttachedWorkers(lambda: attached_views(gateway.states()), time.monotonic)
-        self.control = Fleets([self.fleet], attached, time.monotonic)
-        mounts = [Mount("/lb", app=self._balanced), *fleet_routes(self.control)]
+        fleets = [self.fleet]
+        self.control = Fleets(fleets, attached, time.monotonic)
+        parts = LocalParts(gateway, listen_config.url, self._balanced, fleets, self.control, self._metrics)
+        self._companion = None if make_companion is None else make_companion(parts)
+        routes = fleet_routes(self.control) if self._companion is None else self._companion.mounts
+        mounts = [Mount("/lb", app=self._balanced), *routes]
         self.server = GatewayServer(gateway, listen_config.listener, mounts=mounts)
 
     @property
@@ -56,15 +68,32 @@ class FleetGateway:
         """The load balancer of the endpoint, in http mode."""
         return self._balanced.endpoint(self._plan.endpoint)
 
+    async def accompany(self) -> None:
+        """Run the companion until `leave`; returns at once where there is none."""
+        if self._companion is not None:
+            await self._companion.run()
+
+    def leave(self) -> None:
+        """End the companion and its open responses; called before the server is stopped."""
+        if self._companion is not None:
+            self._companion.close()
+
+    def kill(self) -> None:
+        """Kill every worker at once."""
+        if self._companion is not None:
+            self._companion.kill()
+        self.fleet.kill()
+
     async def aclose(self) -> None:
         """Kill what is left of the workers and close all connections to them."""
-        self.fleet.kill()
+        self.kill()
         await self._balanced.aclose()
 
     def _endpoint(self, listen_config: ListenConfig) -> FleetEndpoint:
         name = self._plan.endpoint
         if self._plan.mode != "http":
-            return QueueEndpoint(name, self._gateway.endpoint(name), listen_config.url, listen_config.key)
+            runtime = self._gateway.endpoint(name)
+            return QueueEndpoint(name, runtime, listen_config.url, listen_config.key, self._metrics)
         balancer = self._balanced.create(name)
         balancer.resume = self._resume
         return BalancedEndpoint(name, balancer, self._plan.launch.environment.get("HEALTH_CHECK_PATH") or HEALTH_PATH)
