@@ -21,12 +21,13 @@ PAGE = ROOT / "docs" / "architecture.md"
 
 BASE = ("errors", "json_bytes")
 JOBS = (*BASE, "settings", "jobs.request", "jobs.output", "engine.interface")
-FRONTS = ("gateway", "local", "modes", "host_inspection")
+FRONTS = ("gateway", "local", "console", "modes", "host_inspection", "config_report")
 ENGINE = (*BASE, "settings", "models", "observability", "engine")
 # Room → the rooms of ours that it may import. The longest matching name is the room; a room may import itself.
 OWN: dict[str, tuple[str, ...]] = {
     "errors": (),
     "json_bytes": (),
+    "forwarding": (),
     "settings": BASE,
     "forms": (*BASE, "settings"),
     "observability": (*BASE, "settings"),
@@ -44,9 +45,34 @@ OWN: dict[str, tuple[str, ...]] = {
     "jobs.run": (*JOBS, "observability"),
     "jobs.handler": (*JOBS, "observability", "jobs.run"),
     "serverless": (*BASE, "settings", "observability", "jobs.output", "engine.interface"),
-    "web": (*BASE, "settings", "observability", "jobs.request", "jobs.output"),
-    "gateway": BASE,
-    "local": (*BASE, "settings", "models", "gateway", "host_inspection", "engine.preflight"),
+    "web": (*BASE, "settings", "observability", "jobs.request", "jobs.output", "forwarding"),
+    "gateway": (*BASE, "forwarding"),
+    "local": (
+        *BASE,
+        "settings",
+        "models",
+        "gateway",
+        "host_inspection",
+        "engine.preflight",
+        "engine.process.guard",
+    ),
+    "console": (
+        *BASE,
+        "settings",
+        "forms",
+        "gateway",
+        "local",
+        "host_inspection",
+        "config_report",
+        "engine.preflight.vllm_version",
+    ),
+    "config_report": (
+        *BASE,
+        "settings",
+        "models",
+        "engine.process.command",
+        "engine.preflight.chat_template",
+    ),
     "modes": (*BASE, "settings", "observability", "engine", "jobs", "serverless", "web"),
     "host_inspection": (*BASE, "settings", "models", "engine.preflight.vllm_version"),
     "commands": (
@@ -71,6 +97,7 @@ STANDARD_ONLY: frozenset[str] = frozenset()
 THIRD_PARTY = {
     "errors": STANDARD_ONLY,
     "json_bytes": STANDARD_ONLY,
+    "forwarding": STANDARD_ONLY,
     "settings": STANDARD_ONLY,
     "jobs.request": STANDARD_ONLY,
     "jobs.output": STANDARD_ONLY,
@@ -84,7 +111,9 @@ THIRD_PARTY = {
     "web.request_body": STANDARD_ONLY,
     "web.request_checks": STANDARD_ONLY,
     "forms": frozenset({"jsonschema"}),
-    "gateway": frozenset({"httptools", "uvloop", "aiohttp", "pydantic", "prometheus_client"}),
+    "gateway": frozenset({"httptools", "uvicorn", "starlette", "uvloop", "aiohttp", "pydantic", "prometheus_client"}),
+    "gateway.load_balancing": frozenset({"starlette", "aiohttp", "multidict", "yarl"}),
+    "gateway.fleet": STANDARD_ONLY,
 }
 FORBIDDEN = ("vllm", "torch", "runpod")
 MAY_IMPORT_VLLM = SOURCE / "engine" / "child"
@@ -94,10 +123,11 @@ SAME_IDEA = {
     "__main__",
     "native",  # a native job as parsed, and how it runs
     "metrics",  # each process's own figures
-    "gateway",  # the verb and the room
+    "gateway",  # the verb, the room and its main class
     "local",
     "bake",  # the verb, and the work behind it
     "server",  # echo engine and gateway each listen
+    "app",  # and each has its application
     "guard",  # of the engine's process, and of its HTTP server
     "types",  # the vocabulary of settings, and of diagnoses
     "hub",

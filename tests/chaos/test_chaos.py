@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Coroutine
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,7 @@ from tests.chaos.client import Client
 from tests.chaos.fleet import Fleet, fleet
 from tests.chaos.plan import Ask, ClientOutcome, fault_in, plan
 from tests.support.attached import gateway_process
+from tests.support.fault_proxy import Cut, cutting
 
 CLIENTS = 48
 FAULTS = {
@@ -27,22 +29,24 @@ FAULTS = {
         {"route": "job-stream", "probability": 0.2, "latency_s": 0.03},
         {"route": "job-stream", "probability": 0.03, "status": 429},
         {"route": "job-stream", "probability": 0.03, "status": 503},
-        # 502 and a dropped response leave open whether the piece was accepted: each of them fails its stream.
+        # 502, like a response that is cut, leaves open whether the piece was accepted: each of them fails its stream.
         {"route": "job-stream", "probability": 0.01, "status": 502},
-        {"route": "job-stream", "probability": 0.01, "drop": "after"},
-        {"route": "job-stream", "probability": 0.01, "drop": "before"},
         {"route": "job-done", "probability": 0.1, "latency_s": 0.05},
         {"route": "job-done", "probability": 0.05, "status": 500},
         {"route": "job-done", "probability": 0.03, "status": 429},
-        {"route": "job-done", "probability": 0.05, "drop": "after"},
         {"route": "job-take", "probability": 0.05, "status": 502},
         {"route": "job-take-batch", "probability": 0.05, "status": 500},
-        {"route": "job-take-batch", "probability": 0.05, "cut_after_s": 0.02},
         {"route": "job-take-batch", "probability": 0.02, "status": 429, "times": 3},
-        {"route": "job-stop", "probability": 0.1, "cut_after_s": 0.2},
         {"route": "ping", "probability": 0.1, "status": 500},
     ],
 }
+CUTS = (
+    Cut("job-stream", probability=0.01),
+    Cut("job-stream", probability=0.01, before=True),
+    Cut("job-done", probability=0.05),
+    Cut("job-take-batch", probability=0.05, held_s=0.02),
+    Cut("job-stop", probability=0.1, held_s=0.2),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +97,10 @@ async def live_through(day: Day, url: str, workers: Fleet) -> list[tuple[Ask, Cl
 
 async def survive(day: Day) -> None:
     """Live through a day and judge it."""
-    with gateway_process("--faults") as url, fleet(url, 2) as workers:
+    async with AsyncExitStack() as stack:
+        url = stack.enter_context(gateway_process("--faults"))
+        proxy = await stack.enter_async_context(cutting(url, *CUTS, seed=7))
+        workers = stack.enter_context(fleet(proxy.url, 2))
         found = await live_through(day, url, workers)
         faults = [f"{ask}: {fault}: {outcome}" for ask, outcome in found if (fault := fault_in(ask, outcome))]
         counts = Counter(outcome.status for _, outcome in found)

@@ -1,4 +1,4 @@
-"""Fault injection: each kind, as its client or worker sees it."""
+"""Fault injection: each kind, as its client or worker sees it; cut connections by a proxy before the gateway."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pytest
 
 from tests.gateway.conftest import Open
 from tests.gateway.fake_worker import FakeWorker
+from tests.support.fault_proxy import Cut, cutting
 from tests.support.http import Http
 from worker_vllm.errors import RequestError
 from worker_vllm.gateway.faults import Fault, read_plan
@@ -44,30 +45,30 @@ async def test_a_status_answers_in_place_of_the_gateway(open_gateway: Open) -> N
     assert (await http.get("/faults")).json == {"seed": 0, "rules": []}
 
 
-@pytest.mark.parametrize(("drop", "ends_as"), [("before", "IN_PROGRESS"), ("after", "COMPLETED")])
-async def test_a_dropped_reply_leaves_the_worker_in_the_dark(open_gateway: Open, drop: str, ends_as: str) -> None:
+@pytest.mark.parametrize(("before", "ends_as"), [(True, "IN_PROGRESS"), (False, "COMPLETED")])
+async def test_a_dropped_reply_leaves_the_worker_in_the_dark(http: Http, before: bool, ends_as: str) -> None:
     """Before: nothing happened. After: it happened, and the worker cannot know."""
-    http = await open_gateway(FAULTS)
-    worker = FakeWorker(http)
-    await http.post(RUN, {"input": 1})
-    await worker.take()
-    await http.post("/faults", plan({"route": "job-done", "drop": drop, "times": 1}))
-    with pytest.raises(aiohttp.ClientConnectionError):
-        await worker.done("job1-u1", {"output": 1})
-    assert (await http.get("/v2/local/status/job1-u1")).json["status"] == ends_as
-    assert (await worker.done("job1-u1", {"output": 1})).status == 200
+    cut = Cut("job-done", before=before, times=1)
+    async with cutting(http.url, cut) as proxy, Http(proxy.url) as cut_off:
+        worker = FakeWorker(cut_off)
+        await http.post(RUN, {"input": 1})
+        await worker.take()
+        with pytest.raises(aiohttp.ClientConnectionError):
+            await worker.done("job1-u1", {"output": 1})
+        assert (await http.get("/v2/local/status/job1-u1")).json["status"] == ends_as
+        assert (await worker.done("job1-u1", {"output": 1})).status == 200
     assert (await http.get("/v2/local/health")).json["jobs"]["completed"] == 1
 
 
-async def test_a_cut_poll_loses_no_job(open_gateway: Open) -> None:
+async def test_a_cut_poll_loses_no_job(http: Http) -> None:
     """The connection goes in the middle of the hold; the job goes to the next poll."""
-    http = await open_gateway(FAULTS)
-    worker = FakeWorker(http)
-    await http.post("/faults", plan({"route": "job-take", "cut_after_s": 0.02, "times": 2}))  # aiohttp asks once more
-    with pytest.raises(aiohttp.ClientConnectionError):
-        await worker.take()
-    await http.post(RUN, {"input": 1})
-    assert (await worker.take()).json["id"] == "job1-u1"
+    cut = Cut("job-take", held_s=0.02, times=2)  # aiohttp asks once more
+    async with cutting(http.url, cut) as proxy, Http(proxy.url) as cut_off:
+        worker = FakeWorker(cut_off)
+        with pytest.raises(aiohttp.ClientConnectionError):
+            await worker.take()
+        await http.post(RUN, {"input": 1})
+        assert (await worker.take()).json["id"] == "job1-u1"
 
 
 async def test_latency_delays_the_request_itself(open_gateway: Open) -> None:
@@ -115,7 +116,7 @@ BAD = [
     {"seed": "x", "rules": []},
     plan({"status": 500}),
     plan({"route": "run", "typo": 1}),
-    plan({"route": "run", "drop": "during"}),
+    plan({"route": "run", "drop": "before"}),
     plan({"route": "run", "latency_s": -1}),
     plan({"route": "run", "status": "500"}),
 ]

@@ -12,7 +12,7 @@ import pytest
 from tests.gateway.conftest import Open
 from tests.gateway.fake_worker import FakeWorker
 from tests.support.http import Http, parse_events
-from worker_vllm.gateway.api.router import Gateway
+from worker_vllm.gateway.gateway import Gateway
 from worker_vllm.gateway.options import FleetPolicy, GatewayOptions, JobPolicy
 from worker_vllm.gateway.server.server import GatewayServer, listen
 

@@ -102,7 +102,7 @@ def test_what_a_worker_logs_becomes_what_a_person_sees(row: tuple[str, str, LogL
 @pytest.mark.parametrize("key", ["", "k3y"])
 def test_the_snippets_never_show_the_key(key: str) -> None:
     """They name the variable instead."""
-    text = snippets("http://127.0.0.1:1/v2/local", "parrot", key)
+    text = snippets("http://127.0.0.1:1/v2/local", "/openai/v1", "parrot", key)
     assert text.splitlines()[0] == "Ready: http://127.0.0.1:1/v2/local"
     assert "k3y" not in text
     assert ("GATEWAY_API_KEY" in text) == bool(key)

@@ -13,7 +13,7 @@ import pytest
 from tests.gateway.fake_worker import FakeWorker
 from tests.support.http import Http
 from tests.support.paths import SDK_PYTHON
-from worker_vllm.gateway.api.router import Gateway
+from worker_vllm.gateway.gateway import Gateway
 from worker_vllm.gateway.options import GatewayOptions
 from worker_vllm.gateway.server.server import GatewayServer, listen
 

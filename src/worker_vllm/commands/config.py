@@ -7,27 +7,22 @@ import json
 import os
 import shlex
 import sys
-from dataclasses import asdict, astuple
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from worker_vllm.commands import config_translate
-from worker_vllm.engine.preflight.chat_template import template_problems
-from worker_vllm.engine.process.command import engine_argv
+from worker_vllm.config_report import check_chat_template, shown
 from worker_vllm.errors import ConfigurationError, Problem
 from worker_vllm.host_inspection import inspect_host
-from worker_vllm.models.locate import locate_model
 from worker_vllm.settings.builder import SettingsBuilder
 from worker_vllm.settings.env_file import read_env_file
 from worker_vllm.settings.load import build_draft, freeze
-from worker_vllm.settings.provenance import NOT_SET, UNCHOSEN
-from worker_vllm.settings.redaction import Redactor
+from worker_vllm.settings.provenance import NOT_SET
 from worker_vllm.settings.summary import served, summary
-from worker_vllm.settings.types import EngineKind, Settings
 
 EXIT_CONFIGURATION = 78
 MARKS = {"✓": "ok:", "✗": "no:"}  # words for terminals that cannot encode the marks
-SOCKET = "SOCKET"  # placeholder: every launch creates a new path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -63,7 +58,7 @@ def _settings(args: argparse.Namespace) -> int:
         return _print_report(args, {"problems": [asdict(problem) for problem in error.problems]}, [])
     draft = build_draft(env, inspect_host(env))
     if args.what == "check":
-        _check_chat_template(draft)
+        check_chat_template(draft)
     report: dict[str, Any] = {"ok": not draft.problems, "problems": [asdict(problem) for problem in draft.problems]}
     report["warnings"] = draft.warnings
     if args.what == "check":
@@ -72,39 +67,6 @@ def _settings(args: argparse.Namespace) -> int:
     settings = freeze(draft)
     report |= shown(settings, env, everything=args.all)
     return _print_report(args, report, _lines(draft, report, len(settings.origins)))
-
-
-def _check_chat_template(draft: SettingsBuilder) -> None:
-    """Add a template's syntax error to the problems; nothing for other engines, and where Jinja is not installed."""
-    kind = draft.fields["engine.kind"].value if "engine.kind" in draft.fields else EngineKind.VLLM
-    if kind is EngineKind.VLLM:
-        for problem in template_problems(draft.argv()):
-            key, line, expected, change = map(draft.redact, astuple(problem))
-            draft.problems.append(Problem(key, line, expected, change))
-
-
-def shown(settings: Settings, env: dict[str, str], *, everything: bool) -> dict[str, Any]:
-    """The values that are set, or every known name, and the engine's command; secrets are shown as ***."""
-    engine = settings.engine
-    if engine.kind is EngineKind.VLLM:
-        engine = locate_model(engine, env).apply_to(engine)
-    command = [] if engine.kind is EngineKind.ATTACH else ["vllm", *engine_argv(engine, SOCKET)[3:]]
-    rows = [row for row in settings.origins if everything or row.source not in UNCHOSEN]
-    report = {
-        "mode": str(settings.mode),
-        "settings": [{"name": row.name, "value": plain(row.value), "source": row.source} for row in rows],
-        "engine_command": command,
-        "engine_environment": dict(engine.environment),
-    }
-    redact = Redactor(settings.secrets)
-    return {key: redact.value(value) for key, value in report.items()}
-
-
-def plain(value: object) -> object:
-    """A value in a form that JSON can hold."""
-    if value is None or isinstance(value, bool | int | float | str | dict):
-        return value
-    return [plain(item) for item in value] if isinstance(value, list | tuple) else str(value).strip("'")
 
 
 def _summary_lines(draft: SettingsBuilder) -> list[str]:

@@ -17,6 +17,7 @@ from worker_vllm.errors import WorkerError
 if TYPE_CHECKING:
     from worker_vllm.gateway.options import GatewayOptions
     from worker_vllm.gateway.server.server import ListenConfig
+    from worker_vllm.gateway.storage.storage import Storage
 
 
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -28,6 +29,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     parser.add_argument("--port", type=port, default=8000, help="port to listen on, 0 for a free one (default: 8000)")
     parser.add_argument("--api-key-file", type=Path, help="file with the key to require; or set GATEWAY_API_KEY")
+    parser.add_argument(
+        "--any-endpoint", action="store_true", help="let an unknown endpoint id be an endpoint from its first use"
+    )
+    parser.add_argument("--db", type=Path, metavar="FILE", help="keep jobs and results in this file")
+    parser.add_argument("--ephemeral", action="store_true", help="keep jobs and results in memory alone")
+    parser.add_argument(
+        "--import", type=Path, metavar="FILE", dest="import_from", help="start with an exported state"
+    )
+    parser.add_argument("--export", type=Path, metavar="FILE", dest="export_to", help="write the state at the end")
     parser.add_argument("--faults", action="store_true", help="let /faults inject failures, for tests of a worker")
     parser.add_argument(
         "--set",
@@ -45,24 +55,50 @@ def run(args: argparse.Namespace) -> int:
 
     try:
         listen_config = open_listener(args, os.environ, GatewayOptions())
+        storage = open_storage(args, None)
     except WorkerError as error:
         print(f"worker-vllm gateway: {error}", file=sys.stderr)
         return 1
-    print(f"gateway on {listen_config.url}/v2/local", flush=True)
     import uvloop
 
-    from worker_vllm.gateway.api.router import Gateway
+    from worker_vllm.console.gateway_console import console_of
+    from worker_vllm.gateway.gateway import Gateway
     from worker_vllm.gateway.server.server import GatewayServer
 
     async def serve() -> None:
-        server = GatewayServer(Gateway(listen_config.options, key=listen_config.key), listen_config.listener)
+        gateway = Gateway(listen_config.options, key=listen_config.key, storage=storage)
+        console = console_of(gateway)
+        server = GatewayServer(gateway, listen_config.listener, mounts=console.mounts)
+
+        def stop() -> None:
+            console.close()
+            server.stop()
+
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, server.stop)
-        await server.serve()
+            loop.add_signal_handler(number, stop)
+        print(f"gateway on {listen_config.url}/v2/local", flush=True)
+        print(f"console on {listen_config.url}/", flush=True)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(console.run())
+            await server.serve()
 
-    uvloop.run(serve())
+    try:
+        uvloop.run(serve())
+    except WorkerError as error:
+        print(f"worker-vllm gateway: {error}", file=sys.stderr)
+        return 1
     return 0
+
+
+def open_storage(args: argparse.Namespace, default: Path | None) -> Storage:
+    """Open the file of the state, `default` where none is named. Raises WorkerError."""
+    from worker_vllm.gateway.storage.storage import Storage
+
+    if args.db is not None and args.ephemeral:
+        raise WorkerError("got --db and --ephemeral, expected one of them")
+    path = None if args.ephemeral else args.db or default
+    return Storage.open(path, import_from=args.import_from, export_to=args.export_to)
 
 
 def open_listener(args: argparse.Namespace, environ: Mapping[str, str], defaults: GatewayOptions) -> ListenConfig:
@@ -76,7 +112,7 @@ def open_listener(args: argparse.Namespace, environ: Mapping[str, str], defaults
             f"--host {args.host} without a key: anyone who can reach it can use it; set a key with --api-key-file",
             file=sys.stderr,
         )
-    options = replace(apply_option_flags(defaults, args.options), faults=args.faults)
+    options = replace(apply_option_flags(defaults, args.options), faults=args.faults, any_endpoint=args.any_endpoint)
     listener = listen(args.host, args.port)
     reached_as = (*options.allowed_hosts, args.host, listener.getsockname()[0])
     return ListenConfig(listener, replace(options, allowed_hosts=reached_as), key)

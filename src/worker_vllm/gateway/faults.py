@@ -1,4 +1,4 @@
-"""The fault plan: injected latency, error statuses and dropped connections by route, repeatable by seed. Pure."""
+"""The fault plan: injected latency and error statuses by operation, repeatable by seed. Pure."""
 
 from __future__ import annotations
 
@@ -9,15 +9,12 @@ from typing import Any
 
 from worker_vllm.errors import RequestError
 
-DROPS = ("before", "after")
-
 
 @dataclass(slots=True)
 class Rule:
     """A fault for requests of one route; `route` is the operation's name, or `*` for all.
 
-    `latency_s` delays the request before it is processed. `status` answers without processing it. `drop` closes the
-    connection `before` or `after` processing. `cut_after_s` closes the connection of a request that takes longer.
+    `latency_s` delays the request before it is processed. `status` answers without processing it.
     """
 
     route: str
@@ -25,8 +22,6 @@ class Rule:
     times: int | None = None
     latency_s: float = 0.0
     status: int | None = None
-    drop: str | None = None
-    cut_after_s: float | None = None
     hits: int = 0
 
     def to_json(self) -> dict[str, Any]:
@@ -40,8 +35,6 @@ class Fault:
 
     latency_s: float = 0.0
     status: int | None = None
-    drop: str | None = None
-    cut_after_s: float | None = None
 
 
 @dataclass(slots=True)
@@ -62,9 +55,9 @@ class FaultPlan:
             return None
         for rule in matching:
             rule.hits += 1
-        decisive = next((r for r in matching if r.status or r.drop or r.cut_after_s is not None), matching[0])
+        decisive = next((rule for rule in matching if rule.status), matching[0])
         latency_s = sum(rule.latency_s for rule in matching)
-        return Fault(latency_s, decisive.status, decisive.drop, decisive.cut_after_s)
+        return Fault(latency_s, decisive.status)
 
     def to_json(self) -> dict[str, Any]:
         """The plan as `read_plan` takes it, with hits."""
@@ -91,9 +84,7 @@ def _read_rule(given: Any) -> Rule:
     if not isinstance(given, Mapping) or not isinstance(given.get("route"), str) or not given.keys() <= set(known):
         raise RequestError(f"fault rule {given!r}: expected an object with a route and any of {', '.join(known[1:])}")
     rule = Rule(**given)
-    if rule.drop is not None and rule.drop not in DROPS:
-        raise RequestError(f"drop={rule.drop!r}: expected one of {', '.join(DROPS)}")
-    for name in ("probability", "latency_s", "cut_after_s", "times", "status"):
+    for name in ("probability", "latency_s", "times", "status"):
         value = getattr(rule, name)
         if value is not None and (not isinstance(value, int | float) or value < 0):
             raise RequestError(f"{name}={value!r}: expected a number from 0")

@@ -12,7 +12,9 @@ from typing import Any
 from worker_vllm.errors import RequestError
 from worker_vllm.gateway.options import GatewayOptions
 
-OWN_ARGUMENTS = frozenset({"faults"})  # options with a command-line argument of their own
+OWN_ARGUMENTS = frozenset(
+    {"faults", "any_endpoint", "endpoint_ids"}
+)  # options with a command-line argument of their own
 TRUE = frozenset({"1", "true", "yes", "on"})
 FALSE = frozenset({"0", "false", "no", "off"})
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
+
+from worker_vllm.errors import RequestError
+from worker_vllm.gateway.fleet.scaling import ScalerType, ScalingPolicy
 
 MEGABYTE = 1_000_000
 
@@ -68,6 +71,45 @@ class FleetPolicy:
 
 
 @dataclass(frozen=True, slots=True)
+class ScalingOptions:
+    """When workers that this gateway starts are started and stopped, between the bounds of --workers MIN:MAX."""
+
+    scaler: ScalerType = ScalerType.QUEUE_DELAY  # load-balancing endpoints always count requests
+    value: float = 4.0  # seconds of waiting, or requests per worker
+    idle_timeout_s: float = 5.0
+    flashboot: bool = False  # freeze idle workers instead of ending them
+    init_timeout_s: float = 420.0  # a worker that has been starting for longer counts as unhealthy
+
+    def policy(self, min_workers: int, max_workers: int) -> ScalingPolicy:
+        """The policy for so many workers. Raises RequestError for a value that no policy can have."""
+        if not self.value:
+            raise RequestError("--set scaling.value=0: expected a number above 0")
+        return ScalingPolicy(
+            min_workers, max_workers, self.scaler, self.value, self.idle_timeout_s, flashboot=self.flashboot
+        )
+
+    def balanced_policy(self, min_workers: int, max_workers: int) -> ScalingPolicy:
+        """The same for a load-balancing endpoint, which RunPod scales by request count alone."""
+        return replace(self, scaler=ScalerType.REQUEST_COUNT).policy(min_workers, max_workers)
+
+
+@dataclass(frozen=True, slots=True)
+class BalancerOptions:
+    """Load-balancing endpoints: RunPod's documented limits; period and timeout of the health probes are not."""
+
+    worker_wait_s: float = 120.0  # then 400
+    affinity_wait_s: float = 300.0  # for a worker that a strict affinity names; then 400
+    request_s: float = 330.0  # then 524
+    body_bytes: int = 30 * MEGABYTE
+    response_bytes: int = 30 * MEGABYTE
+    poll_s: float = 0.5
+    probe_timeout_s: float = 5.0
+    waiting_requests: int = 1_000  # beyond, 429
+    resends: int = 2  # of a request whose worker was lost before it answered; 0 as RunPod, which documents none
+    held_bytes: int = 256_000  # larger bodies are streamed, so they cannot be sent again
+
+
+@dataclass(frozen=True, slots=True)
 class GatewayOptions:
     """All options of a gateway; `docs/gateway.md` has one row for each."""
 
@@ -75,6 +117,8 @@ class GatewayOptions:
     waits: WaitTimeouts = field(default_factory=WaitTimeouts)
     jobs: JobPolicy = field(default_factory=JobPolicy)
     fleet: FleetPolicy = field(default_factory=FleetPolicy)
+    scaling: ScalingOptions = field(default_factory=ScalingOptions)
+    balancer: BalancerOptions = field(default_factory=BalancerOptions)
     sort_keys: bool = False
     get_body: GetBody = GetBody.ABSENT
     wait_expiry_status: int = 200
@@ -84,3 +128,5 @@ class GatewayOptions:
     allowed_origins: tuple[str, ...] = ()
     allowed_hosts: tuple[str, ...] = ()  # besides the loopback names; 0.0.0.0 and :: stand for any address
     faults: bool = False
+    endpoint_ids: tuple[str, ...] = ("local",)
+    any_endpoint: bool = False  # an unknown endpoint id is an endpoint of its own from its first use

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Protocol
 
 from worker_vllm.gateway.options import GatewayOptions
 from worker_vllm.gateway.state.effects import CallWebhook, Effect, JobChanged, StopJob, WorkQueued
 from worker_vllm.gateway.state.endpoint import Endpoint
 from worker_vllm.gateway.state.job import Job
+from worker_vllm.gateway.storage.journal import Journal
 from worker_vllm.gateway.waits import NamedEvents
 from worker_vllm.gateway.webhooks import Webhooks
 
@@ -28,15 +30,35 @@ class TakeRequest:
         return f"take {self.worker_id}"
 
 
+class RuntimeObserver(Protocol):
+    """Told of what happens to jobs, after it has happened."""
+
+    def queued(self) -> None:
+        """A job was submitted or queued again."""
+
+    def taken(self, job: Job) -> None:
+        """A worker has taken the job."""
+
+    def changed(self, job_id: str) -> None:
+        """A piece, a progress or a result arrived, or the job was queued again or deleted."""
+
+    def webhook_called(self, job_id: str, url: str) -> None:
+        """The webhook of an ended job is being called."""
+
+
 class EndpointRuntime:
     """One endpoint's state, held requests and timer; owned by the Gateway, used from one event loop."""
 
-    def __init__(self, options: GatewayOptions, clock: Callable[[], float], webhooks: Webhooks) -> None:
+    def __init__(
+        self, options: GatewayOptions, clock: Callable[[], float], webhooks: Webhooks, journal: Journal | None = None
+    ) -> None:
         self.state = Endpoint(options)
         self.signals = NamedEvents()
         self.clock = clock
         self.closing = False
+        self.observers: list[RuntimeObserver] = []
         self._webhooks = webhooks
+        self._journal = journal
         self._take_requests: dict[TakeRequest, None] = {}  # in the order of their arrival
         self._timer: asyncio.TimerHandle | None = None
         self._timer_due = 0.0
@@ -47,14 +69,27 @@ class EndpointRuntime:
             match effect:
                 case JobChanged(job_id):
                     self.signals.wake(job_id)
+                    for observer in self.observers:
+                        observer.changed(job_id)
                 case WorkQueued():
+                    for observer in self.observers:
+                        observer.queued()
                     self._dispatch_jobs()
                 case StopJob(worker_id, job_id):
                     self.state.fleet.stop(worker_id, job_id)
                     self.signals.wake(f"stop {worker_id}")
                 case CallWebhook(url, payload):
                     self._webhooks.send(url, payload)
+                    for observer in self.observers:
+                        observer.webhook_called(payload["id"], url)
         self._set_timer()
+        if self._journal is not None:
+            self._journal.notify()
+
+    async def committed(self) -> None:
+        """Return when every change until now is stored, where a file is kept. Raises CannotStore."""
+        if self._journal is not None:
+            await self._journal.committed()
 
     def take(self, take_request: TakeRequest) -> None:
         """Register a request for jobs; its `jobs` are set now, or as soon as there are any."""
@@ -73,6 +108,12 @@ class EndpointRuntime:
         self.withdraw(take_request)
         for job in reversed(take_request.jobs or []):
             self.perform(self.state.store.put_back(job))
+
+    def retire(self, worker_id: str) -> None:
+        """Give this worker no more jobs, and answer its request for some; called before it is asked to end."""
+        self.state.retire(worker_id, self.clock())
+        self._release_worker(worker_id)
+        self.signals.wake("workers")
 
     def lose(self, worker_id: str) -> None:
         """Remove a worker whose process has exited, and queue its jobs again."""
@@ -93,8 +134,13 @@ class EndpointRuntime:
             if not self.state.store.queued:
                 return
             jobs = self.state.take(take_request.worker_id, take_request.count, self.clock())
+            for observer in self.observers:
+                for job in jobs:
+                    observer.taken(job)
             if jobs:
                 self._resolve(take_request, jobs)
+                if self._journal is not None:
+                    self._journal.notify()
 
     def _resolve(self, take_request: TakeRequest, jobs: list[Job]) -> None:
         del self._take_requests[take_request]

@@ -83,21 +83,23 @@ def open_console() -> StartConsole:
     return TerminalConsole(Console()) if sys.stdout.isatty() else PlainConsole()
 
 
-def snippets(base_url: str, model: str, key: str) -> str:
-    """A curl command and five lines of Python that call the endpoint."""
+def snippets(base_url: str, route: str, model: str, key: str) -> str:
+    """A curl command and five lines of Python that call the endpoint; `route` is that of the OpenAI API below it."""
     header = ' -H "Authorization: Bearer $GATEWAY_API_KEY"' if key else ""
     shown_key = 'os.environ["GATEWAY_API_KEY"]' if key else '"none"'
     imports = "import os; from openai import OpenAI" if key else "from openai import OpenAI"
     body = f'{{"model": "{model}", "messages": [{{"role": "user", "content": "Hello, parrot!"}}]}}'
+    page = base_url.rpartition("/")[0].rpartition("/")[0]
     return f"""\
 Ready: {base_url}
 
-  curl {base_url}/openai/v1/chat/completions{header} -H 'Content-Type: application/json' -d '{body}'
+  curl {base_url}{route}/chat/completions{header} -H 'Content-Type: application/json' -d '{body}'
 
   {imports}
-  client = OpenAI(base_url="{base_url}/openai/v1", api_key={shown_key})
+  client = OpenAI(base_url="{base_url}{route}", api_key={shown_key})
   question = [{{"role": "user", "content": "Hello, parrot!"}}]
   answer = client.chat.completions.create(model="{model}", messages=question)
   print(answer.choices[0].message.content)
 
+Console: {page}/
 Ctrl-C stops everything."""

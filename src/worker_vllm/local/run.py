@@ -3,46 +3,98 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import signal
-import uuid
+import time
 from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
+
+from starlette.routing import BaseRoute, Mount
 
 from worker_vllm.errors import WorkerError
-from worker_vllm.gateway.api.router import Gateway
-from worker_vllm.gateway.api.submission import read_openai
-from worker_vllm.gateway.options import JobPolicy
-from worker_vllm.gateway.runtime import EndpointRuntime
+from worker_vllm.gateway.fleet.attached import attached_views
+from worker_vllm.gateway.fleet.fleet_control import AttachedWorkers
+from worker_vllm.gateway.gateway import Gateway
+from worker_vllm.gateway.load_balancing.balanced_endpoints import BalancedEndpoints
 from worker_vllm.gateway.server.server import GatewayServer, ListenConfig
-from worker_vllm.gateway.state.job import Job, Status
 from worker_vllm.local.console import StartConsole, snippets
-from worker_vllm.local.launch_config import ENDPOINT, LocalConfig, worker_environment
+from worker_vllm.local.fleet.endpoints import BalancedEndpoint, FleetEndpoint, QueueEndpoint
+from worker_vllm.local.fleet.fleet import ExitOutcome, Fleet, FleetCallbacks, WorkerLaunch
+from worker_vllm.local.fleet.fleets import Fleets
+from worker_vllm.local.fleet.worker_process import START, WorkersFailed
+from worker_vllm.local.launch_config import ENDPOINT, LocalConfig, base_environment
+from worker_vllm.local.metrics_ports import MetricsPorts
+from worker_vllm.local.readiness import model_of_balancer, model_of_queue
 from worker_vllm.local.start_progress import read_line
-from worker_vllm.local.worker_processes import ExitOutcome, WorkerCallbacks, WorkersFailed, WorkerSlot
 
 MAX_DEFERRED = 20
 
 
-class LocalRun:
-    """Owns the gateway and the worker slots, and prints their state to the console."""
+class Companion(Protocol):
+    """Pages beside the gateway's API, and their work between requests."""
 
-    def __init__(self, config: LocalConfig, listen_config: ListenConfig, console: StartConsole) -> None:
+    @property
+    def mounts(self) -> Sequence[BaseRoute]:
+        """Routes for the gateway's server."""
+
+    async def run(self) -> None:
+        """Work until `close`."""
+
+    def close(self) -> None:
+        """End `run` and every open response."""
+
+    def kill(self) -> None:
+        """Kill the processes that were started for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class LocalParts:
+    """What a companion is made from; it adds the fleets that it starts to `fleets`."""
+
+    gateway: Gateway
+    url: str
+    balanced: BalancedEndpoints
+    fleets: list[Fleet]
+    control: Fleets
+    metrics: MetricsPorts
+
+
+MakeCompanion: TypeAlias = Callable[[LocalParts], Companion]
+
+
+class LocalRun:
+    """Owns the gateway, its companion and the fleet of workers, and prints their state to the console.
+
+    Create it in its loop.
+    """
+
+    def __init__(
+        self, config: LocalConfig, listen_config: ListenConfig, console: StartConsole, make_companion: MakeCompanion
+    ) -> None:
         self._config = config
         self._console = console
         self._url = listen_config.url
-        gateway = Gateway(listen_config.options, key=config.key)
+        self._gateway = gateway = Gateway(listen_config.options, key=config.key)
         if gateway.faults is not None:
             gateway.faults.send_signal = self._signal
-        self._server = GatewayServer(gateway, listen_config.listener)
-        self._endpoint: EndpointRuntime = gateway.endpoint(ENDPOINT)
         self._ready = False
         self._reason = ""
         self._deferred: deque[str] = deque(maxlen=MAX_DEFERRED)  # errors of the start, printed once it has succeeded
         self._shown: set[str] = set()
         self._stop = asyncio.Event()
-        callbacks = WorkerCallbacks(self._on_start, self._on_line, self._on_exit, self._on_restart)
-        self._slots = [WorkerSlot(n, self._environment, callbacks) for n in range(1, config.workers + 1)]
+        self._balanced = BalancedEndpoints(listen_config.options.balancer, time.monotonic)
+        self._metrics = MetricsPorts(os.environ)
+        self._fleet = self._new_fleet(listen_config)
+        attached = AttachedWorkers(lambda: attached_views(gateway.states()), time.monotonic)
+        fleets = [self._fleet]
+        control = Fleets(fleets, attached, time.monotonic)
+        self._companion = make_companion(
+            LocalParts(gateway, self._url, self._balanced, fleets, control, self._metrics)
+        )
+        mounts = [Mount("/lb", app=self._balanced), *self._companion.mounts]
+        self._server = GatewayServer(gateway, listen_config.listener, mounts=mounts)
 
     async def run(self) -> None:
         """Return after SIGINT or SIGTERM, when all child processes have ended. Raises WorkersFailed."""
@@ -53,55 +105,78 @@ class LocalRun:
         try:
             async with asyncio.TaskGroup() as tasks:
                 serving = tasks.create_task(self._server.serve())
-                keeping = [tasks.create_task(slot.run()) for slot in self._slots]
+                keeping = tasks.create_task(self._fleet.run())
+                accompanying = tasks.create_task(self._companion.run())
                 waiting = tasks.create_task(self._wait_until_ready())
                 await self._stop.wait()
                 waiting.cancel()
-                await asyncio.gather(*(slot.stop() for slot in self._slots))
-                await asyncio.gather(*keeping)
+                await self._fleet.stop()
+                await keeping
+                self._companion.close()
+                await accompanying
                 self._server.stop()
                 await serving
         except BaseExceptionGroup as failed:
             self._console.finish()
             raise self._with_reason(_first_worker_error(failed)) from None
         finally:
-            for slot in self._slots:
-                slot.kill()
+            self._kill()
+            await self._balanced.aclose()
+
+    def _new_fleet(self, listen_config: ListenConfig) -> Fleet:
+        scaling = listen_config.options.scaling
+        least, most = self._config.workers
+        endpoint: FleetEndpoint
+        environment = base_environment(self._config, os.environ)
+        if self._config.mode == "http":
+            balancer = self._balanced.create(ENDPOINT)
+            balancer.resume = self._resume
+            endpoint = BalancedEndpoint(ENDPOINT, balancer, environment.get("HEALTH_CHECK_PATH") or "/ping")
+            policy = scaling.balanced_policy(least, most)
+        else:
+            runtime = self._gateway.endpoint(ENDPOINT)
+            endpoint = QueueEndpoint(ENDPOINT, runtime, self._url, self._config.key, self._metrics)
+            policy = scaling.policy(least, most)
+        launch = WorkerLaunch(START, environment, init_timeout_s=scaling.init_timeout_s)
+        callbacks = FleetCallbacks(self._on_line, self._on_exit, self._console.print_line)
+        return Fleet(endpoint, policy, launch, callbacks, time.monotonic)
+
+    def _kill(self) -> None:
+        self._companion.kill()
+        self._fleet.kill()
 
     def _on_signal(self) -> None:
         if self._stop.is_set():
-            for slot in self._slots:
-                slot.kill()
+            self._kill()
             return
         self._stop.set()
         self._console.finish()
         self._console.print_line("stopping; press Ctrl-C again to force")
 
     async def _wait_until_ready(self) -> None:
-        """Request the models as a client does; a worker whose engine cannot start answers with the reason."""
-        job_id = f"sync-{uuid.uuid4()}-u1"
-        submission = read_openai("/v1/models", None, JobPolicy())
-        self._endpoint.perform(self._endpoint.state.store.submit(job_id, submission, self._endpoint.clock()))
-        job = self._endpoint.state.store.get(job_id)
-        while not job.terminal:
-            await self._endpoint.signals.wait(job_id)
-        self._console.finish()
-        if job.status is not Status.COMPLETED:
-            self._reason = _error_message(job.error)
-            raise WorkersFailed(self._reason)
+        try:
+            if self._config.mode == "http":
+                model, base = await model_of_balancer(self._balanced.endpoint(ENDPOINT)), f"{self._url}/lb/{ENDPOINT}"
+            else:
+                model, base = await model_of_queue(self._gateway.endpoint(ENDPOINT)), f"{self._url}/v2/{ENDPOINT}"
+        except WorkersFailed as failed:
+            self._reason = str(failed)
+            raise
+        finally:
+            self._console.finish()
         self._ready = True
         for text in self._deferred:
             self._console.print_line(text)
-        self._console.print_line(snippets(f"{self._url}/v2/{ENDPOINT}", _model_name(job), self._config.key))
-
-    def _environment(self, worker_id: str) -> dict[str, str]:
-        return worker_environment(self._config, os.environ, self._url, worker_id)
+        route = "/v1" if self._config.mode == "http" else "/openai/v1"
+        self._console.print_line(snippets(base, route, model, self._config.key))
 
     def _signal(self, worker_id: str, number: int) -> bool:
-        return any(slot.signal(number) for slot in self._slots if slot.worker_id == worker_id)
+        member = self._fleet.find(worker_id)
+        return member is not None and member.process.signal(number)
 
-    def _on_start(self, worker_id: str) -> None:
-        self._endpoint.state.fleet.expect(worker_id)
+    def _resume(self, worker_id: str) -> None:
+        if (member := self._fleet.find(worker_id)) is not None:
+            self._fleet.thaw(member, "a client insists on it")
 
     def _on_line(self, worker_id: str, text: str) -> None:
         line = read_line(text)
@@ -117,9 +192,7 @@ class LocalRun:
 
     def _on_exit(self, worker_id: str, code: int) -> ExitOutcome:
         """Decide whether to restart: a worker that exits before any was ready would exit so again."""
-        retired = self._endpoint.state.fleet.is_retired(worker_id)
-        self._endpoint.lose(worker_id)
-        if retired:
+        if self._gateway.endpoint(ENDPOINT).state.fleet.is_retired(worker_id):
             return ExitOutcome.RETIRED
         if not self._ready and self._reason and not self._config.verbose:
             self._reason += " (--verbose shows what worker and engine log)"
@@ -131,25 +204,10 @@ class LocalRun:
             return WorkersFailed(self._reason)
         return error
 
-    def _on_restart(self, worker_id: str, code: int) -> None:
-        self._console.print_line(f"{worker_id} ended with status {code}; starting another")
-
 
 def _first_worker_error(failed: BaseExceptionGroup[BaseException]) -> BaseException:
-    for error in failed.exceptions:
+    for one in failed.exceptions:
+        error = _first_worker_error(one) if isinstance(one, BaseExceptionGroup) else one
         if isinstance(error, WorkerError):
             return error
     return failed
-
-
-def _error_message(error: str | None) -> str:
-    try:
-        return str(json.loads(error or "")["message"])
-    except (ValueError, TypeError, KeyError):
-        return error or "the engine gave no reason"
-
-
-def _model_name(job: Job) -> str:
-    output = job.output[0] if isinstance(job.output, list) and job.output else job.output
-    models = json.loads(output) if isinstance(output, str) else output
-    return str(models["data"][0]["id"])

@@ -11,7 +11,7 @@ import asyncio
 import logging
 import signal
 import socket
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from urllib.parse import quote
 
@@ -22,11 +22,12 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from worker_vllm.errors import EngineError, EngineUnavailable
+from worker_vllm.forwarding.passed_headers import has_body, request_headers, response_headers
+from worker_vllm.forwarding.request_stream import RequestStream
 from worker_vllm.settings.types import Settings
-from worker_vllm.web.asgi import App, Header, Receive, Scope, Send, header_values
+from worker_vllm.web.asgi import App, Receive, Scope, Send
 from worker_vllm.web.guard import RequestGuard
 from worker_vllm.web.guard_settings import GuardSettings, guard_settings
-from worker_vllm.web.request_body import Disconnected
 
 log = logging.getLogger(__name__)
 
@@ -34,14 +35,6 @@ KEEP_ALIVE_S = 4.0  # below the 5 s after which uvicorn, and so vLLM, closes an 
 READ_BUFFER_BYTES = 64 * 1024
 CONNECT_TIMEOUT_S = 10.0
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
-# Of one connection, not of the request (RFC 9110, 7.6.1), and what the client library sets itself.
-HOP_BY_HOP = frozenset(
-    (
-        *(b"connection", b"keep-alive", b"proxy-authenticate", b"proxy-authorization", b"proxy-connection"),
-        *(b"te", b"trailer", b"transfer-encoding", b"upgrade"),
-    )
-)
-OURS = frozenset((b"host", b"content-length", b"expect", b"accept-encoding"))
 
 
 class ReverseProxy:
@@ -71,8 +64,8 @@ class ReverseProxy:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one HTTP request; ASGI's entry point. Raises EngineUnavailable before the response has started."""
-        body = _Body(receive)
-        if not _has_body(scope):
+        body = RequestStream(receive)
+        if not has_body(scope["headers"]):
             body.discard()
         forwarding = asyncio.ensure_future(self._forward(scope, body, send))
         watching = asyncio.ensure_future(body.disconnected())
@@ -85,13 +78,13 @@ class ReverseProxy:
         if not forwarding.cancelled():
             forwarding.result()
 
-    async def _forward(self, scope: Scope, body: _Body, send: Send) -> None:
+    async def _forward(self, scope: Scope, body: RequestStream, send: Send) -> None:
         try:
             response = await self._session.request(
                 scope["method"],
                 URL(self._target(scope), encoded=True),
-                data=body.pieces() if _has_body(scope) else None,
-                headers=_request_headers(scope),
+                data=body.pieces() if has_body(scope["headers"]) else None,
+                headers=CIMultiDict(request_headers(scope["headers"])),
                 allow_redirects=False,
             )
         except (aiohttp.ClientError, OSError) as error:
@@ -107,7 +100,7 @@ class ReverseProxy:
 
     async def _relay(self, response: aiohttp.ClientResponse, send: Send) -> None:
         """Send the response on as it arrives: `send` waits while the client's connection is full."""
-        headers = _response_headers(response)
+        headers = response_headers(response.raw_headers)
         await send({"type": "http.response.start", "status": response.status, "headers": headers})
         try:
             while chunk := await response.content.readany():
@@ -121,67 +114,6 @@ class ReverseProxy:
         query = scope.get("query_string", b"").decode("latin-1")
         path = quote(scope["path"], safe="/:@!$&'()*+,;=~")
         return f"{self._base}{path}{'?' + quote(query, safe='/?:@!$&()*+,;=~%') if query else ''}"
-
-
-class _Body:
-    """The request's body, piece by piece, and the client's disconnect after it."""
-
-    def __init__(self, receive: Receive) -> None:
-        self._receive = receive
-        self._read = asyncio.Event()
-        self.gone = False
-
-    async def pieces(self) -> AsyncGenerator[bytes, None]:
-        """The body as it arrives; the upstream asks for the next piece when it has taken the one before."""
-        while True:
-            message = await self._receive()
-            if message["type"] != "http.request":
-                self.gone = True
-                self._read.set()
-                raise Disconnected
-            if piece := message.get("body", b""):
-                yield bytes(piece)
-            if not message.get("more_body", False):
-                self._read.set()
-                return
-
-    def discard(self) -> None:
-        """Let `disconnected` read: nothing else does."""
-        self._read.set()
-
-    async def disconnected(self) -> None:
-        """Wait until the client has gone. Waits for the end of the body first, which another reader takes."""
-        await self._read.wait()
-        while not self.gone:
-            self.gone = (await self._receive())["type"] == "http.disconnect"
-
-
-def _has_body(scope: Scope) -> bool:
-    return any(header_values(scope["headers"], name) for name in (b"content-length", b"transfer-encoding"))
-
-
-def _request_headers(scope: Scope) -> CIMultiDict[str]:
-    found: CIMultiDict[str] = CIMultiDict()
-    dropped = HOP_BY_HOP | OURS | _named_by_connection(scope["headers"])
-    for name, value in scope["headers"]:
-        if name.lower() not in dropped:
-            found.add(name.decode("latin-1"), value.decode("latin-1"))
-    for length in header_values(scope["headers"], b"content-length"):
-        found["Content-Length"] = length.decode("latin-1")
-    found["Accept-Encoding"] = "identity"
-    return found
-
-
-def _response_headers(response: aiohttp.ClientResponse) -> list[Header]:
-    headers = [(name.lower(), value) for name, value in response.raw_headers]
-    dropped = HOP_BY_HOP | _named_by_connection(headers)
-    return [(name, value) for name, value in headers if name not in dropped]
-
-
-def _named_by_connection(headers: list[Header]) -> frozenset[bytes]:
-    """The headers that `Connection` names: they are of one connection too."""
-    named = (part.strip().lower() for value in header_values(headers, b"connection") for part in value.split(b","))
-    return frozenset(named)
 
 
 @asynccontextmanager

@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 
 import pytest
+from starlette.applications import Starlette
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from worker_vllm.errors import RequestError
-from worker_vllm.gateway.server.http_connection import LARGEST_HEAD, ServerConnection
-from worker_vllm.gateway.server.request import GatewayRequest, PendingResponse, ReceiveLimits, answer_error
+from worker_vllm.gateway.server.bounded_protocol import LARGEST_HEAD
+from worker_vllm.gateway.server.request import ClientDisconnected, GatewayRequest, ReceiveLimits
+from worker_vllm.gateway.server.response import GatewayResponse, error_answer
+from worker_vllm.gateway.server.server import HttpServer, listen, server_config
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\ncontent-type: application/json; charset=utf-8\r\n\r\n%b"
+CHUNKED_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n"
+INVALID = b"Invalid HTTP request received."
+REFUSED = (
+    b"HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: %d\r\n"
+    b"connection: close\r\n\r\n%b"
+)
 
 
 class Served:
@@ -19,37 +31,40 @@ class Served:
 
     def __init__(self) -> None:
         self.release = asyncio.Event()
+        self.held = asyncio.Event()
         self.gone = asyncio.Event()
-        self.connections: set[ServerConnection] = set()
 
-    def admit(self, request: GatewayRequest) -> bool:
-        """Admit every request."""
-        return True
-
-    def handle(self, request: GatewayRequest) -> PendingResponse:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """/held waits for the test, /stream streams, /boom breaks; anything else is echoed."""
+        request = GatewayRequest(scope, receive)
+        with contextlib.suppress(ClientDisconnected):
+            await request.read_body(20)
+            await self._answer(request, scope, receive, send)
+
+    async def _answer(self, request: GatewayRequest, scope: Scope, receive: Receive, send: Send) -> None:
         match request.path:
             case "/held":
                 request.on_disconnect(self.gone.set)
-                return self._held(request)
+                self.held.set()
+                await self.release.wait()
+                await GatewayResponse(200, b"held")(scope, receive, send)
             case "/stream":
-                return self._stream(request)
+                headers = [(b"content-type", b"text/event-stream")]
+                await send({"type": "http.response.start", "status": 200, "headers": headers})
+                await send({"type": "http.response.body", "body": b"one", "more_body": True})
+                await send({"type": "http.response.body", "body": b""})
             case "/boom":
+                await send({"type": "http.response.start", "status": 200, "headers": []})
                 raise RuntimeError("boom")
-        try:
-            request.answer(200, b"%b %b" % (request.path.encode(), request.body(10)))
-        except RequestError as error:
-            answer_error(request, error)
-        return None
+            case _:
+                await _echo(request)(scope, receive, send)
 
-    async def _held(self, request: GatewayRequest) -> None:
-        await self.release.wait()
-        request.answer(200, b"held")
 
-    async def _stream(self, request: GatewayRequest) -> None:
-        request.start_stream(b"text/event-stream")
-        await request.write(b"one")
-        await request.write(b"", more=False)
+def _echo(request: GatewayRequest) -> GatewayResponse:
+    try:
+        return GatewayResponse(200, b"%b %b" % (request.path.encode(), request.body(10)))
+    except RequestError as error:
+        return error_answer(error, headers=request.extra_headers)
 
 
 Session = tuple[Served, asyncio.StreamReader, asyncio.StreamWriter]
@@ -59,16 +74,15 @@ Session = tuple[Served, asyncio.StreamReader, asyncio.StreamWriter]
 async def served() -> AsyncIterator[Session]:
     """The server, and a raw connection to it."""
     it = Served()
-    server = await asyncio.get_running_loop().create_server(
-        lambda: ServerConnection(it, ReceiveLimits(20, 5, 5), it.connections), "127.0.0.1", 0
-    )
-    reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+    app = Starlette(routes=[Route("/{path:path}", it)])
+    server = HttpServer(server_config(app, ReceiveLimits(20, 5, 5)))
+    listener = listen("127.0.0.1", 0)
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    reader, writer = await asyncio.open_connection(*listener.getsockname())
     yield it, reader, writer
     writer.close()
-    for connection in list(it.connections):
-        await connection.end()
-    server.close()
-    await server.wait_closed()
+    server.stop()
+    await serving
 
 
 def ok(text: bytes) -> bytes:
@@ -104,8 +118,7 @@ CLEAN: list[tuple[str, bytes, bytes]] = [
     (
         "a stream",
         b"GET /stream HTTP/1.1\r\n\r\n",
-        b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncache-control: no-cache\r\n"
-        b"transfer-encoding: chunked\r\n\r\n3\r\none\r\n0\r\n\r\n",
+        CHUNKED_HEAD + b"transfer-encoding: chunked\r\n\r\n3\r\none\r\n0\r\n\r\n",
     ),
 ]
 
@@ -126,24 +139,25 @@ async def test_requests_are_understood_however_they_arrive(
     assert await reader.readexactly(len(ok(b"/again "))) == ok(b"/again ")
 
 
+def closing(text: bytes) -> bytes:
+    return ok(text).replace(b"\r\n\r\n", b"\r\nconnection: close\r\n\r\n")
+
+
+def refused(reason: bytes) -> bytes:
+    return REFUSED % (len(reason), reason)
+
+
 CLOSING: list[tuple[str, bytes, bytes]] = [
-    ("a request to close", b"GET /a HTTP/1.1\r\nConnection: close\r\n\r\n", ok(b"/a ")),
-    ("HTTP/1.0", b"GET /a HTTP/1.0\r\n\r\n", ok(b"/a ")),
-    (
-        "a stream for HTTP/1.0",
-        b"GET /stream HTTP/1.0\r\n\r\n",
-        b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncache-control: no-cache\r\n"
-        b"connection: close\r\n\r\none",
-    ),
+    ("a request to close", b"GET /a HTTP/1.1\r\nConnection: close\r\n\r\n", closing(b"/a ")),
+    ("HTTP/1.0", b"GET /a HTTP/1.0\r\n\r\n", closing(b"/a ")),
     (
         "an offer of HTTP/2 with a body of no length",
         b"POST /a HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: h2c\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-        b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\nconnection: close\r\n\r\n",
+        refused(b"a body without a length cannot follow an offer to upgrade"),
     ),
-    ("no HTTP", b"hello\r\n\r\n", b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"),
-    ("an error of ours", b"GET /boom HTTP/1.1\r\n\r\n", b""),
+    ("no HTTP", b"hello\r\n\r\n", refused(INVALID)),
+    ("an error of ours", b"GET /boom HTTP/1.1\r\n\r\n", b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"),
     ("an endless head", b"GET /a HTTP/1.1\r\nX: " + b"x" * LARGEST_HEAD, b""),
-    ("an endless body", b"POST /a HTTP/1.1\r\nContent-Length: 999\r\n\r\n" + b"x" * 201, b""),
 ]
 
 
@@ -170,6 +184,15 @@ async def test_too_large_a_body_is_read_and_refused(served: Session, size: int) 
     assert await reader.readexactly(len(ok(b"/a "))) == ok(b"/a ")
 
 
+async def test_an_endless_body_is_refused_and_its_connection_closed(served: Session) -> None:
+    """Ten times the largest body is read; then the client is told, whether it listens or not."""
+    _, reader, writer = served
+    writer.write(b"POST /a HTTP/1.1\r\nContent-Length: 999\r\n\r\n" + b"x" * 201)
+    answer = await reader.read()
+    assert answer.startswith(b"HTTP/1.1 400 Bad Request\r\n")
+    assert b"\r\nconnection: close\r\n" in answer
+
+
 async def test_answers_keep_the_order_of_the_requests(served: Session) -> None:
     """The second waits for the first, however quick it would be."""
     it, reader, writer = served
@@ -184,9 +207,7 @@ async def test_a_client_that_hangs_up_is_noticed(served: Session) -> None:
     """The handler of its request is notified at once."""
     it, _, writer = served
     writer.write(b"GET /held HTTP/1.1\r\n\r\n")
-    await writer.drain()
-    while not it.connections:
-        await asyncio.sleep(0)
+    await it.held.wait()
     writer.close()
     await it.gone.wait()
     it.release.set()

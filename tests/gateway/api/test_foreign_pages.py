@@ -95,7 +95,7 @@ METHODS: list[tuple[str, str, str]] = [
     ("POST", "/v2/local/health", "GET"),
     ("POST", TAKE, "GET"),
     ("GET", "/v2/local/job-done/w1/x?gpu=x", "POST"),
-    ("PUT", "/faults", "GET, POST, DELETE"),
+    ("PUT", "/faults", "DELETE, GET, HEAD, POST"),
     ("GET", "/v2/local/openai/v1/chat/completions", "POST"),
     ("DELETE", "/v2/local/openai/v1/completions", "POST"),
     ("POST", "/v2/local/openai/v1/models", "GET"),

@@ -158,12 +158,12 @@ async def test_a_strangers_bodies_take_no_memory(open_gateway: Open) -> None:
 
 
 async def test_a_stranger_that_sends_its_whole_body_reads_the_refusal(open_gateway: Open) -> None:
-    """Most clients look at the answer only then; a connection that is closed at once would hide it from them."""
+    """Most clients look at the answer only then; what they send until then is discarded."""
     http = await open_gateway(key="k3y")
     for _ in range(5):
         async with Http(http.url) as stranger:
             answer = await stranger.post("/v2/local/run", b"x" * 9 * MEGABYTE)
-        assert (answer.status, answer.headers["connection"]) == (401, "close")
+        assert answer.status == 401
 
 
 async def test_what_goes_along_with_a_job_counts(open_gateway: Open) -> None:

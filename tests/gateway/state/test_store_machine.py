@@ -74,13 +74,13 @@ class EndpointMachine(RuleBasedStateMachine):
 
     @rule(worker=WORKERS, forgets=st.booleans())
     def ping(self, worker: str, forgets: bool) -> None:
-        listed = [] if forgets else [job.id for job in self.store.held_by(worker)]
+        listed = [] if forgets else [job.id for job in self.store.running_jobs.held_by(worker)]
         self.endpoint.ping(Ping(worker, listed), self.now)
 
     @rule(worker=WORKERS)
     def lose(self, worker: str) -> None:
         self.endpoint.lose(worker, self.now)
-        assert self.store.held_by(worker) == []
+        assert self.store.running_jobs.held_by(worker) == []
 
     @rule(job=jobs)
     def cancel(self, job: str) -> None:
@@ -114,7 +114,9 @@ class EndpointMachine(RuleBasedStateMachine):
         states = [job.status for job in found]
         assert self.store.queued == states.count(Status.IN_QUEUE)
         assert self.store.running == states.count(Status.IN_PROGRESS)
-        held = [job.id for worker in self.store.busy() for job in self.store.held_by(worker)]
+        held = [
+            job.id for worker in self.store.running_jobs.busy() for job in self.store.running_jobs.held_by(worker)
+        ]
         assert sorted(held) == sorted(job.id for job in found if job.status is Status.IN_PROGRESS)
 
     @invariant()

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import hmac
 import ipaddress
+from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 from worker_vllm.errors import RequestError
 from worker_vllm.gateway.options import GatewayOptions
-from worker_vllm.gateway.server.request import GatewayRequest
+from worker_vllm.gateway.server.request import Header
 
 ANY_ADDRESS = frozenset({"0.0.0.0", "::"})
 MAX_KNOWN_HOSTS = 64  # accepted values of the Host header that are cached
@@ -26,13 +27,36 @@ class Access:
         self._key = key.encode()
         self._known_hosts: set[bytes] = set()
 
-    def check(self, request: GatewayRequest) -> None:
-        """Add the CORS headers for an allowed page. Raises RequestError 401 or 403. A preflight needs no key."""
+    def check_page(self, headers: Mapping[bytes, bytes]) -> list[Header]:
+        """Return the CORS headers for an allowed page. Raises RequestError 403 for a foreign one."""
         if not self._key:
-            self._check_host(request.headers.get(b"host", b""))
-        self._check_page(request)
-        if self._key and request.method != "OPTIONS":
-            self._check_key(request)
+            self._check_host(headers.get(b"host", b""))
+        origin = headers.get(b"origin", b"").decode("latin-1")
+        if not origin:  # browsers send none for images and links
+            if headers.get(b"sec-fetch-site") == b"cross-site":
+                raise RequestError(
+                    "a web page of another site sent this request: only pages of this machine may", status=403
+                )
+            return []
+        if not self._may_call(origin, headers.get(b"host", b"").decode("latin-1")):
+            raise RequestError(
+                f"requests from pages of {origin} are not allowed; see --set allowed_origins", status=403
+            )
+        return [
+            (b"access-control-allow-origin", origin.encode("latin-1")),
+            (b"access-control-allow-headers", b"*, authorization"),
+            (b"access-control-allow-methods", b"*"),
+            (b"access-control-expose-headers", b"*"),
+            (b"vary", b"origin"),
+        ]
+
+    def check_key(self, headers: Mapping[bytes, bytes]) -> None:
+        """Raises RequestError 401 unless the request shows the key, where one is required."""
+        if not self._key:
+            return
+        given = headers.get(b"authorization", b"").decode("latin-1").removeprefix("Bearer ").encode("latin-1")
+        if not hmac.compare_digest(given, self._key):
+            raise RequestError("the Authorization header does not contain this gateway's key", status=401)
 
     def _check_host(self, host: bytes) -> None:
         """Reject DNS rebinding: such a page has the same origin, so only the Host header identifies it.
@@ -56,27 +80,6 @@ class Access:
             return True
         return bool(self._hosts & ANY_ADDRESS) and _address(name) is not None
 
-    def _check_page(self, request: GatewayRequest) -> None:
-        """Allow pages of this machine and of `allowed_origins`; refuse every other web page."""
-        origin = request.header(b"origin")
-        if not origin:  # browsers send none for images and links
-            if request.header(b"sec-fetch-site") == "cross-site":
-                raise RequestError(
-                    "a web page of another site sent this request: only pages of this machine may", status=403
-                )
-            return
-        if not self._may_call(origin, request.header(b"host")):
-            raise RequestError(
-                f"requests from pages of {origin} are not allowed; see --set allowed_origins", status=403
-            )
-        request.extra_headers += [
-            (b"access-control-allow-origin", origin.encode("latin-1")),
-            (b"access-control-allow-headers", b"*, authorization"),
-            (b"access-control-allow-methods", b"*"),
-            (b"access-control-expose-headers", b"*"),
-            (b"vary", b"origin"),
-        ]
-
     def _may_call(self, origin: str, host: str) -> bool:
         if origin in self._origins:
             return True
@@ -85,11 +88,6 @@ class Access:
         except ValueError:
             return False
         return is_loopback(split.hostname or "") or split.netloc == host
-
-    def _check_key(self, request: GatewayRequest) -> None:
-        given = request.header(b"authorization").removeprefix("Bearer ").encode("latin-1")
-        if not hmac.compare_digest(given, self._key):
-            raise RequestError("the Authorization header does not contain this gateway's key", status=401)
 
 
 def name_of(host: str) -> str:

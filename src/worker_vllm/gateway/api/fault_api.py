@@ -3,74 +3,62 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import json
 import signal
 from collections.abc import Callable
 from typing import Any
 
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
 from worker_vllm.errors import NotFound, RequestError
-from worker_vllm.gateway.faults import Fault, FaultPlan, read_plan
-from worker_vllm.gateway.server.request import GatewayRequest, PendingResponse
+from worker_vllm.gateway.faults import FaultPlan, read_plan
+from worker_vllm.gateway.server.request import GatewayRequest
+from worker_vllm.gateway.server.response import GatewayResponse
 
 PLAN_BYTES = 1_000_000
 SIGNALS = {"KILL": signal.SIGKILL, "TERM": signal.SIGTERM, "STOP": signal.SIGSTOP, "CONT": signal.SIGCONT}
-
-Serve = Callable[[GatewayRequest], PendingResponse]
 
 
 class FaultApi:
     """`/faults` holds the plan; `/faults/workers/{id}` sends a signal to a worker that this process started."""
 
     def __init__(self) -> None:
-        self._plan = FaultPlan()
+        self.plan = FaultPlan()
         self.send_signal: Callable[[str, int], bool] = lambda worker_id, number: False
+        self.routes = (
+            Route("/faults", self.control, methods=["GET", "POST", "DELETE"]),
+            Route("/faults/workers/{worker_id}", self.signal, methods=["POST"]),
+        )
 
-    def control(self, request: GatewayRequest) -> None:
-        """GET, POST or DELETE the plan; POST a signal."""
-        request.expect_method("GET POST DELETE")
-        worker_id = request.path.removeprefix("/faults/workers/")
-        if worker_id != request.path:
-            request.expect_method("POST")
-            self._signal(worker_id, request.json(PLAN_BYTES))
-        elif request.method == "POST":
-            self._plan = read_plan(request.json(PLAN_BYTES))
+    async def control(self, request: Request) -> Response:
+        """GET, POST or DELETE the plan."""
+        if request.method == "POST":
+            self.plan = read_plan(await _json(request))
         elif request.method == "DELETE":
-            self._plan = FaultPlan()
-        request.answer(200, json.dumps(self._plan.to_json()).encode())
+            self.plan = FaultPlan()
+        return JSONResponse(self.plan.to_json())
 
-    def serve(self, request: GatewayRequest, route: str, serve: Serve) -> PendingResponse:
-        """Serve a request of this route and inject the fault that the plan has for it."""
-        fault = self._plan.decide(route)
-        return serve(request) if fault is None else _inject(request, fault, serve)
-
-    def _signal(self, worker_id: str, payload: Any) -> None:
+    async def signal(self, request: Request) -> Response:
+        """POST a signal for a worker."""
+        worker_id, payload = request.path_params["worker_id"], await _json(request)
         number = SIGNALS.get(str(payload.get("signal"))) if isinstance(payload, dict) else None
         if number is None:
             raise RequestError(f'expected {{"signal": one of {", ".join(SIGNALS)}}}')
         if not self.send_signal(worker_id, number):
             raise NotFound(f'worker "{worker_id}": not a running process of this gateway')
+        return JSONResponse(self.plan.to_json())
+
+    async def inject(self, operation: str) -> Response | None:
+        """Delay a request of this operation as the plan says; returns the response that the plan has for it."""
+        fault = self.plan.decide(operation)
+        if fault is None:
+            return None
+        await asyncio.sleep(fault.latency_s)
+        return None if fault.status is None else GatewayResponse(fault.status, b'{"error": "injected"}')
 
 
-async def _inject(request: GatewayRequest, fault: Fault, serve: Serve) -> None:
-    await asyncio.sleep(fault.latency_s)
-    if fault.status is not None:
-        request.answer(fault.status, b'{"error": "injected"}')
-    elif fault.drop == "before":
-        request.abort()
-    elif fault.drop == "after":
-        request.mute()
-        await _complete(request, serve)
-        request.abort()
-    else:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(fault.cut_after_s):
-                await _complete(request, serve)
-            return
-        request.abort()
-
-
-async def _complete(request: GatewayRequest, serve: Serve) -> None:
-    waiting = serve(request)
-    if waiting is not None:
-        await waiting
+async def _json(request: Request) -> Any:
+    incoming = GatewayRequest(request.scope, request.receive)
+    await incoming.read_body(PLAN_BYTES)
+    return incoming.json(PLAN_BYTES)

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
-from typing import Any
 
-from worker_vllm.errors import EngineReportedError
-from worker_vllm.gateway.api import openai_response
+from starlette.responses import Response
+
+from worker_vllm.errors import EngineReportedError, RequestError
+from worker_vllm.gateway.api.openai_stream import FollowedStream, ended_answer, is_abandoned, on_disconnect
+from worker_vllm.gateway.api.operation import Operation
 from worker_vllm.gateway.api.submission import read_openai
 from worker_vllm.gateway.options import GatewayOptions, GetBody
 from worker_vllm.gateway.runtime import EndpointRuntime
-from worker_vllm.gateway.server.request import EVENT_STREAM_TYPE, ClientDisconnected, GatewayRequest, is_multipart
-from worker_vllm.gateway.state.job import Job, Status
+from worker_vllm.gateway.server.request import ClientDisconnected, GatewayRequest, is_multipart
+from worker_vllm.gateway.state.job import Job
 from worker_vllm.gateway.waits import HeldRequest
 
 GET_BODIES = {GetBody.ABSENT: None, GetBody.NULL: b"null", GetBody.EMPTY: b"{}"}
@@ -48,12 +49,15 @@ class OpenAIApi:
         self._options = options
         self._new_id = new_id
 
-    async def forward(self, request: GatewayRequest, endpoint: EndpointRuntime, route: str) -> None:
+        self.operations = (Operation("openai", "", "/openai{route:path}", self.forward),)
+
+    async def forward(self, request: GatewayRequest, endpoint: EndpointRuntime) -> Response:
         """Run the request as a job; answer with the worker's body, status or stream."""
         own_id = _request_id(request)
         if own_id:
             request.extra_headers.append((b"x-request-id", own_id))
-        request.expect_method(METHODS.get(route, "GET POST"))
+        route = request.param("route")
+        _check_method(request, METHODS.get(route, "GET POST"))
         body, stream = self._read(request)
         job_id = f"sync-{self._new_id()}-u1"
         submission = read_openai(route, body, self._options.jobs)
@@ -61,12 +65,9 @@ class OpenAIApi:
         job = endpoint.state.store.get(job_id)
         names = (b"x-job-id",) if own_id else (b"x-job-id", b"x-request-id")
         request.extra_headers += [(name, job_id.encode()) for name in names]
-        try:
-            await (self._stream if stream else self._whole)(request, endpoint, job)
-        except ClientDisconnected:
-            if self._options.cancel_on_disconnect and endpoint.state.store.find(job_id) is job:
-                endpoint.perform(endpoint.state.store.cancel(job_id, endpoint.clock()))
-            raise
+        if not stream:
+            return await self._whole(request, endpoint, job)
+        return FollowedStream(request, endpoint, job, self._options)
 
     def _read(self, request: GatewayRequest) -> tuple[bytes | None, bool]:
         if request.method == "GET":
@@ -76,54 +77,14 @@ class OpenAIApi:
         payload = request.json(limit)
         return request.json_text(limit), isinstance(payload, dict) and bool(payload.get("stream"))
 
-    async def _whole(self, request: GatewayRequest, endpoint: EndpointRuntime, job: Job) -> None:
-        with HeldRequest(request, endpoint.signals, job.id, self._options.waits.openai_s) as held:
-            await held.wait_until(lambda: job.terminal or _is_abandoned(endpoint, job))
-        self._answer(request, self._ended(job))
-
-    async def _stream(self, request: GatewayRequest, endpoint: EndpointRuntime, job: Job) -> None:
-        """Send the headers with the first piece, so that a stream that fails at once gets the error's status."""
-        job.followed = True
+    async def _whole(self, request: GatewayRequest, endpoint: EndpointRuntime, job: Job) -> Response:
         try:
-            with HeldRequest(request, endpoint.signals, job.id, self._options.waits.openai_stream_s) as held:
-                await held.wait_until(lambda: bool(job.pieces) or job.terminal or _is_abandoned(endpoint, job))
-                early = openai_response.of_error_event(job.pieces[0].output) if job.pieces else self._ended(job)
-                if early is None:
-                    await _follow(request, endpoint, job, held)
-                else:
-                    endpoint.state.store.read_pieces(job)
-                    self._answer(request, early)
-        finally:
-            job.followed = False
-            endpoint.signals.wake(f"room {job.id}")
-
-    def _ended(self, job: Job) -> openai_response.OpenAIAnswer:
-        if not job.terminal:
-            return openai_response.of_expired_wait(
-                job, self._options.wait_expiry_status, sort_keys=self._options.sort_keys
-            )
-        return openai_response.of_ended(job, sort_keys=self._options.sort_keys)
-
-    def _answer(self, request: GatewayRequest, answer: openai_response.OpenAIAnswer) -> None:
-        if answer.metadata:
-            request.extra_headers.append((b"metadata", answer.metadata))
-        request.answer(answer.status, answer.body, answer.content_type)
-
-
-async def _follow(request: GatewayRequest, endpoint: EndpointRuntime, job: Job, held: HeldRequest) -> None:
-    request.start_stream(EVENT_STREAM_TYPE)
-    written = b""
-    while await held.wait_until(lambda: bool(job.pieces) or job.terminal or _is_abandoned(endpoint, job)):
-        if not job.pieces:
-            break
-        written = "".join(map(_text, endpoint.state.store.read_pieces(job))).encode(errors="replace")
-        endpoint.signals.wake(f"room {job.id}")
-        await request.write(written)
-    await request.write(_closing_event(job, written), more=False)
-
-
-def _text(output: Any) -> str:
-    return output if isinstance(output, str) else json.dumps(output, ensure_ascii=False)
+            with HeldRequest(request, endpoint.signals, job.id, self._options.waits.openai_s) as held:
+                await held.wait_until(lambda: job.terminal or is_abandoned(endpoint, job))
+        except ClientDisconnected:
+            on_disconnect(endpoint, job, self._options)
+            raise
+        return ended_answer(job, self._options)
 
 
 def _check_content_type(request: GatewayRequest) -> None:
@@ -143,14 +104,7 @@ def _request_id(request: GatewayRequest) -> bytes:
     return given if len(given) <= LONGEST_REQUEST_ID and VISIBLE.issuperset(given) else b""
 
 
-def _is_abandoned(endpoint: EndpointRuntime, job: Job) -> bool:
-    return endpoint.closing or endpoint.state.store.find(job.id) is not job
-
-
-def _closing_event(job: Job, written: bytes) -> bytes:
-    """The error event for a stream that the worker did not terminate; empty for a terminated one."""
-    if job.status is Status.COMPLETED or openai_response.is_terminated(written):
-        return b""
-    return openai_response.error_event(
-        job.error or f'job "{job.id}" is {job.status}: the gateway no longer waits for it'
-    )
+def _check_method(request: GatewayRequest, methods: str) -> None:
+    if request.method not in methods.split():
+        request.extra_headers.append((b"allow", methods.replace(" ", ", ").encode()))
+        raise RequestError(f"{request.method} {request.path}: expected {methods.replace(' ', ' or ')}", status=405)

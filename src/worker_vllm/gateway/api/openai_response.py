@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from worker_vllm.errors import status_of_type
-from worker_vllm.gateway.server.request import EVENT_STREAM_TYPE, JSON_UTF8_TYPE
+from worker_vllm.gateway.server.response import EVENT_STREAM_TYPE, JSON_UTF8_TYPE
 from worker_vllm.gateway.state.job import ABSENT, Job, Status
 from worker_vllm.json_bytes import dump
 

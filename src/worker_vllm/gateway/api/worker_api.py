@@ -6,10 +6,14 @@ import json
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
+from starlette.responses import Response
+
 from worker_vllm.errors import RequestError
+from worker_vllm.gateway.api.operation import Operation
 from worker_vllm.gateway.options import GatewayOptions
 from worker_vllm.gateway.runtime import EndpointRuntime, TakeRequest
-from worker_vllm.gateway.server.request import JSON_TYPE, ClientDisconnected, GatewayRequest, PendingResponse
+from worker_vllm.gateway.server.request import ClientDisconnected, GatewayRequest
+from worker_vllm.gateway.server.response import JSON_TYPE, GatewayResponse
 from worker_vllm.gateway.state.endpoint import Ping
 from worker_vllm.gateway.state.job import ABSENT, Job, JobOutcome, Piece
 from worker_vllm.gateway.waits import HeldRequest
@@ -40,103 +44,108 @@ def result_of(payload: dict[str, Any], size: int) -> JobOutcome:
 
 
 class WorkerApi:
-    """One method per operation: (request, endpoint, worker id, job id)."""
+    """One method per operation."""
 
     def __init__(self, options: GatewayOptions) -> None:
         self._options = options
-        self.routes: dict[str, tuple[str, Callable[[GatewayRequest, EndpointRuntime, str, str], PendingResponse]]] = {
-            "job-take": ("GET", self.take),
-            "job-take-batch": ("GET", self.take_batch),
-            "job-stop": ("GET", self.stop),
-            "job-stream": ("POST", self.stream),
-            "job-done": ("POST", self.done),
-            "ping": ("GET", self.ping),
-        }
+        self.operations = (
+            Operation("job-stream", "POST", "/job-stream/{worker_id}/{job_id}", self.stream),
+            Operation("job-done", "POST", "/job-done/{worker_id}/{job_id}", self.done),
+            Operation("job-take", "GET", "/job-take/{worker_id}", self.take),
+            Operation("job-take-batch", "GET", "/job-take-batch/{worker_id}", self.take_batch),
+            Operation("job-stop", "GET", "/job-stop/{worker_id}", self.stop),
+            Operation("ping", "GET", "/ping/{worker_id}", self.ping),
+        )
 
-    def take(self, request: GatewayRequest, endpoint: EndpointRuntime, worker_id: str, _: str) -> PendingResponse:
+    async def take(self, request: GatewayRequest, endpoint: EndpointRuntime) -> Response:
         """Answer with one job as an object; waits for one, 204 when the wait time is over."""
-        return self._take(request, endpoint, TakeRequest(worker_id, 1), lambda jobs: job_for_worker(jobs[0]))
+        take_request = TakeRequest(request.param("worker_id"), 1)
+        return await self._take(request, endpoint, take_request, lambda jobs: job_for_worker(jobs[0]))
 
-    def take_batch(
-        self, request: GatewayRequest, endpoint: EndpointRuntime, worker_id: str, _: str
-    ) -> PendingResponse:
+    async def take_batch(self, request: GatewayRequest, endpoint: EndpointRuntime) -> Response:
         """Answer with up to `batch_size` jobs as an array; waits for one, 204 when the wait time is over."""
         wanted = request.query().get("batch_size", "1")
         if not wanted.isdecimal() or not 1 <= int(wanted) <= LARGEST_BATCH:
             raise RequestError(f'batch_size="{wanted}": expected a whole number from 1 to {LARGEST_BATCH}')
-        return self._take(request, endpoint, TakeRequest(worker_id, int(wanted)), jobs_for_worker)
+        return await self._take(
+            request, endpoint, TakeRequest(request.param("worker_id"), int(wanted)), jobs_for_worker
+        )
 
-    async def stop(self, request: GatewayRequest, endpoint: EndpointRuntime, worker_id: str, _: str) -> None:
+    async def stop(self, request: GatewayRequest, endpoint: EndpointRuntime) -> Response:
         """Answer with the ids of the jobs to stop; waits for one, 204 when the wait time is over."""
-        fleet = endpoint.state.fleet
+        worker_id, fleet = request.param("worker_id"), endpoint.state.fleet
         fleet.touch(worker_id, endpoint.clock())
         with HeldRequest(request, endpoint.signals, f"stop {worker_id}", self._options.waits.stop_s) as held:
             await self._poll(held, endpoint, worker_id, lambda: fleet.has_stops(worker_id))
-        if stops := fleet.take_stops(worker_id):
-            request.answer(200, json.dumps({"jobsToStop": stops}).encode(), JSON_TYPE)
-        else:
-            request.answer(204)
+        stops = fleet.take_stops(worker_id)
+        return (
+            GatewayResponse(200, json.dumps({"jobsToStop": stops}).encode(), JSON_TYPE)
+            if stops
+            else GatewayResponse(204)
+        )
 
-    def stream(
-        self, request: GatewayRequest, endpoint: EndpointRuntime, worker_id: str, job_id: str
-    ) -> PendingResponse:
+    async def stream(self, request: GatewayRequest, endpoint: EndpointRuntime) -> Response:
         """Receive one piece of a job's stream; the answer waits while the client that reads the stream is slow."""
+        worker_id, job_id, store = request.param("worker_id"), request.param("job_id"), endpoint.state.store
         body = request.body(self._options.limits.piece_bytes)
         payload = _parse(body)
         endpoint.state.fleet.touch(worker_id, endpoint.clock())
-        piece = Piece(payload.get("output"), len(body))
-        endpoint.perform(endpoint.state.store.add_piece(job_id, worker_id, piece))
-        if not endpoint.state.store.has_room(job_id):
-            return self._held_piece(request, endpoint, job_id)
-        request.answer(200)
-        return None
+        endpoint.perform(store.add_piece(job_id, worker_id, Piece(payload.get("output"), len(body))))
+        if not store.has_room(job_id):
+            longest_s = self._options.waits.openai_stream_s
+            with HeldRequest(request, endpoint.signals, f"room {job_id}", longest_s) as held:
+                await held.wait_until(lambda: endpoint.closing or store.has_room(job_id))
+        return GatewayResponse(200)
 
-    def done(self, request: GatewayRequest, endpoint: EndpointRuntime, worker_id: str, job_id: str) -> None:
+    async def done(self, request: GatewayRequest, endpoint: EndpointRuntime) -> Response:
         """Receive a job's result, or its progress (status IN_PROGRESS)."""
+        worker_id, job_id = request.param("worker_id"), request.param("job_id")
         try:
             body = request.body(self._options.limits.result_bytes)
         except RequestError:
             endpoint.perform(endpoint.state.finish(worker_id, job_id, JobOutcome(), endpoint.clock()))
+            await endpoint.committed()
             raise
         payload = _parse(body)
         if payload.get("status") == "IN_PROGRESS":
             piece = Piece(payload.get("output"), len(body))
             endpoint.perform(endpoint.state.store.progress(job_id, worker_id, piece))
-            return request.answer(200)
+            return GatewayResponse(200)
         counts = endpoint.state.store.accepts_result(job_id, worker_id)
         endpoint.perform(endpoint.state.finish(worker_id, job_id, result_of(payload, len(body)), endpoint.clock()))
+        await endpoint.committed()
         if payload.get("stopPod"):
             endpoint.state.retire(worker_id, endpoint.clock())
             endpoint.signals.wake("workers")
-        request.answer(200 if counts else self._options.late_result_status)
+        return GatewayResponse(200 if counts else self._options.late_result_status)
 
-    def ping(self, request: GatewayRequest, endpoint: EndpointRuntime, worker_id: str, _: str) -> None:
+    async def ping(self, request: GatewayRequest, endpoint: EndpointRuntime) -> Response:
         """Receive a heartbeat with the ids of the worker's jobs."""
         query = request.query()
         job_ids = [job_id for job_id in query.get("job_id", "").split(",") if job_id]
-        ping = Ping(worker_id, job_ids, healthy=query.get("status") != "unhealthy")
+        ping = Ping(request.param("worker_id"), job_ids, healthy=query.get("status") != "unhealthy")
         endpoint.perform(endpoint.state.ping(ping, endpoint.clock()))
         endpoint.signals.wake("workers")
-        request.answer(200)
+        return GatewayResponse(200)
 
-    async def _held_piece(self, request: GatewayRequest, endpoint: EndpointRuntime, job_id: str) -> None:
-        store = endpoint.state.store
-        with HeldRequest(request, endpoint.signals, f"room {job_id}", self._options.waits.openai_stream_s) as held:
-            await held.wait_until(lambda: endpoint.closing or store.has_room(job_id))
-        request.answer(200)
-
-    def _take(
+    async def _take(
         self, request: GatewayRequest, endpoint: EndpointRuntime, take_request: TakeRequest, render: Render
-    ) -> PendingResponse:
+    ) -> Response:
         endpoint.take(take_request)
         if not take_request.jobs and not endpoint.closing:
-            return self._held_take(request, endpoint, take_request, render)
+            await self._wait_for_jobs(request, endpoint, take_request)
         endpoint.withdraw(take_request)
-        _give(request, take_request, render)
-        return None
+        if not take_request.jobs:
+            return GatewayResponse(204)
+        try:
+            await endpoint.committed()
+        except BaseException:
+            endpoint.put_back(take_request)
+            raise
+        return GatewayResponse(200, render(take_request.jobs), JSON_TYPE)
 
-    async def _held_take(
-        self, request: GatewayRequest, endpoint: EndpointRuntime, take_request: TakeRequest, render: Render
+    async def _wait_for_jobs(
+        self, request: GatewayRequest, endpoint: EndpointRuntime, take_request: TakeRequest
     ) -> None:
         try:
             with HeldRequest(request, endpoint.signals, take_request.signal, self._options.waits.take_s) as held:
@@ -144,8 +153,6 @@ class WorkerApi:
         except BaseException:
             endpoint.put_back(take_request)
             raise
-        endpoint.withdraw(take_request)
-        _give(request, take_request, render)
 
     async def _poll(
         self, held: HeldRequest, endpoint: EndpointRuntime, worker_id: str, reached: Callable[[], bool]
@@ -158,13 +165,6 @@ class WorkerApi:
             fleet.poll(worker_id, endpoint.clock(), poll_aborted=True)
             endpoint.perform(())
             raise
-
-
-def _give(request: GatewayRequest, take_request: TakeRequest, render: Render) -> None:
-    if take_request.jobs:
-        request.answer(200, render(take_request.jobs), JSON_TYPE)
-    else:
-        request.answer(204)
 
 
 def _parse(body: bytes) -> dict[str, Any]:

@@ -4,16 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import functools
 import socket
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import cast
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.routing import BaseRoute
 
 from worker_vllm.errors import RequestError
-from worker_vllm.gateway.api.router import Gateway
+from worker_vllm.gateway.gateway import Gateway
 from worker_vllm.gateway.options import GatewayOptions
-from worker_vllm.gateway.server.http_connection import ServerConnection
+from worker_vllm.gateway.server.app import build_app
+from worker_vllm.gateway.server.bounded_protocol import BoundedProtocol
+from worker_vllm.gateway.server.request import ReceiveLimits
 
 BACKLOG = 2048
-CLOSE_TIMEOUT_S = 2.0
+KEEP_ALIVE_S = 75  # longer than any client keeps an idle connection
+CLOSE_TIMEOUT_S = 2
 
 
 class CannotListen(RequestError):
@@ -62,38 +73,63 @@ class ListenConfig:
 
 
 class GatewayServer:
-    """One gateway behind one listening socket."""
+    """One gateway behind one listening socket; `mounts` are further routes, as `build_app` takes them."""
 
-    def __init__(self, gateway: Gateway, listener: socket.socket) -> None:
+    def __init__(self, gateway: Gateway, listener: socket.socket, *, mounts: Sequence[BaseRoute] = ()) -> None:
         self._gateway = gateway
         self._listener = listener
-        self._connections: set[ServerConnection] = set()
-        self._stopped = asyncio.Event()
+        self._server = HttpServer(server_config(build_app(gateway, mounts=mounts), gateway.receive_limits))
 
     async def serve(self) -> None:
         """Serve until `stop` is called."""
-        server = await asyncio.get_running_loop().create_server(self._connect, sock=self._listener, backlog=BACKLOG)
+        self._gateway.start()
         try:
-            await self._stopped.wait()
+            await self._server.serve(sockets=[self._listener])
         finally:
-            server.close()
             await self._gateway.aclose()
-            await self._close_connections()
 
     def stop(self) -> None:
         """Answer held requests, then end `serve`."""
         self._gateway.close()
+        self._server.stop()
+
+
+def server_config(app: Starlette, limits: ReceiveLimits) -> uvicorn.Config:
+    """The configuration of the server: no logs of its own, its bounds from the gateway's options."""
+    config = uvicorn.Config(
+        app,
+        http="httptools",
+        ws="auto",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        date_header=False,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_graceful_shutdown=CLOSE_TIMEOUT_S,
+    )
+    config.load()
+    config.http_protocol_class = cast("type[asyncio.Protocol]", functools.partial(BoundedProtocol, limits=limits))
+    return config
+
+
+class HttpServer(uvicorn.Server):
+    """uvicorn's server, stopped by a call: the caller owns the process's signals."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._stopped = asyncio.Event()
+
+    def stop(self) -> None:
+        """End `serve`."""
         self._stopped.set()
 
-    def _connect(self) -> ServerConnection:
-        return ServerConnection(self._gateway, self._gateway.receive_limits, self._connections)
+    async def main_loop(self) -> None:
+        """Wait for `stop`; uvicorn's own loop would look ten times a second."""
+        await self._stopped.wait()
 
-    async def _close_connections(self) -> None:
-        """Wait for the responses that `close` released, at most CLOSE_TIMEOUT_S, then abort the other connections."""
-        closing = [asyncio.ensure_future(connection.end()) for connection in self._connections]
-        if closing:
-            await asyncio.wait(closing, timeout=CLOSE_TIMEOUT_S)
-        for connection in list(self._connections):
-            connection.abort()
-        for task in closing:
-            task.cancel()
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave the signal handlers as they are."""
+        yield

@@ -22,6 +22,14 @@ class Ping:
     healthy: bool = True
 
 
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """The ids of jobs and workers that have changed since they were last taken."""
+
+    jobs: list[str]
+    workers: list[str]
+
+
 class Endpoint:
     """Operations of workers on jobs; operations of clients are JobStore's."""
 
@@ -29,6 +37,22 @@ class Endpoint:
         self._unlisted_pings = options.fleet.unlisted_pings
         self.store = JobStore(options.jobs, options.limits)
         self.fleet = Workers(options.fleet)
+
+    @property
+    def has_changes(self) -> bool:
+        """Whether anything is to be stored; never where nothing is stored at all."""
+        return bool(self.store.changed or self.fleet.changed)
+
+    def take_changes(self) -> Changes:
+        """Return the changes, and forget them."""
+        changes = Changes(list(self.store.changed or ()), list(self.fleet.changed or ()))
+        self.store.changed, self.fleet.changed = {}, {}
+        return changes
+
+    def mark_changed(self, changes: Changes) -> None:
+        """Count these as changed again."""
+        self.store.changed = dict.fromkeys(changes.jobs) | (self.store.changed or {})
+        self.fleet.changed = dict.fromkeys(changes.workers) | (self.fleet.changed or {})
 
     def next_deadline(self) -> float | None:
         """When `tick` must be called next, None for never."""
@@ -49,6 +73,7 @@ class Endpoint:
             return []
         jobs = self.store.start(worker_id, count, now)
         worker.stops.difference_update(job.id for job in jobs)
+        worker.last_job = now if jobs else worker.last_job
         return jobs
 
     def ping(self, ping: Ping, now: float) -> list[Effect]:
@@ -56,7 +81,7 @@ class Endpoint:
         self.fleet.ping(ping.worker_id, ping.healthy, now)
         listed = set(ping.job_ids)
         effects: list[Effect] = []
-        for job in self.store.held_by(ping.worker_id):
+        for job in self.store.running_jobs.held_by(ping.worker_id):
             job.unlisted = 0 if job.id in listed else job.unlisted + 1
             listed.discard(job.id)
             if job.unlisted >= self._unlisted_pings:
@@ -65,7 +90,7 @@ class Endpoint:
 
     def finish(self, worker_id: str, job_id: str, result: JobOutcome, now: float) -> list[Effect]:
         """Apply a worker's result."""
-        self.fleet.touch(worker_id, now)
+        self.fleet.touch(worker_id, now).last_job = now
         return self.store.finish(job_id, worker_id, result, now)
 
     def retire(self, worker_id: str, now: float) -> None:
@@ -76,7 +101,7 @@ class Endpoint:
         """Remove a lost worker and requeue its jobs."""
         self.fleet.forget(worker_id)
         effects: list[Effect] = []
-        for job in self.store.held_by(worker_id):
+        for job in self.store.running_jobs.held_by(worker_id):
             effects += self.store.requeue(job, now)
         return effects
 
@@ -90,7 +115,7 @@ class Endpoint:
             "inQueue": store.queued,
             "retried": store.retried,
         }
-        return {"jobs": jobs, "workers": self.fleet.counts(store.busy())}
+        return {"jobs": jobs, "workers": self.fleet.counts(store.running_jobs.busy())}
 
     def _is_obsolete(self, job_id: str) -> bool:
         job = self.store.find(job_id)

@@ -13,7 +13,9 @@ from worker_vllm.errors import NotFound, RequestError
 from worker_vllm.gateway.options import GatewayLimits, JobPolicy
 from worker_vllm.gateway.state.deadlines import Deadlines
 from worker_vllm.gateway.state.effects import CallWebhook, Effect, JobChanged, StopJob, WorkQueued
+from worker_vllm.gateway.state.held_memory import HeldMemory
 from worker_vllm.gateway.state.job import ABSENT, RETRYABLE, Job, JobOutcome, Piece, Status, Submission
+from worker_vllm.gateway.state.running_jobs import RunningJobs
 
 
 class JobStore:
@@ -25,16 +27,17 @@ class JobStore:
         self._jobs: dict[str, Job] = {}
         self._queue: OrderedDict[str, None] = OrderedDict()
         self._ended: OrderedDict[str, None] = OrderedDict()
-        self._running: dict[str, dict[str, Job]] = {}  # by worker
+        self.running_jobs = RunningJobs()
         self.deadlines = Deadlines()
-        self.held_bytes = 0
-        self.completed = 0
-        self.failed = 0
+        self._memory = HeldMemory()
+        self.changed: dict[str, None] | None = None  # ids to be stored, None where nothing is
+        self.completed = self.failed = 0
         self.retried = 0
 
-    def __repr__(self) -> str:
-        running = sum(map(len, self._running.values()))
-        return f"<JobStore queued={len(self._queue)} running={running} ended={len(self._ended)}>"
+    @property
+    def held_bytes(self) -> int:
+        """Memory of all jobs in bytes of JSON text."""
+        return self._memory.bytes
 
     @property
     def queued(self) -> int:
@@ -44,7 +47,11 @@ class JobStore:
     @property
     def running(self) -> int:
         """How many jobs are assigned to workers."""
-        return sum(map(len, self._running.values()))
+        return len(self.running_jobs)
+
+    def waiting_since(self) -> float | None:
+        """When the next job of the queue was submitted, None for an empty queue."""
+        return self._jobs[next(iter(self._queue))].created if self._queue else None
 
     def get(self, job_id: str) -> Job:
         """The job. Raises NotFound for an unknown or expired id."""
@@ -57,13 +64,21 @@ class JobStore:
         """The job, None for an unknown id."""
         return self._jobs.get(job_id)
 
-    def held_by(self, worker_id: str) -> list[Job]:
-        """The unfinished jobs of this worker."""
-        return list(self._running.get(worker_id, {}).values())
+    def jobs(self) -> list[Job]:
+        """Every job."""
+        return list(self._jobs.values())
 
-    def busy(self) -> set[str]:
-        """The ids of workers with unfinished jobs."""
-        return set(self._running)
+    def restore(self, job: Job) -> None:
+        """Add a job that an earlier process has stored; those that wait are restored in their order."""
+        self._jobs[job.id] = job
+        self._memory.add(job)
+        if job.terminal:
+            self._ended[job.id] = None
+        elif job.worker is None:
+            self._queue[job.id] = None
+        else:
+            self.running_jobs.add(job.worker, job)
+        self._arm(job)
 
     def submit(self, job_id: str, submission: Submission, now: float) -> list[Effect]:
         """Queue a new job. Raises RequestError 429 when the queue or the memory limit is reached."""
@@ -73,7 +88,7 @@ class JobStore:
         job = Job(id=job_id, submission=submission, created=now)
         self._jobs[job_id] = job
         self._queue[job_id] = None
-        self.held_bytes += job.held_bytes
+        self._memory.add(job)
         self._arm(job)
         return [WorkQueued()]
 
@@ -83,7 +98,7 @@ class JobStore:
         while self._queue and len(jobs) < count:
             job = self._jobs[self._queue.popitem(last=False)[0]]
             job.status, job.worker, job.started, job.unlisted = Status.IN_PROGRESS, worker_id, now, 0
-            self._running.setdefault(worker_id, {})[job.id] = job
+            self.running_jobs.add(worker_id, job)
             self._arm(job)
             jobs.append(job)
         return jobs
@@ -93,11 +108,9 @@ class JobStore:
         job = self._jobs.get(job_id)
         if job is None or job.status is not Status.IN_PROGRESS or job.worker != worker_id:
             return []
-        job.pieces.append(piece)
-        job.unread_bytes += piece.size
-        self.held_bytes += piece.size
+        self._memory.add_piece(job, piece)
         while not job.followed and job.unread_bytes > self._limits.unread_bytes and len(job.pieces) > 1:
-            self._forget_piece(job)
+            self._memory.forget_piece(job)
             job.dropped_pieces += 1
         return [JobChanged(job_id)]
 
@@ -105,10 +118,10 @@ class JobStore:
         """Remove and return the unread pieces for a client."""
         outputs = [piece.output for piece in job.pieces]
         if outputs:
+            if not job.delivered:
+                self._mark(job.id)
             job.delivered = True
-            job.pieces.clear()
-            self.held_bytes -= job.unread_bytes
-            job.unread_bytes = 0
+            self._memory.forget_pieces(job)
         return outputs
 
     def has_room(self, job_id: str) -> bool:
@@ -122,7 +135,7 @@ class JobStore:
         if job is None or job.status is not Status.IN_PROGRESS or job.worker != worker_id:
             return []
         job.output = update.output
-        self._hold_result(job, update.size)
+        self._memory.hold_result(job, update.size)
         return [JobChanged(job_id)]
 
     def accepts_result(self, job_id: str, worker_id: str) -> bool:
@@ -145,12 +158,12 @@ class JobStore:
         if job.worker != worker_id:
             if job.worker is not None:
                 effects.append(StopJob(job.worker, job_id))
-            self._forget_pieces(job)
+            self._memory.forget_pieces(job)
         self._release(job)
         job.worker = worker_id
         job.started = now if job.started is None else job.started
         job.output, job.error = result.output, result.error
-        self._hold_result(job, result.size)
+        self._memory.hold_result(job, result.size)
         return effects + self._end(job, Status.COMPLETED if result.error is None else Status.FAILED, now)
 
     def set_ttl(self, job_id: str, ttl_s: float) -> None:
@@ -182,8 +195,7 @@ class JobStore:
     def purge(self, now: float) -> tuple[int, list[Effect]]:
         """Cancel all queued jobs; returns their number and the effects."""
         effects: list[Effect] = []
-        waiting = list(self._queue)
-        for job_id in waiting:
+        for job_id in (waiting := list(self._queue)):
             self._queue.pop(job_id)
             effects += self._end(self._jobs[job_id], Status.CANCELLED, now)
         return len(waiting), effects
@@ -242,19 +254,16 @@ class JobStore:
         return effects
 
     def _enqueue(self, job: Job) -> None:
-        self._forget_pieces(job)
+        self._memory.forget_pieces(job)
         job.status, job.worker, job.started, job.ended = Status.IN_QUEUE, None, None, None
         job.output, job.error, job.unlisted = ABSENT, None, 0
-        self._hold_result(job, 0)
+        self._memory.hold_result(job, 0)
         self._queue[job.id] = None
         self._arm(job)
 
     def _release(self, job: Job) -> None:
         self._queue.pop(job.id, None)
-        if job.worker is not None and (held := self._running.get(job.worker)) is not None:
-            held.pop(job.id, None)
-            if not held:
-                del self._running[job.worker]
+        self.running_jobs.remove(job)
 
     def _stop(self, job: Job) -> list[Effect]:
         if job.status is Status.IN_PROGRESS and job.worker is not None:
@@ -265,7 +274,8 @@ class JobStore:
         self._release(job)
         self._ended.pop(job.id, None)
         self.deadlines.remove(job.id)
-        self.held_bytes -= job.held_bytes
+        self._memory.remove(job)
+        self._mark(job.id)
         del self._jobs[job.id]
 
     def _make_room(self, size: int) -> None:
@@ -274,20 +284,13 @@ class JobStore:
         if self.held_bytes + size > self._limits.held_bytes:
             raise RequestError(f"the gateway holds {self.held_bytes} bytes of jobs; try again later", status=429)
 
-    def _hold_result(self, job: Job, size: int) -> None:
-        self.held_bytes += size - job.result_bytes
-        job.result_bytes = size
-
-    def _forget_piece(self, job: Job) -> None:
-        size = job.pieces.popleft().size
-        job.unread_bytes -= size
-        self.held_bytes -= size
-
-    def _forget_pieces(self, job: Job) -> None:
-        while job.pieces:
-            self._forget_piece(job)
+    def _mark(self, job_id: str) -> None:
+        if self.changed is not None:
+            self.changed[job_id] = None
 
     def _arm(self, job: Job) -> None:
+        """Set the job's deadline; called at every change of its state."""
+        self._mark(job.id)
         due = job.created + job.submission.ttl_s
         if job.ended is not None:
             keep = self._policy.keep_sync_s if job.submission.sync else self._policy.keep_async_s

@@ -23,6 +23,8 @@ class AttachedWorker:
     poll_aborted: bool = False  # the last held poll ended with its connection
     unhealthy: bool = False
     retired: bool = False
+    first_request: float = 0.0
+    last_job: float | None = None  # when it last took or ended a job
     stops: set[str] = field(default_factory=set)
 
     @property
@@ -38,6 +40,7 @@ class Workers:
         self._policy = policy
         self._workers: dict[str, AttachedWorker] = {}
         self.deadlines = Deadlines()
+        self.changed: dict[str, None] | None = None  # ids to be stored, None where nothing is
 
     def workers(self) -> list[AttachedWorker]:
         """The workers that are expected or alive."""
@@ -46,6 +49,22 @@ class Workers:
     def expect(self, worker_id: str) -> None:
         """Add a started worker; it counts as initializing until its first request."""
         self._workers.setdefault(worker_id, AttachedWorker(worker_id))
+
+    def find(self, worker_id: str) -> AttachedWorker | None:
+        """The worker, None for an unknown id."""
+        return self._workers.get(worker_id)
+
+    def interval_s(self, worker_id: str) -> float | None:
+        """The worker's ping interval as far as it is known."""
+        worker = self._workers.get(worker_id)
+        return None if worker is None else worker.interval_s
+
+    def restore(self, worker_id: str, now: float, *, pings: bool, interval_s: float | None) -> None:
+        """Add a worker that had jobs when the gateway's last process ended, which broke off its polls too."""
+        worker = AttachedWorker(worker_id, last_request=now, pinged=now if pings else None, interval_s=interval_s)
+        worker.poll_aborted = not pings
+        self._workers[worker_id] = worker
+        self._arm(worker)
 
     def is_retired(self, worker_id: str) -> bool:
         """Whether this worker asked to be replaced."""
@@ -62,6 +81,8 @@ class Workers:
         worker = self._workers.get(worker_id)
         if worker is None:
             worker = self._workers[worker_id] = AttachedWorker(worker_id)
+        if worker.last_request is None:
+            worker.first_request = now
         worker.last_request = now
         self._arm(worker)
         return worker
@@ -69,6 +90,8 @@ class Workers:
     def ping(self, worker_id: str, healthy: bool, now: float) -> AttachedWorker:
         """Record a ping of the worker."""
         worker = self.touch(worker_id, now)
+        if self.changed is not None and worker.interval_s is None:
+            self.changed[worker_id] = None
         if worker.pinged is not None and now > worker.pinged:
             worker.interval_s = now - worker.pinged
         worker.pinged = now

@@ -1,0 +1,1 @@
+"""Workers: their starts, their figures, and the points of the plots."""

@@ -1,0 +1,66 @@
+"""One point a second for each endpoint: throughput, delays, tokens, admission window, KV memory."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from worker_vllm.console.jobs.job_history import Delays
+from worker_vllm.console.workers.worker_metrics import WorkerFigures
+
+KEPT_POINTS = 300
+INTERVAL_S = 1.0
+
+Point = dict[str, Any]
+
+
+@dataclass(slots=True)
+class EndpointSeries:
+    """The points of one endpoint, numbered from 1."""
+
+    points: deque[Point] = field(default_factory=lambda: deque(maxlen=KEPT_POINTS))
+    count: int = 0
+    ended: int | None = None
+    tokens: dict[str, float] = field(default_factory=dict)
+
+    def add(
+        self, at: float, elapsed_s: float, ended: int, delays: Delays, workers: Mapping[str, WorkerFigures]
+    ) -> None:
+        """Add a point; `ended` counts the jobs that ever ended, `workers` holds the figures of those that report."""
+        finished = 0 if self.ended is None else max(0, ended - self.ended)
+        self.ended = ended
+        self.count += 1
+        self.points.append(
+            {
+                "at": at,
+                "jobs_per_s": finished / elapsed_s,
+                "queue_delay_s": _mean(delays.queue),
+                "first_piece_s": _mean(delays.first_piece),
+                "tokens_per_s": self._tokens_per_s(elapsed_s, workers),
+                "window": _total([figures.window for figures in workers.values()]),
+                "kv_used": _mean([figures.kv_used for figures in workers.values() if figures.kv_used is not None]),
+            }
+        )
+
+    def since(self, count: int) -> list[Point]:
+        """The points after the first `count`, as far as they are kept."""
+        new = self.count - count
+        return list(self.points)[-new:] if new > 0 else []
+
+    def _tokens_per_s(self, elapsed_s: float, workers: Mapping[str, WorkerFigures]) -> float | None:
+        """The tokens since the last point, of workers that reported then too."""
+        now = {name: figures.tokens for name, figures in workers.items() if figures.tokens is not None}
+        gained = [tokens - self.tokens[name] for name, tokens in now.items() if name in self.tokens]
+        self.tokens = now
+        return sum(max(0.0, gain) for gain in gained) / elapsed_s if gained else None
+
+
+def _mean(values: list[float]) -> float | None:
+    return sum(values) / len(values) if values else None
+
+
+def _total(values: list[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) if known else None

@@ -1,0 +1,1 @@
+"""Load-balancing endpoints: `/lb/ID/…` forwards requests to ready workers in http mode."""

@@ -1,0 +1,81 @@
+"""Jobs as rows of the file and back. Pure: times in the file are wall-clock seconds, `wall_offset` converts them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from worker_vllm.gateway.state.job import ABSENT, Job, Status, Submission
+from worker_vllm.json_bytes import dump
+
+Row: TypeAlias = tuple[Any, ...]
+Key: TypeAlias = tuple[str, str]  # endpoint, job id
+
+
+@dataclass(slots=True)
+class Batch:
+    """What one transaction writes; `outputs` are values that are encoded when it is written."""
+
+    submissions: list[Row] = field(default_factory=list)
+    jobs: list[Row] = field(default_factory=list)
+    outputs: list[tuple[str, str, Any]] = field(default_factory=list)
+    deleted: list[Key] = field(default_factory=list)
+    endpoints: list[Row] = field(default_factory=list)
+    workers: list[Row] = field(default_factory=list)
+
+    def add(self, endpoint: str, job: Job, wall_offset: float, *, new: bool) -> None:
+        """Add the present state of a job."""
+        if new:
+            self.submissions.append(submission_row(endpoint, job))
+        self.jobs.append(job_row(endpoint, job, wall_offset))
+        self.outputs.append((endpoint, job.id, job.output if job.terminal else ABSENT))
+
+
+def submission_row(endpoint: str, job: Job) -> Row:
+    """What never changes about a job."""
+    asked = job.submission
+    return endpoint, job.id, asked.input, asked.forwarded, asked.sync, asked.execution_timeout_s, asked.webhook
+
+
+def job_row(endpoint: str, job: Job, wall_offset: float) -> Row:
+    """What changes about a job."""
+    return (
+        endpoint,
+        job.id,
+        job.status.value,
+        job.worker,
+        job.created + wall_offset,
+        None if job.started is None else job.started + wall_offset,
+        None if job.ended is None else job.ended + wall_offset,
+        job.submission.ttl_s,
+        job.retries,
+        job.error,
+        job.delivered,
+        job.result_bytes if job.terminal else 0,
+    )
+
+
+def output_text(output: Any) -> bytes | None:
+    """An output as JSON text, None when there is none."""
+    return None if output is ABSENT else dump(output)
+
+
+def read_job(row: Row, wall_offset: float) -> Job:
+    """The job of a joined row: its submission's columns, its own, its output."""
+    (_, job_id, given, forwarded, sync, timeout_s, webhook, *state, output) = row
+    status, worker, created, started, ended, ttl_s, retries, error, delivered, result_bytes = state
+    return Job(
+        id=job_id,
+        submission=Submission(given, bool(sync), timeout_s, ttl_s, webhook, forwarded),
+        created=created - wall_offset,
+        status=Status(status),
+        worker=worker,
+        started=None if started is None else started - wall_offset,
+        ended=None if ended is None else ended - wall_offset,
+        retries=retries,
+        output=ABSENT if output is None else json.loads(output),
+        error=error,
+        delivered=bool(delivered),
+        result_bytes=result_bytes,
+    )

@@ -1,0 +1,205 @@
+"""What a fleet asks of the endpoint that its workers serve, for both kinds of endpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from worker_vllm.gateway.fleet.scaling import Load
+from worker_vllm.gateway.load_balancing.balancer import LoadBalancer
+from worker_vllm.gateway.load_balancing.pool import PoolHealth, WorkerAddress
+from worker_vllm.gateway.runtime import EndpointRuntime
+from worker_vllm.local.launch_config import http_variables, queue_variables
+from worker_vllm.local.metrics_ports import MetricsPorts
+
+
+class FleetEndpoint(Protocol):
+    """An endpoint as its fleet sees it; worker ids that it does not know are idle, not ready and not unhealthy."""
+
+    name: str
+    kind: str
+
+    def variables(self, worker_id: str) -> Mapping[str, str]:
+        """The environment variables by which a new worker finds this endpoint."""
+
+    def load(self) -> Load:
+        """The requests that wait and run."""
+
+    def started(self, worker_id: str) -> str:
+        """Expect a worker whose process is being started; its address, empty where it has none."""
+
+    def ended(self, worker_id: str) -> None:
+        """Forget a worker whose process has ended; its jobs wait again."""
+
+    def ready(self, worker_id: str) -> bool:
+        """Whether it has asked for work, or reported itself healthy."""
+
+    def unhealthy(self, worker_id: str) -> bool:
+        """Whether it reports itself unhealthy."""
+
+    def jobs(self, worker_id: str) -> int:
+        """How many jobs or requests it holds."""
+
+    def idle_since(self, worker_id: str) -> float | None:
+        """Since when it is ready without a job, None while it is not."""
+
+    def drain(self, worker_id: str) -> None:
+        """Give it nothing more."""
+
+    async def drained(self, worker_id: str) -> None:
+        """Wait until it may be told to end."""
+
+    def freeze(self, worker_id: str) -> None:
+        """Give it nothing while it is stopped."""
+
+    def thaw(self, worker_id: str) -> None:
+        """Expect it again."""
+
+
+class QueueEndpoint:
+    """An endpoint whose workers take jobs."""
+
+    kind = "queue"
+
+    def __init__(
+        self, name: str, runtime: EndpointRuntime, base_url: str, key: str, metrics: MetricsPorts | None = None
+    ) -> None:
+        self.name = name
+        self._metrics = metrics
+        self._runtime = runtime
+        self._base_url = base_url
+        self._key = key
+
+    def variables(self, worker_id: str) -> Mapping[str, str]:
+        """RunPod's variables of a worker of a queue, and an address for its metrics."""
+        metrics = {} if self._metrics is None else self._metrics.variables(worker_id)
+        return {**queue_variables(f"{self._base_url}/v2/{self.name}", worker_id, self._key), **metrics}
+
+    def load(self) -> Load:
+        """The queue, the running jobs, and how long the next one waits."""
+        store = self._runtime.state.store
+        since = store.waiting_since()
+        return Load(store.queued, store.running, 0.0 if since is None else self._runtime.clock() - since)
+
+    def started(self, worker_id: str) -> str:
+        """Expect the worker; it counts as initializing."""
+        self._runtime.state.fleet.expect(worker_id)
+        return ""
+
+    def ended(self, worker_id: str) -> None:
+        """Requeue its jobs."""
+        self._runtime.lose(worker_id)
+        if self._metrics is not None:
+            self._metrics.remove(worker_id)
+
+    def ready(self, worker_id: str) -> bool:
+        """Its first request is its first take."""
+        worker = self._runtime.state.fleet.find(worker_id)
+        return worker is not None and worker.last_request is not None
+
+    def unhealthy(self, worker_id: str) -> bool:
+        """As its pings say."""
+        worker = self._runtime.state.fleet.find(worker_id)
+        return worker is not None and worker.unhealthy
+
+    def jobs(self, worker_id: str) -> int:
+        """Its unfinished jobs."""
+        return len(self._runtime.state.store.running_jobs.held_by(worker_id))
+
+    def idle_since(self, worker_id: str) -> float | None:
+        """Its last job, else its first request."""
+        worker = self._runtime.state.fleet.find(worker_id)
+        if worker is None or worker.last_request is None or self.jobs(worker_id):
+            return None
+        return worker.first_request if worker.last_job is None else worker.last_job
+
+    def drain(self, worker_id: str) -> None:
+        """Retire it: its request for jobs is answered with none."""
+        self._runtime.retire(worker_id)
+
+    async def drained(self, worker_id: str) -> None:
+        """At once: at SIGTERM a worker finishes its jobs itself."""
+
+    def freeze(self, worker_id: str) -> None:
+        """Its jobs wait again; a request that it has open would swallow the next one."""
+        self._runtime.lose(worker_id)
+
+    def thaw(self, worker_id: str) -> None:
+        """Expect it as a new one."""
+        self._runtime.state.fleet.expect(worker_id)
+
+
+class BalancedEndpoint:
+    """An endpoint whose workers serve HTTP behind the load balancer."""
+
+    kind = "load-balancer"
+
+    def __init__(self, name: str, balancer: LoadBalancer, health_path: str) -> None:
+        self.name = name
+        self._balancer = balancer
+        self._health_path = health_path
+        self._addresses: dict[str, WorkerAddress] = {}
+
+    def variables(self, worker_id: str) -> Mapping[str, str]:
+        """PORT, PORT_HEALTH and a key that only the balancer knows, since the port is open to the network."""
+        variables = http_variables(worker_id, self.name)
+        requests, health = (f"http://127.0.0.1:{variables[name]}" for name in ("PORT", "PORT_HEALTH"))
+        self._addresses[worker_id] = WorkerAddress(requests, health + self._health_path, variables["API_KEY"])
+        return variables
+
+    def load(self) -> Load:
+        """The waiting and the open requests."""
+        return self._balancer.load()
+
+    def started(self, worker_id: str) -> str:
+        """Poll its health path from now on."""
+        address = self._addresses.pop(worker_id)
+        self._balancer.add(worker_id, address)
+        return address.requests
+
+    def ended(self, worker_id: str) -> None:
+        """Take it out of the pool."""
+        self._balancer.remove(worker_id)
+
+    def ready(self, worker_id: str) -> bool:
+        """Its health path answers 200."""
+        worker = self._balancer.pool.find(worker_id)
+        return worker is not None and worker.health is PoolHealth.READY
+
+    def unhealthy(self, worker_id: str) -> bool:
+        """Its health path answers neither 200 nor 204."""
+        worker = self._balancer.pool.find(worker_id)
+        return worker is not None and worker.health is PoolHealth.UNHEALTHY
+
+    def jobs(self, worker_id: str) -> int:
+        """Its open requests."""
+        worker = self._balancer.pool.find(worker_id)
+        return 0 if worker is None else worker.open_requests
+
+    def idle_since(self, worker_id: str) -> float | None:
+        """Since its last request ended."""
+        worker = self._balancer.pool.find(worker_id)
+        return None if worker is None else worker.idle_since
+
+    def drain(self, worker_id: str) -> None:
+        """New requests go to others."""
+        self._set(worker_id, draining=True)
+
+    async def drained(self, worker_id: str) -> None:
+        """Wait for the end of its open requests."""
+        await self._balancer.drained(worker_id)
+
+    def freeze(self, worker_id: str) -> None:
+        """New requests go to others; open ones hang until it is thawed."""
+        self._set(worker_id, frozen=True)
+
+    def thaw(self, worker_id: str) -> None:
+        """It gets requests again."""
+        self._set(worker_id, frozen=False)
+
+    def _set(self, worker_id: str, *, draining: bool | None = None, frozen: bool | None = None) -> None:
+        worker = self._balancer.pool.find(worker_id)
+        if worker is not None:
+            worker.draining = worker.draining if draining is None else draining
+            worker.frozen = worker.frozen if frozen is None else frozen
+            self._balancer.changed()
