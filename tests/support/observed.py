@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from google.protobuf.json_format import MessageToDict
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from tests.support.attached import gateway_process, worker_environment, worker_process
@@ -67,7 +66,7 @@ class SpanCollector:
             for scope in resource.scope_spans:
                 for span in scope.spans:
                     ids = (span.trace_id.hex(), span.span_id.hex(), span.parent_span_id.hex())
-                    values = {a.key: _value(MessageToDict(a.value)) for a in span.attributes}
+                    values = {a.key: _value(a.value) for a in span.attributes}
                     found.append(Span(span.name, *ids, service, values))
         with self._news:
             self.spans += found
@@ -92,9 +91,8 @@ class SpanCollector:
             thread.join()
 
 
-def _value(value: dict[str, Any]) -> Any:
-    (kind, found), *_ = value.items()
-    return int(found) if kind == "intValue" else found
+def _value(value: Any) -> Any:
+    return getattr(value, value.WhichOneof("value"))
 
 
 @dataclass(slots=True)

@@ -68,9 +68,14 @@ class AfterImport(MetaPathFinder, Loader):
             sys.stderr.write(f"the engine reports no usage, {module.__name__} has another form: {error}\n")
 
 
-def install() -> None:
-    """Change vLLM's modules when they are imported. Imports nothing of vLLM."""
-    sys.meta_path.insert(0, AfterImport({OUTPUT_PROCESSOR: report_usage, TRACING: rename_attributes}))
+def install(finders: list[Any] = sys.meta_path) -> None:
+    """Change vLLM's modules when they are imported. Imports nothing of vLLM; a second call does nothing.
+
+    A process that is forked from the template has the template's finder, and imports the main module once more.
+    """
+    if any(isinstance(finder, AfterImport) for finder in finders):
+        return
+    finders.insert(0, AfterImport({OUTPUT_PROCESSOR: report_usage, TRACING: rename_attributes}))
 
 
 def rename_attributes(module: ModuleType) -> None:
@@ -80,14 +85,14 @@ def rename_attributes(module: ModuleType) -> None:
             setattr(module.SpanAttributes, constant, name)
 
 
-def report_usage(module: ModuleType) -> None:
+def report_usage(module: ModuleType, write: Callable[[object], None] = write_report) -> None:
     """Have the output processor report each sequence that it finishes or aborts."""
     processor = module.OutputProcessor
     finished, aborted = processor._update_stats_from_finished, processor.abort_requests
 
     def on_finished(self: Any, req_state: Any, *arguments: Any, **named: Any) -> Any:
         result = finished(self, req_state, *arguments, **named)
-        report(self, req_state)
+        report(self, req_state, write)
         return result
 
     def on_abort(self: Any, request_ids: Iterable[str], internal: bool) -> Any:
@@ -96,19 +101,19 @@ def report_usage(module: ModuleType) -> None:
         states = [self.request_states[one] for one in own if one in self.request_states]
         result = aborted(self, ids, internal)
         for state in states:
-            report(self, state)
+            report(self, state, write)
         return result
 
     processor._update_stats_from_finished, processor.abort_requests = on_finished, on_abort
 
 
-def report(processor: Any, state: Any) -> None:
+def report(processor: Any, state: Any, write: Callable[[object], None]) -> None:
     """Write the report of one sequence that is over; nothing for a request that the worker did not tag."""
     tag = tag_of(state.external_req_id)
     if tag is None:
         return
     try:
-        write_report({"usage": usage(processor, state, tag)})
+        write({"usage": usage(processor, state, tag)})
     except (AttributeError, TypeError, ValueError) as error:
         sys.stderr.write(f"the usage of {state.external_req_id} cannot be read: {error}\n")
 
