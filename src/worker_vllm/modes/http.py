@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Iterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Protocol
 
@@ -25,8 +26,11 @@ from worker_vllm.engine.supervision.supervisor import Supervisor
 from worker_vllm.engine.supervision.warmup import warm_up
 from worker_vllm.errors import WorkerError
 from worker_vllm.modes.http_relay import Relay, wait_finished
+from worker_vllm.modes.http_requests import HttpRequests
 from worker_vllm.modes.http_start import HEALTH_FILE
+from worker_vllm.modes.job_observation import JobObservation
 from worker_vllm.modes.queue import EXIT_ENGINE, EXIT_FORCED, first_of, with_signals
+from worker_vllm.observability.metric_names import Served
 from worker_vllm.settings.types import Settings
 from worker_vllm.web.guard_settings import guard_settings
 from worker_vllm.web.health import READY_PATH, Condition, Report, WebResponse, estimate_remaining_s, respond
@@ -62,13 +66,13 @@ class StartingEngine(ManagedEngine, Protocol):
         """Phase, seconds since the spawn, duration of an earlier start."""
 
 
-def serve_http(settings: Settings, plan: StartPlan, ports: Ports) -> int:
+def serve_http(settings: Settings, plan: StartPlan, ports: Ports, report_token: str) -> int:
     """Serve until SIGTERM or SIGINT; the exit status."""
-    return uvloop.run(_serve(settings, plan, ports))
+    return uvloop.run(_serve(settings, plan, ports, report_token))
 
 
-async def _serve(settings: Settings, plan: StartPlan, ports: Ports) -> int:
-    mode = HttpMode(Supervisor(plan, HttpEngine), settings, ports)
+async def _serve(settings: Settings, plan: StartPlan, ports: Ports, report_token: str) -> int:
+    mode = HttpMode(Supervisor(plan, HttpEngine), settings, ports, report_token)
     with_signals(mode.on_signal)
     try:
         await mode.serve()
@@ -81,8 +85,13 @@ async def _serve(settings: Settings, plan: StartPlan, ports: Ports) -> int:
 class HttpMode:
     """One worker process in http mode. Its owner calls `serve` and `drain`, then `close`. Create it in the loop."""
 
-    def __init__(self, engine: StartingEngine, settings: Settings, ports: Ports) -> None:
+    def __init__(self, engine: StartingEngine, settings: Settings, ports: Ports, report_token: str = "") -> None:
         self.exit_status = 0
+        self._observation = JobObservation(settings, engine, Served.ALWAYS)
+        self._http_requests = HttpRequests(self._observation.ledger, report_token, settings.engine.served_names)
+        self._observation.read_requests(self._http_requests)
+        self._cleanup = AsyncExitStack()
+        self._report_token = report_token
         self._engine = engine
         self._settings = settings
         self._requests = Listener(ports.requests, self._respond)
@@ -103,6 +112,7 @@ class HttpMode:
         for listener in self._listeners():
             listener.accept()
         self._running = asyncio.create_task(self._engine.run(), name="engine")
+        await self._observation.expose(self._cleanup, {})
         following = asyncio.create_task(self._follow(), name="engine-state")
         probing = asyncio.create_task(self._probe_core(), name="engine-probe")
         try:
@@ -129,8 +139,10 @@ class HttpMode:
         except (OSError, TimeoutError) as error:
             log.warning("the engine's server does not stop accepting: %s", error or type(error).__name__)
         self._requests.accept()
-        await wait_finished(handover, self._force, self._settings.queue.drain_timeout_s)
+        if not await wait_finished(handover, self._force, self._settings.queue.drain_timeout_s):
+            self._http_requests.stopping = True
         if self._force.is_set():
+            self._http_requests.stopping = True
             self.exit_status = EXIT_FORCED
 
     async def close(self) -> None:
@@ -141,7 +153,11 @@ class HttpMode:
         if self._running is not None:
             await self._engine.stop()
             await asyncio.wait([self._running])
+        self._http_requests.engine_ended()
+        await self._cleanup.aclose()
+        await self._observation.close()
         await close_listeners(self._listeners())
+        log.info("the worker ends with status %d", self.exit_status)
         if self._running is not None and not self._running.cancelled():
             self._running.result()
 
@@ -153,6 +169,8 @@ class HttpMode:
     async def _follow(self) -> None:
         """Hand the socket over to each launch that is READY, take it back when that ends; returns when it is GONE."""
         while (state := self._engine.state) not in (EngineState.GONE, EngineState.STOPPED):
+            if state is not EngineState.READY:
+                self._http_requests.engine_ended()
             if state is EngineState.READY and self._handed_to != self._engine.socket:
                 await self._hand_over()
             elif self._handover is not None and (state is not EngineState.READY or self._handover.ended.is_set()):
@@ -209,8 +227,8 @@ class HttpMode:
 
     async def _relayed(self) -> Relay:
         """The worker's own server on PORT, in front of the engine's Unix socket."""
-        rules = guard_settings(self._settings, health_file=str(self._health_file()))
-        relay = Relay(f"unix:{self._engine.socket}", rules)
+        rules = guard_settings(self._settings, health_file=str(self._health_file()), report_token=self._report_token)
+        relay = Relay(f"unix:{self._engine.socket}", rules, self._observation.reports.take)
         try:
             await relay.accept([self._requests.socket])
         except BaseException:

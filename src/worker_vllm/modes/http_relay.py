@@ -10,20 +10,27 @@ import asyncio
 import contextlib
 import logging
 import os
+import secrets
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 
 import uvicorn
 import uvloop
 
 from worker_vllm.engine.child.adopted_socket import AcceptingServer
+from worker_vllm.engine.client.http import HttpEngine
 from worker_vllm.engine.process.handover import Handover
+from worker_vllm.engine.supervision.attached_engine import AttachedEngine
+from worker_vllm.modes.http_requests import HttpRequests
+from worker_vllm.modes.job_observation import JobObservation
 from worker_vllm.modes.queue import EXIT_FORCED, first_of, with_signals
+from worker_vllm.observability.metric_names import Served
 from worker_vllm.settings.types import Settings
 from worker_vllm.web.guard_settings import GuardSettings, guard_settings
 from worker_vllm.web.health import Condition, Report, WebResponse, respond
 from worker_vllm.web.listener import Listener, close_listeners
 from worker_vllm.web.ports import Ports
+from worker_vllm.web.request_report import Report as RequestReport
 from worker_vllm.web.reverse_proxy import guarded_proxy, server_config
 
 log = logging.getLogger(__name__)
@@ -37,10 +44,11 @@ class Relay:
     Create it inside the running loop, close it with `close`.
     """
 
-    def __init__(self, url: str, guard: GuardSettings) -> None:
+    def __init__(self, url: str, guard: GuardSettings, report: RequestReport | None = None) -> None:
         self.ended = asyncio.Event()  # set when its server has ended; the engine's end is seen by its supervisor
         self._url = url
         self._guard = guard
+        self._report = report
         self._cleanup = contextlib.AsyncExitStack()
         self._server: _Server | None = None
         self._port: AcceptingServer | None = None
@@ -48,7 +56,7 @@ class Relay:
 
     async def accept(self, listening: Sequence[socket.socket]) -> None:
         """Return once it accepts on these sockets; they stay open and the caller's."""
-        app = await self._cleanup.enter_async_context(guarded_proxy(self._url, self._guard))
+        app = await self._cleanup.enter_async_context(guarded_proxy(self._url, self._guard, self._report))
         self._server = server = _Server(server_config(app))
         self._port = AcceptingServer(server)
         self._serving = asyncio.create_task(server.serve(sockets=[]), name="relay")
@@ -115,28 +123,50 @@ async def _serve_attached(settings: Settings, ports: Ports) -> int:
         return respond(method, target, Report(Condition.DRAINING), settings.http.health_path)
 
     with_signals(on_signal)
-    relay = Relay(settings.engine.url or "", guard_settings(settings))
     listeners = [Listener(port, draining) for port in (ports.requests, ports.health) if port is not None]
-    try:
-        await relay.accept([listener.socket for listener in listeners])
-        await stop.wait()
-        await relay.stop()
-        for listener in listeners:
-            listener.accept()
-        await wait_finished(relay, force, settings.queue.drain_timeout_s)
-    finally:
-        await relay.close()
-        await close_listeners(listeners)
+    async with _observed(settings) as (rules, report):
+        relay = Relay(settings.engine.url or "", rules, report)
+        try:
+            await relay.accept([listener.socket for listener in listeners])
+            await stop.wait()
+            await relay.stop()
+            for listener in listeners:
+                listener.accept()
+            await wait_finished(relay, force, settings.queue.drain_timeout_s)
+        finally:
+            await relay.close()
+            await close_listeners(listeners)
+    log.info("the worker ends with status %d", EXIT_FORCED if force.is_set() else 0)
     return EXIT_FORCED if force.is_set() else 0
 
 
-async def wait_finished(server: Handover | Relay, force: asyncio.Event, timeout_s: float) -> None:
-    """Return when no request is running, after the timeout, or when `force` is set."""
+@contextlib.asynccontextmanager
+async def _observed(settings: Settings) -> AsyncIterator[tuple[GuardSettings, RequestReport]]:
+    """The guard's rules for an attached engine, and what takes its reports: each request is recorded here."""
+    token = secrets.token_hex(16)
+    engine = AttachedEngine(HttpEngine(settings.engine.url or ""))
+    running = asyncio.create_task(engine.run(), name="engine")
+    observation = JobObservation(settings, engine, Served.ALWAYS)
+    observation.read_requests(HttpRequests(observation.ledger, token, ()))
+    try:
+        async with contextlib.AsyncExitStack() as cleanup:
+            await observation.expose(cleanup, {})
+            yield guard_settings(settings, report_token=token), observation.reports.take
+    finally:
+        await engine.stop()
+        await asyncio.wait([running])
+        await observation.close()
+
+
+async def wait_finished(server: Handover | Relay, force: asyncio.Event, timeout_s: float) -> bool:
+    """Return when no request is running or `force` is set: True; or after the timeout: False."""
     finished = asyncio.create_task(server.finished())
     try:
         async with asyncio.timeout(timeout_s):
             await first_of(finished, force)
+        return True
     except TimeoutError:
         log.warning("DRAIN_TIMEOUT is over: the requests that still run end now")
+        return False
     finally:
         finished.cancel()

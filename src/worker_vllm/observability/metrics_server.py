@@ -1,4 +1,7 @@
-"""`/metrics` for Prometheus: the worker's own metrics and the engine's, read at each request."""
+"""`/metrics` for Prometheus: the worker's own metrics and the engine's, read at each request.
+
+A scraper that accepts OpenMetrics gets it, with exemplars, whichever of the two formats the engine answers in.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +12,22 @@ from contextlib import asynccontextmanager
 from aiohttp import web
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+from prometheus_client.openmetrics import exposition as openmetrics
+
+from worker_vllm.observability.openmetrics_text import as_openmetrics
 
 log = logging.getLogger(__name__)
+
+OPENMETRICS = "application/openmetrics-text"
+END = b"# EOF\n"
+
+# The engine's metrics in the format that the Accept header asks for, or in another one that it has.
+EngineText = Callable[[str], Awaitable[bytes]]
 
 
 @asynccontextmanager
 async def metrics_at(
-    address: tuple[str, int], registry: CollectorRegistry, engine_text: Callable[[], Awaitable[bytes]]
+    address: tuple[str, int], registry: CollectorRegistry, engine_text: EngineText
 ) -> AsyncIterator[None]:
     """Serve the metrics of `registry`, followed by the engine's, for as long as the context lasts.
 
@@ -23,9 +35,11 @@ async def metrics_at(
     worker goes on without metrics.
     """
 
-    async def answer(_: web.Request) -> web.Response:
-        text = generate_latest(registry) + await engine_text()
-        return web.Response(body=text, headers={"Content-Type": CONTENT_TYPE_PLAIN_0_0_4})
+    async def answer(request: web.Request) -> web.Response:
+        accepted = request.headers.get("Accept", "")
+        engine = await engine_text(accepted)
+        body, kind = exposition(registry, engine, accepted)
+        return web.Response(body=body, headers={"Content-Type": kind})
 
     app = web.Application()
     app.router.add_get("/metrics", answer)
@@ -43,3 +57,12 @@ async def metrics_at(
         yield
     finally:
         await runner.cleanup()
+
+
+def exposition(registry: CollectorRegistry, engine: bytes, accepted: str) -> tuple[bytes, str]:
+    """Both texts as one, and their content type."""
+    if OPENMETRICS in accepted:
+        own: bytes = openmetrics.generate_latest(registry)  # type: ignore[no-untyped-call]
+        others = engine if engine.endswith(END) else as_openmetrics(engine) + END
+        return own.removesuffix(END) + others, openmetrics.CONTENT_TYPE_LATEST
+    return generate_latest(registry) + engine.removesuffix(END), CONTENT_TYPE_PLAIN_0_0_4

@@ -24,6 +24,7 @@ from worker_vllm.forwarding.request_stream import RequestStream
 from worker_vllm.web.asgi import App, Receive, Scope, Send
 from worker_vllm.web.guard import RequestGuard
 from worker_vllm.web.guard_settings import GuardSettings
+from worker_vllm.web.request_report import Report
 
 log = logging.getLogger(__name__)
 
@@ -112,11 +113,11 @@ class ReverseProxy:
 
 
 @asynccontextmanager
-async def guarded_proxy(url: str, settings: GuardSettings) -> AsyncIterator[App]:
+async def guarded_proxy(url: str, settings: GuardSettings, report: Report | None = None) -> AsyncIterator[App]:
     """The guard in front of a server, as one ASGI application."""
     proxy = ReverseProxy(url)
     try:
-        yield RequestGuard(proxy, settings)
+        yield RequestGuard(proxy, settings, report)
     finally:
         await proxy.aclose()
 

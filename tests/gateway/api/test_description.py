@@ -69,7 +69,7 @@ async def test_an_unknown_endpoint_is_not_found(open_gateway: Open) -> None:
     for path in ("/v2/lokal/run", "/v2/lokal/openai/v1/chat/completions"):
         answer = await http.post(path, {"input": 1})
         assert answer.status == 404
-        words = r'endpoint \"lokal\": got an unknown id, expected local; or start with --any-endpoint'
+        words = r"endpoint \"lokal\": got an unknown id, expected local; or start with --any-endpoint"
         assert words in answer.body.decode()
     assert (await (await open_gateway(GatewayOptions(any_endpoint=True))).get("/v2/lokal/health")).status == 200
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from worker_vllm.engine.child.deferred_arguments import ARGUMENTS_FLAG
 from worker_vllm.engine.child.handover_protocol import HANDOVER_FLAG
+from worker_vllm.engine.child.request_tag import MIDDLEWARE
 from worker_vllm.settings.arguments import COMPILATION_FLAGS, EngineArguments
 from worker_vllm.settings.types import EngineKind, EngineSettings
 
@@ -38,7 +39,7 @@ def engine_argv(settings: EngineSettings, socket: str, arguments_fd: int | None 
     """
     handover = [HANDOVER_FLAG, handover_path(socket)] if settings.adopts_socket else []
     if settings.kind is EngineKind.ECHO:
-        echo = [*handover, "--uds", socket, *served(settings), *settings.arguments]
+        echo = [*handover, "--report-usage", "--uds", socket, *served(settings), *settings.arguments]
         return [sys.executable, "-m", "worker_vllm.echo", *echo]
     wait = [] if arguments_fd is None else [ARGUMENTS_FLAG, str(arguments_fd)]
     launch = [sys.executable, "-m", "worker_vllm.engine.child.launch", *handover, *wait]
@@ -58,7 +59,7 @@ def serve_arguments(settings: EngineSettings, socket: str) -> list[str]:
     # The worker is the socket's only client and logs its jobs itself; a line per request would cost both processes.
     quiet = [] if given.has(*ACCESS_LOG_FLAGS) else ["--disable-uvicorn-access-log"]
     arguments = [*settings.arguments, *settings.loader_arguments, *fast, *quiet]
-    return ["serve", settings.model, "--uds", socket, *served(settings), *arguments]
+    return ["serve", settings.model, "--uds", socket, *served(settings), "--middleware", MIDDLEWARE, *arguments]
 
 
 def served(settings: EngineSettings) -> list[str]:

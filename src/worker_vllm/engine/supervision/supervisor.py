@@ -51,6 +51,8 @@ class Supervisor:
         self._start_took_s: float | None = None
         self._stopping = asyncio.Event()
         self._changed = asyncio.Event()
+        self.on_report: Callable[[bytes], None] = lambda report: None  # gets the reports of the engine's processes
+        self.ends: dict[str, int] = {}  # of the engine, by cause
         self.state = EngineState.STARTING
 
     @property
@@ -72,6 +74,11 @@ class Supervisor:
     def timeline(self) -> str:
         """The last start's phases in one line; empty before the first."""
         return self._run.timeline.summary() if self._run else ""
+
+    @property
+    def last_start(self) -> tuple[float, list[tuple[str, float]]]:
+        """Duration of the last start that became ready, 0 before, and the phases of the newest launch."""
+        return self._start_took_s or 0.0, list(self._run.timeline.phases) if self._run else []
 
     @property
     def socket(self) -> str:
@@ -211,7 +218,8 @@ class Supervisor:
     def _launch(self) -> EngineRun:
         """Launch the engine, or adopt the process that the plan has spawned. Raises OSError."""
         process, self._process = self._process or spawn(self._settings, self._plan.environment), None
-        self._run = EngineRun(self._settings, process, self._connect(f"unix:{process.socket}"))
+        connection = self._connect(f"unix:{process.socket}")
+        self._run = EngineRun(self._settings, process, connection, self.on_report)
         self._enter(EngineState.STARTING)
         return self._run
 
@@ -222,6 +230,7 @@ class Supervisor:
             await run.exited.wait()
             if not self._stopping.is_set():
                 self._diagnosis = diagnose(run.engine_exit)
+                self.ends[self._diagnosis.cause] = self.ends.get(self._diagnosis.cause, 0) + 1
                 self._enter(EngineState.STARTING)
                 logger.error("%s", self._diagnosis.report)
             await asyncio.wait([running])
