@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from worker_vllm.engine.diagnosis.diagnose import diagnose
 from worker_vllm.engine.diagnosis.types import Diagnosis, Scope
-from worker_vllm.engine.interface import EngineRequest, EngineResponse, EngineState
+from worker_vllm.engine.interface import EngineFailure, EngineRequest, EngineResponse, EngineState
 from worker_vllm.engine.process.child_process import spawn
 from worker_vllm.engine.supervision.engine_run import EngineConnection, EngineRun
 from worker_vllm.engine.supervision.model_download import Provide, download, provide
@@ -57,6 +57,11 @@ class Supervisor:
     def diagnosis(self) -> str:
         """Why the engine does not serve, for callers; empty while it serves or starts."""
         return self._diagnosis.sentence if self._diagnosis else ""
+
+    @property
+    def failure(self) -> EngineFailure | None:
+        """See `ManagedEngine.failure`."""
+        return EngineFailure(self._diagnosis.cause, self._diagnosis.sentence) if self._diagnosis else None
 
     @property
     def arguments(self) -> tuple[str, ...]:
