@@ -35,6 +35,7 @@ OWN: dict[str, tuple[str, ...]] = {
     "engine.interface": BASE,
     "engine.client": ENGINE,
     "engine.supervision": ENGINE,
+    "engine.records": ENGINE,
     "engine.process": (*BASE, "settings", "engine.child.deferred_arguments", "engine.child.handover_protocol"),
     "engine.preflight": (*BASE, "settings", "models", "observability", "engine.diagnosis.types"),
     "engine.diagnosis": (*BASE, "settings"),

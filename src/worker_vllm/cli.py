@@ -29,6 +29,7 @@ VERBS = {
     "config": "show or check the effective settings; check a form",
     "bake": "put a model into an image",
     "doctor": "check this machine and these settings, with a short real start",
+    "replay": "start a crashed engine again, from the bundle that its worker wrote",
     "health": "the container's health check",
 }
 

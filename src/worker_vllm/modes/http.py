@@ -19,6 +19,7 @@ import uvloop
 from worker_vllm.engine.client.http import HttpEngine
 from worker_vllm.engine.interface import EngineState, ManagedEngine
 from worker_vllm.engine.process.handover import Handover, connect
+from worker_vllm.engine.records.engine_records import EngineRecords
 from worker_vllm.engine.supervision.startup import StartPlan
 from worker_vllm.engine.supervision.supervisor import Supervisor
 from worker_vllm.engine.supervision.warmup import warm_up
@@ -62,13 +63,15 @@ def serve_http(settings: Settings, plan: StartPlan, ports: Ports) -> int:
 
 
 async def _serve(settings: Settings, plan: StartPlan, ports: Ports) -> int:
-    mode = HttpMode(Supervisor(plan, HttpEngine), settings, ports)
+    records = EngineRecords(settings, plan.environment, past_worker=True)
+    mode = HttpMode(Supervisor(plan, HttpEngine, observer=records), settings, ports)
     with_signals(mode.on_signal)
     try:
         await mode.serve()
         await mode.drain()
     finally:
         await mode.close()
+        await records.aclose()
     return mode.exit_status
 
 

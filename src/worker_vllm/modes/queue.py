@@ -7,7 +7,7 @@ import logging
 import os
 import random
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import Any
@@ -19,6 +19,7 @@ from worker_vllm.engine.client.http import HttpEngine
 from worker_vllm.engine.client.metrics import fetch_load, fetch_metrics
 from worker_vllm.engine.client.retry_when_full import RetryWhenFull
 from worker_vllm.engine.interface import EngineFailure, EngineState, ManagedEngine
+from worker_vllm.engine.records.engine_records import EngineRecords
 from worker_vllm.engine.supervision.attached_engine import AttachedEngine
 from worker_vllm.engine.supervision.startup import StartPlan
 from worker_vllm.engine.supervision.supervisor import Supervisor
@@ -53,8 +54,11 @@ def serve_queue(settings: Settings, plan: StartPlan | None) -> int:
 
 
 async def _serve(settings: Settings, plan: StartPlan | None) -> int:
-    engine = AttachedEngine(HttpEngine(settings.engine.url or "")) if plan is None else Supervisor(plan, HttpEngine)
-    mode = QueueMode(engine, settings)
+    if plan is None:
+        mode = QueueMode(AttachedEngine(HttpEngine(settings.engine.url or "")), settings)
+    else:
+        records = EngineRecords(settings, plan.environment)
+        mode = QueueMode(Supervisor(plan, HttpEngine, observer=records), settings, records)
     with_signals(mode.on_signal)
     try:
         if await mode.start():
@@ -68,9 +72,10 @@ async def _serve(settings: Settings, plan: StartPlan | None) -> int:
 class QueueMode:
     """One worker process in queue mode. Its owner calls `start`, `serve` and `drain` in this order, then `close`."""
 
-    def __init__(self, engine: ManagedEngine, settings: Settings) -> None:
+    def __init__(self, engine: ManagedEngine, settings: Settings, records: EngineRecords | None = None) -> None:
         self.exit_status = 0
         self._engine = engine
+        self._records = records
         self._settings = settings
         self._stop = asyncio.Event()
         self._force = asyncio.Event()
@@ -90,6 +95,8 @@ class QueueMode:
         when the engine is GONE, or when a signal comes first.
         """
         self._cleanup.callback(self._platform.close)
+        if self._records is not None:
+            self._cleanup.push_async_callback(self._records.aclose)
         running = asyncio.create_task(self._engine.run(), name="engine")
         self._cleanup.push_async_callback(self._stop_engine, running)
         decided = asyncio.create_task(self._engine.wait_until_decided())
@@ -153,8 +160,14 @@ class QueueMode:
 
         registry = CollectorRegistry()
         publish(queue.gauges(), registry)
-        metrics = metrics_at(self._settings.metrics_address, registry, lambda: fetch_metrics(self._engine))
+        metrics = metrics_at(
+            self._settings.metrics_address, registry, lambda: fetch_metrics(self._engine), self._receipt
+        )
         await self._cleanup.enter_async_context(metrics)
+
+    def _receipt(self) -> Mapping[str, Any] | None:
+        receipt = None if self._records is None else self._records.receipt
+        return None if receipt is None else receipt.to_json()
 
     async def _follow_engine(self, queue: QueueWorker) -> None:
         """Pause the queue while the engine is STARTING, stop when it is GONE; report every fault once."""

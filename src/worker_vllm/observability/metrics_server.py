@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from typing import Any
 
 from aiohttp import web
 from prometheus_client import CollectorRegistry, generate_latest
@@ -12,23 +13,33 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 log = logging.getLogger(__name__)
 
+NO_RECEIPT = "this worker has no receipt: its engine has not been ready yet, or runs elsewhere (ENGINE_URL)"
+
 
 @asynccontextmanager
 async def metrics_at(
-    address: tuple[str, int], registry: CollectorRegistry, engine_text: Callable[[], Awaitable[bytes]]
+    address: tuple[str, int],
+    registry: CollectorRegistry,
+    engine_text: Callable[[], Awaitable[bytes]],
+    receipt: Callable[[], Mapping[str, Any] | None] = lambda: None,
 ) -> AsyncIterator[None]:
     """Serve the metrics of `registry`, followed by the engine's, for as long as the context lasts.
 
-    The names in `registry` must differ from the engine's. An address that cannot be bound is logged as an error; the
-    worker goes on without metrics.
+    `/start` is the receipt of the engine's last start. The names in `registry` must differ from the engine's. An
+    address that cannot be bound is logged as an error; the worker goes on without metrics.
     """
 
     async def answer(_: web.Request) -> web.Response:
         text = generate_latest(registry) + await engine_text()
         return web.Response(body=text, headers={"Content-Type": CONTENT_TYPE_PLAIN_0_0_4})
 
+    async def start(_: web.Request) -> web.Response:
+        found = receipt()
+        return web.json_response({"error": NO_RECEIPT}, status=404) if found is None else web.json_response(found)
+
     app = web.Application()
     app.router.add_get("/metrics", answer)
+    app.router.add_get("/start", start)
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     try:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from worker_vllm.observability.logging import current_job
 from worker_vllm.serverless import protocol
 from worker_vllm.serverless.delivery.job_run import JobRun, RunOutcome
 from worker_vllm.serverless.delivery.post_rate import PostRateLimits, PostScheduler
@@ -192,6 +193,7 @@ class QueueWorker:
 
     async def _run_job(self, open_job: _OpenJob) -> None:
         job_id = open_job.job_run.job_id
+        current_job.set(job_id)
         try:
             outcome = await open_job.job_run.run(self._timeouts.final_events_s)
             self._free_slot(job_id)

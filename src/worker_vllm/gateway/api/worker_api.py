@@ -122,7 +122,7 @@ class WorkerApi:
         check, reason = query.get("check", "")[:LONGEST_REASON], query.get("reason", "")[:LONGEST_REASON]
         ping = Ping(worker_id, job_ids, healthy, check, reason)
         if not healthy:
-            log.warning("worker %s reports that it is unhealthy: %s: %s", worker_id, check, reason)
+            log.info("worker %s reports that it is unhealthy: %s: %s", worker_id, check, reason)
         endpoint.perform(endpoint.state.ping(ping, endpoint.clock()))
         endpoint.signals.wake("workers")
         request.answer(200)
