@@ -12,7 +12,7 @@ import contextlib
 import json
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from statistics import median
@@ -22,6 +22,8 @@ import uvloop
 
 from benchmarks.cpu import cpu_s, worker_pid
 from benchmarks.stamped_streams import Load, percentile, read_streams
+from tests.support.http_mode import free_port
+from tests.support.observed import SpanCollector
 from tests.support.processes import running
 from tests.support.stack import serve
 
@@ -51,6 +53,7 @@ class Row:
     cpu_us_per_token: float | None
 
 
+SILENT = {"LOG_LEVEL": "WARNING"}
 FIGURES = [field.name for field in fields(Row) if field.name not in ("target", "streams")]
 
 
@@ -61,27 +64,51 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=300, help="of each stream")
     parser.add_argument("--step-ms", type=float, default=10.0)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument(
+        "--observed", action="store_true", help="two workers take turns: with lines, metrics and traces, and without"
+    )
     parser.add_argument("--rival", help="URL of another worker's endpoint over a stamping engine of its own")
     parser.add_argument("--rival-pid", type=int, help="the process of the rival worker")
     parser.add_argument("--rival-model", default="echo")
     parser.add_argument("--json", type=Path, help="write the figures there too")
     given = parser.parse_args()
-    with stamping_engine(given.step_ms) as bare, stamping_engine(given.step_ms) as engine:
-        with serve(engine, "echo") as stack:
-            targets = [
-                Target("engine", bare, "echo"),
-                Target("worker", stack.url, "echo", worker_pid(stack.process.pid)),
-            ]
-            if given.rival:
-                targets.append(Target("rival", given.rival, given.rival_model, given.rival_pid))
-            loads = [Load(1, given.tokens), Load(given.streams, given.tokens)]
-            rows = uvloop.run(measure(targets, loads, given.rounds))
+    with contextlib.ExitStack() as running_parts:
+        targets = [
+            Target("engine", running_parts.enter_context(stamping_engine(given.step_ms)), "echo"),
+            running_parts.enter_context(worker("worker", given.step_ms, SILENT if given.observed else {})),
+        ]
+        if given.observed:
+            targets.append(running_parts.enter_context(observed_worker(given.step_ms)))
+        if given.rival:
+            targets.append(Target("rival", given.rival, given.rival_model, given.rival_pid))
+        loads = [Load(1, given.tokens), Load(given.streams, given.tokens)]
+        rows = uvloop.run(measure(targets, loads, given.rounds))
     for row in rows:
         print(shown(row))
     for line in ratios(rows, given.streams):
         print(line)
     if given.json:
         given.json.write_text(json.dumps([asdict(row) for row in rows], indent=2) + "\n")
+
+
+@contextlib.contextmanager
+def worker(name: str, step_ms: float, environment: Mapping[str, str]) -> Iterator[Target]:
+    """A worker with its gateway, over a stamping engine of its own."""
+    with stamping_engine(step_ms) as engine, serve(engine, "echo", environment=environment) as stack:
+        yield Target(name, stack.url, "echo", worker_pid(stack.process.pid))
+
+
+@contextlib.contextmanager
+def observed_worker(step_ms: float) -> Iterator[Target]:
+    """A worker that writes lines, serves metrics, and exports the spans of every job to a collector here."""
+    with SpanCollector().serving() as collector:
+        everything = {
+            "LOG_FORMAT": "json",
+            "METRICS_ADDRESS": f"127.0.0.1:{free_port()}",
+            "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url,
+        }
+        with worker("observed", step_ms, everything) as target:
+            yield target
 
 
 @contextlib.contextmanager
@@ -159,6 +186,12 @@ def ratios(rows: list[Row], streams: int) -> list[str]:
     by = {row.target: row for row in rows if row.streams == streams}
     worker, engine, rival = by["worker"], by["engine"], by.get("rival")
     lines = [f"worker / engine: throughput {worker.tokens_per_s / engine.tokens_per_s:.2f}"]
+    if observed := by.get("observed"):
+        assert observed.cpu_us_per_token is not None
+        assert worker.cpu_us_per_token is not None
+        cpu = observed.cpu_us_per_token - worker.cpu_us_per_token
+        p50, p99 = observed.age_p50_ms - worker.age_p50_ms, observed.age_p99_ms - worker.age_p99_ms
+        lines.append(f"observed - worker: CPU {cpu:+.2f} us/token, age p50 {p50:+.1f} p99 {p99:+.1f} ms")
     if rival:
         lines.append(
             f"worker / rival: throughput {worker.tokens_per_s / rival.tokens_per_s:.2f}, "

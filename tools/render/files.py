@@ -18,6 +18,7 @@ def rendered() -> dict[str, str]:
     return {
         "docs/configuration.md": docs.configuration(),
         "docs/models.md": docs.models(),
+        "docs/observability.md": docs.observability(),
         "docs/worker-config.md": f"{docs.NOTICE}\n\n{docs.text('worker-config.md')}\n".replace(
             "{example}", _text(example)
         ),

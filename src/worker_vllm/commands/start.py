@@ -18,6 +18,7 @@ from worker_vllm.errors import ConfigurationError
 from worker_vllm.host_inspection import inspect_host
 from worker_vllm.modes.http_start import start_http
 from worker_vllm.observability.logging import configure
+from worker_vllm.observability.tracing_settings import with_engine_tracing
 from worker_vllm.settings.load import build_draft, freeze
 from worker_vllm.settings.types import EngineKind, Mode, Settings
 
@@ -53,7 +54,11 @@ def run(args: argparse.Namespace) -> int:
     if settings.mode is not Mode.QUEUE:
         print(UNSUPPORTED_MODE.format(settings.mode), file=sys.stderr)
         return EXIT_CONFIGURATION
-    plan = None if settings.engine.kind is EngineKind.ATTACH else plan_start(settings.engine, environment)
+    plan = (
+        None
+        if settings.engine.kind is EngineKind.ATTACH
+        else plan_start(with_engine_tracing(settings.engine, environment), environment)
+    )
     return _serve(settings, plan)
 
 

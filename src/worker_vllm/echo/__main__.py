@@ -49,6 +49,7 @@ def arguments(argv: Sequence[str], environ: Mapping[str, str]) -> tuple[Options,
         "--step-ms", type=float, default=environ.get("ECHO_STEP_MS", "0"), help="all streams together"
     )
     parser.add_argument("--kv-tokens", type=int, default=environ.get("ECHO_KV_TOKENS", "1000000"))
+    parser.add_argument("--report-usage", action="store_true", help="write each request's tokens into the output")
     parser.add_argument("--start-delay-s", type=float, default=environ.get("ECHO_START_DELAY_S", "0"))
     parser.add_argument("--start-log", default=environ.get("ECHO_START_LOG", ""), help="text, or @FILE, for stderr")
     parser.add_argument("--start-exit", type=int, default=environ.get("ECHO_START_EXIT"), help="die with this code")
@@ -61,6 +62,7 @@ def arguments(argv: Sequence[str], environ: Mapping[str, str]) -> tuple[Options,
         step_ms=given.step_ms,
         kv_tokens=given.kv_tokens,
         script=Script(ttft_ms=given.ttft_ms, tpot_ms=given.tpot_ms),
+        report_usage=given.report_usage,
     )
     log = Path(given.start_log[1:]).read_text() if given.start_log.startswith("@") else given.start_log
     keep_alive_s = int(environ.get("VLLM_HTTP_TIMEOUT_KEEP_ALIVE") or 5)

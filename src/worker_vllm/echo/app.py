@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from worker_vllm import __version__
@@ -21,7 +21,7 @@ from worker_vllm.echo.http_messages import (
     read_request,
     run_until_disconnect,
 )
-from worker_vllm.echo.metrics import exposition
+from worker_vllm.echo.metrics import OPENMETRICS, PLAIN, exposition
 from worker_vllm.echo.routes import body as fields
 from worker_vllm.echo.routes import pooling, requests
 from worker_vllm.echo.routes.answer import Dialect
@@ -29,6 +29,7 @@ from worker_vllm.echo.routes.respond import respond
 from worker_vllm.echo.runner import Runner
 from worker_vllm.echo.scheduler import Scheduler
 from worker_vllm.echo.script import Script
+from worker_vllm.echo.usage import report_usage
 from worker_vllm.errors import WorkerError
 
 VLLM_VERSION = "0.32.0"  # the version whose routes and formats are implemented here
@@ -55,6 +56,7 @@ class Options:
     step_ms: float = 0.0
     kv_tokens: int = 1_000_000
     script: Script = field(default_factory=Script)
+    report_usage: bool = False  # to the worker, in this process's output
 
 
 class EchoApp:
@@ -66,6 +68,8 @@ class EchoApp:
             options.max_num_seqs, options.max_queued, options.step_ms / 1000, options.kv_tokens
         )
         self.runner = Runner(self.scheduler)
+        if options.report_usage:
+            self.runner.report = report_usage
         self.control = Control(self.runner, options.script)
         self.started = int(time.time())
 
@@ -99,9 +103,10 @@ class EchoApp:
             self.control.record(request)
             await self._post(request, reply)
         else:
-            await self._get(path, reply)
+            await self._get(request, reply)
 
-    async def _get(self, path: str, reply: Reply) -> None:
+    async def _get(self, request: EchoRequest, reply: Reply) -> None:
+        path = request.path
         if path in ("/health", "/ping"):
             await reply.respond(self.control.health, b"")
         elif path == "/v1/models":
@@ -111,8 +116,9 @@ class EchoApp:
         elif path == "/load":
             await reply.json({"server_load": self.scheduler.running + self.scheduler.waiting})
         else:
-            text = exposition(self.scheduler, self.options.names[0])
-            await reply.respond(200, text.encode(), ((b"content-type", b"text/plain; version=0.0.4; charset=utf-8"),))
+            openmetrics = "application/openmetrics-text" in request.headers.get("accept", "")
+            text = exposition(self.scheduler, self.options.names[0], openmetrics=openmetrics)
+            await reply.respond(200, text.encode(), ((b"content-type", OPENMETRICS if openmetrics else PLAIN),))
 
     def _card(self, name: str) -> dict[str, Any]:
         return {
@@ -134,6 +140,7 @@ class EchoApp:
             script = self.control.take_script()
             context = requests.Context(options.names, options.limits, script, answer_id, int(time.time()))
             dialect, generation = GENERATIONS[path](body, context)
+            generation = replace(generation, request_id=answer_id)
             await respond(reply, dialect, generation, self.runner, bool(body.get("stream")))
         elif path in POOLING:
             answer = self._pool(path, body, f"embd-{answer_id}")

@@ -45,6 +45,7 @@ class Generation:
     script: Script = field(default_factory=Script)
     n: int = 1
     separate_reasoning: bool = False  # the route has a field of its own for reasoning
+    request_id: str = ""
 
     @property
     def sequences(self) -> int:

@@ -8,13 +8,17 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from dataclasses import dataclass, field
 
 from worker_vllm.echo.generation import Delta, Generation, merge_deltas
-from worker_vllm.echo.scheduler import Scheduler
+from worker_vllm.echo.scheduler import RunningRequest, Scheduler
 from worker_vllm.echo.script import Script
 from worker_vllm.errors import EngineError
 
 
 class ScriptedDisconnect(Exception):
     """The script disconnects at this point."""
+
+
+def no_report(generation: Generation, request: RunningRequest | None) -> None:
+    """The report of an engine that nobody asks."""
 
 
 @dataclass(slots=True)
@@ -40,20 +44,25 @@ class Runner:
     scheduler: Scheduler
     gates: Gates = field(default_factory=Gates)
     exit: Callable[[int], object] = os._exit  # a script exits the process without cleaning up, like a crash
+    report: Callable[[Generation, RunningRequest | None], None] = no_report  # of each request that is over
 
     async def run(self, generation: Generation) -> AsyncGenerator[list[Delta], None]:
         """The deltas of each engine step, by sequence. Raises EngineError or ScriptedDisconnect as scripted."""
         script = generation.script
         first_failure = script.first_failure
-        async with self.scheduler.request(generation.sequences) as request:
-            if first_failure == 0:
-                await self._fail(script, 0)
-            await request.prefill(generation.prompt_tokens, script.ttft_ms / 1000)
-            async for step in self._steps(generation):
-                yield step
-                request.count(step)
-                if request.made >= first_failure:
-                    await self._fail(script, request.made)
+        request: RunningRequest | None = None
+        try:
+            async with self.scheduler.request(generation.sequences) as request:
+                if first_failure == 0:
+                    await self._fail(script, 0)
+                await request.prefill(generation.prompt_tokens, script.ttft_ms / 1000)
+                async for step in self._steps(generation):
+                    yield step
+                    request.count(step)
+                    if request.made >= first_failure:
+                        await self._fail(script, request.made)
+        finally:
+            self.report(generation, request)
 
     async def _steps(self, generation: Generation) -> AsyncIterator[list[Delta]]:
         script, scheduler = generation.script, self.scheduler

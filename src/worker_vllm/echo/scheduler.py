@@ -25,6 +25,7 @@ class RunningRequest:
     made: int = 0
     ended: int = 0
     read: int = 0
+    prefilled: bool = False
 
     async def prefill(self, prompt_tokens: int, seconds: float) -> None:
         """Process the prompt in chunks. As in vLLM 0.32, until the last chunk only the cache usage changes."""
@@ -37,6 +38,7 @@ class RunningRequest:
             self.read += added
             scheduler.held_tokens += added
         scheduler.prompt_tokens += prompt_tokens
+        self.prefilled = True
 
     def count(self, step: Sequence[Delta]) -> None:
         """Count the tokens of one engine step."""

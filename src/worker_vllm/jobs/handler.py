@@ -24,6 +24,7 @@ from worker_vllm.jobs.run.model_cards import without_paths
 from worker_vllm.jobs.run.native import native_outputs
 from worker_vllm.jobs.run.route import RouteRunner
 from worker_vllm.jobs.run.served_models import ServedModels
+from worker_vllm.observability.job_record import current_record
 from worker_vllm.settings.redaction import Redactor
 from worker_vllm.settings.types import EngineKind, Settings
 
@@ -42,6 +43,7 @@ class JobHandler:
         # The last served name is the repository id, after any chosen names. An attached engine's id is unknown here.
         attached = settings.engine.kind is EngineKind.ATTACH
         self._served = None if attached else settings.engine.served_names[-1]
+        self._names = () if attached else settings.engine.served_names
         self._redact = Redactor(settings.secrets).value
         self._calls = EngineCalls(engine)
         self._models = ServedModels(self._calls)
@@ -57,6 +59,7 @@ class JobHandler:
         meter = ResultMeter()
         try:
             parsed = parse_job(job, self._settings)
+            self._describe(parsed, job)
             self._check_limits(parsed)
             async with aclosing(self._outputs(parsed)) as outputs:
                 async for output in outputs:
@@ -66,15 +69,30 @@ class JobHandler:
         except StreamAlreadyFailed as failed:
             error = failed.error
             error.redact(self._redact)
+            _note_failure(error)
         except Exception as failure:
             error = await self._worker_error(failure, parsed)
             error.redact(self._redact)
+            _note_failure(error)
             if isinstance(parsed, RouteJob) and parsed.stream:
                 yield in_band_error(error, job, raw=self._settings.raw_openai_output)
         if not self._settings.inline_errors or not isinstance(parsed, RouteJob):
             raise error
         if not parsed.stream:
             yield Output(error_body(error, job), streamed=False)
+
+    def _describe(self, parsed: NativeJob | RouteJob, job: Mapping[str, Any]) -> None:
+        """Note in the job's record what it asks for."""
+        if (record := current_record.get()) is None:
+            return
+        record.streamed = parsed.stream
+        if isinstance(parsed, NativeJob):
+            record.kind, record.route = "native", generation_route(parsed).path
+        else:
+            record.kind = "openai" if job["input"].get("openai_route") else "route"
+            record.route = parsed.route.path
+        asked = _model_of(parsed)
+        record.note_model(asked if isinstance(asked, str) else None, self._names)
 
     def _check_limits(self, job: NativeJob | RouteJob) -> None:
         """Raise RequestError for a job that exceeds a limit of one request, or that the policy refuses."""
@@ -107,6 +125,11 @@ class JobHandler:
         if isinstance(error, EngineReportedError) and (message := add_variable_names(error.message)) != error.message:
             return error.with_message(message)
         return error
+
+
+def _note_failure(error: WorkerError) -> None:
+    if (record := current_record.get()) is not None:
+        record.fail(error)
 
 
 def _model_of(job: NativeJob | RouteJob) -> object:

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Iterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Protocol
 
@@ -24,8 +25,11 @@ from worker_vllm.engine.supervision.startup import StartPlan
 from worker_vllm.engine.supervision.supervisor import Supervisor
 from worker_vllm.engine.supervision.warmup import warm_up
 from worker_vllm.errors import WorkerError
+from worker_vllm.modes.http_requests import HttpRequests
 from worker_vllm.modes.http_start import HEALTH_FILE
+from worker_vllm.modes.job_observation import JobObservation
 from worker_vllm.modes.queue import EXIT_ENGINE, EXIT_FORCED, first_of, with_signals
+from worker_vllm.observability.metric_names import Served
 from worker_vllm.settings.types import Settings
 from worker_vllm.web.health import READY_PATH, Condition, Report, WebResponse, estimate_remaining_s, respond
 from worker_vllm.web.listener import LINGER_S, Listener
@@ -57,14 +61,14 @@ class StartingEngine(ManagedEngine, Protocol):
         """Phase, seconds since the spawn, duration of an earlier start."""
 
 
-def serve_http(settings: Settings, plan: StartPlan, ports: Ports) -> int:
+def serve_http(settings: Settings, plan: StartPlan, ports: Ports, report_token: str) -> int:
     """Serve until SIGTERM or SIGINT; the exit status."""
-    return uvloop.run(_serve(settings, plan, ports))
+    return uvloop.run(_serve(settings, plan, ports, report_token))
 
 
-async def _serve(settings: Settings, plan: StartPlan, ports: Ports) -> int:
-    records = EngineRecords(settings, plan.environment, past_worker=True)
-    mode = HttpMode(Supervisor(plan, HttpEngine, observer=records), settings, ports)
+async def _serve(settings: Settings, plan: StartPlan, ports: Ports, report_token: str) -> int:
+    records = EngineRecords(settings, plan.environment)
+    mode = HttpMode(Supervisor(plan, HttpEngine, observer=records), settings, ports, report_token, records)
     with_signals(mode.on_signal)
     try:
         await mode.serve()
@@ -78,8 +82,22 @@ async def _serve(settings: Settings, plan: StartPlan, ports: Ports) -> int:
 class HttpMode:
     """One worker process in http mode. Its owner calls `serve` and `drain`, then `close`. Create it in the loop."""
 
-    def __init__(self, engine: StartingEngine, settings: Settings, ports: Ports) -> None:
+    def __init__(
+        self,
+        engine: StartingEngine,
+        settings: Settings,
+        ports: Ports,
+        report_token: str = "",
+        records: EngineRecords | None = None,
+    ) -> None:
         self.exit_status = 0
+        self._observation = JobObservation(settings, engine, Served.ALWAYS)
+        self._http_requests = HttpRequests(self._observation.ledger, report_token, settings.engine.served_names)
+        self._observation.read_requests(self._http_requests)
+        if records is not None:
+            self._observation.receipt = records.shown
+            records.more_in_flight = self._http_requests.in_flight
+        self._cleanup = AsyncExitStack()
         self._engine = engine
         self._settings = settings
         self._requests = Listener(ports.requests, self._respond)
@@ -101,6 +119,7 @@ class HttpMode:
         for listener in self._listeners():
             listener.accept()
         self._running = asyncio.create_task(self._engine.run(), name="engine")
+        await self._observation.expose(self._cleanup, {})
         following = asyncio.create_task(self._follow(), name="engine-state")
         probing = asyncio.create_task(self._probe_core(), name="engine-probe")
         try:
@@ -133,9 +152,11 @@ class HttpMode:
                 await first_of(finished, self._force)
         except TimeoutError:
             log.warning("DRAIN_TIMEOUT is over: the requests that still run end now")
+            self._http_requests.stopping = True
         finally:
             finished.cancel()
         if self._force.is_set():
+            self._http_requests.stopping = True
             self.exit_status = EXIT_FORCED
 
     async def close(self) -> None:
@@ -146,12 +167,16 @@ class HttpMode:
         if self._running is not None:
             await self._engine.stop()
             await asyncio.wait([self._running])
+        self._http_requests.engine_ended()
+        await self._cleanup.aclose()
+        await self._observation.close()
         for listener in self._listeners():
             listener.pause()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(LINGER_S):
                     await listener.wait_idle()
             await listener.close()
+        log.info("the worker ends with status %d", self.exit_status)
         if self._running is not None and not self._running.cancelled():
             self._running.result()
 
@@ -163,6 +188,8 @@ class HttpMode:
     async def _follow(self) -> None:
         """Hand the socket over to each launch that is READY, take it back when that ends; returns when it is GONE."""
         while (state := self._engine.state) not in (EngineState.GONE, EngineState.STOPPED):
+            if state is not EngineState.READY:
+                self._http_requests.engine_ended()
             if state is EngineState.READY and self._handed_to != self._engine.socket:
                 await self._hand_over()
             elif self._handover is not None and (state is not EngineState.READY or self._handover.ended.is_set()):

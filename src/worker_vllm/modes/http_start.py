@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import secrets
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
 
 from worker_vllm.engine.diagnosis.types import Diagnosis, Scope
 from worker_vllm.engine.supervision.startup import StartPlan, plan_start
+from worker_vllm.observability.tracing_settings import with_engine_tracing
 from worker_vllm.settings.types import EngineKind, EngineSettings, Settings
 from worker_vllm.web.guard_settings import MIDDLEWARE, VARIABLE, encode, guard_settings
 from worker_vllm.web.ports import bind_ports
@@ -29,28 +31,29 @@ def start_http(settings: Settings, environment: Mapping[str, str], refusal: Diag
     except OSError as error:
         return refuse(f"{error}: set PORT and PORT_HEALTH to free ports of this container")
     if refusal is None and settings.engine.kind is EngineKind.ATTACH:
-        from worker_vllm.web.reverse_proxy import serve_proxy
+        from worker_vllm.modes.http_proxy import serve_proxy
 
         return serve_proxy(settings, [port for port in (ports.requests, ports.health) if port is not None])
     if refusal is None and environment.get(RUST_FRONT_END, "0").strip().lower() in ("1", "true"):
         refusal = NO_RUST_FRONT_END
+    token = secrets.token_hex(16)
     if refusal is None:
-        plan = plan_start(guarded(settings), environment)
+        plan = plan_start(with_engine_tracing(guarded(settings, token), environment), environment)
     else:
         plan = StartPlan(settings.engine, environment, refusal=refusal)
     from worker_vllm.modes.http import serve_http
 
-    return serve_http(settings, plan, ports)
+    return serve_http(settings, plan, ports, token)
 
 
-def guarded(settings: Settings) -> EngineSettings:
+def guarded(settings: Settings, report_token: str = "") -> EngineSettings:
     """The engine's settings for http mode: its server adopts the worker's socket, behind the guard.
 
     The guard is the last middleware of the command line, which vLLM (0.32) and the echo engine make the outermost. It
     does not check what comes over the engine's Unix socket, that is from the worker.
     """
     engine = settings.engine
-    rules = guard_settings(settings, trust_unix=True, health_file=HEALTH_FILE)
+    rules = guard_settings(settings, trust_unix=True, health_file=HEALTH_FILE, report_token=report_token)
     return replace(
         engine,
         adopts_socket=True,

@@ -7,16 +7,16 @@ import logging
 import os
 import random
 import signal
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import Any
 
 import uvloop
-from prometheus_client import CollectorRegistry
 
 from worker_vllm.engine.client.http import HttpEngine
-from worker_vllm.engine.client.metrics import fetch_load, fetch_metrics
+from worker_vllm.engine.client.metrics import fetch_load, parse_load
 from worker_vllm.engine.client.retry_when_full import RetryWhenFull
 from worker_vllm.engine.interface import EngineFailure, EngineState, ManagedEngine
 from worker_vllm.engine.records.engine_records import EngineRecords
@@ -24,13 +24,14 @@ from worker_vllm.engine.supervision.attached_engine import AttachedEngine
 from worker_vllm.engine.supervision.startup import StartPlan
 from worker_vllm.engine.supervision.supervisor import Supervisor
 from worker_vllm.jobs.handler import JobHandler
+from worker_vllm.modes.job_observation import JobObservation
+from worker_vllm.observability.metric_names import Served
 from worker_vllm.serverless.http.client import HttpPlatform
 from worker_vllm.serverless.http.proxies import ignored_proxy
 from worker_vllm.serverless.intake.admission import Admission
 from worker_vllm.serverless.intake.fault_report import report_fault, report_wedged
 from worker_vllm.serverless.job_service import JobService
 from worker_vllm.serverless.loop_watchdog import Watchdog, WatchdogLimits
-from worker_vllm.serverless.metrics import publish
 from worker_vllm.serverless.protocol import Addresses
 from worker_vllm.serverless.queue_worker import QueueWorker
 from worker_vllm.settings.arguments import EngineArguments
@@ -79,6 +80,9 @@ class QueueMode:
         self._settings = settings
         self._stop = asyncio.Event()
         self._force = asyncio.Event()
+        self._observation = JobObservation(settings, engine, Served.QUEUE)
+        if records is not None:
+            self._observation.receipt = records.shown
         self._platform = HttpPlatform(settings.queue.api_key.reveal())
         self._queue: QueueWorker | None = None
         self._queue_run: asyncio.Task[None] | None = None
@@ -86,6 +90,12 @@ class QueueMode:
 
     def on_signal(self) -> None:
         """Request the drain; the second call requests the end of the drain."""
+        if self._stop.is_set():
+            log.warning("a second signal: the jobs that run fail now")
+        else:
+            held = len(self._queue.job_ids) if self._queue is not None else 0
+            drain_s = self._settings.queue.drain_timeout_s
+            log.info("stop signal: no more jobs are taken; %d here may take %.0f s to end", held, drain_s)
         (self._force if self._stop.is_set() else self._stop).set()
 
     async def start(self) -> bool:
@@ -97,6 +107,7 @@ class QueueMode:
         self._cleanup.callback(self._platform.close)
         if self._records is not None:
             self._cleanup.push_async_callback(self._records.aclose)
+        self._cleanup.push_async_callback(self._observation.close)
         running = asyncio.create_task(self._engine.run(), name="engine")
         self._cleanup.push_async_callback(self._stop_engine, running)
         decided = asyncio.create_task(self._engine.wait_until_decided())
@@ -117,7 +128,11 @@ class QueueMode:
         self._cleanup.push_async_callback(self._end_queue, self._queue_run)
         following = asyncio.create_task(self._follow_engine(queue), name="engine-state")
         self._cleanup.callback(following.cancel)
-        await self._expose_metrics(queue)
+        show = queue.admission.show
+        gauges = queue.gauges()
+        await self._observation.expose(
+            self._cleanup, gauges, lambda text: show(parse_load(text.decode(errors="replace")))
+        )
         return True
 
     async def serve(self) -> None:
@@ -129,6 +144,7 @@ class QueueMode:
         """Take no more jobs and finish those that run; at a second signal, fail them. Sets the exit status."""
         assert self._queue is not None
         assert self._queue_run is not None
+        began = time.monotonic()
         self._queue.drain()
         await first_of(self._queue_run, self._force)
         if self._force.is_set():
@@ -137,37 +153,31 @@ class QueueMode:
             self.exit_status = EXIT_FORCED
         if self._engine.state is EngineState.GONE:
             self.exit_status = EXIT_ENGINE
+        log.info(
+            "drained in %.1f s; %d results are not delivered", time.monotonic() - began, len(self._queue.job_ids)
+        )
 
     async def close(self) -> None:
         """End everything that `start` started, the engine last. Raises what the queue worker raised."""
-        await self._cleanup.aclose()
+        try:
+            await self._cleanup.aclose()
+        finally:
+            log.info("the worker ends with status %d", self.exit_status)
 
     def _queue_worker(self) -> QueueWorker:
         settings, engine = self._settings, self._engine
         if proxy := ignored_proxy(settings.queue.take_url, os.environ):
             log.warning("%s", proxy)
         admission = Admission(settings.queue.max_concurrency, known_capacity(settings.engine.arguments))
-        handler = JobHandler(RetryWhenFull(engine, admission.refused, random.random), settings)
+
+        def refused() -> None:
+            admission.refused()
+            self._observation.engine_refused()
+
+        handler = JobHandler(RetryWhenFull(engine, refused, random.random), settings)
         redact = Redactor(settings.secrets).value
-        jobs = JobService(handler.handle, lambda: fetch_load(engine), redact)
+        jobs = JobService(handler.handle, lambda: fetch_load(engine), redact, self._observation.ledger)
         return QueueWorker(jobs, with_spool(settings.queue), self._platform, admission)
-
-    async def _expose_metrics(self, queue: QueueWorker) -> None:
-        """Serve the queue's and the engine's metrics at METRICS_ADDRESS, where that is set."""
-        if self._settings.metrics_address is None:
-            return
-        from worker_vllm.observability.metrics_server import metrics_at
-
-        registry = CollectorRegistry()
-        publish(queue.gauges(), registry)
-        metrics = metrics_at(
-            self._settings.metrics_address, registry, lambda: fetch_metrics(self._engine), self._receipt
-        )
-        await self._cleanup.enter_async_context(metrics)
-
-    def _receipt(self) -> Mapping[str, Any] | None:
-        receipt = None if self._records is None else self._records.receipt
-        return None if receipt is None else receipt.to_json()
 
     async def _follow_engine(self, queue: QueueWorker) -> None:
         """Pause the queue while the engine is STARTING, stop when it is GONE; report every fault once."""

@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Iterable, Mapping
 from contextvars import ContextVar
-from typing import TextIO
+from typing import Any, TextIO
 
 from worker_vllm.settings.redaction import Redactor
 from worker_vllm.settings.types import Secret
@@ -31,7 +31,7 @@ class JsonFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """The record as a JSON line."""
-        fields: dict[str, str] = {
+        fields: dict[str, Any] = {
             "time": f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(record.created))}.{int(record.msecs):03d}Z",
             "level": record.levelname,
             "message": self._redact(record.getMessage()),
@@ -39,6 +39,8 @@ class JsonFormatter(logging.Formatter):
         }
         if job := current_job.get():
             fields["requestId"] = job
+        if facts := getattr(record, "fields", None):
+            fields["job"] = {name: self._redact(v) if isinstance(v, str) else v for name, v in facts.items()}
         if record.exc_info:
             fields["traceback"] = self._redact(self.formatException(record.exc_info))
         return json.dumps(fields, ensure_ascii=False)
@@ -57,7 +59,8 @@ class TextFormatter(logging.Formatter):
         if getattr(record, "source", "worker") == "engine":
             return self._redact(f"engine | {message}")
         clock = time.strftime("%H:%M:%S", time.localtime(record.created))
-        job = f" job={current_job.get()}" if current_job.get() else ""
+        named = f"job={current_job.get()}"
+        job = f" {named}" if current_job.get() and named not in message else ""
         line = f"{clock} {record.levelname:<7} {message}{job}"
         if record.exc_info:
             line = f"{line}\n{self.formatException(record.exc_info)}"

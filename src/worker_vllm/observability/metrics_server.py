@@ -1,4 +1,7 @@
-"""`/metrics` for Prometheus: the worker's own metrics and the engine's, read at each request."""
+"""`/metrics` for Prometheus: the worker's own metrics and the engine's, read at each request.
+
+A scraper that accepts OpenMetrics gets it, with exemplars, if the engine answers in that format too.
+"""
 
 from __future__ import annotations
 
@@ -10,17 +13,23 @@ from typing import Any
 from aiohttp import web
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+from prometheus_client.openmetrics import exposition as openmetrics
 
 log = logging.getLogger(__name__)
 
 NO_RECEIPT = "this worker has no receipt: its engine has not been ready yet, or runs elsewhere (ENGINE_URL)"
+OPENMETRICS = "application/openmetrics-text"
+END = b"# EOF\n"
+
+# The engine's metrics in the format that the Accept header asks for, or in another one that it has.
+EngineText = Callable[[str], Awaitable[bytes]]
 
 
 @asynccontextmanager
 async def metrics_at(
     address: tuple[str, int],
     registry: CollectorRegistry,
-    engine_text: Callable[[], Awaitable[bytes]],
+    engine_text: EngineText,
     receipt: Callable[[], Mapping[str, Any] | None] = lambda: None,
 ) -> AsyncIterator[None]:
     """Serve the metrics of `registry`, followed by the engine's, for as long as the context lasts.
@@ -29,9 +38,11 @@ async def metrics_at(
     address that cannot be bound is logged as an error; the worker goes on without metrics.
     """
 
-    async def answer(_: web.Request) -> web.Response:
-        text = generate_latest(registry) + await engine_text()
-        return web.Response(body=text, headers={"Content-Type": CONTENT_TYPE_PLAIN_0_0_4})
+    async def answer(request: web.Request) -> web.Response:
+        accepted = request.headers.get("Accept", "")
+        engine = await engine_text(accepted)
+        body, kind = exposition(registry, engine, accepted)
+        return web.Response(body=body, headers={"Content-Type": kind})
 
     async def start(_: web.Request) -> web.Response:
         found = receipt()
@@ -54,3 +65,11 @@ async def metrics_at(
         yield
     finally:
         await runner.cleanup()
+
+
+def exposition(registry: CollectorRegistry, engine: bytes, accepted: str) -> tuple[bytes, str]:
+    """Both texts as one, and their content type."""
+    if OPENMETRICS in accepted and (not engine or engine.endswith(END)):
+        own: bytes = openmetrics.generate_latest(registry)  # type: ignore[no-untyped-call]
+        return own.removesuffix(END) + (engine or END), openmetrics.CONTENT_TYPE_LATEST
+    return generate_latest(registry) + engine.removesuffix(END), CONTENT_TYPE_PLAIN_0_0_4

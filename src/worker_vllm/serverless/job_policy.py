@@ -36,3 +36,8 @@ def _seconds(milliseconds: object) -> float | None:
     if isinstance(milliseconds, bool) or not isinstance(milliseconds, int | float) or not milliseconds > 0:
         return None
     return min(milliseconds, MAX_S * 1000) / 1000
+
+
+def queue_delay_s(job: Mapping[str, Any]) -> float | None:
+    """Seconds that the job waited in the platform's queue, where the job tells it as `delayTime` in milliseconds."""
+    return _seconds(job.get("delayTime"))

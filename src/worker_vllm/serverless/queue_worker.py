@@ -14,21 +14,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from worker_vllm.errors import WorkerError
+from worker_vllm.observability import metric_names as names
+from worker_vllm.observability.job_record import current_record
 from worker_vllm.observability.logging import current_job
+from worker_vllm.observability.metric_names import Metric
 from worker_vllm.serverless import protocol
-from worker_vllm.serverless.delivery.job_run import JobRun, RunOutcome
+from worker_vllm.serverless.delivery.job_run import STOPPED_BY_WORKER, JobRun, RunOutcome
 from worker_vllm.serverless.delivery.post_rate import PostRateLimits, PostScheduler
 from worker_vllm.serverless.delivery.result_sender import ResultSender
 from worker_vllm.serverless.delivery.result_spool import JobResult, ResultSpool
 from worker_vllm.serverless.delivery.stream_sender import JobGone, StreamSender
 from worker_vllm.serverless.drain_phases import DrainTimeouts, ForcedStop, cancel_all, stopped_error
-from worker_vllm.serverless.gauges import GaugeSource
 from worker_vllm.serverless.http.client import Platform
 from worker_vllm.serverless.intake.admission import Admission
 from worker_vllm.serverless.intake.backoff import PollBackoff
 from worker_vllm.serverless.intake.cancel_loop import STOP_POLL_BACKOFF, CancelLoop
 from worker_vllm.serverless.intake.heartbeat import send_pings
 from worker_vllm.serverless.intake.take_loop import TakeLoop
+from worker_vllm.serverless.job_policy import queue_delay_s
 from worker_vllm.serverless.job_service import JobService
 from worker_vllm.settings.types import QueueSettings
 
@@ -94,12 +98,10 @@ class QueueWorker:
         """Ids of the jobs that this worker still owes a result."""
         return tuple(self._tasks)
 
-    def gauges(self) -> tuple[GaugeSource, ...]:
+    def gauges(self) -> dict[Metric, Callable[[], float]]:
         """The gauges of this worker and of the objects that it owns."""
-        undelivered = GaugeSource(
-            "jobs_undelivered", "Jobs whose result is not delivered yet", lambda: len(self._tasks)
-        )
-        return (*self.admission.gauges(), undelivered, *self._scheduler.gauges(), *self._results.gauges())
+        own: dict[Metric, Callable[[], float]] = {names.JOBS_UNDELIVERED: lambda: len(self._tasks)}
+        return {**self.admission.gauges(), **own, **self._scheduler.gauges(), **self._results.gauges()}
 
     def drain(self) -> None:
         """Take no further job; `run` returns when those here are finished or the drain time is over."""
@@ -174,11 +176,13 @@ class QueueWorker:
         job_id = job["id"]
         if self._cancel_loop.is_already_cancelled(job_id):
             log.info("job=%s was cancelled before it arrived", job_id)
+            self._end_unstarted(job_id)
             return
         if job_id in self._tasks:
             log.warning("job=%s was handed out twice, the first run goes on", job_id)
             return
-        job_run = JobRun(job, self._service.handle, self._streams, self._service.redact)
+        record = self._service.ledger.open(job_id, queue_delay_s(job))
+        job_run = JobRun(job, self._service.handle, self._streams, self._service.redact, record)
         open_job = self._open[job_id] = _OpenJob(job_run, time.time() + job_run.limits.ttl_s)
         self._running[job_id] = job_run
         self.admission.acquire(job_id)
@@ -192,8 +196,9 @@ class QueueWorker:
             self.recycle()
 
     async def _run_job(self, open_job: _OpenJob) -> None:
-        job_id = open_job.job_run.job_id
+        job_id, record = open_job.job_run.job_id, open_job.job_run.record
         current_job.set(job_id)
+        current_record.set(record)
         try:
             outcome = await open_job.job_run.run(self._timeouts.final_events_s)
             self._free_slot(job_id)
@@ -202,6 +207,8 @@ class QueueWorker:
             await self._deliver(open_job.result)
         except JobGone as gone:
             log.warning("job=%s is not known to the platform any more: %s", job_id, gone)
+            if not record.outcome:
+                record.end("cancelled", "platform")
 
     async def _deliver(self, result: JobResult) -> None:
         acquire = self.admission.acquire_undelivered
@@ -223,13 +230,25 @@ class QueueWorker:
         if not self._tasks:
             self._all_delivered.set()
         self._free_slot(job_id)
+        record = open_job.job_run.record
         if not task.cancelled():
             if (error := task.exception()) is not None:
                 log.error("job=%s was dropped by an internal error of the worker", job_id, exc_info=error)
+                record.fail(WorkerError("internal error"))
         elif open_job.cancelled:
+            record.end("cancelled", "platform")
             self._results.discard(job_id)
         else:
+            if open_job.result is None:
+                record.end(*STOPPED_BY_WORKER)
             self._results.spool(open_job.result or self._result(open_job, _stopped_body(open_job)))
+        self._service.ledger.close(record)
+
+    def _end_unstarted(self, job_id: str) -> None:
+        """Record a job that was cancelled before it arrived."""
+        record = self._service.ledger.open(job_id)
+        record.end("cancelled", "platform")
+        self._service.ledger.close(record)
 
     def _free_slot(self, job_id: str) -> None:
         self._running.pop(job_id, None)
@@ -243,7 +262,7 @@ class QueueWorker:
         task = self._tasks.get(job_id)
         if task is None:
             return False
-        log.info("job=%s cancelled", job_id)
+        log.debug("job=%s cancelled", job_id)
         self._open[job_id].cancelled = True
         return task.cancel()
 

@@ -26,6 +26,8 @@ COUNTED = frozenset(
     {"MAX", "MIN", "NUM", "NUMBER", "BATCHED", "DEFAULT", "PER", "SPEC", "SPECULATIVE", "STOP", "THRESHOLD", "ONLY"}
 )
 KEY_LISTS = ("API_KEY", "VLLM_API_KEY")  # several keys, separated by commas
+# OpenTelemetry's variables that hold HTTP headers, `name=value,name=value`: most often a collector's key.
+OTLP_HEADERS = re.compile(r"OTEL_EXPORTER_OTLP_(?:[A-Z]+_)?HEADERS")
 SWITCHES = frozenset({"ALLOW", "USE", "ENABLE", "DISABLE", "SKIP", "RETURN"})
 # A name that ends so holds the place or the size of a secret, not the secret.
 PLACES = frozenset(
@@ -47,6 +49,8 @@ def looks_secret(name: str) -> bool:
     """Whether a variable, an option or a JSON key of this name holds a secret."""
     if setting := names().get(name):
         return setting.kind is Kind.SECRET
+    if OTLP_HEADERS.fullmatch(name):
+        return True
     words = [word for word in re.split(r"[^A-Z0-9]+", name.upper()) if word]
     if not words or words[-1] in PLACES or not SWITCHES.isdisjoint(words):
         return False
@@ -78,6 +82,8 @@ def secrets_of(env: Mapping[str, str], secret_names: Iterable[str]) -> tuple[Sec
             found |= embedded(text)
         elif name in names() or not (NUMBER.fullmatch(text) or text.lower() in ("true", "false")):
             found.add(text)
+            if OTLP_HEADERS.fullmatch(name):
+                found |= {pair.partition("=")[2].strip() for pair in text.split(",")}
             if name in KEY_LISTS:
                 found |= {key.strip() for key in text.split(",")}
     return tuple(Secret(text) for text in sorted(found) if text)

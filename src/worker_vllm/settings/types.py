@@ -179,7 +179,7 @@ class Settings:
     http: HttpSettings = field(default_factory=HttpSettings)
     log_format: str = "auto"  # json, text, or auto: json on the platform
     log_level: str = "INFO"
-    metrics_address: tuple[str, int] | None = None  # host and port of /metrics in queue mode; None: not served
+    metrics_address: tuple[str, int] | None = None  # host and port of /metrics; None: not served
     crash_bundle_prompts: bool = False  # whether crash bundles contain requests' bodies
     origins: tuple[SettingOrigin, ...] = ()
     warnings: tuple[str, ...] = ()  # one line for each translated, ignored or obsolete setting

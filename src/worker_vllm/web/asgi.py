@@ -35,7 +35,22 @@ class HttpRefusal(RequestError):
 class Exchange:
     """One request and its response. `send` adds the request id to the response's headers and records its status."""
 
-    __slots__ = ("_send", "path", "receive", "request_id", "scope", "started", "status")
+    __slots__ = (
+        *("_receive", "_send", "complete", "events", "first_at", "key", "last_usage", "model", "path", "reads_usage"),
+        *(
+            "left",
+            "request_id",
+            "route",
+            "scope",
+            "sent_bytes",
+            "started",
+            "started_ns",
+            "status",
+            "streamed",
+            "tag",
+            "trace",
+        ),
+    )
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         given = header_values(scope["headers"], REQUEST_ID)
@@ -44,10 +59,30 @@ class Exchange:
         others = without(scope["headers"], REQUEST_ID)
         self.scope: Scope = {**scope, "headers": [*others, (REQUEST_ID, self.request_id)]}
         self.path = path_of(scope)
-        self.receive = receive
+        self._receive = receive
         self._send = send
         self.status = 0  # of the response; 0 until it starts
         self.started = time.monotonic()
+        self.started_ns = time.time_ns()
+        self.left = False  # whether the client disconnected
+        self.complete = False  # whether the whole response was sent
+        self.first_at: float | None = None  # when the response's first bytes were sent
+        self.sent_bytes = 0
+        self.reads_usage = False
+        self.events = 0  # of the response, and its last part with token counts: only with `reads_usage`
+        self.last_usage = b""
+        self.key, self.tag = uuid.uuid4().hex, ""  # names of this request in reports
+        self.route = "none"
+        self.model: str | None = None
+        self.streamed = False
+        self.trace: tuple[str, str, str | None, bool] | None = None
+
+    async def receive(self) -> Message:
+        """The next message from the client."""
+        message = await self._receive()
+        if message["type"] == "http.disconnect":
+            self.left = True
+        return message
 
     async def send(self, message: Message) -> None:
         """Pass a message on to the client."""
@@ -55,7 +90,19 @@ class Exchange:
             self.status = message["status"]
             headers = without(message.get("headers", ()), REQUEST_ID)
             message = {**message, "headers": [*headers, (REQUEST_ID, self.request_id)]}
+        elif message["type"] == "http.response.body":
+            if self.first_at is None:
+                self.first_at = time.monotonic()
+            if self.reads_usage:
+                self._read_usage(bytes(message.get("body", b"")))
+            self.sent_bytes += len(message.get("body", b""))
+            self.complete = not message.get("more_body", False)
         await self._send(message)
+
+    def _read_usage(self, part: bytes) -> None:
+        self.events += part.count(b"data:")
+        if b'_tokens"' in part:
+            self.last_usage = part
 
     async def respond(self, status: int, body: bytes, *headers: Header) -> None:
         """Send a complete response; to HEAD without its body."""

@@ -41,6 +41,7 @@ from worker_vllm.web.client_keys import ClientKeys
 from worker_vllm.web.guard_settings import ENGINE_HEALTH, GuardSettings, read
 from worker_vllm.web.request_body import BodyMemory, Disconnected, LimitedBody, check_headers, replayed
 from worker_vllm.web.request_checks import CheckedRequest, check
+from worker_vllm.web.request_report import Report, RequestReporter
 
 log = logging.getLogger(__name__)
 access_log = logging.getLogger("worker_vllm.web.access")
@@ -56,7 +57,7 @@ OPEN = ", ".join(f"{route.method} {route.path}" for route in DATA_ROUTES)
 class RequestGuard:
     """Checks every request before the application sees it. One instance guards one server process."""
 
-    def __init__(self, app: App, settings: GuardSettings | None = None) -> None:
+    def __init__(self, app: App, settings: GuardSettings | None = None, report: Report | None = None) -> None:
         if settings is None:  # loaded by the engine's server
             settings = read(os.environ)
             log_to_stderr()
@@ -67,6 +68,7 @@ class RequestGuard:
         self._threads = ThreadPoolExecutor(CHECK_THREADS, thread_name_prefix="guard")  # started at the first use
         self._memory = BodyMemory(settings.max_body_bytes)
         self._running = 0
+        self._reporter = RequestReporter(settings.report_token, report)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request; ASGI's entry point."""
@@ -77,14 +79,17 @@ class RequestGuard:
             await send({"type": "websocket.close", "code": 1008})
             return
         exchange = Exchange(scope, receive, send)
+        exchange.reads_usage = self._reporter.reads_usage
+        failure: WorkerError | None = None
         try:
             await self._serve(exchange)
         except Disconnected:
             pass
         except WorkerError as error:
+            failure = error
             await exchange.fail(error)
         finally:
-            self._log(exchange)
+            self._log(exchange, failure)
 
     def _is_trusted(self, scope: Scope) -> bool:
         """Whether the request came over a Unix socket: ASGI's `server` has a port only for TCP.
@@ -100,6 +105,7 @@ class RequestGuard:
             await self._serve_health(exchange, method)
             return
         route = self._route(exchange)
+        exchange.route = route.path
         if method != route.method:
             if method == "OPTIONS" and self._settings.preflight:  # answered by the engine's CORS middleware
                 await self._app(exchange.scope, exchange.receive, exchange.send)
@@ -112,11 +118,13 @@ class RequestGuard:
         body = LimitedBody(exchange.receive, self._settings.max_body_bytes)
         if route.method == "GET" or route.family is Family.AUDIO:
             with self._place():
+                self._reporter.began(exchange, route, {})
                 await self._stream(exchange, route, body)
             return
         content = await body.read(self._memory)  # before it takes a place: slow clients occupy none
         request = await self._check(route, content)
         with self._place():
+            self._reporter.began(exchange, route, request.body)
             await self._forward(exchange, route, request, changed=request.content is not content)
 
     async def _check(self, route: Route, content: bytes) -> CheckedRequest:
@@ -215,8 +223,14 @@ class RequestGuard:
         except OSError:
             return None
 
-    def _log(self, exchange: Exchange) -> None:
-        if exchange.path in self._health or not access_log.isEnabledFor(logging.INFO):
+    def _log(self, exchange: Exchange, failure: WorkerError | None) -> None:
+        """Report a request that is over; without a worker to report to, log it."""
+        if exchange.path in self._health:
+            return
+        if self._reporter.active:
+            self._reporter.ended(exchange, failure)
+            return
+        if not access_log.isEnabledFor(logging.INFO):
             return
         path = path_of(exchange.scope) if exchange.status != 404 else "-"
         took_ms = (time.monotonic() - exchange.started) * 1000

@@ -42,10 +42,13 @@ class GuardSettings:
     health_path: str = "/ping"
     health_file: str | None = None  # while it exists, health answers 503 with its content: draining, stalled
     trust_unix: bool = False  # requests over a Unix socket come from the worker itself and are not checked
+    report_token: str = ""  # goes with every report to the worker; empty: nothing is reported
     preflight: bool = False  # ALLOWED_ORIGINS is set: CORS preflight requests reach the engine's own answer
 
 
-def guard_settings(settings: Settings, *, trust_unix: bool = False, health_file: str | None = None) -> GuardSettings:
+def guard_settings(
+    settings: Settings, *, trust_unix: bool = False, health_file: str | None = None, report_token: str = ""
+) -> GuardSettings:
     """The guard's rules that follow from the worker's settings."""
     attached = settings.engine.kind is EngineKind.ATTACH
     return GuardSettings(
@@ -64,6 +67,7 @@ def guard_settings(settings: Settings, *, trust_unix: bool = False, health_file:
         health_path=settings.http.health_path,
         health_file=health_file,
         trust_unix=trust_unix,
+        report_token=report_token,
         preflight=EngineArguments(settings.engine.arguments).has("--allowed-origins"),
     )
 

@@ -17,7 +17,6 @@ from urllib.parse import quote
 
 import aiohttp
 import uvicorn
-import uvloop
 from multidict import CIMultiDict
 from yarl import URL
 
@@ -27,6 +26,7 @@ from worker_vllm.web.asgi import App, Header, Receive, Scope, Send, header_value
 from worker_vllm.web.guard import RequestGuard
 from worker_vllm.web.guard_settings import GuardSettings, guard_settings
 from worker_vllm.web.request_body import Disconnected
+from worker_vllm.web.request_report import Report
 
 log = logging.getLogger(__name__)
 
@@ -185,11 +185,11 @@ def _named_by_connection(headers: list[Header]) -> frozenset[bytes]:
 
 
 @asynccontextmanager
-async def guarded_proxy(url: str, settings: GuardSettings) -> AsyncIterator[App]:
+async def guarded_proxy(url: str, settings: GuardSettings, report: Report | None = None) -> AsyncIterator[App]:
     """The guard in front of a server, as one ASGI application."""
     proxy = ReverseProxy(url)
     try:
-        yield RequestGuard(proxy, settings)
+        yield RequestGuard(proxy, settings, report)
     finally:
         await proxy.aclose()
 
@@ -224,14 +224,11 @@ class _Server(uvicorn.Server):
                 loop.remove_signal_handler(number)
 
 
-def serve_proxy(settings: Settings, sockets: Sequence[socket.socket]) -> int:
-    """Serve the guard in front of ENGINE_URL on these listening sockets until SIGTERM; the exit status after it."""
-    uvloop.run(run_proxy(settings, sockets))
-    return 0
-
-
-async def run_proxy(settings: Settings, sockets: Sequence[socket.socket]) -> None:
-    """Serve as `serve_proxy` does, inside a running loop."""
-    async with guarded_proxy(settings.engine.url or "", guard_settings(settings)) as app:
+async def run_proxy(
+    settings: Settings, sockets: Sequence[socket.socket], report: Report | None = None, report_token: str = ""
+) -> None:
+    """Serve the guard in front of ENGINE_URL on these listening sockets until SIGTERM."""
+    rules = guard_settings(settings, report_token=report_token)
+    async with guarded_proxy(settings.engine.url or "", rules, report) as app:
         config = server_config(app, grace_s=max(1, round(settings.queue.drain_timeout_s)))
         await _Server(config).serve(sockets=list(sockets))

@@ -113,5 +113,5 @@ def test_the_command_line_names_model_socket_and_names() -> None:
     loud = EngineSettings(model="/m", served_names=("a",), arguments=("--no-disable-uvicorn-access-log",))
     assert command.engine_argv(loud, "/s") == [*launch, "--served-model-name", "a", "--no-disable-uvicorn-access-log"]
     own = EngineSettings(kind=EngineKind.ECHO, arguments=("--served-model-name", "x"))
-    echo = [sys.executable, "-m", "worker_vllm.echo", "--uds", "/s"]
+    echo = [sys.executable, "-m", "worker_vllm.echo", "--report-usage", "--uds", "/s"]
     assert command.engine_argv(own, "/s") == [*echo, "--served-model-name", "x"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -146,10 +145,3 @@ def test_a_request_is_in_flight_until_its_end_is_told() -> None:
         ended()
         ended()
         assert len(requests) == 0
-
-
-def test_in_http_mode_the_bundle_says_why_it_lists_no_request() -> None:
-    """Clients reach the engine directly."""
-    found = settings()
-    context = replace(BundleContext(found, {}, {}, ""), past_worker=True)
-    assert "http mode" in json.loads(crash_bundle(death(found, LINES, ()), context, "/f"))["requests_note"]

@@ -167,7 +167,7 @@ def _is_accepted(script: Script) -> bool:
 async def test_no_job_is_lost_doubled_or_swapped(count: int, caplog: pytest.LogCaptureFixture) -> None:
     """A tenth of all answers is bad. Each job ends with its own text, or fails because a piece may have been lost;
     each outcome is one line of the log."""
-    caplog.set_level(logging.INFO)
+    caplog.set_level(logging.DEBUG)
     async with raw_platform() as raw, working(raw) as loop:
         mischief = Mischief(raw, seed=11)
         wholes = {f"whole-{n}": {"whole": f"text of {n}"} for n in range(count // 2)}

@@ -13,7 +13,7 @@ import resource
 import sys
 from functools import partial
 
-from worker_vllm.engine.child import cpu_defaults, deferred_arguments, forkserver, handover_protocol
+from worker_vllm.engine.child import cpu_defaults, deferred_arguments, forkserver, handover_protocol, usage_reports
 from worker_vllm.engine.child.vllm_cpu_alias import install_vllm_alias
 from worker_vllm.engine.preflight.container_limits import address_space_message
 
@@ -50,6 +50,7 @@ def launch() -> None:
 
 
 cpu_build = install_vllm_alias()
+usage_reports.install()
 
 if __name__ == "__main__":
     launch()

@@ -6,7 +6,7 @@ import asyncio
 import re
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from worker_vllm.engine.interface import Engine, EngineLoad, EngineRequest
 from worker_vllm.errors import WorkerError
@@ -77,11 +77,15 @@ async def fetch_load(engine: Engine) -> EngineLoad | None:
     return parse_load((await fetch_metrics(engine)).decode("utf-8", "replace"))
 
 
-async def fetch_metrics(engine: Engine) -> bytes:
-    """The engine's metrics as Prometheus text; empty when it exposes none or does not answer in time."""
+async def fetch_metrics(engine: Engine, accept: str = "") -> bytes:
+    """The engine's metrics in the format that `accept` asks for, by default Prometheus' text.
+
+    Empty when it exposes none or does not answer in time.
+    """
+    request = replace(METRICS, headers={"Accept": accept}) if accept else METRICS
     with suppress(WorkerError, TimeoutError):
         async with asyncio.timeout(TIMEOUT_S):
-            response = await engine.request(METRICS)
+            response = await engine.request(request)
             try:
                 if response.status == 200:
                     return await response.read()

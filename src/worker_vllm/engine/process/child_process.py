@@ -61,13 +61,13 @@ class EngineProcess:
         """The engine's exit status, negative for a signal, None while it runs."""
         return self._guard.returncode
 
-    def adopt(self, on_line: Callable[[str], None]) -> None:
-        """Let the running event loop read the log and wait for the exit; `on_line` gets every log line."""
+    def adopt(self, on_line: Callable[[str], None], on_report: Callable[[bytes], None] = lambda report: None) -> None:
+        """Let the running event loop read the log and wait for the exit; every line goes to one of the two."""
         import asyncio
 
         loop = asyncio.get_running_loop()
         self._exited = asyncio.Event()
-        self.tail.on_line = on_line
+        self.tail.on_line, self.tail.on_report = on_line, on_report
         pidfd = os.pidfd_open(self._guard.pid)
         loop.add_reader(pidfd, self._on_exit, loop, pidfd)
         os.set_blocking(self._log, False)

@@ -38,7 +38,7 @@ def engine_argv(settings: EngineSettings, socket: str, arguments_fd: int | None 
     """
     handover = [HANDOVER_FLAG, handover_path(socket)] if settings.adopts_socket else []
     if settings.kind is EngineKind.ECHO:
-        echo = [*handover, "--uds", socket, *served(settings), *settings.arguments]
+        echo = [*handover, "--report-usage", "--uds", socket, *served(settings), *settings.arguments]
         return [sys.executable, "-m", "worker_vllm.echo", *echo]
     wait = [] if arguments_fd is None else [ARGUMENTS_FLAG, str(arguments_fd)]
     launch = [sys.executable, "-m", "worker_vllm.engine.child.launch", *handover, *wait]

@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 
+from worker_vllm.engine.child.report_line import MARK
+
 LINES = 400
 LINE_BYTES = 4096
 
 
 class LogTail:
-    """Keeps the last LINES lines and passes each complete line to `on_line`."""
+    """Keeps the last LINES lines and passes each complete line to `on_line`; reports go to `on_report` instead."""
 
     def __init__(self, on_line: Callable[[str], None] = lambda line: None) -> None:
         self.on_line = on_line
+        self.on_report: Callable[[bytes], None] = lambda report: None
         self._lines: deque[str] = deque(maxlen=LINES)
         self._rest = b""
 
@@ -38,6 +41,11 @@ class LogTail:
             self._rest = b""
 
     def _keep(self, line: bytes) -> None:
+        if MARK in line:
+            line, _, report = line.partition(MARK)
+            self.on_report(report)
+            if not line:
+                return
         for start in range(0, max(1, len(line)), LINE_BYTES):
             text = line[start : start + LINE_BYTES].decode(errors="replace").rstrip("\r")
             self._lines.append(text)

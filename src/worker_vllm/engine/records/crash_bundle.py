@@ -39,7 +39,6 @@ class BundleContext:
     environment: Mapping[str, str]
     versions: Mapping[str, str]
     at: str  # in UTC, as ISO 8601
-    past_worker: bool = False  # clients' requests go past the worker: http mode
 
 
 def crash_bundle(death: EngineDeath, context: BundleContext, path: str) -> bytes:
@@ -60,8 +59,6 @@ def crash_bundle(death: EngineDeath, context: BundleContext, path: str) -> bytes
         "prompts": "kept" if prompts else NO_PROMPTS,
         "log": log_tail(death.engine_exit.lines, prompts=prompts),
     }
-    if context.past_worker:
-        content["requests_note"] = "http mode: clients' requests go to the engine directly and are not listed"
     bound_bodies(content["requests_in_flight"])
     redacted = Redactor(context.settings.secrets).value(content)
     assert isinstance(redacted, dict)

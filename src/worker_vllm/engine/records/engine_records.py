@@ -20,7 +20,7 @@ from worker_vllm.engine.preflight.vllm_version import engine_version
 from worker_vllm.engine.preflight.weights import weights_in
 from worker_vllm.engine.records.crash_bundle import BundleContext, crash_bundle
 from worker_vllm.engine.records.crash_directory import bundle_name, crash_directory, write_bundle
-from worker_vllm.engine.records.events import EngineDeath, FinishedStart
+from worker_vllm.engine.records.events import EngineDeath, FinishedStart, RequestInFlight
 from worker_vllm.engine.records.start_history import append, history_file, read_history
 from worker_vllm.engine.records.start_receipt import StartReceipt, receipt_of, savings
 from worker_vllm.settings.types import Settings
@@ -37,14 +37,12 @@ class EngineRecords:
         self,
         settings: Settings,
         environment: Mapping[str, str],
-        *,
-        past_worker: bool = False,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.receipt: StartReceipt | None = None
+        self.more_in_flight: Callable[[], tuple[RequestInFlight, ...]] = lambda: ()  # that went past the worker
         self._settings = settings
         self._environment = environment
-        self._past_worker = past_worker
         self._clock = clock
         self._deaths = 0
         self._tasks: set[asyncio.Task[None]] = set()
@@ -62,7 +60,12 @@ class EngineRecords:
         """Write a bundle if the engine had served; a failed start has its diagnosis and its log."""
         if death.engine_exit.was_ready:
             self._deaths += 1
-            self._begin(self._keep_bundle(death, self._deaths))
+            complete = replace(death, in_flight=(*death.in_flight, *self.more_in_flight()))
+            self._begin(self._keep_bundle(complete, self._deaths))
+
+    def shown(self) -> Mapping[str, Any] | None:
+        """The newest receipt as the payload of /start."""
+        return None if self.receipt is None else self.receipt.to_json()
 
     async def aclose(self) -> None:
         """Wait for what is being written, for LONGEST_WRITE_S at most."""
@@ -100,7 +103,6 @@ class EngineRecords:
             environment=self._environment,
             versions=versions(death.facts.machine if death.facts else ""),
             at=time.strftime("%Y-%m-%dT%H:%M:%SZ", now),
-            past_worker=self._past_worker,
         )
         temporary = Path(tempfile.gettempdir())
         directory = crash_directory(Path(volume_of(self._environment)), temporary, os.geteuid())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
@@ -13,6 +14,9 @@ from worker_vllm.settings.types import EngineSettings
 
 if TYPE_CHECKING:
     from worker_vllm.engine.supervision.engine_run import EngineRun
+
+
+logger = logging.getLogger(__name__)
 
 
 class Launches:
@@ -45,6 +49,7 @@ class Launches:
     def ready(self, run: EngineRun, settings: EngineSettings, took_s: float) -> None:
         """The launch is READY after `took_s` seconds."""
         timeline, download_s, self._download_s = run.timeline, self._download_s, None
+        logger.info("the engine is ready after %s", timeline.summary())
         phases = tuple(timeline.phases)
         self._observer.start_finished(
             FinishedStart(settings, self._facts, phases, took_s, timeline.figures, download_s)

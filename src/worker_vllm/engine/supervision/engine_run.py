@@ -18,6 +18,7 @@ from worker_vllm.engine.client.metrics import METRICS, Progress, parse_progress
 from worker_vllm.engine.diagnosis.diagnose import EngineExit
 from worker_vllm.engine.interface import Engine, EngineRefused, EngineRequest
 from worker_vllm.engine.process.child_process import EngineProcess
+from worker_vllm.engine.supervision.line_level import LineLevel
 from worker_vllm.engine.supervision.oom_counter import oom_kills
 from worker_vllm.engine.supervision.process_watcher import ProcessWatcher
 from worker_vllm.engine.supervision.stall_detector import (
@@ -57,7 +58,13 @@ class EngineConnection(Engine, Protocol):
 class EngineRun:
     """Owns the process and the connection that it is given. Create it in a running loop; `run` is called once."""
 
-    def __init__(self, settings: EngineSettings, process: EngineProcess, connection: EngineConnection) -> None:
+    def __init__(
+        self,
+        settings: EngineSettings,
+        process: EngineProcess,
+        connection: EngineConnection,
+        on_report: Callable[[bytes], None] = lambda report: None,
+    ) -> None:
         self.connection = connection
         self.exited = asyncio.Event()
         self.pending = PendingReads()
@@ -69,7 +76,8 @@ class EngineRun:
         self._oom_kills = oom_kills()
         self._ready_at: float | None = None
         self._health_check: asyncio.Task[None] | None = None
-        process.adopt(self._on_line)
+        self._level = LineLevel()
+        process.adopt(self._on_line, on_report)
 
     @property
     def healthy_s(self) -> float:
@@ -207,7 +215,12 @@ class EngineRun:
 
     def _on_line(self, line: str) -> None:
         self.timeline.read(line)
-        logger.info("%s", line, extra={"source": "engine"})
+        level = self._level.of(line)
+        if logger.isEnabledFor(max(level, logging.INFO)):
+            record = logger.makeRecord(
+                logger.name, level, __file__, 0, "%s", (line,), None, None, {"source": "engine"}
+            )
+            logger.handle(record)
 
     async def _watch_for_stall(self) -> None:
         """Update the stall detector; one request for progress may last several updates while the server is busy."""

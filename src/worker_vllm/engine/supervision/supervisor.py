@@ -55,6 +55,8 @@ class Supervisor:
         self._start_took_s: float | None = None
         self._stopping = asyncio.Event()
         self._changed = asyncio.Event()
+        self.on_report: Callable[[bytes], None] = lambda report: None  # gets the reports of the engine's processes
+        self.ends: dict[str, int] = {}  # of the engine, by cause
         self.state = EngineState.STARTING
 
     @property
@@ -81,6 +83,11 @@ class Supervisor:
     def timeline(self) -> str:
         """The last start's phases in one line; empty before the first."""
         return self._run.timeline.summary() if self._run else ""
+
+    @property
+    def last_start(self) -> tuple[float, list[tuple[str, float]]]:
+        """Duration of the last start that became ready, 0 before, and the phases of the newest launch."""
+        return self._start_took_s or 0.0, list(self._run.timeline.phases) if self._run else []
 
     @property
     def socket(self) -> str:
@@ -232,17 +239,19 @@ class Supervisor:
         if self._diagnosis is not None:
             self._launches.relaunching(self._settings, self._plan.environment)
         process, self._process = self._process or spawn(self._settings, self._plan.environment), None
-        self._run = EngineRun(self._settings, process, self._connect(f"unix:{process.socket}"))
+        connection = self._connect(f"unix:{process.socket}")
+        self._run = EngineRun(self._settings, process, connection, self.on_report)
         self._enter(EngineState.STARTING)
         return self._run
 
     async def _supervise(self, run: EngineRun) -> None:
         """Run one launch to its end; callers get the diagnosis as soon as it is known."""
-        running = asyncio.create_task(run.run(self._on_ready), name="engine-run")
+        running = asyncio.create_task(run.run(lambda: self._on_ready(run)), name="engine-run")
         try:
             await run.exited.wait()
             if not self._stopping.is_set():
                 self._diagnosis = diagnose(run.engine_exit)
+                self.ends[self._diagnosis.cause] = self.ends.get(self._diagnosis.cause, 0) + 1
                 self._enter(EngineState.STARTING)
                 logger.error("%s", self._diagnosis.report)
                 self._launches.died(run, self._settings, self._diagnosis)
@@ -264,13 +273,11 @@ class Supervisor:
         self._enter(EngineState.REFUSING if decision.action is Action.REFUSE else EngineState.GONE)
         return False
 
-    def _on_ready(self) -> None:
-        assert self._run is not None
+    def _on_ready(self, run: EngineRun) -> None:
         self._diagnosis = None
-        self._start_took_s = took_s = self._run.elapsed_s
+        self._start_took_s = took_s = run.elapsed_s
         self._enter(EngineState.READY)
-        logger.info("the engine is ready after %s", self._run.timeline.summary())
-        self._launches.ready(self._run, self._settings, took_s)
+        self._launches.ready(run, self._settings, took_s)
 
     def _enter(self, state: EngineState) -> None:
         if state is not self.state:

@@ -5,8 +5,9 @@ end, which aborts an unfinished one inside the engine.
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 from worker_vllm.engine.interface import Engine, EngineRequest, EngineResponse
@@ -15,9 +16,11 @@ from worker_vllm.jobs.output.engine_answers import error_from_response
 from worker_vllm.jobs.output.size_limits import RESULT_BYTES
 from worker_vllm.jobs.request.best_of import RankedAnswer, Ranking, rank_answer, ranking_body
 from worker_vllm.jobs.request.engine_request import json_request
-from worker_vllm.jobs.request.routes import Family, Route
+from worker_vllm.jobs.request.routes import UNREPORTED, Family, Route
+from worker_vllm.observability.job_record import current_record
 
 ERROR_BYTES = 1_000_000
+USAGE_BYTES = 2_000  # of the end of a response, where its usage is searched
 UNRANKED_BYTES = 4 * RESULT_BYTES  # a response with the sequences that ranking discards, and their log-probabilities
 
 
@@ -43,6 +46,7 @@ class EngineCalls:
         """The response's body as a JSON object. Raises RequestError (413) when it is larger than `limit` bytes."""
         async with self.open(request) as response:
             body = await read_body(response, limit)
+        note_response(body)
         try:
             value = json.loads(body)
         except (ValueError, RecursionError):
@@ -57,13 +61,35 @@ class EngineCalls:
         return rank_answer(await self.json_object(request, UNRANKED_BYTES), ranking, body)
 
     async def _send(self, request: EngineRequest) -> EngineResponse:
+        record = current_record.get()
+        if record is not None:
+            own = record.request_headers(generates=request.path not in UNREPORTED)
+            request = replace(request, headers={**request.headers, **own})
         response = await self._engine.request(request)
         if response.status < 400:
             return response
+        if record is not None:
+            record.withdraw(request.headers)
         try:
             raise error_from_response(response.status, await read_up_to(response, ERROR_BYTES))
         finally:
             response.close()
+
+
+def event_reader() -> Callable[[bytes], None]:
+    """What notes the tokens in a stream's events, for an engine that reports none."""
+    record = current_record.get()
+    return _ignore if record is None else record.read_events
+
+
+def _ignore(run: bytes) -> None:
+    """Note nothing: no record is kept."""
+
+
+def note_response(body: bytes) -> None:
+    """Note the usage that stands at the end of a complete response, for an engine that reports none."""
+    if (record := current_record.get()) is not None and b'_tokens"' in body:
+        record.last_usage = body[-USAGE_BYTES:]
 
 
 async def read_body(response: EngineResponse, limit: int = RESULT_BYTES) -> bytes:

@@ -21,7 +21,7 @@ from worker_vllm.jobs.request.engine_body import (
 )
 from worker_vllm.jobs.request.engine_request import json_request
 from worker_vllm.jobs.request.native import NativeJob
-from worker_vllm.jobs.run.engine_calls import EngineCalls
+from worker_vllm.jobs.run.engine_calls import EngineCalls, event_reader
 
 
 async def native_outputs(calls: EngineCalls, job: NativeJob) -> AsyncGenerator[Output, None]:
@@ -61,9 +61,12 @@ async def _streamed_items(calls: EngineCalls, job: NativeJob, body: dict[str, An
     async with calls.open(json_request(route.path, streaming)) as response:
         relay, stream = EventRelay(route), ItemStream(job.sampling.n, job.batches, job.shown)
         failure: WorkerError | None = None
+        note = event_reader()
         try:
             async for chunk in response.chunks():
-                for item in _items(stream, relay.feed(chunk)):
+                run = relay.feed(chunk)
+                note(run)
+                for item in _items(stream, run):
                     yield item
                 if relay.failure is not None:
                     raise relay.failure

@@ -20,7 +20,7 @@ from worker_vllm.jobs.request.multipart import multipart_request
 from worker_vllm.jobs.request.openai_compat import lacks_model, translate_body
 from worker_vllm.jobs.request.parse import RouteJob
 from worker_vllm.jobs.request.routes import Family, Route
-from worker_vllm.jobs.run.engine_calls import EngineCalls, read_body
+from worker_vllm.jobs.run.engine_calls import EngineCalls, event_reader, note_response, read_body
 from worker_vllm.jobs.run.served_models import ServedModels
 from worker_vllm.json_bytes import dump
 from worker_vllm.settings.types import JobSettings
@@ -48,14 +48,16 @@ class RouteRunner:
             headers = response.headers
             kind = headers.get("content-type", "")
             if not kind.startswith("text/event-stream"):
-                value = response_as_json(kind, await read_body(response), headers.get("metadata"))
-                yield Output(value, streamed=False)
+                content = await read_body(response)
+                note_response(content)
+                yield Output(response_as_json(kind, content, headers.get("metadata")), streamed=False)
                 return
             # One generator between the socket and the job's reader: each further one would add time to every token.
-            relay, shape = EventRelay(job.route), self._shape(job)
+            relay, shape, note = EventRelay(job.route), self._shape(job), event_reader()
             try:
                 async for chunk in response.chunks():
                     if run := relay.feed(chunk):
+                        note(run)
                         for output in shape.feed(run):
                             yield output
                         if relay.failure is not None:

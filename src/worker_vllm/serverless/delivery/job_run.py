@@ -6,6 +6,7 @@ import asyncio
 import enum
 import logging
 import math
+import time
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -14,11 +15,15 @@ from typing import Any
 from worker_vllm.errors import Timeout, WorkerError
 from worker_vllm.jobs.output.error_events import error_events, error_text
 from worker_vllm.jobs.output.output import Output
+from worker_vllm.observability.job_record import JobRecord
 from worker_vllm.serverless import protocol
 from worker_vllm.serverless.delivery.stream_sender import JobGone, JobStream, StreamBroken, StreamSender
 from worker_vllm.serverless.job_policy import JobLimits
 
 log = logging.getLogger(__name__)
+
+STOPPED_BY_WORKER = ("stopped", "worker")  # outcome, and by whom
+TIME_IS_OVER = ("expired", "time limit")
 
 Handler = Callable[[Mapping[str, Any]], AsyncGenerator[Output, None]]
 
@@ -56,9 +61,15 @@ class JobRun:
     """Runs the handler on one job. When the task that runs it is cancelled, nothing more is posted."""
 
     def __init__(
-        self, job: protocol.Job, handler: Handler, sender: StreamSender, redact: Redact = unredacted
+        self,
+        job: protocol.Job,
+        handler: Handler,
+        sender: StreamSender,
+        redact: Redact = unredacted,
+        record: JobRecord | None = None,
     ) -> None:
         self.job = job
+        self.record = record or JobRecord(job["id"])
         self.job_id: str = job["id"]
         self.limits = JobLimits.of(job)
         self._handler = handler
@@ -86,10 +97,14 @@ class JobRun:
         try:
             return RunOutcome(values=await self._produce())
         except WorkerError as error:
+            self.record.fail(error)
             return RunOutcome(error=await self._fail_after_stream(error, final_events_s))
         except StreamBroken as broken:
-            return RunOutcome(error=await self._fail_in_band(WorkerError(str(broken)), final_events_s))
+            self.record.fail(lost := WorkerError(str(broken)))
+            return RunOutcome(error=await self._fail_in_band(lost, final_events_s))
         except TimeoutError:
+            stopped = self._failure is not None
+            self.record.end(*(STOPPED_BY_WORKER if stopped else TIME_IS_OVER))
             return RunOutcome(error=await self._fail_in_band(self._failure or self._timed_out(), final_events_s))
         finally:
             self._phase = Phase.DONE
@@ -116,6 +131,7 @@ class JobRun:
             raise WorkerError(f"internal error of the worker: {type(error).__name__}: {error}") from error
         finally:
             self._phase = Phase.FINAL_EVENTS
+            self.record.generated_at = time.monotonic()
         return stream.values
 
     def _timed_out(self) -> WorkerError:

@@ -7,7 +7,8 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from worker_vllm.serverless.gauges import GaugeSource
+from worker_vllm.observability import metric_names as names
+from worker_vllm.observability.metric_names import Metric
 
 TICK_S = 0.005
 
@@ -71,13 +72,9 @@ class PostScheduler:
         self._queue: deque[asyncio.Future[None]] = deque()
         self._timer: asyncio.TimerHandle | None = None
 
-    def gauges(self) -> tuple[GaugeSource, ...]:
+    def gauges(self) -> dict[Metric, Callable[[], float]]:
         """The present rate."""
-        return (
-            GaugeSource(
-                "pieces_per_second", "Stream pieces that this worker allows itself", lambda: self.bucket.per_second
-            ),
-        )
+        return {names.PIECES_LIMIT: lambda: self.bucket.per_second}
 
     async def acquire(self, *, urgent: bool) -> bool:
         """Wait for a permit, which must be released after the POST; returns whether there was a wait.

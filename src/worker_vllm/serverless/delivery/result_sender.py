@@ -10,10 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from worker_vllm.errors import RequestError, WorkerError
+from worker_vllm.observability import metric_names as names
+from worker_vllm.observability.job_record import current_record
+from worker_vllm.observability.logging import current_job
+from worker_vllm.observability.metric_names import Metric
 from worker_vllm.serverless import protocol
 from worker_vllm.serverless.delivery.result_spool import JobResult, ResultSpool
 from worker_vllm.serverless.delivery.spool_ownership import TOUCH_INTERVAL_S
-from worker_vllm.serverless.gauges import GaugeSource
 from worker_vllm.serverless.http.address import BadAddress, parse_target
 from worker_vllm.serverless.http.client import Platform
 from worker_vllm.serverless.http.connection import NoAnswer, NotSent, PlatformAnswer
@@ -88,11 +91,9 @@ class ResultSender:
         if spooling and self._spool is not None:
             await asyncio.to_thread(self._spool.remove, result.job_id)
 
-    def gauges(self) -> tuple[GaugeSource, ...]:
+    def gauges(self) -> dict[Metric, Callable[[], float]]:
         """The size of the results in memory."""
-        return (
-            GaugeSource("results_bytes", "Size of the results that wait to be accepted", lambda: self.pending_bytes),
-        )
+        return {names.RESULTS_BYTES: lambda: self.pending_bytes}
 
     def spool(self, result: JobResult) -> None:
         """Save an undelivered result for the next process. Called when this process ends."""
@@ -134,6 +135,7 @@ class ResultSender:
                 if result is None:
                     return
                 if pending is None:
+                    current_job.set(result.job_id)
                     log.info("delivering a result of an earlier process: %s", result)
                     pending = _PendingResult(result)
                 pending.result = result
@@ -158,6 +160,8 @@ class ResultSender:
     async def _post_once(self, pending: _PendingResult) -> bool:
         """Post once. Returns whether delivery is over: accepted, refused for good, or out of time."""
         result = pending.result
+        if (record := current_record.get()) is not None:
+            record.count_post("done", len(result.body), repeated=pending.failures > 0)
         try:
             answer = await self._post(result)
         except (NotSent, NoAnswer) as error:
@@ -165,7 +169,7 @@ class ResultSender:
             return self._count_failure(pending)
         if answer.status < 300:
             status = "FAILED" if result.body.startswith(b'{"error"') else "COMPLETED"
-            log.info("job=%s delivered, %s, bytes=%d", result.job_id, status, len(result.body))
+            log.debug("job=%s delivered, %s, bytes=%d", result.job_id, status, len(result.body))
             return True
         if may_succeed_later(answer.status):
             log.debug("result not accepted, to be sent again: %s status=%d", result, answer.status)

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from worker_vllm.jobs.output.output import Output
+from worker_vllm.observability.job_record import current_record
 from worker_vllm.serverless import protocol
 from worker_vllm.serverless.delivery.aggregate import Aggregate
 from worker_vllm.serverless.delivery.post_rate import PostScheduler
@@ -50,11 +52,13 @@ class StreamSender:
     async def post_piece(self, job_id: str, value: bytes) -> None:
         """Deliver one piece with the permit that was acquired for it. Raises StreamBroken or JobGone."""
         url, body = self.addresses.stream(job_id), protocol.stream_body(value)
-        clock = asyncio.get_running_loop().time
+        clock, record = asyncio.get_running_loop().time, current_record.get()
         give_up_at = clock() + self.retry_for_s
         failures = 0
         while True:
             pause_s = 0.0
+            if record is not None:
+                record.count_post("stream", len(body), repeated=failures > 0)
             try:
                 answer = await self.platform.post(url, body, POST_TIMEOUT_S)
                 if not is_not_accepted(answer.status):
@@ -116,6 +120,8 @@ class JobStream:
         self._waiting.append(output)
         self._arrived.set()
         if self._send_task is None:
+            if (record := current_record.get()) is not None and not record.outcome:
+                record.first_token_at = time.monotonic()
             self._send_task = asyncio.create_task(self._send(), name=f"stream {self._job_id}")
         if not self._may_read.is_set():
             await self._may_read.wait()

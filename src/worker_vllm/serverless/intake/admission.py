@@ -7,7 +7,8 @@ import math
 from collections.abc import Callable
 
 from worker_vllm.engine.interface import EngineLoad
-from worker_vllm.serverless.gauges import GaugeSource
+from worker_vllm.observability import metric_names as names
+from worker_vllm.observability.metric_names import Metric
 
 FIRST_WINDOW = 64  # where the engine's capacity is not known; vLLM runs hundreds of sequences at once by default
 KV_FULL = 0.95
@@ -28,7 +29,7 @@ class Admission:
         self.window = min(max_jobs, FIRST_WINDOW if capacity is None else capacity)
         self._running: set[str] = set()
         self._undelivered: set[str] = set()
-        self._load: EngineLoad | None = None
+        self._shown: EngineLoad | None = None
         self._max = max_jobs if capacity is None else min(max_jobs, capacity + _spare(capacity))
 
     @property
@@ -69,7 +70,7 @@ class Admission:
 
     def update(self, load: EngineLoad | None) -> None:
         """Move the window by the engine's load; None means that the engine reports none, and the cap applies."""
-        self._load = load
+        self.show(load)
         if load is None:
             self.window = self._max
         elif load.waiting > 0 or load.kv_used >= KV_FULL:
@@ -82,24 +83,23 @@ class Admission:
         """The engine's own queue was full and it refused a job: narrow the window."""
         self.window = min(self.window, max(1, self.running - 1))
 
-    def gauges(self) -> tuple[GaugeSource, ...]:
-        """The window, the jobs in it, and the engine's last reported load (NaN where there is none)."""
-        return (
-            GaugeSource("jobs_held", "Jobs that the engine works on for this worker", lambda: self.running),
-            GaugeSource("jobs_window", "Jobs that this worker may hold at present", lambda: self.window),
-            GaugeSource(
-                "engine_running", "Sequences that ran at the engine's last report", self._reported("running")
-            ),
-            GaugeSource(
-                "engine_waiting", "Sequences that waited at the engine's last report", self._reported("waiting")
-            ),
-            GaugeSource(
-                "engine_kv_used", "Share of KV memory in use at the engine's last report", self._reported("kv_used")
-            ),
-        )
+    def show(self, load: EngineLoad | None) -> None:
+        """Have the gauges show this report, which decides nothing: reports that decide come only when it matters."""
+        if load is not None:
+            self._shown = load
+
+    def gauges(self) -> dict[Metric, Callable[[], float]]:
+        """The window, the jobs in it, and the engine's last reported load (NaN before the first report)."""
+        return {
+            names.JOBS_HELD: lambda: self.running,
+            names.JOBS_WINDOW: lambda: self.window,
+            names.ENGINE_RUNNING: self._reported("running"),
+            names.ENGINE_WAITING: self._reported("waiting"),
+            names.ENGINE_KV_USED: self._reported("kv_used"),
+        }
 
     def _reported(self, name: str) -> Callable[[], float]:
-        return lambda: math.nan if self._load is None else float(getattr(self._load, name))
+        return lambda: math.nan if self._shown is None else float(getattr(self._shown, name))
 
 
 def _spare(running: int) -> int:

@@ -1,0 +1,164 @@
+"""The engine's reports of usage: one line per sequence that is over; modules that are changed after their import."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+
+from worker_vllm.engine.child import usage_reports
+from worker_vllm.engine.child.report_line import LONGEST, MARK, write_report
+from worker_vllm.engine.child.usage_reports import AfterImport, report_usage, tag_of
+from worker_vllm.engine.process.log_tail import LogTail
+
+TAG = "0123456789ab"
+
+
+class Processor:
+    """vLLM's output processor, as far as the reports need it."""
+
+    def __init__(self) -> None:
+        self.request_states: dict[str, Any] = {}
+        self.external_req_ids: dict[str, list[str]] = {}
+
+    def add(self, name: str, external: str, generated: int = 4, *, read: bool = True) -> Any:
+        stats = SimpleNamespace(
+            num_generation_tokens=generated,
+            queued_ts=1.0,
+            scheduled_ts=1.5,
+            first_token_ts=2.0 if read else 0.0,
+            last_token_ts=2.75,
+            first_token_latency=1.25,
+        )
+        state = SimpleNamespace(
+            external_req_id=external, stats=stats, prompt_len=9, num_cached_tokens=2, detokenizer=None
+        )
+        self.request_states[name] = state
+        self.external_req_ids.setdefault(external, []).append(name)
+        return state
+
+    def _update_stats_from_finished(self, req_state: Any, reason: str, stats: Any) -> str:
+        return reason
+
+    def abort_requests(self, request_ids: Iterator[str], internal: bool) -> list[str]:
+        ids = list(request_ids)
+        own = ids if internal else [one for each in ids for one in self.external_req_ids.pop(each, [])]
+        return [one for one in own if self.request_states.pop(one, None) is not None]
+
+
+@pytest.fixture
+def written() -> list[Any]:
+    """The reports that are written."""
+    return []
+
+
+@pytest.fixture
+def processor(written: list[Any]) -> Any:
+    """A processor of a class of its own, changed as vLLM's is."""
+    kind = type("OutputProcessor", (Processor,), {})
+    report_usage(SimpleNamespace(OutputProcessor=kind), written.append)  # type: ignore[arg-type]
+    return kind()
+
+
+def full(completion: int, unfinished: int) -> dict[str, Any]:
+    counts = {"tag": TAG, "prompt": 9, "cached": 2, "completion": completion, "unfinished": unfinished}
+    return {"usage": {**counts, "wait_s": 0.5, "first_token_s": 1.25, "decode_s": 0.75}}
+
+
+def test_each_finished_and_each_aborted_sequence_is_reported(processor: Any, written: list[Any]) -> None:
+    """With how many of the same request go on; a sequence whose prompt was not read has no prompt in any counter."""
+    external = f"cmpl-{TAG}.job-1"
+    states = [processor.add(f"s{number}", f"{external}-{number}", 4 + number) for number in range(2)]
+    processor.add("other", "cmpl-fedcba987654.job-2-0")
+    processor.request_states.pop("s0")
+    assert processor._update_stats_from_finished(states[0], "stop", None) == "stop"
+    processor.add("s2", f"{external}-2", 0, read=False)
+    assert processor.abort_requests(iter(["s1", "s2", "unknown"]), True) == ["s1", "s2"]
+    unread = {"tag": TAG, "prompt": 0, "cached": 0, "completion": 0, "unfinished": 0}
+    assert written == [
+        full(4, 1),
+        full(5, 0),
+        {"usage": {**unread, "wait_s": 0.5, "first_token_s": 1.25, "decode_s": 0.0}},
+    ]
+
+
+def test_an_abort_by_external_id_is_reported_too(processor: Any, written: list[Any]) -> None:
+    """One id may stand for several sequences; a request that the worker did not tag is not reported."""
+    processor.add("a", f"chatcmpl-{TAG}.job-1")
+    processor.add("b", f"chatcmpl-{TAG}.job-1")
+    processor.add("c", "chatcmpl-of-a-client")
+    processor.abort_requests(iter([f"chatcmpl-{TAG}.job-1", "chatcmpl-of-a-client"]), False)
+    assert [each["usage"]["tag"] for each in written] == [TAG, TAG]
+
+
+@pytest.mark.parametrize(
+    ("request_id", "tag"),
+    [
+        (f"cmpl-{TAG}.job-1-0", TAG),
+        (f"{TAG}.job", TAG),
+        (f"generative-scoring-{TAG}.fedcba987654.x", TAG),
+        ("cmpl-123.job", None),
+        (f"cmpl-x{TAG}.job", None),
+    ],
+)
+def test_the_first_tag_of_an_id_counts(request_id: str, tag: str | None) -> None:
+    """What follows it may be a client's own text."""
+    assert tag_of(request_id) == tag
+
+
+def test_a_module_is_changed_after_its_import(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Without importing it earlier; a change that does not fit leaves it as it is."""
+    (tmp_path / "late_module.py").write_text("value = 1\n")
+    (tmp_path / "odd_module.py").write_text("value = 1\n")
+
+    def change(module: ModuleType) -> None:
+        module.value = 2  # type: ignore[attr-defined]
+
+    def misfit(module: ModuleType) -> None:
+        raise AttributeError("no such class")
+
+    finder = AfterImport({"late_module": change, "odd_module": misfit})
+    sys.path.insert(0, str(tmp_path))
+    sys.meta_path.insert(0, finder)
+    try:
+        assert "late_module" not in sys.modules
+        assert importlib.import_module("late_module").value == 2
+        assert importlib.import_module("odd_module").value == 1
+    finally:
+        sys.meta_path.remove(finder)
+        sys.path.remove(str(tmp_path))
+    assert "odd_module has another form: no such class" in capsys.readouterr().err
+
+
+def test_modules_are_changed_once() -> None:
+    """However often it is asked for: a forked process imports the main module again."""
+    finders: list[Any] = ["others"]
+    usage_reports.install(finders)
+    usage_reports.install(finders)
+    assert [type(finder) for finder in finders] == [AfterImport, str]
+
+
+def test_reports_are_taken_out_of_the_log() -> None:
+    """Also behind an unfinished line of another process; they are no lines of the log's tail."""
+    reader, writer = os.pipe()
+    write_report({"usage": {"tag": TAG}}, writer)
+    write_report({"long": "x" * LONGEST}, writer)
+    os.close(writer)
+    with open(reader, "rb") as pipe:
+        line = pipe.read()
+    lines: list[str] = []
+    reports: list[bytes] = []
+    tail = LogTail(lines.append)
+    tail.on_report = reports.append
+    tail.feed(b"before\nunfinished" + line[:5])
+    tail.feed(line[5:] + b"after\n")
+    assert lines == tail.lines == ["before", "unfinished", "after"]
+    assert [json.loads(each) for each in reports] == [{"usage": {"tag": TAG}}]
+    assert line.count(MARK) == 1
