@@ -36,6 +36,7 @@ OWN: dict[str, tuple[str, ...]] = {
     "engine.interface": BASE,
     "engine.client": ENGINE,
     "engine.supervision": ENGINE,
+    "engine.records": ENGINE,
     "engine.process": (
         *BASE,
         "settings",

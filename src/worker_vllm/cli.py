@@ -30,6 +30,7 @@ VERBS = {
     "bake": "put a model into an image",
     "doctor": "check this machine and these settings, with a short real start",
     "bench": "load against endpoints, in alternation; how many workers a load needs",
+    "replay": "start a crashed engine again, from the bundle that its worker wrote",
     "health": "the container's health check",
 }
 

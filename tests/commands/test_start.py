@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -18,6 +19,7 @@ from tests.support.attached import gateway_process
 from tests.support.http import Http
 from tests.support.processes import Process, running
 from worker_vllm.engine.process.guard import descendants, read_stat
+from worker_vllm.engine.supervision.process_watcher import command_line
 from worker_vllm.local.launch_config import LocalConfig, worker_environment
 
 PROGRAM = (sys.executable, "-m", "worker_vllm")
@@ -48,6 +50,25 @@ async def ask(gateway: str) -> dict[str, object]:
         return found
 
 
+async def reports(gateway: str) -> list[dict[str, str]]:
+    """What workers have reported of their faults to the platform."""
+    async with Http(gateway) as http:
+        found: list[dict[str, str]] = (await http.get("/v2/local/health")).json.get("unhealthy", [])
+    return found
+
+
+def kill_engine(process: Process) -> None:
+    """kill -9 of the engine's own process; its guard and the worker see it."""
+    engine = [pid for pid in descendants(process.pid) if b"worker_vllm.echo" in command_line(pid)]
+    os.kill([pid for pid in engine if b"guard.py" not in command_line(pid)][-1], signal.SIGKILL)
+
+
+async def ready_again(process: Process, times: int) -> None:
+    """Wait until the engine has been ready so many times."""
+    while process.output().count("the engine is ready") < times:
+        await asyncio.sleep(0.02)
+
+
 @pytest.mark.parametrize(
     ("environment", "message"),
     [
@@ -68,15 +89,35 @@ async def test_a_fault_of_the_settings_fails_every_job_with_the_reason(
             error = json.loads(str(job["error"]))
             assert message in error["message"]
             assert error["code"] == 503
+        assert [message in report["reason"] for report in await reports(gateway)] == [True]
         assert "engine is ready" not in process.output()
 
 
-def test_a_fault_of_the_machine_takes_no_job_and_leaves(gateway: str) -> None:
-    """Status 1, so that another machine serves."""
+async def test_a_fault_of_the_machine_takes_no_job_and_leaves(gateway: str) -> None:
+    """Status 1, so that another machine serves; the platform is told why."""
     with worker(gateway, ECHO_START_LOG=DISK_FULL, ECHO_START_EXIT="1") as process:
         assert process.exit_code() == 1
         assert "the disk is full" in process.output()
         assert "job-take" not in process.output()
+    (report,) = await reports(gateway)
+    assert (report["worker"], report["check"]) == ("w1", "disk full")
+    assert "the disk is full" in report["reason"]
+
+
+@pytest.mark.timeout(60)
+async def test_an_engine_that_dies_again_and_again_is_reported_before_the_worker_leaves(gateway: str) -> None:
+    """The platform is told once, when the last relaunch has failed, and not at the deaths before."""
+    with worker(gateway) as process:
+        process.line("the engine is ready")
+        for lives in range(3):
+            assert await reports(gateway) == []
+            kill_engine(process)
+            if lives < 2:
+                await ready_again(process, lives + 2)
+        assert await asyncio.to_thread(process.exit_code) == 1
+    (report,) = await reports(gateway)
+    assert report["worker"] == "w1"
+    assert report["reason"].startswith("the engine stopped working: ")
 
 
 def test_a_killed_worker_leaves_no_engine(gateway: str) -> None:

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from tests.support.http_mode import ask
-from worker_vllm.engine.interface import EngineRequest, EngineResponse, EngineState
+from worker_vllm.engine.interface import EngineFailure, EngineRequest, EngineResponse, EngineState
 from worker_vllm.errors import EngineUnavailable
 from worker_vllm.modes.http import HttpMode
 from worker_vllm.modes.queue import EXIT_ENGINE
@@ -22,6 +22,7 @@ class ScriptedEngine:
         self.state = state
         self.socket = "/no/such/directory/engine.sock"
         self.diagnosis = "the disk is full" if state is EngineState.GONE else ""
+        self.failure: EngineFailure | None = None
         self.stalled = False
         self.start_progress = ("ready", 1.0, None)
         self.stopped = asyncio.Event()

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from worker_vllm.engine.interface import EngineRequest, EngineResponse, EngineState
+from worker_vllm.engine.interface import EngineFailure, EngineRequest, EngineResponse, EngineState
 from worker_vllm.errors import EngineUnavailable
 from worker_vllm.modes.queue import EXIT_ENGINE, EXIT_FORCED, QueueMode, known_capacity
 from worker_vllm.settings.types import EngineSettings, QueueSettings, Secret, Settings
@@ -26,6 +26,7 @@ class ScriptedEngine:
 
     def __init__(self, state: EngineState) -> None:
         self.state = state
+        self.failure: EngineFailure | None = None
         self.stopped = asyncio.Event()
         self._changed = asyncio.Event()
 

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import math
 import os
 import platform
 import shutil
 import sys
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +24,8 @@ from worker_vllm import __version__
 from worker_vllm.engine.preflight.nvidia import driver
 from worker_vllm.engine.preflight.preflight import Preflight, preflight
 from worker_vllm.engine.preflight.vllm_version import engine_version
-from worker_vllm.engine.supervision.startup import StartPlan
+from worker_vllm.engine.records.start_history import history_file, read_history
+from worker_vllm.engine.supervision.startup import StartPlan, facts_of
 from worker_vllm.errors import ConfigurationError, WorkerError
 from worker_vllm.host_inspection import inspect_host
 from worker_vllm.models.hub_access import access_error
@@ -51,12 +55,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--env-file", type=Path, help="NAME=value lines to read instead of this environment's settings"
     )
     parser.add_argument("--no-start", action="store_true", help="check without starting the engine")
+    parser.add_argument(
+        "--worker", metavar="HOST:PORT", help="show the receipt of a running worker, at its METRICS_ADDRESS, instead"
+    )
     parser.add_argument("--timeout", type=positive_seconds, metavar="SECONDS", help="how long the start may take")
 
 
 def run(args: argparse.Namespace) -> int:
     """Exit status 0 when every check passed, 1 when one failed, 2 for wrong usage, 78 for invalid settings."""
     redact = redactor(os.environ)
+    if args.worker is not None:
+        return show_receipt(args.worker, redact)
     try:
         environment = effective_environment(args.env_file, os.environ)
         redact = redactor(environment)
@@ -93,6 +102,7 @@ def try_engine(args: argparse.Namespace, settings: Settings, environment: Mappin
     if checked.refusal is not None or any(name == "problem" for name, _ in refused):
         return EXIT_UNFIT
     if args.no_start:
+        print_section("earlier starts", earlier_starts(checked, environment), redact)
         return 0
     if args.timeout:
         checked = replace(checked, settings=replace(checked.settings, start_timeout_s=args.timeout))
@@ -210,15 +220,42 @@ def preflight_findings(checked: Preflight) -> list[tuple[str, str]]:
     return lines
 
 
+def earlier_starts(checked: Preflight, environment: Mapping[str, str]) -> list[tuple[str, str]]:
+    """The recorded starts of this model on this hardware, oldest first."""
+    facts = facts_of(checked, environment, 0.0)
+    recorded = [] if facts is None else read_history(history_file(facts.cache_root))
+    return [start.row() for start in recorded if start.key == checked.key]
+
+
+def show_receipt(address: str, redact: Callable[[str], str]) -> int:
+    """Print what a running worker serves at /start. Returns the exit status."""
+    url = f"http://{address.removeprefix('http://').rstrip('/').removesuffix('/start')}/start"
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(url, timeout=ATTACHED_TIMEOUT_S) as answer:
+            print(redact(json.dumps(json.load(answer), indent=2, ensure_ascii=False)))
+    except urllib.error.HTTPError as error:
+        print(redact(f"{url}: HTTP {error.code}: {error.read(1000).decode(errors='replace')}"), file=sys.stderr)
+    except (OSError, ValueError) as error:
+        hint = "expected the METRICS_ADDRESS of a running worker"
+        print(redact(f"{url}: {error}: {hint}"), file=sys.stderr)
+    else:
+        return 0
+    return EXIT_UNFIT
+
+
 async def start_and_stop(checked: Preflight, environment: Mapping[str, str]) -> int:
     """Start the engine until it is ready, then stop it, and print the time of each. Returns the exit status."""
     from worker_vllm.engine.client.http import HttpEngine
     from worker_vllm.engine.interface import EngineState
+    from worker_vllm.engine.records.engine_records import EngineRecords
     from worker_vllm.engine.supervision.supervisor import Supervisor
 
     downloads = checked.found if checked.found is not None and checked.found.downloads else None
     settings = checked.given if downloads else checked.settings
-    supervisor = Supervisor(StartPlan(settings, environment, found=downloads), HttpEngine)
+    records = EngineRecords(Settings(), environment)
+    plan = StartPlan(settings, environment, found=downloads, facts=facts_of(checked, environment, 0.0))
+    supervisor = Supervisor(plan, HttpEngine, observer=records)
     redact = redactor(environment)
     print("start", flush=True)
     began = time.monotonic()
@@ -233,6 +270,9 @@ async def start_and_stop(checked: Preflight, environment: Mapping[str, str]) -> 
         lines += (
             [("engine log", line) for line in supervisor.last_lines[-12:]] if state is not EngineState.READY else []
         )
+        await records.aclose()
+        if records.receipt is not None:
+            lines += records.receipt.rows()
         for name, text in lines:
             print(f"  {name:<14} {redact(text)}")
         return 0 if state is EngineState.READY else EXIT_UNFIT

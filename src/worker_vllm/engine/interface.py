@@ -39,6 +39,14 @@ class EngineState(StrEnum):
     STOPPED = "stopped"
 
 
+@dataclass(frozen=True, slots=True)
+class EngineFailure:
+    """Why an engine does not serve: the cause in two or three words, and the sentence for people."""
+
+    cause: str
+    sentence: str
+
+
 class EngineRefused(EngineUnavailable):
     """No process listens at the engine's address: it has exited, or does not serve yet."""
 
@@ -80,6 +88,10 @@ class ManagedEngine(Engine, Protocol):
     @property
     def state(self) -> EngineState:
         """The state now."""
+
+    @property
+    def failure(self) -> EngineFailure | None:
+        """Why it does not serve; None while it serves, or starts for the first time."""
 
     async def run(self) -> None:
         """Own the engine; returns when it is GONE or `stop` was called, and nothing of it is left."""

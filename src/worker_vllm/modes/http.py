@@ -21,6 +21,7 @@ import uvloop
 from worker_vllm.engine.client.http import HttpEngine
 from worker_vllm.engine.interface import EngineState, ManagedEngine
 from worker_vllm.engine.process.handover import Handover, connect
+from worker_vllm.engine.records.engine_records import EngineRecords
 from worker_vllm.engine.supervision.startup import StartPlan
 from worker_vllm.engine.supervision.supervisor import Supervisor
 from worker_vllm.engine.supervision.warmup import warm_up
@@ -72,24 +73,36 @@ def serve_http(settings: Settings, plan: StartPlan, ports: Ports, report_token: 
 
 
 async def _serve(settings: Settings, plan: StartPlan, ports: Ports, report_token: str) -> int:
-    mode = HttpMode(Supervisor(plan, HttpEngine), settings, ports, report_token)
+    records = EngineRecords(settings, plan.environment)
+    mode = HttpMode(Supervisor(plan, HttpEngine, observer=records), settings, ports, report_token, records)
     with_signals(mode.on_signal)
     try:
         await mode.serve()
         await mode.drain()
     finally:
         await mode.close()
+        await records.aclose()
     return mode.exit_status
 
 
 class HttpMode:
     """One worker process in http mode. Its owner calls `serve` and `drain`, then `close`. Create it in the loop."""
 
-    def __init__(self, engine: StartingEngine, settings: Settings, ports: Ports, report_token: str = "") -> None:
+    def __init__(
+        self,
+        engine: StartingEngine,
+        settings: Settings,
+        ports: Ports,
+        report_token: str = "",
+        records: EngineRecords | None = None,
+    ) -> None:
         self.exit_status = 0
         self._observation = JobObservation(settings, engine, Served.ALWAYS)
         self._http_requests = HttpRequests(self._observation.ledger, report_token, settings.engine.served_names)
         self._observation.read_requests(self._http_requests)
+        if records is not None:
+            self._observation.receipt = records.shown
+            records.more_in_flight = self._http_requests.in_flight
         self._cleanup = AsyncExitStack()
         self._report_token = report_token
         self._engine = engine

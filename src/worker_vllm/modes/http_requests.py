@@ -6,9 +6,11 @@ the token that the guard got with its settings.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from worker_vllm.engine.records.events import RequestInFlight
 from worker_vllm.observability.job_ledger import JobLedger
 from worker_vllm.observability.job_record import JobRecord
 from worker_vllm.observability.trace_context import TraceContext
@@ -52,6 +54,12 @@ class HttpRequests:
                 record.unknown_model()
             record.waiting.clear()
         self._ledger.close(record)
+
+    def in_flight(self) -> tuple[RequestInFlight, ...]:
+        """The requests that are not over, for a crash bundle; their bodies went past the worker."""
+        now = time.monotonic()
+        records = self._open.values()
+        return tuple(RequestInFlight(each.job_id, each.route, now - each.taken_at, None) for each in records)
 
     def engine_ended(self) -> None:
         """The engine's process has gone, and with it every request that it was working on."""

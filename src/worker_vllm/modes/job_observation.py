@@ -6,7 +6,7 @@ import asyncio
 import os
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from worker_vllm.engine.client.metrics import fetch_metrics
 from worker_vllm.engine.interface import EngineState, ManagedEngine
@@ -38,6 +38,7 @@ class JobObservation:
     ) -> None:
         self._address = settings.metrics_address
         self._engine = engine
+        self.receipt: Callable[[], Mapping[str, Any] | None] = lambda: None  # of the engine's last start
         self._metrics: WorkerMetrics | None = None
         sinks: list[Sink] = [write_job_line]
         traffic = Traffic()
@@ -87,7 +88,9 @@ class JobObservation:
             return text
 
         self._metrics.publish(gauges)
-        await cleanup.enter_async_context(metrics_at(self._address, self._metrics.registry, engine_text))
+        await cleanup.enter_async_context(
+            metrics_at(self._address, self._metrics.registry, engine_text, self.receipt)
+        )
 
     async def close(self) -> None:
         """Record the jobs whose tokens the engine has not reported, and export the spans that wait."""

@@ -18,7 +18,8 @@ import uvloop
 from worker_vllm.engine.client.http import HttpEngine
 from worker_vllm.engine.client.metrics import fetch_load, parse_load
 from worker_vllm.engine.client.retry_when_full import RetryWhenFull
-from worker_vllm.engine.interface import EngineState, ManagedEngine
+from worker_vllm.engine.interface import EngineFailure, EngineState, ManagedEngine
+from worker_vllm.engine.records.engine_records import EngineRecords
 from worker_vllm.engine.supervision.attached_engine import AttachedEngine
 from worker_vllm.engine.supervision.startup import StartPlan
 from worker_vllm.engine.supervision.supervisor import Supervisor
@@ -28,8 +29,10 @@ from worker_vllm.observability.metric_names import Served
 from worker_vllm.serverless.http.client import HttpPlatform
 from worker_vllm.serverless.http.proxies import ignored_proxy
 from worker_vllm.serverless.intake.admission import Admission
+from worker_vllm.serverless.intake.fault_report import report_fault, report_wedged
 from worker_vllm.serverless.job_service import JobService
 from worker_vllm.serverless.loop_watchdog import Watchdog, WatchdogLimits
+from worker_vllm.serverless.protocol import Addresses
 from worker_vllm.serverless.queue_worker import QueueWorker
 from worker_vllm.settings.arguments import EngineArguments
 from worker_vllm.settings.redaction import Redactor
@@ -42,6 +45,8 @@ EXIT_WEDGED = 70
 EXIT_FORCED = 130
 FORCED_END_S = 3.0  # after a second signal; the queue worker gives itself one second
 VOLUME = "/runpod-volume"
+UNKNOWN_FAULT = EngineFailure("engine", "the engine does not serve, for an unknown reason")
+WEDGED = "the event loop is blocked: the worker exits"
 
 
 def serve_queue(settings: Settings, plan: StartPlan | None) -> int:
@@ -50,8 +55,11 @@ def serve_queue(settings: Settings, plan: StartPlan | None) -> int:
 
 
 async def _serve(settings: Settings, plan: StartPlan | None) -> int:
-    engine = AttachedEngine(HttpEngine(settings.engine.url or "")) if plan is None else Supervisor(plan, HttpEngine)
-    mode = QueueMode(engine, settings)
+    if plan is None:
+        mode = QueueMode(AttachedEngine(HttpEngine(settings.engine.url or "")), settings)
+    else:
+        records = EngineRecords(settings, plan.environment)
+        mode = QueueMode(Supervisor(plan, HttpEngine, observer=records), settings, records)
     with_signals(mode.on_signal)
     try:
         if await mode.start():
@@ -65,13 +73,17 @@ async def _serve(settings: Settings, plan: StartPlan | None) -> int:
 class QueueMode:
     """One worker process in queue mode. Its owner calls `start`, `serve` and `drain` in this order, then `close`."""
 
-    def __init__(self, engine: ManagedEngine, settings: Settings) -> None:
+    def __init__(self, engine: ManagedEngine, settings: Settings, records: EngineRecords | None = None) -> None:
         self.exit_status = 0
         self._engine = engine
+        self._records = records
         self._settings = settings
         self._stop = asyncio.Event()
         self._force = asyncio.Event()
         self._observation = JobObservation(settings, engine, Served.QUEUE)
+        if records is not None:
+            self._observation.receipt = records.shown
+        self._platform = HttpPlatform(settings.queue.api_key.reveal())
         self._queue: QueueWorker | None = None
         self._queue_run: asyncio.Task[None] | None = None
         self._cleanup = AsyncExitStack()
@@ -92,6 +104,9 @@ class QueueMode:
         Waits until the engine is READY or REFUSING (every job is then answered with the diagnosis). No job is taken
         when the engine is GONE, or when a signal comes first.
         """
+        self._cleanup.callback(self._platform.close)
+        if self._records is not None:
+            self._cleanup.push_async_callback(self._records.aclose)
         self._cleanup.push_async_callback(self._observation.close)
         running = asyncio.create_task(self._engine.run(), name="engine")
         self._cleanup.push_async_callback(self._stop_engine, running)
@@ -100,16 +115,18 @@ class QueueMode:
         await first_of(decided, self._stop)
         if self._stop.is_set():
             return False
+        if decided.result() is not EngineState.READY:
+            await self._report_fault()
         if decided.result() not in (EngineState.READY, EngineState.REFUSING):
             self.exit_status = EXIT_ENGINE
             return False
-        watchdog = Watchdog(WatchdogLimits(), lambda: os._exit(EXIT_WEDGED))
+        watchdog = Watchdog(WatchdogLimits(), self._leave_wedged)
         watchdog.start()
         self._cleanup.callback(watchdog.stop)
         self._queue = queue = self._queue_worker()
         self._queue_run = asyncio.create_task(queue.run(), name="queue")
         self._cleanup.push_async_callback(self._end_queue, self._queue_run)
-        following = asyncio.create_task(follow(self._engine, queue, self._stop), name="engine-state")
+        following = asyncio.create_task(self._follow_engine(queue), name="engine-state")
         self._cleanup.callback(following.cancel)
         show = queue.admission.show
         gauges = queue.gauges()
@@ -151,8 +168,6 @@ class QueueMode:
         settings, engine = self._settings, self._engine
         if proxy := ignored_proxy(settings.queue.take_url, os.environ):
             log.warning("%s", proxy)
-        platform = HttpPlatform(settings.queue.api_key.reveal())
-        self._cleanup.callback(platform.close)
         admission = Admission(settings.queue.max_concurrency, known_capacity(settings.engine.arguments))
 
         def refused() -> None:
@@ -162,7 +177,33 @@ class QueueMode:
         handler = JobHandler(RetryWhenFull(engine, refused, random.random), settings)
         redact = Redactor(settings.secrets).value
         jobs = JobService(handler.handle, lambda: fetch_load(engine), redact, self._observation.ledger)
-        return QueueWorker(jobs, with_spool(settings.queue), platform, admission)
+        return QueueWorker(jobs, with_spool(settings.queue), self._platform, admission)
+
+    async def _follow_engine(self, queue: QueueWorker) -> None:
+        """Pause the queue while the engine is STARTING, stop when it is GONE; report every fault once."""
+        engine, reported = self._engine, self._engine.state is EngineState.REFUSING
+        while engine.state not in (EngineState.GONE, EngineState.STOPPED):
+            queue.pause(engine.state is EngineState.STARTING)
+            if engine.state is EngineState.REFUSING and not reported:
+                reported = True
+                await self._report_fault()
+                continue  # the state may have changed meanwhile
+            await engine.changed()
+        queue.pause(True)
+        if engine.state is EngineState.GONE:
+            await self._report_fault()
+        self._stop.set()
+
+    async def _report_fault(self) -> None:
+        """Tell the platform why the engine does not serve, without secrets."""
+        failure = self._engine.failure or UNKNOWN_FAULT
+        redact = Redactor(self._settings.secrets)
+        addresses = Addresses.of(self._settings.queue)
+        await report_fault(self._platform, addresses, redact(failure.cause), redact(failure.sentence))
+
+    def _leave_wedged(self) -> None:
+        report_wedged(self._settings.queue, WEDGED)
+        os._exit(EXIT_WEDGED)
 
     async def _stop_engine(self, running: asyncio.Task[None]) -> None:
         await self._engine.stop()
@@ -173,14 +214,6 @@ class QueueMode:
         await asyncio.wait([running])
         if not running.cancelled():
             running.result()
-
-
-async def follow(engine: ManagedEngine, queue: QueueWorker, stop: asyncio.Event) -> None:
-    """Pause the queue while the engine is STARTING; set `stop` when the engine is GONE or STOPPED."""
-    while engine.state not in (EngineState.GONE, EngineState.STOPPED):
-        queue.pause(engine.state is EngineState.STARTING)
-        await engine.changed()
-    stop.set()
 
 
 def with_spool(settings: QueueSettings) -> QueueSettings:

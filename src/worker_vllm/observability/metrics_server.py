@@ -6,8 +6,9 @@ A scraper that accepts OpenMetrics gets it, with exemplars, whichever of the two
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from typing import Any
 
 from aiohttp import web
 from prometheus_client import CollectorRegistry, generate_latest
@@ -18,6 +19,7 @@ from worker_vllm.observability.openmetrics_text import as_openmetrics
 
 log = logging.getLogger(__name__)
 
+NO_RECEIPT = "this worker has no receipt: its engine has not been ready yet, or runs elsewhere (ENGINE_URL)"
 OPENMETRICS = "application/openmetrics-text"
 END = b"# EOF\n"
 
@@ -27,12 +29,15 @@ EngineText = Callable[[str], Awaitable[bytes]]
 
 @asynccontextmanager
 async def metrics_at(
-    address: tuple[str, int], registry: CollectorRegistry, engine_text: EngineText
+    address: tuple[str, int],
+    registry: CollectorRegistry,
+    engine_text: EngineText,
+    receipt: Callable[[], Mapping[str, Any] | None] = lambda: None,
 ) -> AsyncIterator[None]:
     """Serve the metrics of `registry`, followed by the engine's, for as long as the context lasts.
 
-    The names in `registry` must differ from the engine's. An address that cannot be bound is logged as an error; the
-    worker goes on without metrics.
+    `/start` is the receipt of the engine's last start. The names in `registry` must differ from the engine's. An
+    address that cannot be bound is logged as an error; the worker goes on without metrics.
     """
 
     async def answer(request: web.Request) -> web.Response:
@@ -41,8 +46,13 @@ async def metrics_at(
         body, kind = exposition(registry, engine, accepted)
         return web.Response(body=body, headers={"Content-Type": kind})
 
+    async def start(_: web.Request) -> web.Response:
+        found = receipt()
+        return web.json_response({"error": NO_RECEIPT}, status=404) if found is None else web.json_response(found)
+
     app = web.Application()
     app.router.add_get("/metrics", answer)
+    app.router.add_get("/start", start)
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     try:

@@ -11,12 +11,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from json.encoder import encode_basestring
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from worker_vllm.serverless.intake import take_answer
 from worker_vllm.settings.types import QueueSettings
 
 Job = dict[str, Any]
+LONGEST_REASON = 256  # characters of a fault report, before they are encoded
 
 
 class ProtocolError(ValueError):
@@ -67,6 +68,11 @@ class Addresses:
         joined = ",".join(job_ids)
         listed = f"&job_id={quote(joined, safe=',')}" if joined else ""
         return f"{self.ping_url}{listed}&runpod_version={version}"
+
+    def unhealthy(self, check: str, reason: str, version: str) -> str:
+        """The address of the ping that reports a fault, as runpod-python writes it (`rp_fitness.py`)."""
+        report = {"status": "unhealthy", "check": check, "reason": reason[:LONGEST_REASON], "runpod_version": version}
+        return f"{self.ping_url}&{urlencode(report, errors='replace')}"
 
     def pings(self, job_ids: Iterable[str], version: str, max_bytes: int) -> list[str]:
         """The same in several heartbeats of at most `max_bytes` each; a longer single id gets one of its own."""

@@ -180,6 +180,7 @@ class Settings:
     log_format: str = "auto"  # json, text, or auto: json on the platform
     log_level: str = "INFO"
     metrics_address: tuple[str, int] | None = None  # host and port of /metrics; None: not served
+    crash_bundle_prompts: bool = False  # whether crash bundles contain requests' bodies
     origins: tuple[SettingOrigin, ...] = ()
     warnings: tuple[str, ...] = ()  # one line for each translated, ignored or obsolete setting
     secrets: tuple[Secret, ...] = ()  # every secret of the environment, for redaction of logs and errors

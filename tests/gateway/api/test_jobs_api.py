@@ -160,12 +160,13 @@ async def test_health_and_metrics_count_jobs_and_workers_by_state(http: Http, wo
         await http.post(RUN, {"input": 1})
     await worker.take_batch(3)
     await FakeWorker(http, "w2").ping()
-    await FakeWorker(http, "w3").ping(more="&status=unhealthy&check=gpu")
+    await FakeWorker(http, "w3").ping(more="&status=unhealthy&check=gpu&reason=no+device")
     await worker.done("job1-u1", {"output": 1})
     await worker.done("job2-u1", {"error": "no"})
     workers = {**NO_WORKERS, "idle": 1, "ready": 2, "running": 1, "unhealthy": 1}
     jobs = {"completed": 1, "failed": 1, "inProgress": 1, "inQueue": 1, "retried": 0}
-    assert (await http.get("/v2/local/health")).json == {"jobs": jobs, "workers": workers}
+    reports = [{"worker": "w3", "check": "gpu", "reason": "no device"}]
+    assert (await http.get("/v2/local/health")).json == {"jobs": jobs, "workers": workers, "unhealthy": reports}
     assert (await http.get("/v2/local/metrics")).json == {"readyWorkers": ["w1", "w2"], "workers": workers}
 
 

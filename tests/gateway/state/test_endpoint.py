@@ -134,6 +134,17 @@ def test_retired_and_unhealthy_workers_get_no_jobs(endpoint: Endpoint) -> None:
     assert [job.id for job in endpoint.take("u", 1, 3)] == ["k"]
 
 
+def test_reports_of_faults_outlive_their_workers_and_are_bounded(endpoint: Endpoint) -> None:
+    """The newest twenty; a healthy ping adds none."""
+    for number in range(25):
+        endpoint.ping(Ping(f"w{number}", [], healthy=False, check="disk full", reason=str(number)), number)
+        endpoint.lose(f"w{number}", number)
+    endpoint.ping(Ping("w", []), 30)
+    reports = endpoint.health()["unhealthy"]
+    assert len(reports) == 20
+    assert reports[-1] == {"worker": "w24", "check": "disk full", "reason": "24"}
+
+
 def test_an_expected_worker_initializes_until_it_is_heard(endpoint: Endpoint) -> None:
     """RunPod's counts; nothing is owed before the first request."""
     endpoint.fleet.expect("new")

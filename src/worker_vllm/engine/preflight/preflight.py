@@ -17,7 +17,7 @@ from typing import Any
 from worker_vllm.engine.diagnosis.types import Diagnosis, Scope
 from worker_vllm.engine.preflight import model_info_cache
 from worker_vllm.engine.preflight.chat_template import template_problems
-from worker_vllm.engine.preflight.compile_cache import ROOT, CacheChoice, cache_key, choose_caches
+from worker_vllm.engine.preflight.compile_cache import ROOT, cache_key, choose_caches
 from worker_vllm.engine.preflight.container_limits import check_limits, has_workers, measure_limits
 from worker_vllm.engine.preflight.memory_fit import MemoryFit, estimate
 from worker_vllm.engine.preflight.nvidia import Driver, driver
@@ -43,6 +43,7 @@ class Preflight:
     problems: tuple[Problem, ...] = ()
     host_problems: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    key: str = ""  # model, engine version and hardware, by which compile caches and records of starts are kept apart
 
     @property
     def refusal(self) -> Diagnosis | None:
@@ -58,11 +59,12 @@ class Preflight:
 def preflight(settings: EngineSettings, environment: Mapping[str, str]) -> Preflight:
     """Run all checks; for an engine that this worker does not launch as vLLM, none is needed."""
     if settings.kind is not EngineKind.VLLM:
-        return Preflight(settings, settings)
+        return Preflight(settings, settings, key=f"{settings.kind}/{settings.served_names[-1]}")
     found = locate_model(settings, environment)
     machine = driver()
     fit = estimate_fit(found, machine)
-    caches = choose_model_caches(settings, environment, machine)
+    key = cache_key(settings.served_names[-1], engine_version(sys.path) or "unknown", machine)
+    caches = choose_caches(key, {**environment, **settings.environment}, on_gpu=machine is not None)
     loading = choose_model_loader(settings, found, machine)
     limits = check_limits(measure_limits(environment), workers=has_workers(found.arguments, machine is not None))
     fill_model_info_cache(found, environment, {**environment, **settings.environment, **caches.environment}.get(ROOT))
@@ -75,6 +77,7 @@ def preflight(settings: EngineSettings, environment: Mapping[str, str]) -> Prefl
         problems=(*limits.problems, *found.problems, *template_problems(found.arguments), *fit.problems),
         host_problems=(*host_problems(machine), *limits.host_problems),
         notes=(*found.notes, *fit.notes, caches.note, *filter(None, [loading.note])),
+        key=key,
     )
 
 
@@ -82,14 +85,6 @@ def with_found(settings: EngineSettings, found: FoundModel) -> EngineSettings:
     """The settings with every model that is on disk given by its path; the served names do not change."""
     environment = {**found.environment, **settings.environment}
     return replace(settings, model=found.model, arguments=found.arguments, environment=environment)
-
-
-def choose_model_caches(
-    settings: EngineSettings, environment: Mapping[str, str], machine: Driver | None
-) -> CacheChoice:
-    """Choose the compile caches of this model on this machine."""
-    key = cache_key(settings.served_names[-1], engine_version(sys.path) or "unknown", machine)
-    return choose_caches(key, {**environment, **settings.environment}, on_gpu=machine is not None)
 
 
 def fill_model_info_cache(found: FoundModel, environment: Mapping[str, str], cache: str | None) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from worker_vllm.engine.interface import EngineRequest, EngineResponse, EngineState
+from worker_vllm.engine.interface import EngineFailure, EngineRequest, EngineResponse, EngineState
 from worker_vllm.engine.supervision.engine_run import EngineConnection
 
 
@@ -19,6 +19,11 @@ class AttachedEngine:
     def state(self) -> EngineState:
         """READY until `stop`: whether the server works is seen by each request."""
         return EngineState.STOPPED if self._stopped.is_set() else EngineState.READY
+
+    @property
+    def failure(self) -> EngineFailure | None:
+        """None: this worker knows no cause."""
+        return None
 
     async def run(self) -> None:
         """Keep the connection until `stop`, then close it."""

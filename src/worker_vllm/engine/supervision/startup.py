@@ -10,7 +10,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from worker_vllm.engine.diagnosis.types import Diagnosis, Scope
-from worker_vllm.engine.preflight.preflight import preflight
+from worker_vllm.engine.preflight.preflight import Preflight, preflight
+from worker_vllm.engine.preflight.start_facts import StartFacts, start_facts
 from worker_vllm.engine.process.child_process import EngineProcess, spawn
 from worker_vllm.models.locate import FoundModel
 from worker_vllm.settings.types import EngineSettings
@@ -45,6 +46,7 @@ class StartPlan:
     refusal: Diagnosis | None = None  # no engine is spawned
     found: FoundModel | None = None  # a model whose files must be downloaded first
     backoff: Backoff = field(default_factory=Backoff)
+    facts: StartFacts | None = None  # for the receipt of the start
 
 
 def plan_start(settings: EngineSettings, environment: Mapping[str, str]) -> StartPlan:
@@ -76,14 +78,27 @@ def plan_checked(settings: EngineSettings, environment: Mapping[str, str]) -> St
         environment_after = {**checked.found.environment_when_fetched, **checked.given.environment}
         settings = replace(checked.given, environment=environment_after)
         process = spawn(settings, environment, waiting=True)
+        age_s = process_age_s()
         logger.info(
-            "the engine was spawned %.2f s after this process started, and imports during the download",
-            process_age_s(),
+            "the engine was spawned %.2f s after this process started, and imports during the download", age_s
         )
-        return StartPlan(settings, environment, process=process, found=checked.found)
+        facts = facts_of(checked, environment, age_s)
+        return StartPlan(settings, environment, process=process, found=checked.found, facts=facts)
     process = spawn(checked.settings, environment)
-    logger.info("the engine was spawned %.2f s after this process started", process_age_s())
-    return StartPlan(checked.settings, environment, process=process)
+    age_s = process_age_s()
+    logger.info("the engine was spawned %.2f s after this process started", age_s)
+    return StartPlan(checked.settings, environment, process=process, facts=facts_of(checked, environment, age_s))
+
+
+def facts_of(checked: Preflight, environment: Mapping[str, str], spawned_after_s: float) -> StartFacts | None:
+    """The facts for the receipt; None where they cannot be read, which must not fail a start."""
+    settings = checked.given if checked.found is not None and checked.found.downloads else checked.settings
+    try:
+        facts = start_facts(settings, environment, checked.found, checked.key, checked.driver)
+    except OSError as error:
+        logger.debug("no facts for the receipt of the start: %s", error)
+        return None
+    return replace(facts, spawned_after_s=spawned_after_s)
 
 
 def process_age_s() -> float:

@@ -26,6 +26,29 @@ PHASE_ENDS: tuple[tuple[str, re.Pattern[str]], ...] = (
 NAMES = tuple(name for name, _ in PHASE_ENDS)
 
 
+LOADED = re.compile(r"Loading weights took (\d+(?:\.\d+)?) seconds")
+# vLLM 0.32.0, compilation/backends.py and decorators.py.
+REUSED = re.compile(r"Directly load (?:the compiled graph|the \S+-th graph|AOT compilation)")
+BUILT = re.compile(r"Compiling a graph for compile range|Cache the graph of compile range")
+
+
+@dataclass
+class StartFigures:
+    """What the engine's log tells of a start besides its phases."""
+
+    weights_load_s: float | None = None  # of the slowest process
+    compiled: str = ""  # "built", "reused", or empty for neither: nothing was compiled
+
+    def read(self, line: str) -> None:
+        """Read one line of the engine's log."""
+        if found := LOADED.search(line):
+            self.weights_load_s = max(self.weights_load_s or 0.0, float(found[1]))
+        elif BUILT.search(line):
+            self.compiled = "built"
+        elif not self.compiled and REUSED.search(line):
+            self.compiled = "reused"
+
+
 @dataclass
 class StartTimeline:
     """Seconds spent in each phase, in order; `clock` is monotonic, `began` its value when the process was spawned."""
@@ -34,6 +57,7 @@ class StartTimeline:
     began: float
     on_phase: Callable[[str, float], None] = lambda phase, took_s: None
     phases: list[tuple[str, float]] = field(default_factory=list)
+    figures: StartFigures = field(default_factory=StartFigures)
     _next: int = 0
 
     def __post_init__(self) -> None:
@@ -46,6 +70,8 @@ class StartTimeline:
 
     def read(self, line: str) -> None:
         """Parse one line of the engine's log, and end the phase that it ends."""
+        if self._next < len(PHASE_ENDS):
+            self.figures.read(line)
         for index in range(self._next, len(PHASE_ENDS)):
             name, pattern = PHASE_ENDS[index]
             if pattern.search(line):

@@ -19,14 +19,22 @@ SERVER_ERRORS = ("InternalServerError", "internal_error")
 
 
 class SupervisedResponse:
-    """A response of the engine; `explain` replaces an error by the diagnosis if the engine has died."""
+    """A response of the engine; `explain` replaces an error by the diagnosis if the engine has died.
 
-    __slots__ = ("_explain", "_inner", "_pending")
+    `on_end` is called when it is read, has failed, or is closed; several times at most.
+    """
+
+    __slots__ = ("_explain", "_inner", "_on_end", "_pending")
 
     def __init__(
-        self, inner: EngineResponse, pending: PendingReads, explain: Callable[[WorkerError], Awaitable[WorkerError]]
+        self,
+        inner: EngineResponse,
+        pending: PendingReads,
+        explain: Callable[[WorkerError], Awaitable[WorkerError]],
+        on_end: Callable[[], None] = lambda: None,
     ) -> None:
         self._inner = inner
+        self._on_end = on_end
         self._pending = pending
         self._explain = explain
 
@@ -64,6 +72,7 @@ class SupervisedResponse:
             raise await self._explain(error) from error
         finally:
             pending.end()
+            self._on_end()
 
     async def read(self) -> bytes:
         """The complete body. Raises as `chunks` does."""
@@ -74,10 +83,12 @@ class SupervisedResponse:
             raise await self._explain(error) from error
         finally:
             self._pending.end()
+            self._on_end()
 
     def close(self) -> None:
         """Release the response at once."""
         self._inner.close()
+        self._on_end()
 
     async def _without_server_error(
         self, chunk: bytes, chunks: AsyncIterator[bytes]

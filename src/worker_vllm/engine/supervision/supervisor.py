@@ -11,8 +11,10 @@ from collections.abc import Callable
 
 from worker_vllm.engine.diagnosis.diagnose import diagnose
 from worker_vllm.engine.diagnosis.types import Diagnosis, Scope
-from worker_vllm.engine.interface import EngineRequest, EngineResponse, EngineState
+from worker_vllm.engine.interface import EngineFailure, EngineRequest, EngineResponse, EngineState
 from worker_vllm.engine.process.child_process import spawn
+from worker_vllm.engine.records.events import EngineObserver, Unobserved
+from worker_vllm.engine.records.launches import Launches
 from worker_vllm.engine.supervision.engine_run import EngineConnection, EngineRun
 from worker_vllm.engine.supervision.model_download import Provide, download, provide
 from worker_vllm.engine.supervision.relaunch_policy import Action, RelaunchPolicy
@@ -39,6 +41,7 @@ class Supervisor:
         plan: StartPlan,
         connect: Callable[[str], EngineConnection],
         provide: Provide = provide,
+        observer: EngineObserver | None = None,
     ) -> None:
         self._plan = plan
         self._settings = plan.settings
@@ -48,6 +51,7 @@ class Supervisor:
         self._run: EngineRun | None = None
         self._policy = RelaunchPolicy()
         self._diagnosis: Diagnosis | None = None
+        self._launches = Launches(observer or Unobserved(), plan.facts)
         self._start_took_s: float | None = None
         self._stopping = asyncio.Event()
         self._changed = asyncio.Event()
@@ -59,6 +63,11 @@ class Supervisor:
     def diagnosis(self) -> str:
         """Why the engine does not serve, for callers; empty while it serves or starts."""
         return self._diagnosis.sentence if self._diagnosis else ""
+
+    @property
+    def failure(self) -> EngineFailure | None:
+        """See `ManagedEngine.failure`."""
+        return EngineFailure(self._diagnosis.cause, self._diagnosis.sentence) if self._diagnosis else None
 
     @property
     def arguments(self) -> tuple[str, ...]:
@@ -152,7 +161,15 @@ class Supervisor:
         """See `Engine.request`; waits for a starting engine; raises EngineUnavailable when it cannot serve."""
         if await self.wait_until_decided() is not EngineState.READY or self._run is None:
             raise EngineUnavailable(self.diagnosis or "the worker is stopping")
-        run = self._run
+        ended = self._launches.in_flight.add(request)
+        try:
+            return await self._send(self._run, request, ended)
+        except BaseException:
+            ended()
+            raise
+
+    async def _send(self, run: EngineRun, request: EngineRequest, ended: Callable[[], None]) -> EngineResponse:
+        """Send a request to a READY engine; `ended` is called at the end of the response."""
         run.pending.start()
         try:
             response = await run.connection.request(request)
@@ -167,7 +184,7 @@ class Supervisor:
                 if run.failing:
                     response.close()
                     raise await self._explain(run, EngineUnavailable("the engine is shutting down"))
-        return SupervisedResponse(response, run.pending, lambda error: self._explain(run, error))
+        return SupervisedResponse(response, run.pending, lambda error: self._explain(run, error), ended)
 
     async def _prepare(self) -> EngineRun | None:
         """Download missing files; enter REFUSING or GONE where the download or the preflight failed.
@@ -189,11 +206,13 @@ class Supervisor:
         """
         waiting = self._launch() if self._process is not None else None
         sent = False
+        self._launches.download_begins()
         try:
             given = await download(self._plan, self._provide, self._policy, self._stopping)
             if not isinstance(given, EngineSettings) or self._stopping.is_set():
                 return given if isinstance(given, Diagnosis) else None
             self._settings = given
+            self._launches.download_ended()
             if waiting is not None:
                 sent = waiting.send_arguments(given)
             return waiting if sent else None
@@ -217,6 +236,8 @@ class Supervisor:
 
     def _launch(self) -> EngineRun:
         """Launch the engine, or adopt the process that the plan has spawned. Raises OSError."""
+        if self._diagnosis is not None:
+            self._launches.relaunching(self._settings, self._plan.environment)
         process, self._process = self._process or spawn(self._settings, self._plan.environment), None
         connection = self._connect(f"unix:{process.socket}")
         self._run = EngineRun(self._settings, process, connection, self.on_report)
@@ -225,7 +246,7 @@ class Supervisor:
 
     async def _supervise(self, run: EngineRun) -> None:
         """Run one launch to its end; callers get the diagnosis as soon as it is known."""
-        running = asyncio.create_task(run.run(self._on_ready), name="engine-run")
+        running = asyncio.create_task(run.run(lambda: self._on_ready(run)), name="engine-run")
         try:
             await run.exited.wait()
             if not self._stopping.is_set():
@@ -233,6 +254,7 @@ class Supervisor:
                 self.ends[self._diagnosis.cause] = self.ends.get(self._diagnosis.cause, 0) + 1
                 self._enter(EngineState.STARTING)
                 logger.error("%s", self._diagnosis.report)
+                self._launches.died(run, self._settings, self._diagnosis)
             await asyncio.wait([running])
         finally:
             running.cancel()
@@ -251,12 +273,11 @@ class Supervisor:
         self._enter(EngineState.REFUSING if decision.action is Action.REFUSE else EngineState.GONE)
         return False
 
-    def _on_ready(self) -> None:
-        assert self._run is not None
+    def _on_ready(self, run: EngineRun) -> None:
         self._diagnosis = None
-        self._start_took_s = self._run.elapsed_s
+        self._start_took_s = took_s = run.elapsed_s
         self._enter(EngineState.READY)
-        logger.info("the engine is ready after %s", self._run.timeline.summary())
+        self._launches.ready(run, self._settings, took_s)
 
     def _enter(self, state: EngineState) -> None:
         if state is not self.state:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
@@ -20,6 +21,9 @@ from worker_vllm.gateway.waits import HeldRequest
 from worker_vllm.json_bytes import dump
 
 LARGEST_BATCH = 10_000
+LONGEST_REASON = 256  # as the SDK sends it
+
+log = logging.getLogger(__name__)
 
 Render: TypeAlias = Callable[[list[Job]], bytes]
 
@@ -123,7 +127,12 @@ class WorkerApi:
         """Receive a heartbeat with the ids of the worker's jobs."""
         query = request.query()
         job_ids = [job_id for job_id in query.get("job_id", "").split(",") if job_id]
-        ping = Ping(request.param("worker_id"), job_ids, healthy=query.get("status") != "unhealthy")
+        worker_id = request.param("worker_id")
+        healthy = query.get("status") != "unhealthy"
+        check, reason = query.get("check", "")[:LONGEST_REASON], query.get("reason", "")[:LONGEST_REASON]
+        ping = Ping(worker_id, job_ids, healthy, check, reason)
+        if not healthy:
+            log.info("worker %s reports that it is unhealthy: %s: %s", worker_id, check, reason)
         endpoint.perform(endpoint.state.ping(ping, endpoint.clock()))
         endpoint.signals.wake("workers")
         return GatewayResponse(200)

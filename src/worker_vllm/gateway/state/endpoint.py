@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from worker_vllm.gateway.options import GatewayOptions
 from worker_vllm.gateway.state.effects import Effect, StopJob
 from worker_vllm.gateway.state.job import Job, JobOutcome, Status
 from worker_vllm.gateway.state.job_store import JobStore
-from worker_vllm.gateway.state.workers import Workers
+from worker_vllm.gateway.state.workers import UnhealthyReport, Workers
 
 
 @dataclass(frozen=True, slots=True)
 class Ping:
-    """A worker's heartbeat: the ids of its jobs, and whether it is healthy."""
+    """A worker's heartbeat: the ids of its jobs, and whether it is healthy; if not, which check failed and why."""
 
     worker_id: str
     job_ids: Collection[str]
     healthy: bool = True
+    check: str = ""
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,8 @@ class Endpoint:
     def ping(self, ping: Ping, now: float) -> list[Effect]:
         """Requeue jobs that the worker no longer lists, and stop listed jobs whose result is no longer needed."""
         self.fleet.ping(ping.worker_id, ping.healthy, now)
+        if not ping.healthy:
+            self.fleet.reports.append(UnhealthyReport(ping.worker_id, ping.check, ping.reason))
         listed = set(ping.job_ids)
         effects: list[Effect] = []
         for job in self.store.running_jobs.held_by(ping.worker_id):
@@ -106,7 +110,7 @@ class Endpoint:
         return effects
 
     def health(self) -> dict[str, Any]:
-        """RunPod's /health payload."""
+        """RunPod's /health payload, and what workers have reported of their faults, oldest first."""
         store = self.store
         jobs = {
             "completed": store.completed,
@@ -115,7 +119,12 @@ class Endpoint:
             "inQueue": store.queued,
             "retried": store.retried,
         }
-        return {"jobs": jobs, "workers": self.fleet.counts(store.running_jobs.busy())}
+        reports = [asdict(report) for report in self.fleet.reports]
+        return {
+            "jobs": jobs,
+            "workers": self.fleet.counts(store.running_jobs.busy()),
+            **({"unhealthy": reports} if reports else {}),
+        }
 
     def _is_obsolete(self, job_id: str) -> bool:
         job = self.store.find(job_id)

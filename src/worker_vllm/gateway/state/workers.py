@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
@@ -10,6 +11,16 @@ from worker_vllm.gateway.state.deadlines import Deadlines
 
 UNPINGED_EXPIRY_S = 86_400.0
 SUSPENDED_S = 2.0
+KEPT_REPORTS = 20  # the newest; a worker that reports most often exits at once
+
+
+@dataclass(frozen=True, slots=True)
+class UnhealthyReport:
+    """What a worker has said of its own fault in a ping: the check that failed, and the reason."""
+
+    worker: str
+    check: str
+    reason: str
 
 
 @dataclass(slots=True)
@@ -41,6 +52,7 @@ class Workers:
         self._workers: dict[str, AttachedWorker] = {}
         self.deadlines = Deadlines()
         self.changed: dict[str, None] | None = None  # ids to be stored, None where nothing is
+        self.reports: deque[UnhealthyReport] = deque(maxlen=KEPT_REPORTS)  # also of workers that are gone
 
     def workers(self) -> list[AttachedWorker]:
         """The workers that are expected or alive."""

@@ -1,0 +1,1 @@
+"""What is kept of the engine's starts and deaths: receipts of starts, and crash bundles."""
