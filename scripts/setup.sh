@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Sets up .venv (the worker, the real engine for CPU, the tools), .venv-sdk (the official SDK, separate because its
-# dependencies conflict with the engine's) or, as `version X`, .venv-vllm-X (the worker and that version's engine for
-# CPU). Does nothing when the locked packages are already installed.
+# dependencies conflict with the engine's), .venv-deploy (what checks the files of deploy/) or, as `version X`,
+# .venv-vllm-X (the worker and that version's engine for CPU). Does nothing when the locked packages are already installed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -9,13 +9,14 @@ kind=${1:-engine}
 case $kind in
 engine) venv=.venv locks="requirements/engine-cpu.lock requirements/dev.lock" ;;
 sdk) venv=.venv-sdk locks="requirements/sdk.lock" ;;
+deploy) venv=.venv-deploy locks="requirements/deploy.lock" ;;
 version)
   version=${2:-}
   venv=.venv-vllm-$version locks="requirements/engine-cpu.lock requirements/versions/$version.lock requirements/dev.lock"
   [ -f "requirements/versions/$version.lock" ] ||
     { echo "setup: got version '$version', expected one of: $(cd requirements/versions && echo *.lock | sed 's/\.lock//g')" >&2; exit 2; }
   ;;
-*) echo "setup: got '$kind', expected engine, sdk or version" >&2; exit 2 ;;
+*) echo "setup: got '$kind', expected engine, sdk, deploy or version" >&2; exit 2 ;;
 esac
 
 # PyTorch publishes its CPU builds on a separate index; PyPI's build for Linux contains CUDA.
@@ -101,6 +102,9 @@ elif [ "$kind" = version ]; then
   install_lock requirements/dev.lock
   log "worker-vllm itself"
   pip install --quiet --no-deps --no-build-isolation -e .
+elif [ "$kind" = deploy ]; then
+  log "Kubernetes' schemas and podman-compose from the lock (about 15 packages)"
+  install_lock requirements/deploy.lock
 else
   log "the official SDK from the lock (about 70 packages)"
   install_lock requirements/sdk.lock

@@ -18,7 +18,7 @@ from tests.containers import podman
 from tests.support.paths import ROOT
 from worker_vllm.settings.versions import CUDA
 
-RECIPE = Path(__file__).read_bytes()
+RECIPE = "2"  # raised with every change of what is in a stand-in, which is then built again
 DEBIAN = "localhost/debian:minbase"
 DEBIAN_PACKAGES = (
     "ca-certificates,libssl3,libffi8,libsqlite3-0,libbz2-1.0,liblzma5,zlib1g,libreadline8,libnuma1,libexpat1,"
@@ -27,7 +27,7 @@ DEBIAN_PACKAGES = (
 VERSION = f"{sys.version_info[0]}.{sys.version_info[1]}"
 CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 # Of this checkout's environment, what vLLM's image does not have.
-NOT_IN_BASE = ("__editable__*", "worker_vllm*", "_worker_vllm*", "mypy*", "ruff*", "hadolint*", "__pycache__")
+NOT_IN_BASE = ("__editable__*", "worker_vllm*", "_worker_vllm*", "mypy*", "ruff*", "hadolint*")
 
 
 def debian() -> str:
@@ -67,7 +67,7 @@ def python_base() -> str:
 
 
 def _key(content: bytes) -> str:
-    return hashlib.sha256(RECIPE + content + sys.version.encode()).hexdigest()[:12]
+    return hashlib.sha256(RECIPE.encode() + content + sys.version.encode()).hexdigest()[:12]
 
 
 def _commit(name: str, packages: Path, without: tuple[str, ...], variables: dict[str, str], entry: list[str]) -> None:
@@ -80,10 +80,10 @@ def _commit(name: str, packages: Path, without: tuple[str, ...], variables: dict
         path = "/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
         environment = [f"--env={key}={value}" for key, value in {"PATH": path, **variables}.items()]
         podman.output("buildah", "config", *entry, *environment, container)
-        podman.output("buildah", "umount", container)
-        podman.output("buildah", "commit", "--quiet", "--format", "docker", container, name, timeout_s=900)
+        podman.output("buildah", "umount", container, timeout_s=900)
+        podman.output("buildah", "commit", "--quiet", "--format", "docker", container, name, timeout_s=1800)
     finally:
-        podman.call("buildah", "rm", container)
+        podman.call("buildah", "rm", container, timeout_s=900)
 
 
 def _install_python(root: Path, packages: Path, without: tuple[str, ...]) -> None:
@@ -95,7 +95,7 @@ def _install_python(root: Path, packages: Path, without: tuple[str, ...]) -> Non
         shutil.copy2(library, local / "lib" / library.name)
     shutil.copytree(source / "include" / f"python{VERSION}", local / "include" / f"python{VERSION}")
     library = local / "lib" / f"python{VERSION}"
-    ignore = shutil.ignore_patterns("site-packages", "dist-packages", "test", "__pycache__")
+    ignore = shutil.ignore_patterns("site-packages", "dist-packages", "test")
     shutil.copytree(source / "lib" / f"python{VERSION}", library, symlinks=True, ignore=ignore)
     # Some interpreters prefer a directory of another name: it is asked for its own.
     ask = ["chroot", str(root), "/usr/local/bin/python3", "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]

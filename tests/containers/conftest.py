@@ -24,7 +24,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 
 
 @pytest.fixture(scope="session")
-def engine() -> Iterator[None]:
+def works() -> Iterator[None]:
     """podman and buildah, or a skip that says what is missing."""
     if reason := podman.missing():
         pytest.skip(reason)
@@ -34,13 +34,13 @@ def engine() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def gpu(engine: None) -> Image:
+def gpu(works: None) -> Image:
     """The image for GPUs, on the stand-in base, with a model inside."""
     return gpu_image()
 
 
 @pytest.fixture(scope="session")
-def cpu(engine: None) -> Image:
+def cpu(works: None) -> Image:
     """The image for machines without a GPU."""
     return cpu_image()
 

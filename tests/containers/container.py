@@ -36,6 +36,10 @@ class Container:
         found: dict[str, Any] = podman.inspect("container", self.name)["State"]
         return found
 
+    def runs(self) -> bool:
+        """Whether the container is there and a command can be run in it."""
+        return podman.call("podman", "exec", self.name, "true").returncode == 0
+
     def healthy(self) -> int:
         """The exit status of the image's own health check."""
         return podman.call("podman", "healthcheck", "run", self.name).returncode
