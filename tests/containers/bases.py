@@ -98,7 +98,13 @@ def _install_python(root: Path, packages: Path, without: tuple[str, ...]) -> Non
     ignore = shutil.ignore_patterns("site-packages", "dist-packages", "test")
     shutil.copytree(source / "lib" / f"python{VERSION}", library, symlinks=True, ignore=ignore)
     # Some interpreters prefer a directory of another name: it is asked for its own.
-    ask = ["chroot", str(root), "/usr/local/bin/python3", "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]
+    ask = [
+        "chroot",
+        str(root),
+        "/usr/local/bin/python3",
+        "-c",
+        "import sysconfig; print(sysconfig.get_path('purelib'))",
+    ]
     subprocess.run(["chroot", str(root), "ldconfig"], check=True)
     site = subprocess.run(ask, check=True, capture_output=True, text=True).stdout.strip()
     shutil.copytree(packages, root / site.lstrip("/"), symlinks=True, ignore=shutil.ignore_patterns(*without))

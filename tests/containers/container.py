@@ -55,8 +55,11 @@ class Container:
 
     def published(self, port: int) -> str:
         """Where a published port is on this machine: http://127.0.0.1:port."""
-        found = until(lambda: podman.call("podman", "port", self.name, f"{port}/tcp").stdout.strip(), 30)
-        return f"http://{found}"
+
+        def mapping() -> str:
+            return podman.call("podman", "port", self.name, f"{port}/tcp").stdout.strip()
+
+        return f"http://{until(mapping, 30)}"
 
 
 @contextlib.contextmanager
@@ -85,12 +88,13 @@ def until(ask: Callable[[], T], limit_s: float = START_LIMIT_S) -> T:
         time.sleep(0.1)  # the pace of the question; nothing is decided by it
 
 
-def send(url: str, body: object | None = None, timeout_s: float = START_LIMIT_S) -> tuple[int, Any]:
+def send(url: str, body: object | None = None, key: str | None = None) -> tuple[int, Any]:
     """The status and the JSON of one request; (0, reason) when there is no answer."""
     data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
+    headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {key}"} if key else {})
+    request = urllib.request.Request(url, data, headers)
     try:
-        with urllib.request.urlopen(request, timeout=timeout_s) as answer:
+        with urllib.request.urlopen(request, timeout=START_LIMIT_S) as answer:
             return answer.status, _json(answer.read())
     except urllib.error.HTTPError as error:
         with error:
@@ -112,8 +116,10 @@ def ask(endpoint: str, text: str, **more: object) -> dict[str, Any]:
     status, answer = send(f"{endpoint}/runsync?wait=240000", body)
     assert status == 200, (status, answer)
     job: dict[str, Any] = answer
+    status_url = f"{endpoint}/status/{job['id']}"
     while job["status"] in ("IN_QUEUE", "IN_PROGRESS"):
-        job = until(lambda: send(f"{endpoint}/status/{job['id']}")[1])
+        job = send(status_url)[1]
+        time.sleep(0.1)  # the pace of the question
     return job
 
 

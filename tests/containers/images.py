@@ -1,4 +1,4 @@
-"""The two images, built by buildah from the Dockerfiles as they are; each is kept until what it is made of changes."""
+"""The two images, built by buildah from the Dockerfiles as they are, and kept until what they are made of changes."""
 
 from __future__ import annotations
 
@@ -89,6 +89,8 @@ def _key(dockerfile: Path, base: str) -> str:
 def _files() -> Iterator[Path]:
     for name in CONTEXT:
         path = ROOT / name
-        yield from (path,) if path.is_file() else sorted(
-            file for file in path.rglob("*") if file.is_file() and "__pycache__" not in file.parts
+        yield from (
+            (path,)
+            if path.is_file()
+            else sorted(file for file in path.rglob("*") if file.is_file() and "__pycache__" not in file.parts)
         )

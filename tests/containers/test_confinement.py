@@ -1,4 +1,4 @@
-"""Containers with as little as they can have: of rights, of file system, of memory, of network; with the real engine."""
+"""Containers with as little as they can have of rights, files, memory and network; with the real engine."""
 
 from __future__ import annotations
 
@@ -103,10 +103,8 @@ def test_shared_memory_of_64_mb_is_answered(gpu: Image, gateway: str) -> None:
         assert up.healthy() == 0
 
 
-def test_an_engine_killed_by_the_kernel_under_load(
-    gpu: Image, gateway: str, figure: Callable[[str], None]
-) -> None:
-    """--memory is exceeded under 50 streams: the kernel ends the engine, every client gets a sentence, then it serves."""
+def test_an_engine_killed_by_the_kernel_under_load(gpu: Image, gateway: str, figure: Callable[[str], None]) -> None:
+    """--memory is exceeded under 50 streams: the kernel ends the engine, clients get a sentence, then it serves."""
     given = {**worker_environment(gateway, "worker-1"), **KV}
     with container(gpu.name, given, ["--network=host", SHARED, "--memory=5g", "--memory-swap=5g"]) as up:
         assert content(ask(gateway, MESSAGE)) == MESSAGE

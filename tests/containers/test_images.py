@@ -37,7 +37,7 @@ def served_name(job: dict[str, object]) -> str:
 
 
 def test_the_gpu_image_serves_its_baked_model(gpu: Image, gateway: str, figure: Callable[[str], None]) -> None:
-    """Dockerfile on a stand-in base with vLLM's layout: builds unmodified, and a job is answered by the baked model."""
+    """Dockerfile on a base with vLLM's layout: builds unmodified, and the baked model answers a job."""
     answer, name, seconds = serves(gpu, gateway, {"VLLM_CPU_KVCACHE_SPACE": "1"})
     assert (answer, name) == (MESSAGE, MODEL)
     figure(f"first answer {seconds:.0f} s after `podman run`")
@@ -70,7 +70,7 @@ def model_files(image: Image) -> list[Path]:
 
 
 def test_the_build_secret_is_in_no_layer(gpu: Image, figure: Callable[[str], None]) -> None:
-    """HF_TOKEN was needed for the download, and is in no file, name or variable of the image and no line of the log."""
+    """HF_TOKEN was needed for the download; it is in no file, name or variable of the image, nor in the log."""
     assert model_files(gpu), "the gated model was not baked"
     files = [path for layer in gpu.added_layers() for path in layer.rglob("*") if path.is_file()]
     regular = [path for path in files if not path.is_symlink()]

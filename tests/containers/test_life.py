@@ -67,9 +67,7 @@ def running(gateway: str) -> bool:
 
 
 @pytest.mark.parametrize("how", ["podman stop", "SIGTERM", "SIGINT"])
-def test_a_stop_lets_running_jobs_finish(
-    gpu: Image, gateway: str, how: str, figure: Callable[[str], None]
-) -> None:
+def test_a_stop_lets_running_jobs_finish(gpu: Image, gateway: str, how: str, figure: Callable[[str], None]) -> None:
     """`podman stop`, SIGTERM and SIGINT: the running job completes, and the container ends with status 0."""
     with container(gpu.name, variables(gateway), HOST) as up:
         assert content(ask(gateway, "Hello")) == "Hello"
@@ -87,9 +85,7 @@ def test_a_stop_lets_running_jobs_finish(
         figure(f"{seconds:.1f} s with a job of 5 s running")
 
 
-def test_a_job_beyond_the_drain_time_is_reported(
-    gpu: Image, gateway: str, figure: Callable[[str], None]
-) -> None:
+def test_a_job_beyond_the_drain_time_is_reported(gpu: Image, gateway: str, figure: Callable[[str], None]) -> None:
     """A job that outlasts DRAIN_TIMEOUT fails with the reason, and `podman stop` needs no SIGKILL."""
     with container(gpu.name, variables(gateway, DRAIN_TIMEOUT="2"), HOST) as up:
         assert content(ask(gateway, "Hello")) == "Hello"
@@ -104,9 +100,7 @@ def test_a_job_beyond_the_drain_time_is_reported(
     assert "DRAIN_TIMEOUT" in answers[0]["error"] or "stopp" in answers[0]["error"], answers
 
 
-def test_a_stop_during_the_start_ends_it_at_once(
-    gpu: Image, gateway: str, figure: Callable[[str], None]
-) -> None:
+def test_a_stop_during_the_start_ends_it_at_once(gpu: Image, gateway: str, figure: Callable[[str], None]) -> None:
     """A stop signal that arrives as the container starts is not lost: status 0, long before a SIGKILL."""
     with container(gpu.name, variables(gateway, ECHO_START_DELAY_S="60"), HOST) as up:
         until(up.runs, 30)
@@ -123,7 +117,7 @@ def test_the_health_check_is_the_image_s_own(gpu: Image, gateway: str) -> None:
 
 
 def test_settings_mistakes_are_answered(gpu: Image, gateway: str) -> None:
-    """A mistake in a setting does not restart the container: each job fails with what to change, and it is healthy."""
+    """A mistake in a setting does not restart the container: each job fails with what to change; it is healthy."""
     with container(gpu.name, variables(gateway, MAX_MODEL_LEN="8k tokens"), HOST) as up:
         job = ask(gateway, "Hello")
         assert job["status"] == "FAILED"

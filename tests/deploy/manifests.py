@@ -46,7 +46,9 @@ class PodTemplate:
     @property
     def pre_stop_s(self) -> int:
         """Seconds before SIGTERM."""
-        command = self.container.get("lifecycle", {}).get("preStop", {}).get("exec", {}).get("command", ["sleep", "0"])
+        command = (
+            self.container.get("lifecycle", {}).get("preStop", {}).get("exec", {}).get("command", ["sleep", "0"])
+        )
         assert command[0] == "sleep"
         return int(command[1])
 

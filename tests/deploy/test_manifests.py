@@ -49,7 +49,7 @@ def test_the_grace_period_is_longer_than_the_drain(pod: PodTemplate) -> None:
 
 @each_pod
 def test_the_probes_ask_the_right_paths(pod: PodTemplate) -> None:
-    """Only readiness depends on the engine: a start probe on it would restart what must stay up to give the reason."""
+    """Only readiness depends on the engine: another probe on it would restart what must stay up to tell why."""
     paths = {name: probe["httpGet"]["path"] for name, probe in pod.container.items() if name.endswith("Probe")}
     assert paths.pop("readinessProbe") == "/health/ready"
     assert set(paths) >= {"livenessProbe"}

@@ -1,14 +1,15 @@
-"""The compose file by podman-compose and the Deployment by `podman kube play`, on the stand-in image with the echo engine.
+"""The compose file by podman-compose, the Deployment by `podman kube play`: the stand-in image with the echo engine.
 
-What is left out here: the GPU (this machine has none), and the images of Prometheus and Grafana, which lie in a registry.
+Left out are the GPU, and the images of Prometheus and Grafana, which lie in a registry.
 """
 
 from __future__ import annotations
 
+import base64
 import contextlib
-import json
 import shlex
 import socket
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,6 @@ from tests.deploy.manifests import COMPOSE, KUBERNETES, documents
 pytestmark = [pytest.mark.containers, pytest.mark.timeout(2400)]
 
 PROJECT = "wv-compose"
-WITHOUT_GPU = {"services": {name: {"deploy": {"resources": {}}} for name in ("worker", "server")}}
 
 
 def free_port() -> int:
@@ -37,11 +37,10 @@ def free_port() -> int:
 
 @contextlib.contextmanager
 def compose(image: Image, directory: Path, profile: str, *services: str, **variables: str) -> Iterator[None]:
-    """Some services of the compose file, without a GPU, for the length of the block; then all are stopped in order."""
-    document = yaml.safe_load(COMPOSE.read_text())
+    """Some services of the compose file, without a GPU, for the length of the block; then all are stopped."""
+    document = yaml.safe_load(COMPOSE.read_text())  # as it is, but for the GPU that is not here
     for service in document["services"].values():
         service.pop("deploy", None)
-    # podman-compose reads the file as it is, but for the GPU that is not here.
     file = directory / COMPOSE.name
     file.write_text(yaml.safe_dump(document, sort_keys=False))
     given = {"IMAGE": image.name, "ENGINE": "echo", "MODEL_NAME": MODEL, **variables}
@@ -87,36 +86,53 @@ def played(image: Image, port: int) -> str:
     (path,) = [each for each in KUBERNETES if each.name == "worker.yaml"]
     found: list[dict[str, Any]] = []
     for document in documents(path):
-        if document["kind"] == "Service":  # podman has none
-            continue
-        if document["kind"] == "Secret":  # podman 4.3 reads `data` alone
+        if document["kind"] in ("Service", "Secret"):  # podman has no Service, and keeps secrets apart
             continue
         if document["kind"] == "Deployment":
             container = document["spec"]["template"]["spec"]["containers"][0]
             container["image"] = image.name
             container["env"].append({"name": "ENGINE", "value": "echo"})
             container["resources"] = {}
-            container["ports"][0] |= {"hostPort": port, "hostIP": "127.0.0.1"}
+            http, metrics = container["ports"]
+            http |= {"hostPort": port, "hostIP": "127.0.0.1"}
+            metrics |= {"hostPort": free_port(), "hostIP": "127.0.0.1"}
         found.append(document)
     return yaml.safe_dump_all(found, sort_keys=False)
 
 
 def test_podman_plays_the_deployment(image: Image, tmp_path: Path, figure: Callable[[str], None]) -> None:
-    """`podman kube play` of worker.yaml: ready by its probe's path, keys from the secret, read-only, user 1000, stop."""
+    """`podman kube play` of worker.yaml: its probes' paths, the secret's keys, read-only, user 1000, stop with 0."""
     port = free_port()
     file = tmp_path / "worker.yaml"
     file.write_text(played(image, port))
+    secret = tmp_path / "secret.yaml"
+    secret.write_text(yaml.safe_dump(secret_with_data()))
     url = f"http://127.0.0.1:{port}"
     try:
+        podman.output("podman", "secret", "create", "worker-vllm", str(secret))
         podman.output("podman", "kube", "play", str(file), timeout_s=300)
         until(lambda: send(f"{url}/health/ready")[0] == 200, 120)
         assert send(f"{url}/health/live")[0] == 200
         names = podman.output("podman", "ps", "--format", "{{.Names}}").split()
-        (name,) = [each for each in names if each.startswith("worker-vllm")and "infra" not in each]
+        (name,) = [each for each in names if each.startswith("worker-vllm") and "infra" not in each]
         assert podman.output("podman", "exec", name, "id", "-u") == "1000"
+        asked = {**chat("Hello"), "model": MODEL}
+        assert send(f"{url}/v1/chat/completions", asked)[0] == 401
+        key = podman.output("podman", "exec", name, "cat", "/run/worker-vllm/keys").splitlines()[0]
+        assert send(f"{url}/v1/chat/completions", asked, key=key)[0] == 200
+        started = time.monotonic()
         podman.output("podman", "stop", name, timeout_s=150)
         assert podman.inspect("container", name)["State"]["ExitCode"] == 0
-        figure(json.dumps(name))
+        figure(f"stopped with 0 after {time.monotonic() - started:.1f} s")
     finally:
         podman.call("podman", "kube", "down", str(file), timeout_s=300)
-        podman.call("podman", "volume", "rm", "--force", "worker-vllm-models")
+        for kind, name in (("volume", "worker-vllm-models"), ("volume", "keys"), ("secret", "worker-vllm")):
+            podman.call("podman", kind, "rm", *(["--force"] if kind == "volume" else []), name)
+
+
+def secret_with_data() -> dict[str, Any]:
+    """The manifest's secret with its texts in base64, the one form that podman 4.3 reads."""
+    (path,) = [each for each in KUBERNETES if each.name == "worker.yaml"]
+    (secret,) = [document for document in documents(path) if document["kind"] == "Secret"]
+    texts = secret.pop("stringData")
+    return {**secret, "data": {key: base64.b64encode(text.encode()).decode() for key, text in texts.items()}}

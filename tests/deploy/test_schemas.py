@@ -1,6 +1,6 @@
-"""Kubernetes' own schemas accept every manifest; those of KServe and Knative lie in no package, so their form is stated.
+"""Kubernetes' own schemas accept every manifest; those of KServe and Knative lie in no package.
 
-KServe's predictor and Knative's revision template hold a pod: that part is judged by the pod's schema.
+Of those two the enclosing fields are stated here, and the pod inside is judged by the pod's schema.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import re
 import statistics
 import time
@@ -60,7 +61,7 @@ async def measure(url: str, path: str, model: str, streams: int) -> Load:
         arrived = await asyncio.gather(*(_stream(http, path, body) for body in bodies))
         seconds = time.monotonic() - began
     firsts = [times[1] - times[0] for times in arrived]
-    gaps = [later - earlier for times in arrived for earlier, later in zip(times[1:], times[2:], strict=False)]
+    gaps = [later - earlier for times in arrived for earlier, later in itertools.pairwise(times[1:])]
     return Load(
         streams, streams * TOKENS / seconds, 1000 * statistics.median(firsts), 1000 * statistics.median(gaps or [0.0])
     )

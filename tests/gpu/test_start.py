@@ -49,9 +49,7 @@ async def plain_start(model: Path, arguments: tuple[str, ...], environment: dict
         await process.wait()
 
 
-async def test_a_second_start_is_as_fast_as_plain_vllm(
-    tmp_path: Path, figure: Callable[[str], None]
-) -> None:
+async def test_a_second_start_is_as_fast_as_plain_vllm(tmp_path: Path, figure: Callable[[str], None]) -> None:
     """Cold, then warm beside plain `vllm serve` on the same caches, then without compilation."""
     model = llama(tmp_path)
     arguments = ("--load-format", "dummy", "--max-model-len", "8192")

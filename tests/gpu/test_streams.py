@@ -21,7 +21,9 @@ STREAMS = (1, 32, 128, 256)
 ARGUMENTS = ("--load-format", "dummy", "--max-model-len", "4096", "--max-num-seqs", "256")
 START_S = 800.0
 # What the engine may need of this machine's environment.
-MACHINE = {name: text for name, text in os.environ.items() if name.startswith(("CUDA_", "LD_LIBRARY_PATH", "VLLM_CPU_"))}
+MACHINE = {
+    name: text for name, text in os.environ.items() if name.startswith(("CUDA_", "LD_LIBRARY_PATH", "VLLM_CPU_"))
+}
 
 
 def settings(model: Path) -> Mapping[str, str]:

@@ -41,7 +41,7 @@ def test_every_action_is_pinned_by_its_commit_and_names_its_version(path: Path) 
 
 @each
 def test_nothing_is_permitted_that_is_not_needed(path: Path) -> None:
-    """Nothing by default; each job reads the sources, one writes the release, two sign with the workflow's identity."""
+    """Nothing by default; each job reads the sources, one writes the release, two sign as the workflow."""
     workflow = read(path)
     assert workflow["permissions"] == {}
     for name, job in workflow["jobs"].items():

@@ -16,7 +16,19 @@ from worker_vllm import __version__
 from worker_vllm.settings import versions
 
 BUMP = ROOT / "tools" / "bump.py"
-COPIED = ("src", "docs", "deploy", ".github", ".runpod", "docker", "scripts", "tools", "tests/images", "tests/support", "tests/tools")
+COPIED = (
+    "src",
+    "docs",
+    "deploy",
+    ".github",
+    ".runpod",
+    "docker",
+    "scripts",
+    "tools",
+    "tests/images",
+    "tests/support",
+    "tests/tools",
+)
 FILES = ("Dockerfile", "docker-bake.hcl", ".dockerignore", "worker-config.json", ".env.example", "CHANGELOG.md")
 
 specification = importlib.util.spec_from_file_location("bump", BUMP)
@@ -68,7 +80,7 @@ def test_a_bump_of_vllm_reports_the_differences_and_leaves_a_consistent_tree(tre
 
 
 def test_a_rehearsal_from_0_31_to_0_32_restores_every_file(tree: Path) -> None:
-    """Back to 0.31.0 and forward again: each pin is moved there and back, so nothing names a version that is not pinned."""
+    """Back to 0.31.0 and forward again: every pin moves there and back, and nothing else has changed."""
     before = contents(tree)
     assert versions.VLLM == "0.32.0"
     for version, line in (("0.31.0", "  - --grpc-port"), ("0.32.0", "  + --grpc-port")):

@@ -20,7 +20,13 @@ OPERATING = frozenset(
     {
         *("/abort_requests", "/collective_rpc", "/docs", "/docs/oauth2-redirect", "/fault_tolerance/apply"),
         *("/fault_tolerance/status", "/finish_weight_update", "/get_world_size", "/health", "/ping", "/load"),
-        *("/init_weight_transfer_engine", "/is_paused", "/is_scaling_elastic_ep", "/is_sleeping", "/kv_event_sources"),
+        *(
+            "/init_weight_transfer_engine",
+            "/is_paused",
+            "/is_scaling_elastic_ep",
+            "/is_sleeping",
+            "/kv_event_sources",
+        ),
         *("/metrics", "/openapi.json", "/pause", "/redoc", "/release_kv_cache_memory", "/reset_encoder_cache"),
         *("/reset_mm_cache", "/reset_prefix_cache", "/resume", "/scale_elastic_ep", "/server_info"),
         *("/shutdown_weight_transfer_engine", "/sleep", "/start_draft_weight_update", "/start_profile"),

@@ -35,6 +35,7 @@ CORE = {
     "parity": ("tests/parity/test_parity.py", "not thousand"),
     "cancel": ("tests/clients/test_concurrency.py", "aborted"),
     "streams": ("tests/clients/test_concurrency.py", "concurrent"),
+    "flags": ("tests/settings/vllm/test_flag_data.py", "installed"),
     "settings": ("tests/settings/vllm/test_against_vllm.py", ""),
 }
 
@@ -89,7 +90,7 @@ def run_part(version: str, path: str, words: str) -> Outcome:
 @pytest.mark.parametrize("part", CORE)
 @pytest.mark.parametrize("version", ENGINES)
 def test_the_core_set(version: str, part: str, figure: Callable[[str], None]) -> None:
-    """Start, routes, parity with the engine, cancel, streams at once, settings judged by the version's own parser."""
+    """Start, routes, parity, cancel, streams at once, flag data, and settings judged by the version's own parser."""
     found = outcomes(version)[part]
     figure(f"{found.passed} of {found.passed + len(found.failed)}")
     assert found.passed, found.output

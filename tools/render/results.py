@@ -1,4 +1,4 @@
-"""The tables of what runs have proven: docs/results/*.json, written by `RECORD_RESULTS=1 make test-containers` and the like."""
+"""The tables of what runs have proven, from docs/results/*.json, which a run with RECORD_RESULTS=1 writes."""
 
 from __future__ import annotations
 

@@ -119,7 +119,7 @@ async def test_hostile_jobs_reach_nothing_and_break_nothing() -> None:
 
 
 async def test_the_error_of_a_closed_route_names_its_variable() -> None:
-    """A route that a variable opens names it, a closed data route its reason; the other errors list the open routes."""
+    """A route that a variable opens names it, a closed data route its reason; other errors list the open routes."""
     core = Core(JobHandler(Recorder(), Settings()))
     for path in CLOSED[:-1]:
         failure = (await core.openai(path, {})).failure
