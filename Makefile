@@ -4,10 +4,11 @@ PYTHON_BIN := .venv/bin/python
 export VLLM_CPU_KVCACHE_SPACE ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-sdk run test test-all test-gpu test-upstream lint format render docs bench wheel clean
+.PHONY: help setup setup-sdk run test test-all test-containers test-versions test-gpu test-upstream lint format
+.PHONY: render docs bench wheel clean
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
 
 setup: ## .venv with pinned, locked dependencies and the real engine for CPU
 	@scripts/setup.sh engine
@@ -19,10 +20,16 @@ run: setup ## gateway + worker + vLLM with the embedded model, on this machine (
 	@exec .venv/bin/worker-vllm local $(ARGS)
 
 test: setup setup-sdk ## everything but the long matrices: unit, gateway, real SDK clients, real engine
-	@$(PYTHON_BIN) -m pytest -q -m "not matrix and not gpu and not upstream" $(ARGS)
+	@$(PYTHON_BIN) -m pytest -q -m "not matrix and not gpu and not upstream and not containers and not versions" $(ARGS)
 
 test-all: setup setup-sdk ## the long matrices too
 	@$(PYTHON_BIN) -m pytest -q -m "not gpu and not upstream" $(ARGS)
+
+test-containers: setup ## both images, built and run with podman (root; installs what is missing with apt-get)
+	@$(PYTHON_BIN) -m pytest -q -m containers $(ARGS)
+
+test-versions: setup ## the worker with each supported vLLM's engine for CPU, in an environment of its own (3 GB each)
+	@$(PYTHON_BIN) -m pytest -q -m versions $(ARGS)
 
 test-gpu: setup ## the tests that need an NVIDIA GPU; reported as 'not run' without one
 	@$(PYTHON_BIN) -m pytest -q -m gpu $(ARGS)

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Sets up .venv (the worker, the real engine for CPU, the tools) or .venv-sdk (the official SDK, separate because its
-# dependencies conflict with the engine's). Does nothing when the locked packages are already installed.
+# Sets up .venv (the worker, the real engine for CPU, the tools), .venv-sdk (the official SDK, separate because its
+# dependencies conflict with the engine's), .venv-deploy (what checks the files of deploy/) or, as `version X`,
+# .venv-vllm-X (the worker and that version's engine for CPU). Does nothing when the locked packages are already installed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -8,7 +9,14 @@ kind=${1:-engine}
 case $kind in
 engine) venv=.venv locks="requirements/engine-cpu.lock requirements/dev.lock" ;;
 sdk) venv=.venv-sdk locks="requirements/sdk.lock" ;;
-*) echo "setup: got '$kind', expected engine or sdk" >&2; exit 2 ;;
+deploy) venv=.venv-deploy locks="requirements/deploy.lock" ;;
+version)
+  version=${2:-}
+  venv=.venv-vllm-$version locks="requirements/engine-cpu.lock requirements/versions/$version.lock requirements/dev.lock"
+  [ -f "requirements/versions/$version.lock" ] ||
+    { echo "setup: got version '$version', expected one of: $(cd requirements/versions && echo *.lock | sed 's/\.lock//g')" >&2; exit 2; }
+  ;;
+*) echo "setup: got '$kind', expected engine, sdk, deploy or version" >&2; exit 2 ;;
 esac
 
 # PyTorch publishes its CPU builds on a separate index; PyPI's build for Linux contains CUDA.
@@ -74,21 +82,44 @@ install_lock() {
   rm -f "$log"
 }
 
-if [ "$kind" = engine ]; then
+install_torch() {
   if ! "$venv/bin/python" -c "import importlib.metadata as m, sys; sys.exit(m.version('torch').split('+')[0] != '$torch')" 2>/dev/null; then
-    log "1/4 PyTorch $torch for CPU (190 MB)"
+    log "PyTorch $torch for CPU (190 MB)"
     build=$torch
     if [ "$(uname -s)" = Linux ]; then build=$torch+cpu; fi
     pip install --quiet --no-deps "torch==$build" 2>/dev/null ||
       pip install --quiet --no-deps "torch==$build" --index-url "$torch_cpu_index"
   fi
-  log "2/4 vLLM for CPU and its dependencies, from the lock (about 150 packages, 2-3 minutes)"
+}
+
+# The packages of the main lock, with those of the version's own lock in the place of the same names.
+version_lock() {
+  awk 'function name(line) { sub(/==.*/, "", line); gsub(/[-_.]+/, "-", line); return tolower(line) }
+       FNR == NR { if (/^# without: /) skip[name($3)]; else if (/^[A-Za-z0-9]/) skip[name($1)]; if (!/^#/) print; next }
+       /^[A-Za-z0-9]/ { on = !(name($1) in skip) }
+       on' "requirements/versions/$1.lock" requirements/engine-cpu.lock
+}
+
+if [ "$kind" = engine ]; then
+  install_torch
+  log "vLLM for CPU and its dependencies, from the lock (about 150 packages, 2-3 minutes)"
   install_lock requirements/engine-cpu.lock
-  log "3/4 tools for building and testing"
+  log "tools for building and testing"
   install_lock requirements/dev.lock
-  log "4/4 worker-vllm itself"
+  log "worker-vllm itself"
   pip install --quiet --no-deps --no-build-isolation -e .
   install_browser
+elif [ "$kind" = version ]; then
+  install_torch
+  log "vLLM $version for CPU and its dependencies, from the locks (about 150 packages, 2-3 minutes)"
+  version_lock "$version" > "$venv/version.lock"
+  install_lock "$venv/version.lock"
+  install_lock requirements/dev.lock
+  log "worker-vllm itself"
+  pip install --quiet --no-deps --no-build-isolation -e .
+elif [ "$kind" = deploy ]; then
+  log "Kubernetes' schemas and podman-compose from the lock (about 15 packages)"
+  install_lock requirements/deploy.lock
 else
   log "the official SDK from the lock (about 70 packages)"
   install_lock requirements/sdk.lock

@@ -29,22 +29,37 @@ ROOT = Path(__file__).resolve().parent.parent
 FLAGS = "src/worker_vllm/settings/flags"
 CONTRACTS = ("tests/settings", "tests/images/test_dockerfile.py", "tests/tools", "tests/test_architecture.py")
 
+MANIFESTS = ("compose.yaml", "kubernetes/worker.yaml", "kubernetes/kserve.yaml", "kubernetes/knative.yaml")
 # file → patterns, each with the old version between two groups
 VLLM_PINS = {
     "src/worker_vllm/settings/versions.py": [r'(\nVLLM = ")[\d.]+(")'],
     "docker-bake.hcl": [r'(variable "VLLM_VERSION" \{\s*default = ")[\d.]+(")'],
     "Dockerfile": [r"(ARG BASE_IMAGE=vllm/vllm-openai:v)[\d.]+(\n)"],
+    "deploy/systemd/worker-vllm.service": [r"(pip install vllm==)[\d.]+( )"],
+}
+# The vLLM that was shipped before is still published.
+OTHER_PINS = {
+    "src/worker_vllm/settings/versions.py": [r'(\nOTHER_VLLM = \(")[\d.]+(",\))'],
+    "docker-bake.hcl": [r'(\{ version = ")[\d.]+(", suffix = "-vllm)', r'(suffix = "-vllm)[\d.]+(")'],
+    ".github/workflows/release.yml": [r"(cuda13[\d-]*-vllm)[\d-]+(\n)", r"(cuda12[\d-]*-vllm)[\d-]+(\n)"],
 }
 CUDA_PINS = {
     "src/worker_vllm/settings/versions.py": [r'(\nCUDA = ")[\d.]+(")'],
     "docker-bake.hcl": [r'(variable "CUDA_VERSION" \{\s*default = ")[\d.]+(")'],
     "Dockerfile": [r"(ARG WORKER_CUDA_VERSION=)[\d.]+(\n)"],
+    # The targets of the release: the default CUDA's come first.
+    ".github/workflows/release.yml": [
+        r"(target:\n +- gpu-cuda)[\d-]+(\n)",
+        r"(- gpu-cuda)(?!12-)[\d-]+(-vllm[\d-]+\n)",
+    ],
+    **{f"deploy/{name}": [r"(runpod/worker-v1-vllm:v[\d.]+stable-cuda)[\d.]+(\s|})"] for name in MANIFESTS},
 }
 WORKER_PINS = {
     "src/worker_vllm/__init__.py": [r'(__version__ = ")[\d.]+(")'],
     "docker-bake.hcl": [r'(variable "WORKER_VERSION" \{\s*default = ")[\d.]+(")'],
     "Dockerfile": [r"(ARG WORKER_VERSION=)[\d.]+(\n)"],
     "docker/cpu.Dockerfile": [r"(ARG WORKER_VERSION=)[\d.]+(\n)"],
+    **{f"deploy/{name}": [r"(runpod/worker-v1-vllm:v)[\d.]+(stable-cuda)"] for name in MANIFESTS},
 }
 
 
@@ -63,7 +78,9 @@ def pin(root: Path, pins: Mapping[str, Iterable[str]], version: str) -> None:
     for name, patterns in pins.items():
         text = (root / name).read_text()
         for pattern in patterns:
-            text, count = re.subn(pattern, rf"\g<1>{version}\g<2>", text)
+            # A target's name has no dots.
+            written = version.replace(".", "-") if r"[\d-]+(" in pattern else version
+            text, count = re.subn(pattern, rf"\g<1>{written}\g<2>", text)
             if count != 1:
                 raise MissingFact(f"{name}: expected one place for {pattern}, found {count}")
         (root / name).write_text(text)
@@ -199,6 +216,8 @@ def bump_vllm(arguments: argparse.Namespace) -> None:
     cuda = arguments.cuda or cuda_of(version)
     pin(root, VLLM_PINS, version)
     pin(root, CUDA_PINS, cuda)
+    if shipped != version:
+        pin(root, OTHER_PINS, shipped)
     add_changelog_line(root, f"vLLM {shipped} -> {version} (CUDA {cuda}).")
     report(f"vLLM {shipped} -> {version}, CUDA {cuda}: {len(lines)} differences")
     for line in lines:

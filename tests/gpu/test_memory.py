@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from tests.gpu.models import llama
@@ -46,6 +49,29 @@ async def test_a_batch_that_does_not_fit(tmp_path: Path) -> None:
         assert state in (EngineState.READY, EngineState.REFUSING)
         if added:
             assert added == ("--max-num-batched-tokens", "8192", "--enforce-eager")
+
+
+async def test_memory_is_given_back_before_a_relaunch(tmp_path: Path, figure: Callable[[str], None]) -> None:
+    """The engine's core is killed: what it held is free again before the next engine starts, which needs it all."""
+    settings = EngineSettings(
+        model=str(llama(tmp_path, 8)), served_names=("m",), arguments=(*DUMMY, "--gpu-memory-utilization", "0.9")
+    )
+    async with supervised(settings) as run:
+        assert await run.supervisor.wait_until_decided() is EngineState.READY
+        held = free_gib()
+        os.kill(run.process_id("EngineCore"), signal.SIGKILL)
+        await run.until(EngineState.STARTING)
+        free = free_gib()
+        figure(f"{held:.1f} GiB free while it ran, {free:.1f} GiB at the relaunch, of {gpu_gib():.1f}")
+        assert free > 0.95 * gpu_gib()
+        assert await run.until(EngineState.READY, EngineState.REFUSING) is EngineState.READY
+
+
+def free_gib() -> float:
+    """The first GPU's free memory."""
+    nvidia = driver()
+    assert nvidia is not None
+    return nvidia.gpus[0].free_bytes / (1 << 30)
 
 
 HOG = """

@@ -49,9 +49,7 @@ async def plain_start(model: Path, arguments: tuple[str, ...], environment: dict
         await process.wait()
 
 
-async def test_a_second_start_is_as_fast_as_plain_vllm(
-    tmp_path: Path, record_property: Callable[[str, object], None]
-) -> None:
+async def test_a_second_start_is_as_fast_as_plain_vllm(tmp_path: Path, figure: Callable[[str], None]) -> None:
     """Cold, then warm beside plain `vllm serve` on the same caches, then without compilation."""
     model = llama(tmp_path)
     arguments = ("--load-format", "dummy", "--max-model-len", "8192")
@@ -62,7 +60,6 @@ async def test_a_second_start_is_as_fast_as_plain_vllm(
     figures["warm"] = await supervised_start(settings, environment)
     figures["fast"] = await supervised_start(replace(settings, fast_start=True), environment)
     for name, seconds in figures.items():
-        record_property(name, round(seconds, 1))
-    print(figures)  # noqa: T201
+        figure(f"{name} {seconds:.1f} s")
     assert figures["warm"] < figures["cold"]
     assert figures["warm"] <= figures["plain warm"] + NEVER_SLOWER_THAN_S

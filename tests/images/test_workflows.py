@@ -11,10 +11,14 @@ import pytest
 import yaml
 
 from tests.support.paths import ROOT
+from worker_vllm.settings import versions
 
 FILES = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 PINNED = re.compile(r"[\w.-]+/[\w./-]+@[0-9a-f]{40}")
-WRITES = {("release.yml", "announce"): {"contents": "write"}}
+WRITES = {
+    ("release.yml", "image"): {"contents": "read", "id-token": "write"},
+    ("release.yml", "announce"): {"contents": "write", "id-token": "write"},
+}
 
 each = pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
 
@@ -37,7 +41,7 @@ def test_every_action_is_pinned_by_its_commit_and_names_its_version(path: Path) 
 
 @each
 def test_nothing_is_permitted_that_is_not_needed(path: Path) -> None:
-    """Nothing by default; each job reads the sources, one writes the release."""
+    """Nothing by default; each job reads the sources, one writes the release, two sign as the workflow."""
     workflow = read(path)
     assert workflow["permissions"] == {}
     for name, job in workflow["jobs"].items():
@@ -79,9 +83,25 @@ def test_the_tested_package_is_the_wheel() -> None:
     assert install < test
 
 
+def test_the_release_publishes_every_combination() -> None:
+    """The matrix of the release names each target of the bake file that is published, and the dry run its tags."""
+    job = read(ROOT / ".github/workflows/release.yml")["jobs"]["image"]
+    names = [
+        f"gpu-cuda{cuda}{vllm}".replace(".", "-")
+        for vllm in ("", *(f"-vllm{version}" for version in versions.OTHER_VLLM))
+        for cuda in (versions.CUDA, *versions.OTHER_CUDA)
+    ]
+    assert job["strategy"]["matrix"]["target"] == [*names, "cpu"]
+    bake = (ROOT / "docker-bake.hcl").read_text()
+    for cuda, suffix in versions.OTHER_CUDA.items():
+        assert f'{{ version = "{cuda}", base = "{suffix}" }}' in bake
+    for vllm in versions.OTHER_VLLM:
+        assert f'{{ version = "{vllm}", suffix = "-vllm{vllm}" }}' in bake
+
+
 def test_the_scripts_are_valid_shell() -> None:
     """Every script of the images and of the workflows parses."""
-    scripts = [(ROOT / "docker" / "try.sh").read_text()]
+    scripts = [path.read_text() for path in sorted((ROOT / "docker").glob("*.sh"))]
     scripts += [
         step["run"] for path in FILES for job in read(path)["jobs"].values() for step in job["steps"] if "run" in step
     ]

@@ -16,7 +16,19 @@ from worker_vllm import __version__
 from worker_vllm.settings import versions
 
 BUMP = ROOT / "tools" / "bump.py"
-COPIED = ("src", "docs", ".runpod", "docker", "scripts", "tools", "tests/images", "tests/support", "tests/tools")
+COPIED = (
+    "src",
+    "docs",
+    "deploy",
+    ".github",
+    ".runpod",
+    "docker",
+    "scripts",
+    "tools",
+    "tests/images",
+    "tests/support",
+    "tests/tools",
+)
 FILES = ("Dockerfile", "docker-bake.hcl", ".dockerignore", "worker-config.json", ".env.example", "CHANGELOG.md")
 
 specification = importlib.util.spec_from_file_location("bump", BUMP)
@@ -67,6 +79,29 @@ def test_a_bump_of_vllm_reports_the_differences_and_leaves_a_consistent_tree(tre
     assert_consistent(tree)
 
 
+def test_a_rehearsal_from_0_31_to_0_32_restores_every_file(tree: Path) -> None:
+    """Back to 0.31.0 and forward again: every pin moves there and back, and nothing else has changed."""
+    before = contents(tree)
+    assert versions.VLLM == "0.32.0"
+    for version, line in (("0.31.0", "  - --grpc-port"), ("0.32.0", "  + --grpc-port")):
+        words = ["vllm", version, "--cuda", versions.CUDA, "--root", str(tree), "--no-tests"]
+        done = run(tree, str(BUMP), *words)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert line in done.stdout.splitlines()
+        assert f"ARG BASE_IMAGE=vllm/vllm-openai:v{version}\n" in (tree / "Dockerfile").read_text()
+        assert f"vllm=={version}" in (tree / "deploy/systemd/worker-vllm.service").read_text()
+        assert_consistent(tree)
+    after = contents(tree)
+    assert {name for name in before if before[name] != after.get(name)} == {"CHANGELOG.md"}
+    assert set(after) == set(before)
+
+
+def contents(tree: Path) -> dict[str, bytes]:
+    """Every file of a tree but bytecode and what pytest leaves."""
+    files = (path for path in tree.rglob("*") if path.is_file() and "cache" not in str(path))
+    return {path.relative_to(tree).as_posix(): path.read_bytes() for path in files}
+
+
 def test_a_bump_of_the_worker_moves_its_version_and_its_changelog(tree: Path) -> None:
     """The unreleased part becomes the version's, the image's tag follows."""
     done = run(tree, str(BUMP), "worker", "3.9.0", "--root", str(tree), "--no-tests")
@@ -75,6 +110,7 @@ def test_a_bump_of_the_worker_moves_its_version_and_its_changelog(tree: Path) ->
     assert "## 3.9.0\n" in changelog
     assert "## Unreleased\n" not in changelog
     assert "v3.9.0stable-cuda" in (tree / "worker-config.json").read_text()
+    assert "v3.9.0stable-cuda" in (tree / "deploy/kubernetes/worker.yaml").read_text()
     assert __version__ not in (tree / "docker-bake.hcl").read_text()
     assert_consistent(tree)
 

@@ -180,6 +180,18 @@ async def test_native_jobs_follow_the_same_policy(job: dict[str, Any], variable:
     assert variable in result.failure["message"]
 
 
+@pytest.mark.parametrize("field", ["images", "audio", "videos"])
+async def test_the_media_of_a_decision_follow_the_same_policy(field: str) -> None:
+    """/v1/systemone takes lists of addresses; data passes."""
+    body = {"state": "a", "questions": {"q": {"type": "predicate"}}, field: ["data:,", "http://10.0.0.1/a"]}
+    reply = await call(RequestGuard(RecordingApp(), OPEN), "POST", "/v1/systemone", body)
+    assert (reply.status, reply.error["param"]) == (400, field)
+    failure = (await Core(JobHandler(NoEngine(), Settings())).openai("/v1/systemone", body)).failure
+    assert (failure["code"], failure["param"]) == (400, field)
+    reply = await call(RequestGuard(RecordingApp(), OPEN), "POST", "/v1/systemone", {**body, field: ["data:,"]})
+    assert reply.status == 200
+
+
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/tokenize", "/pooling", "/score", "/v1/responses"])
 async def test_a_template_is_refused_on_every_route_that_may_render_one(path: str) -> None:
     body = {"model": "m", "prompt": "a", "messages": [], "chat_template": "{{ 1 }}"}

@@ -24,7 +24,7 @@ from worker_vllm.web.guard import HEALTH_PATHS, RequestGuard
 from worker_vllm.web.guard_settings import GuardSettings, digest
 from worker_vllm.web.request_body import BodyMemory, LimitedBody
 
-SEED, COUNT = 20_261, 10_000
+SEED, COUNT = 20_261, 11_000
 OPEN = GuardSettings()
 PATHS = {route.path: route.method for route in DATA_ROUTES}
 ADMIN = (

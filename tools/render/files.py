@@ -7,6 +7,7 @@ from typing import Any
 
 from tools.render import docs
 from tools.render.hub import hub, hub_tests, load_balancer
+from tools.render.results import tag_list, with_results
 from worker_vllm.forms.check import SCHEMA
 from worker_vllm.forms.form import entry, form_value, worker_config
 from worker_vllm.settings.catalog.catalog import Fate, Kind, catalog
@@ -28,6 +29,8 @@ def rendered() -> dict[str, str]:
         ".runpod/load-balancer.json": f"{_text(load_balancer())}\n",
         ".runpod/tests.json": f"{_text(hub_tests())}\n",
         ".env.example": env_example(),
+        "docs/results/tags.txt": tag_list(),
+        **{name: with_results(name) for name in ("docs/images.md", "docs/deploy.md", "docs/versions.md")},
     }
 
 

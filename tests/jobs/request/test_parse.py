@@ -144,6 +144,12 @@ def test_openai_streams_have_exact_sizes_where_the_job_asks(
             + ", ".join(route.path for route in DATA_ROUTES),
         ),
         (
+            {"openai_route": "/v1/chat/completions/render"},
+            404,
+            "/v1/chat/completions/render is not open to jobs: it serves front ends that are split from the engine; "
+            "/tokenize answers a prompt's tokens",
+        ),
+        (
             {"openai_route": "/v1/load_lora_adapter"},
             404,
             "/v1/load_lora_adapter is closed on this endpoint; VLLM_ALLOW_RUNTIME_LORA_UPDATING=1 opens it",

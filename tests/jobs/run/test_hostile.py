@@ -10,7 +10,7 @@ from urllib.parse import quote
 from tests.support.core import Core
 from worker_vllm.engine.interface import EngineRequest
 from worker_vllm.jobs.handler import JobHandler
-from worker_vllm.jobs.request.routes import DATA_ROUTES, LORA_ROUTES
+from worker_vllm.jobs.request.routes import CLOSED_ROUTES, DATA_ROUTES, LORA_ROUTES
 from worker_vllm.settings.types import JobSettings, Settings
 
 JOBS = 10_000
@@ -119,12 +119,14 @@ async def test_hostile_jobs_reach_nothing_and_break_nothing() -> None:
 
 
 async def test_the_error_of_a_closed_route_names_its_variable() -> None:
-    """A route that a variable opens names the variable; the other errors list the open routes."""
+    """A route that a variable opens names it, a closed data route its reason; other errors list the open routes."""
     core = Core(JobHandler(Recorder(), Settings()))
     for path in CLOSED[:-1]:
         failure = (await core.openai(path, {})).failure
         assert failure["code"] == 404
-        assert "is closed on this endpoint; " in failure["message"] or "/v1/chat/completions" in failure["message"]
+        closed = f"{path} is not open to jobs: {CLOSED_ROUTES.get(path)}"
+        listed = "is closed on this endpoint; " in failure["message"] or "/v1/chat/completions" in failure["message"]
+        assert failure["message"] == closed if path in CLOSED_ROUTES else listed
 
 
 async def test_adapters_are_loaded_at_run_time_only_where_allowed() -> None:

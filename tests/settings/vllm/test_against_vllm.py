@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.settings.test_specification import CASES, DEFAULTS
-from tests.settings.vllm.vllm_questions import Question, made_up, raw, single_flags, verdicts
+from tests.settings.vllm.vllm_questions import VLLM, Question, made_up, raw, single_flags, verdicts
 from tests.support.paths import PARROT
 from worker_vllm.errors import Problem
 from worker_vllm.settings.flags.flag_table import flag_table
@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.vllm, pytest.mark.timeout(900)]
 # Why we may accept what vLLM refuses: only vLLM knows the rules inside its config objects.
 ACCEPTED_TOO_MUCH: dict[str, Callable[[Question], bool]] = {
     "inside an object: fields that need another one beside them, and what lists and objects within hold": lambda q: (
-        any(flag_table().flags[name].kind == "config" for name in q.env if name in flag_table().flags)
+        any(flag_table(VLLM).flags[name].kind == "config" for name in q.env if name in flag_table(VLLM).flags)
     ),
 }
 # Why we may refuse what vLLM's parser lets through; vLLM itself would fail later, or mean something else.
@@ -97,9 +97,9 @@ def test_vllm_builds_its_configuration_of_every_row_of_the_specification() -> No
     asked: dict[str, Question] = {}
     for name, case in CASES.items():
         env = {k: MODEL if v in ("org/tok", "org/draft", "a", "b") else v for k, v in case.env.items()}
-        arguments = load(env, HostFacts(model_config=config)).engine.arguments
+        arguments = load(env, HostFacts(vllm=VLLM, model_config=config)).engine.arguments
         asked[name] = Question(env, (), arguments, "engine")
-    asked["all defaults"] = Question(DEFAULTS, (), load(DEFAULTS).engine.arguments, "engine")
+    asked["all defaults"] = Question(DEFAULTS, (), load(DEFAULTS, HostFacts(vllm=VLLM)).engine.arguments, "engine")
     answers = dict(zip(asked, verdicts(list(asked.values()), MODEL), strict=True))
     refused = {name: why for name, why in answers.items() if why}
     assert set(refused) == set(NOT_HERE), refused
@@ -119,7 +119,7 @@ MULTIMODAL = {
 def test_refusals_by_limits_and_lists_are_vllms_own() -> None:
     """One value beyond each limit and each list: create_engine_config on parrot refuses every one of them."""
     asked = []
-    for flag in flag_table().flags.values():
+    for flag in flag_table(VLLM).flags.values():
         for text in ("-7", "7.5" if flag.kind == "float" else "-2"):
             question = raw(flag, text)
             if len(question.problems) == 1 and "in that range" in question.problems[0].change:

@@ -14,12 +14,16 @@ from typing import Any
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from worker_vllm.engine.preflight.vllm_version import engine_version
 from worker_vllm.errors import Problem
+from worker_vllm.settings import versions
 from worker_vllm.settings.catalog.catalog import Fate, catalog, names
 from worker_vllm.settings.flags.flag_table import Flag, flag_table, marks
 from worker_vllm.settings.host_facts import HostFacts
 from worker_vllm.settings.load import build_draft
 
+# The vLLM that judges, this interpreter's own: `make test-versions` asks each version.
+VLLM = engine_version(sys.path) or versions.VLLM
 JUDGE = Path(__file__).with_name("vllm_judge.py")
 TEXTS = [
     "0",
@@ -85,14 +89,14 @@ class Question:
 
 def engine_flags() -> list[Flag]:
     """The flags that a variable sets without a rule of ours in between."""
-    table, known = flag_table(), names()
+    table, known = flag_table(VLLM), names()
     apart = {*marks().owned, *marks().ambient, *(n for n, s in known.items() if s.fate is not Fate.ENGINE)}
     return [flag for name, flag in table.flags.items() if name not in apart]
 
 
 def ask(env: dict[str, str], depth: str = "parse") -> Question:
     """The settings' own verdict, and the argv that vLLM would be started with."""
-    draft = build_draft(env, HostFacts(exists=os.path.exists))
+    draft = build_draft(env, HostFacts(vllm=VLLM, exists=os.path.exists))
     return Question(env, tuple(draft.problems), tuple(draft.argv()), depth)
 
 
@@ -125,7 +129,7 @@ def single_flags() -> list[Question]:
 @cache
 def texts_for(name: str) -> st.SearchStrategy[str]:
     """Texts that a variable may be set to: mostly of its kind, sometimes of another, sometimes anything."""
-    flag, setting = flag_table().flags.get(name), names().get(name)
+    flag, setting = flag_table(VLLM).flags.get(name), names().get(name)
     own = list(map(str, flag.choices)) + list(flag.known) if flag else []
     own += [*setting.options, setting.default] if setting else []
     kind = setting.kind.value if setting else flag.kind if flag else "text"

@@ -26,6 +26,7 @@ METHODS: Mapping[str, str] = {
             *("/v1/chat/completions", "/v1/chat/completions/batch", "/v1/completions", "/v1/responses"),
             *("/v1/messages", "/v1/messages/count_tokens", "/v1/embeddings", "/v2/embed", "/pooling", "/classify"),
             *("/score", "/v1/score", "/rerank", "/v1/rerank", "/v2/rerank", "/generative_scoring"),
+            "/v1/systemone",
             *("/tokenize", "/detokenize", "/v1/load_lora_adapter", "/v1/unload_lora_adapter"),
             *("/v1/audio/transcriptions", "/v1/audio/translations", "/v1/audio/speech"),
         ),

@@ -20,7 +20,7 @@ from worker_vllm.settings.types import RequestPolicy
 # Fields whose text the engine reads as a URL. `image_url` and its like may also be objects with a `url`.
 URL_KEYS = frozenset({"image_url", "audio_url", "video_url", "file_url"})
 # Fields that hold base64 text, or a URL in some engines.
-DATA_KEYS = frozenset({"image", "images", "audio", "video", "ref_audio"})
+DATA_KEYS = frozenset({"image", "images", "audio", "video", "videos", "ref_audio"})
 SOURCE = "source"  # of Anthropic's content blocks: {"type": "url", "url": …}
 # Fields without media: what the caller's tools received or are, and the schemas.
 NO_MEDIA = frozenset({*GRAMMAR_KEYS, "tool_calls", "arguments", "function", "metadata"} - {"text"})

@@ -54,6 +54,7 @@ DATA_ROUTES = (
     Route("/v1/rerank"),
     Route("/v2/rerank"),
     Route("/generative_scoring"),
+    Route("/v1/systemone"),
     Route("/tokenize"),
     Route("/detokenize"),
     Route("/v1/audio/transcriptions", family=Family.AUDIO),
@@ -87,11 +88,31 @@ def find_route(
     if route is None:
         if isinstance(path, str) and path in _OPENED_BY:
             raise NotFound(f"{path} is closed on this endpoint; {_OPENED_BY[path]}=1 opens it")
+        if isinstance(path, str) and path in CLOSED_ROUTES:
+            raise NotFound(f"{path} is not open to jobs: {CLOSED_ROUTES[path]}")
         raise NotFound(f"the route {str(path)[:200]!r} is not open to jobs; open are: {', '.join(table)}")
     if method is not None and (not isinstance(method, str) or method.upper() != route.method):
         raise RequestError(f"{route.path} takes {route.method}, got {str(method)[:20]!r}", param="method")
     return route
 
+
+_SPLIT = "it serves front ends that are split from the engine; /tokenize answers a prompt's tokens"
+# Data routes of the known vLLM versions that stay closed, each with the reason.
+CLOSED_ROUTES = {
+    "/v1/decisions": "vLLM 0.33 has it, and its fields are not checked yet; /v1/systemone asks the same questions",
+    "/v1/chat/completions/render": _SPLIT,
+    "/v1/completions/render": _SPLIT,
+    "/v1/messages/render": _SPLIT,
+    "/v1/responses/render": _SPLIT,
+    "/cohere/v2/chat/render": _SPLIT,
+    "/v1/chat/completions/derender": _SPLIT,
+    "/v1/completions/derender": _SPLIT,
+    "/inference/v1/generate": _SPLIT,
+    "/cohere/v2/chat": "use /v1/chat/completions",
+    "/invocations": "it takes the body of any other route; use that route",
+    "/v1/responses/{response_id}": "the engine would keep responses, and this worker keeps none",
+    "/v1/responses/{response_id}/cancel": "cancel the job, or close the connection",
+}
 
 _BY_PATH = {route.path: route for route in DATA_ROUTES}
 _LORA_BY_PATH = {route.path: route for route in LORA_ROUTES}
@@ -113,6 +134,7 @@ def route_not_served(route: Route) -> NotFound:
 
 _DOES = {
     "embed": "make embeddings",
+    "systemone": "decide",
     "speech": "speak",
     "transcriptions": "transcribe audio",
     "translations": "translate audio",
