@@ -63,7 +63,7 @@ OWN: dict[str, tuple[str, ...]] = {
         "engine.child.report_line",
     ),
     "gateway": (*BASE, "forwarding"),
-    "simulation": (*BASE, "engine.interface", "serverless.intake.admission"),
+    "simulation": (*BASE, "engine.interface", "serverless.intake.admission", "gateway.fleet.scaling"),
     "bench": (*BASE, "simulation"),
     "local": (
         *BASE,

@@ -8,14 +8,13 @@ from statistics import fmean
 
 import pytest
 
+from worker_vllm.gateway.fleet.scaling import ScalerType, ScalingPolicy
 from worker_vllm.simulation.arrivals import Arrival, FixedLength, RateStep, poisson_arrivals
 from worker_vllm.simulation.endpoint_model import Outcome, SimulatedEndpoint, simulate
-from worker_vllm.simulation.scaling import EndpointLimits, QueueDelayScaler, RequestCountScaler
 from worker_vllm.simulation.service_curve import CurvePoint, ServiceCurve, stepping_engine
 from worker_vllm.simulation.worker_model import ConstantLimit, WindowLimit
 
-ONE_WORKER = EndpointLimits(min_workers=1, max_workers=1)
-NEVER = QueueDelayScaler(float("inf"))
+ONE_WORKER = ScalingPolicy(min_workers=1, max_workers=1)
 
 
 def shared_rate(tokens_per_s: float, sequences: int) -> ServiceCurve:
@@ -43,7 +42,7 @@ def test_one_server_in_order_waits_as_pollaczek_and_khinchine_say(load_share: fl
     """M/D/1: the mean wait is rho / (2 mu (1 - rho))."""
     service_s = 0.1
     jobs = poisson_arrivals([RateStep(0, load_share / service_s)], 6000, FixedLength(1), FixedLength(10), 3)
-    endpoint = SimulatedEndpoint(ONE_WORKER, NEVER, shared_rate(100, 1), lambda: ConstantLimit(1))
+    endpoint = SimulatedEndpoint(ONE_WORKER, shared_rate(100, 1), lambda: ConstantLimit(1))
     outcome = simulate(endpoint, jobs)
     waits = [taken - came for taken, came in zip(outcome.jobs.taken, outcome.jobs.arrived, strict=True)]
     assert fmean(waits) == pytest.approx(load_share * service_s / (2 * (1 - load_share)), rel=0.08)
@@ -55,16 +54,14 @@ def test_a_shared_engine_answers_as_processor_sharing_says(load_share: float) ->
     load = exponential_outputs(10 * load_share, 100, 40_000)
     mu = 1000 / fmean(arrival.output_tokens for arrival in load)
     per_s = len(load) / load[-1].at_s
-    outcome = simulate(
-        SimulatedEndpoint(ONE_WORKER, NEVER, shared_rate(1000, 5000), lambda: ConstantLimit(5000)), load
-    )
+    outcome = simulate(SimulatedEndpoint(ONE_WORKER, shared_rate(1000, 5000), lambda: ConstantLimit(5000)), load)
     assert fmean(latencies(outcome)) == pytest.approx(1 / (mu - per_s), rel=0.05)
 
 
 def test_a_job_beyond_the_sequences_waits_inside_the_engine() -> None:
     """Two sequences of 10 steps run, the third starts when one has ended."""
     load = [Arrival(0.0, 1, 10), Arrival(0.0, 1, 10), Arrival(0.0, 1, 10)]
-    outcome = simulate(SimulatedEndpoint(ONE_WORKER, NEVER, stepping_engine(0.1, 2), lambda: ConstantLimit(9)), load)
+    outcome = simulate(SimulatedEndpoint(ONE_WORKER, stepping_engine(0.1, 2), lambda: ConstantLimit(9)), load)
     assert latencies(outcome) == pytest.approx([1.0, 1.0, 2.0])
     assert list(outcome.jobs.taken) == [0.0, 0.0, 0.0]
     assert list(outcome.jobs.first_token) == pytest.approx([0.1, 0.1, 1.1])
@@ -73,18 +70,16 @@ def test_a_job_beyond_the_sequences_waits_inside_the_engine() -> None:
 def test_the_window_leaves_what_would_only_wait_to_other_workers() -> None:
     """Capacity 8 and a spare of one: the tenth job stays in the queue."""
     load = [Arrival(0.0, 1, 10)] * 12
-    outcome = simulate(
-        SimulatedEndpoint(ONE_WORKER, NEVER, stepping_engine(0.1, 8), lambda: WindowLimit(100, 8)), load
-    )
+    outcome = simulate(SimulatedEndpoint(ONE_WORKER, stepping_engine(0.1, 8), lambda: WindowLimit(100, 8)), load)
     assert sum(taken == 0.0 for taken in outcome.jobs.taken) == 9
     assert not any(isnan(done) for done in outcome.jobs.done)
 
 
 def test_request_count_starts_the_workers_that_the_formula_names() -> None:
     """ceil((queued + running) / value) workers, each ready after its cold start; all are paid from their start."""
-    limits = EndpointLimits(0, 10, idle_timeout_s=5, decision_s=1, cold_start_s=30)
+    policy = ScalingPolicy(0, 10, ScalerType.REQUEST_COUNT, 3)
     load = [Arrival(0.5, 1, 10)] * 7
-    endpoint = SimulatedEndpoint(limits, RequestCountScaler(3), stepping_engine(0.1, 8), lambda: ConstantLimit(3))
+    endpoint = SimulatedEndpoint(policy, stepping_engine(0.1, 8), lambda: ConstantLimit(3), cold_start_s=30)
     outcome = simulate(endpoint, load)
     assert outcome.workers == [(1.0, 3)]
     assert sorted(outcome.jobs.taken) == [31.0] * 7
@@ -92,18 +87,18 @@ def test_request_count_starts_the_workers_that_the_formula_names() -> None:
     assert outcome.cold_starts == 3
 
 
-def test_queue_delay_adds_a_worker_for_each_decision_that_sees_a_late_job() -> None:
-    """A job waits 4 seconds before the first worker, a second longer for the next."""
-    limits = EndpointLimits(0, 2, decision_s=1, cold_start_s=60)
-    endpoint = SimulatedEndpoint(limits, QueueDelayScaler(4), stepping_engine(0.1, 8), lambda: ConstantLimit(3))
-    outcome = simulate(endpoint, [Arrival(0.0, 1, 10)])
-    assert outcome.workers == [(5.0, 1), (6.0, 2)]
+def test_queue_delay_starts_the_first_worker_at_once_and_the_next_when_a_job_is_late() -> None:
+    """Three jobs: a worker at 0 s, a second one after more than 4 s of waiting, a third 4 s later, no fourth."""
+    policy = ScalingPolicy(0, 9, ScalerType.QUEUE_DELAY, 4)
+    endpoint = SimulatedEndpoint(policy, stepping_engine(0.1, 8), lambda: ConstantLimit(3), cold_start_s=60)
+    outcome = simulate(endpoint, [Arrival(0.0, 1, 10)] * 3)
+    assert outcome.workers == [(0.0, 1), (5.0, 2), (9.0, 3)]
 
 
 def test_an_idle_worker_ends_after_its_timeout_and_is_paid_until_then() -> None:
-    """One second of work, five of idleness; the minimum stays."""
-    limits = EndpointLimits(0, 1, idle_timeout_s=5, decision_s=1, cold_start_s=2)
-    endpoint = SimulatedEndpoint(limits, RequestCountScaler(1), stepping_engine(0.1, 1), lambda: ConstantLimit(1))
+    """One second of work, five of idleness."""
+    policy = ScalingPolicy(0, 1, ScalerType.REQUEST_COUNT, 1, idle_timeout_s=5)
+    endpoint = SimulatedEndpoint(policy, stepping_engine(0.1, 1), lambda: ConstantLimit(1), cold_start_s=2)
     outcome = simulate(endpoint, [Arrival(0.0, 1, 10), Arrival(60.0, 1, 10)])
     assert outcome.workers == [(0.0, 1), (8.0, 0), (60.0, 1)]
     assert outcome.worker_s == pytest.approx(8 + 3)
@@ -111,6 +106,6 @@ def test_an_idle_worker_ends_after_its_timeout_and_is_paid_until_then() -> None:
 
 def test_an_endpoint_needs_a_worker() -> None:
     """Without one no job would ever end."""
-    endpoint = SimulatedEndpoint(EndpointLimits(0, 0), NEVER, stepping_engine(0.1, 1), lambda: ConstantLimit(1))
+    endpoint = SimulatedEndpoint(ScalingPolicy(0, 0), stepping_engine(0.1, 1), lambda: ConstantLimit(1))
     with pytest.raises(ValueError, match="max_workers 0: expected at least 1"):
         simulate(endpoint, [])

@@ -39,38 +39,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the options, the cheapest that meets the goal first. Returns 0, or 1 when none meets it."""
+    from worker_vllm.gateway.fleet.scaling import ScalingPolicy
     from worker_vllm.simulation.arrivals import read_load
-    from worker_vllm.simulation.capacity_plan import Goal, Prices, Question, beside_constants, options
-    from worker_vllm.simulation.scaling import EndpointLimits
+    from worker_vllm.simulation.capacity_plan import Question, beside_constants, options
 
-    limits = EndpointLimits(
-        min_workers=args.min_workers,
-        max_workers=args.max_workers,
-        idle_timeout_s=args.idle_timeout,
-        cold_start_s=args.cold_start,
-    )
-    if not 0 <= limits.min_workers <= limits.max_workers or not limits.max_workers:
+    if not 0 <= args.min_workers <= args.max_workers or not args.max_workers:
         raise ValueError(
-            f"--min-workers {limits.min_workers} --max-workers {limits.max_workers}: expected the first from 0, the "
+            f"--min-workers {args.min_workers} --max-workers {args.max_workers}: expected the first from 0, the "
             "second from 1 and not below the first"
         )
     with args.load.open() as lines:
         load = read_load(iter(lines))
-    question = Question(
-        load, read_curve(args.curve), limits, Goal(args.goal), Prices(args.price_per_hour / SECONDS_PER_HOUR)
-    )
+    policy = ScalingPolicy(args.min_workers, args.max_workers, idle_timeout_s=args.idle_timeout)
+    price = args.price_per_hour / SECONDS_PER_HOUR
+    question = Question(load, read_curve(args.curve), policy, args.cold_start, args.goal, price)
     found = options(question)
-    best = found[0]
-    compared = beside_constants(question, best, args.beside)
+    found += beside_constants(question, found[0], args.beside)
     print(
         f"{len(load)} jobs over {load[-1].at_s - load[0].at_s:.0f} s; goal: 95% have a token within {args.goal:g} s"
     )
-    for option in [*found, *compared]:
-        print(_line(option, args.goal))
+    for option in found:
+        print(_line(option))
     if args.json:
-        rows: list[CapacityOption] = [*found, *compared]
-        args.json.write_text(json.dumps([asdict(option) for option in rows], indent=2) + "\n")
-    return 0 if best.figures.first_token.p95 <= args.goal else 1
+        args.json.write_text(json.dumps([asdict(option) for option in found], indent=2) + "\n")
+    return 0 if found[0].meets_goal else 1
 
 
 def read_curve(path: Path) -> ServiceCurve:
@@ -87,11 +79,11 @@ def read_curve(path: Path) -> ServiceCurve:
         raise ValueError(f"{path}: {error}; expected {CURVE_EXAMPLE}") from None
 
 
-def _line(option: CapacityOption, goal_s: float) -> str:
-    figures = option.figures
+def _line(option: CapacityOption) -> str:
+    figures, policy = option.figures, option.policy
     return (
-        f"{'ok  ' if figures.first_token.p95 <= goal_s else 'miss'} {option.rule:<13} {option.value:>6g}"
-        f"  workers {option.min_workers}-{option.max_workers} (most {figures.most_workers})  {option.job_limit:<12}"
+        f"{'ok  ' if option.meets_goal else 'miss'} {policy.scaler:<13} {policy.value:>6g}"
+        f"  workers {policy.min_workers}-{policy.max_workers} (most {figures.most_workers})  {option.job_limit:<12}"
         f"  first token p50 {figures.first_token.p50:.2f} p95 {figures.first_token.p95:.2f} s"
         f"  latency p95 {figures.latency.p95:.1f} s  cost {figures.cost:.2f} ({figures.cost_per_1000:.3f} per 1,000)"
     )

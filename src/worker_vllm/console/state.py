@@ -14,7 +14,7 @@ from worker_vllm.console.deploy.validation_report import fields_in
 from worker_vllm.console.jobs.job_history import JobHistory
 from worker_vllm.console.jobs.job_rows import JobRows
 from worker_vllm.console.workers.sampler import INTERVAL_S, EndpointSeries
-from worker_vllm.console.workers.worker_metrics import MetricsReader, WorkerFigures
+from worker_vllm.console.workers.scraped_metrics import MetricsReader, WorkerFigures
 from worker_vllm.console.workers.worker_tracks import WorkerTracks
 from worker_vllm.errors import NotFound
 from worker_vllm.gateway.fleet.fleet_control import FleetControl, WorkerState

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
+from worker_vllm.gateway.fleet.scaling import ScalerType, ScalingPolicy
 from worker_vllm.simulation.arrivals import Arrival
 from worker_vllm.simulation.endpoint_model import SimulatedEndpoint, simulate
 from worker_vllm.simulation.figures import SimulatedFigures, figures
-from worker_vllm.simulation.scaling import EndpointLimits, QueueDelayScaler, RequestCountScaler, Scaler
 from worker_vllm.simulation.service_curve import ServiceCurve
 from worker_vllm.simulation.worker_model import ConstantLimit, Limit, WindowLimit
 
@@ -18,104 +18,74 @@ SHARES_OF_CAPACITY = (0.25, 0.5, 0.75, 1.0, 1.5)
 
 
 @dataclass(frozen=True, slots=True)
-class Goal:
-    """At most so many seconds until the first token, for 95% of the jobs."""
+class Question:
+    """The load in order of arrival, one worker's speed and cold start, the fewest and most workers, the goal.
 
-    first_token_p95_s: float
+    The goal: 95% of the jobs have a token within so many seconds. The price is that of one worker for one second. Of
+    the policy, the search varies scaler, value and the number of workers kept.
+    """
 
-
-@dataclass(frozen=True, slots=True)
-class Prices:
-    """What one worker costs a second."""
-
-    per_worker_s: float
+    load: Sequence[Arrival]
+    curve: ServiceCurve
+    policy: ScalingPolicy
+    cold_start_s: float
+    goal_s: float
+    price_per_s: float
 
 
 @dataclass(frozen=True, slots=True)
 class CapacityOption:
     """One way to set the endpoint up, and what the simulation says of it."""
 
-    rule: str
-    value: float
-    min_workers: int
-    max_workers: int
+    policy: ScalingPolicy
     job_limit: str
     figures: SimulatedFigures
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """The load, in order of arrival, one worker's speed, the endpoint's limits, the goal and the price."""
-
-    load: Sequence[Arrival]
-    curve: ServiceCurve
-    limits: EndpointLimits
-    goal: Goal
-    prices: Prices
+    meets_goal: bool
 
 
 def options(question: Question) -> list[CapacityOption]:
     """Every rule with the fewest warm workers that meet the goal, the cheapest first, those that miss it last."""
-    found = [_fewest_warm(question, scaler) for scaler in _scalers(question.curve.max_sequences)]
-    return sorted(found, key=lambda option: (not _meets(question, option), option.figures.cost))
+    found = [_fewest_warm(question, policy) for policy in _policies(question)]
+    return sorted(found, key=lambda option: (not option.meets_goal, option.figures.cost))
 
 
 def beside_constants(question: Question, option: CapacityOption, constants: Sequence[int]) -> list[CapacityOption]:
     """The same endpoint with a constant number of jobs for each worker instead of the window."""
-    limits = replace(question.limits, min_workers=option.min_workers)
-    scaler = _scaler(option.rule, option.value)
-    return [_try(question, limits, scaler, (f"constant {jobs}", partial(ConstantLimit, jobs))) for jobs in constants]
+    return [_try(question, option.policy, f"constant {jobs}", partial(ConstantLimit, jobs)) for jobs in constants]
 
 
-def _scalers(capacity: int) -> Iterator[Scaler]:
-    yield from (QueueDelayScaler(delay) for delay in DELAYS_S)
-    yield from (
-        RequestCountScaler(jobs) for jobs in sorted({max(1, round(s * capacity)) for s in SHARES_OF_CAPACITY})
-    )
+def _policies(question: Question) -> Iterator[ScalingPolicy]:
+    capacity = question.curve.max_sequences
+    for delay_s in DELAYS_S:
+        yield replace(question.policy, scaler=ScalerType.QUEUE_DELAY, value=delay_s)
+    for jobs in sorted({max(1, round(share * capacity)) for share in SHARES_OF_CAPACITY}):
+        yield replace(question.policy, scaler=ScalerType.REQUEST_COUNT, value=jobs)
 
 
-def _scaler(rule: str, value: float) -> Scaler:
-    return QueueDelayScaler(value) if rule == "QUEUE_DELAY" else RequestCountScaler(int(value))
-
-
-def _fewest_warm(question: Question, scaler: Scaler) -> CapacityOption:
+def _fewest_warm(question: Question, policy: ScalingPolicy) -> CapacityOption:
     """Halve the interval between a number of warm workers that misses the goal and one that meets it."""
-    window = ("window", lambda: WindowLimit(question.curve.max_sequences * 2, question.curve.max_sequences))
+    capacity = question.curve.max_sequences
 
     def tried(warm: int) -> CapacityOption:
-        return _try(question, replace(question.limits, min_workers=warm), scaler, window)
+        window = partial(WindowLimit, 2 * capacity, capacity)
+        return _try(question, replace(policy, min_workers=warm), "window", window)
 
-    misses, meets = question.limits.min_workers, question.limits.max_workers
+    misses, meets = policy.min_workers, policy.max_workers
     best = tried(misses)
-    if _meets(question, best) or misses == meets:
+    if best.meets_goal or misses == meets:
         return best
     best = tried(meets)
-    while _meets(question, best) and meets - misses > 1:
+    while best.meets_goal and meets - misses > 1:
         middle = (misses + meets) // 2
         option = tried(middle)
-        if _meets(question, option):
+        if option.meets_goal:
             best, meets = option, middle
         else:
             misses = middle
     return best
 
 
-def _meets(question: Question, option: CapacityOption) -> bool:
-    return option.figures.first_token.p95 <= question.goal.first_token_p95_s
-
-
-def _try(question: Question, limits: EndpointLimits, scaler: Scaler, job_limit: tuple[str, Limit]) -> CapacityOption:
-    outcome = simulate(SimulatedEndpoint(limits, scaler, question.curve, job_limit[1]), question.load)
-    rule, value = (
-        ("QUEUE_DELAY", scaler.delay_s)
-        if isinstance(scaler, QueueDelayScaler)
-        else ("REQUEST_COUNT", float(getattr(scaler, "jobs", 0)))
-    )
-    return CapacityOption(
-        rule,
-        value,
-        limits.min_workers,
-        limits.max_workers,
-        job_limit[0],
-        figures(outcome, question.prices.per_worker_s),
-    )
+def _try(question: Question, policy: ScalingPolicy, name: str, job_limit: Limit) -> CapacityOption:
+    endpoint = SimulatedEndpoint(policy, question.curve, job_limit, question.cold_start_s)
+    found = figures(simulate(endpoint, question.load), question.price_per_s)
+    return CapacityOption(policy, name, found, found.first_token.p95 <= question.goal_s)

@@ -10,21 +10,25 @@ from heapq import heappop, heappush
 from itertools import count
 from math import inf, nan
 
+from worker_vllm.gateway.fleet.scaling import Load, Scaler, ScalingPolicy
 from worker_vllm.simulation.arrivals import Arrival
 from worker_vllm.simulation.engine_model import EngineModel, Work
-from worker_vllm.simulation.scaling import Demand, EndpointLimits, Scaler
 from worker_vllm.simulation.service_curve import ServiceCurve
 from worker_vllm.simulation.worker_model import Limit, WorkerModel
 
 
 @dataclass(frozen=True, slots=True)
 class SimulatedEndpoint:
-    """What is simulated: the endpoint's limits and scaling rule, and its workers' speed and job limit."""
+    """What is simulated: the gateway's own scaling policy; the speed, job limit and cold start of each worker.
 
-    limits: EndpointLimits
-    scaler: Scaler
+    The platform decides every `decision_s` seconds.
+    """
+
+    policy: ScalingPolicy
     curve: ServiceCurve
     job_limit: Limit
+    cold_start_s: float = 60.0
+    decision_s: float = 1.0
 
 
 @dataclass(slots=True)
@@ -51,10 +55,10 @@ class Outcome:
 
 def simulate(endpoint: SimulatedEndpoint, load: Iterable[Arrival]) -> Outcome:
     """Run a load, in order of arrival, until its last job is done. Needs room for one worker at least."""
-    if endpoint.limits.max_workers < 1:
-        raise ValueError(f"max_workers {endpoint.limits.max_workers}: expected at least 1")
+    if endpoint.policy.max_workers < 1:
+        raise ValueError(f"max_workers {endpoint.policy.max_workers}: expected at least 1")
     run = _Run(endpoint)
-    run.start_workers(0.0, endpoint.limits.min_workers, warm=True)
+    run.start_workers(0.0, endpoint.policy.min_workers, warm=True)
     arrivals = iter(load)
     run.arrive(arrivals)
     run.schedule(0.0, _Decision())
@@ -109,8 +113,9 @@ class _Run:
         self._works: dict[int, Work] = {}
         self._queue: deque[int] = deque()
         self._offers: deque[WorkerModel] = deque()
-        self._offered: set[int] = set()
-        self._workers: list[WorkerModel] = []
+        self._offered: set[str] = set()
+        self._workers: dict[str, WorkerModel] = {}
+        self._scaler = Scaler(endpoint.policy)
         self._jobs = JobTimes(array("d"), array("d"), array("d"), array("d"))
         self._done = 0
         self._all_arrived = False
@@ -183,25 +188,26 @@ class _Run:
         self._schedule_mark(worker)
 
     def decide(self, now: float) -> None:
-        """Add workers that the scaling rule wants, end those that have been idle too long."""
-        limits = self._endpoint.limits
-        oldest = now - self._jobs.arrived[self._queue[0]] if self._queue else 0.0
-        in_progress = len(self._jobs.arrived) - self._done - len(self._queue)
-        demand = Demand(len(self._queue), in_progress, oldest, len(self._workers))
-        wanted = min(limits.max_workers, max(limits.min_workers, self._endpoint.scaler.wanted(demand)))
-        self.start_workers(now, wanted - len(self._workers))
-        for worker in list(self._workers):
-            idle = not worker.held and now >= worker.ready_at and now - worker.idle_since >= limits.idle_timeout_s
-            if idle and not self._queue and len(self._workers) > limits.min_workers:
-                self._stop(now, worker)
-        self.schedule(now + limits.decision_s, _Decision())
+        """Add and end workers as the gateway's scaler says."""
+        waiting = len(self._queue)
+        load = Load(
+            waiting=waiting,
+            running=len(self._jobs.arrived) - self._done - waiting,
+            longest_wait_s=now - self._jobs.arrived[self._queue[0]] if waiting else 0.0,
+        )
+        resize = self._scaler.decide(load, [worker.scalable(now) for worker in self._workers.values()], now)
+        self.start_workers(now, resize.start)
+        for name in resize.stop:
+            self._stop(now, self._workers[name])
+        self.schedule(now + self._endpoint.decision_s, _Decision())
 
     def start_workers(self, now: float, number: int, *, warm: bool = False) -> None:
         """So many cold starts; the workers that an endpoint keeps are warm at the beginning."""
         for _ in range(number):
-            ready = now if warm else now + self._endpoint.limits.cold_start_s
-            worker = WorkerModel(next(self._names), now, ready, EngineModel(self._rates), self._endpoint.job_limit())
-            self._workers.append(worker)
+            ready = now if warm else now + self._endpoint.cold_start_s
+            name = str(next(self._names))
+            worker = WorkerModel(name, now, ready, EngineModel(self._rates), self._endpoint.job_limit())
+            self._workers[name] = worker
             self._starts += not warm
             self.schedule(ready, _Ready(worker))
         if number > 0:
@@ -210,14 +216,14 @@ class _Run:
     def outcome(self) -> Outcome:
         """The figures of the whole run."""
         ended = max((done for done in self._jobs.done if done == done), default=self._now)
-        paid = self._worker_s + sum(worker.billed_s(ended) for worker in self._workers)
+        paid = self._worker_s + sum(worker.billed_s(ended) for worker in self._workers.values())
         most = max((workers for _, workers in self._history), default=0)
         return Outcome(self._jobs, paid, most, self._starts, ended, self._history)
 
     def _stop(self, now: float, worker: WorkerModel) -> None:
         worker.stop(now)
         self._worker_s += worker.billed_s(now)
-        self._workers.remove(worker)
+        del self._workers[worker.name]
         self._history.append((now, len(self._workers)))
 
     def _schedule_mark(self, worker: WorkerModel) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from worker_vllm.engine.interface import EngineLoad
+from worker_vllm.gateway.fleet.scaling import ScalableWorker
 from worker_vllm.serverless.intake.admission import Admission
 from worker_vllm.simulation.engine_model import EngineModel, Work
 
@@ -53,7 +54,7 @@ Limit = Callable[[], JobLimit]
 class WorkerModel:
     """A worker from its start to its end. Times are seconds; its cold start is billed too."""
 
-    def __init__(self, name: int, started_at: float, ready_at: float, engine: EngineModel, limit: JobLimit) -> None:
+    def __init__(self, name: str, started_at: float, ready_at: float, engine: EngineModel, limit: JobLimit) -> None:
         self.name = name
         self.ready_at = ready_at
         self.engine = engine
@@ -83,6 +84,11 @@ class WorkerModel:
         self.held -= 1
         if not self.held:
             self.idle_since = now
+
+    def scalable(self, now: float) -> ScalableWorker:
+        """As the scaler sees it."""
+        idle = not self.held and now >= self.ready_at
+        return ScalableWorker(self.name, self.idle_since if idle else None)
 
     def stop(self, now: float) -> None:
         """The platform ends it."""

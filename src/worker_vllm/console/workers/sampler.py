@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from worker_vllm.console.jobs.job_history import Delays
-from worker_vllm.console.workers.worker_metrics import WorkerFigures
+from worker_vllm.console.workers.scraped_metrics import WorkerFigures
 
 KEPT_POINTS = 300
 INTERVAL_S = 1.0
