@@ -192,7 +192,7 @@ class RequestGuard:
         async def unless_dead(message: Message) -> None:
             nonlocal dead
             if message["type"] == "http.response.start" and message["status"] == ENGINE_DEAD:
-                dead = await self._is_dead(scope)
+                dead = await self._is_dead(scope, receive)
             if not dead:
                 await send(message)
 
@@ -200,15 +200,11 @@ class RequestGuard:
         if dead:
             raise HttpRefusal(503, RELAUNCHED, (b"retry-after", RETRY_AFTER_DEATH_S))
 
-    async def _is_dead(self, scope: Scope) -> bool:
+    async def _is_dead(self, scope: Scope, receive: Receive) -> bool:
         """Whether the engine's own health reports so."""
         health = CapturedResponse()
-
-        async def nothing() -> Message:
-            return {"type": "http.request", "body": b"", "more_body": False}
-
         try:
-            await self._app(health_request(scope), nothing, health.send)
+            await self._app(health_request(scope), replayed(b"", receive), health.send)
         except WorkerError:  # the reverse proxy's: its server does not answer
             return True
         return health.status >= 500
