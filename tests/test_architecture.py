@@ -43,7 +43,6 @@ OWN: dict[str, tuple[str, ...]] = {
         "engine.child.deferred_arguments",
         "engine.child.handover_protocol",
         "engine.child.report_line",
-        "engine.child.request_tag",
     ),
     "engine.preflight": (*BASE, "settings", "models", "observability", "engine.diagnosis.types"),
     "engine.diagnosis": (*BASE, "settings"),

@@ -13,6 +13,7 @@ import contextlib
 import logging
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -241,6 +242,7 @@ class HttpMode:
     async def _relayed(self) -> Relay:
         """The worker's own server on PORT, in front of the engine's Unix socket."""
         rules = guard_settings(self._settings, health_file=str(self._health_file()), report_token=self._report_token)
+        rules = replace(rules, traced=self._observation.tracing is not None)
         relay = Relay(f"unix:{self._engine.socket}", rules, self._observation.reports.take)
         try:
             await relay.accept([self._requests.socket])

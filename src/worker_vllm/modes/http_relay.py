@@ -13,6 +13,7 @@ import os
 import secrets
 import socket
 from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import replace
 
 import uvicorn
 import uvloop
@@ -151,7 +152,8 @@ async def _observed(settings: Settings) -> AsyncIterator[tuple[GuardSettings, Re
     try:
         async with contextlib.AsyncExitStack() as cleanup:
             await observation.expose(cleanup, {})
-            yield guard_settings(settings, report_token=token), observation.reports.take
+            rules = guard_settings(settings, report_token=token)
+            yield replace(rules, traced=observation.tracing is not None), observation.reports.take
     finally:
         await engine.stop()
         await asyncio.wait([running])

@@ -45,7 +45,8 @@ class Tokens:
 class RequestUsage:
     """The engine's report of one finished or aborted sequence.
 
-    `unfinished` counts the sequences of the same request that go on. Times are seconds; the echo engine has none.
+    `unfinished` counts the sequences of the same request that have no report yet. Times are seconds; the echo engine
+    has none.
     """
 
     tag: str

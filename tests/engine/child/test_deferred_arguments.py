@@ -108,8 +108,9 @@ async def test_it_imports_during_the_download_and_then_serves_the_arguments_sent
         start.outcomes.put_nowait(FETCHED)
         assert await run.supervisor.wait_until_decided() is EngineState.READY
         assert start.processes == pids
-        argv = f"vllm serve /cache/snapshots/0123 --uds {start.process.socket} --served-model-name org/parrot "
-        await run.line(f"argv: {argv}--middleware {MIDDLEWARE} --tokenizer /cache/tokenizer --disable-uvicorn-access")
+        argv = f"vllm serve /cache/snapshots/0123 --middleware {MIDDLEWARE} --uds {start.process.socket}"
+        rest = "--served-model-name org/parrot --tokenizer /cache/tokenizer --disable-uvicorn-access-log"
+        await run.line(f"argv: {argv} {rest}")
         assert phases(run) == ["import", "rest of the download", "warm-up /v1/completions"]
     assert run.states == [EngineState.READY, EngineState.STOPPED]
     assert start.left(pids) == []

@@ -108,17 +108,10 @@ def test_the_command_line_names_model_socket_and_names() -> None:
     """Served names are added unless the arguments have them."""
     settings = EngineSettings(model="/m", served_names=("a", "b"), arguments=("--dtype", "half"))
     launch = [sys.executable, "-m", "worker_vllm.engine.child.launch", "serve", "/m", "--uds", "/s"]
-    tagged = ("--middleware", "worker_vllm.engine.child.request_tag.TagMiddleware")
-    argv = [*launch, "--served-model-name", "a", "b", *tagged, "--dtype", "half", "--disable-uvicorn-access-log"]
+    argv = [*launch, "--served-model-name", "a", "b", "--dtype", "half", "--disable-uvicorn-access-log"]
     assert command.engine_argv(settings, "/s") == argv
     loud = EngineSettings(model="/m", served_names=("a",), arguments=("--no-disable-uvicorn-access-log",))
-    assert command.engine_argv(loud, "/s") == [
-        *launch,
-        "--served-model-name",
-        "a",
-        *tagged,
-        "--no-disable-uvicorn-access-log",
-    ]
+    assert command.engine_argv(loud, "/s") == [*launch, "--served-model-name", "a", "--no-disable-uvicorn-access-log"]
     own = EngineSettings(kind=EngineKind.ECHO, arguments=("--served-model-name", "x"))
     echo = [sys.executable, "-m", "worker_vllm.echo", "--report-usage", "--uds", "/s"]
     assert command.engine_argv(own, "/s") == [*echo, "--served-model-name", "x"]

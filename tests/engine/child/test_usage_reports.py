@@ -86,11 +86,11 @@ def test_each_finished_and_each_aborted_sequence_is_reported(processor: Any, wri
     assert processor._update_stats_from_finished(states[0], "stop", None) == "stop"
     processor.add("s2", f"{external}-2", 0, read=False)
     assert processor.abort_requests(iter(["s1", "s2", "unknown"]), True) == ["s1", "s2"]
-    unread = {"tag": TAG, "prompt": 0, "cached": 0, "completion": 0, "unfinished": 0}
+    unread = {"tag": TAG, "prompt": 0, "cached": 0, "completion": 0, "unfinished": 1}
     assert written == [
         full(4, 1),
-        full(5, 0),
         {"usage": {**unread, "wait_s": 0.5, "first_token_s": 1.25, "decode_s": 0.0}},
+        full(5, 0),
     ]
 
 

@@ -14,10 +14,18 @@ from typing import Any
 MIDDLEWARE = "worker_vllm.engine.child.request_tag.TagMiddleware"  # the value of vLLM's --middleware
 TAGGED = re.compile(rb"([0-9a-f]{12})\.")
 
+SERVE = "serve"  # vLLM's command, which the model follows
+
 request_tag: ContextVar[str | None] = ContextVar("request_tag", default=None)
 
 Scope = MutableMapping[str, Any]
 Channel = Callable[..., Awaitable[Any]]
+
+
+def add_middleware(argv: list[str]) -> None:
+    """Add the middleware to a command line `vllm serve MODEL …`, before all others."""
+    if argv[1:2] == [SERVE] and len(argv) > 2:
+        argv[3:3] = ["--middleware", MIDDLEWARE]
 
 
 class TagMiddleware:

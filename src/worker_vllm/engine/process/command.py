@@ -7,7 +7,6 @@ from collections.abc import Mapping
 
 from worker_vllm.engine.child.deferred_arguments import ARGUMENTS_FLAG
 from worker_vllm.engine.child.handover_protocol import HANDOVER_FLAG
-from worker_vllm.engine.child.request_tag import MIDDLEWARE
 from worker_vllm.settings.arguments import COMPILATION_FLAGS, EngineArguments
 from worker_vllm.settings.types import EngineKind, EngineSettings
 
@@ -59,7 +58,7 @@ def serve_arguments(settings: EngineSettings, socket: str) -> list[str]:
     # The worker is the socket's only client and logs its jobs itself; a line per request would cost both processes.
     quiet = [] if given.has(*ACCESS_LOG_FLAGS) else ["--disable-uvicorn-access-log"]
     arguments = [*settings.arguments, *settings.loader_arguments, *fast, *quiet]
-    return ["serve", settings.model, "--uds", socket, *served(settings), "--middleware", MIDDLEWARE, *arguments]
+    return ["serve", settings.model, "--uds", socket, *served(settings), *arguments]
 
 
 def served(settings: EngineSettings) -> list[str]:
