@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from tools.render import docs
+from tools.render.dashboard import dashboard
 from tools.render.hub import hub, hub_tests
 from worker_vllm.forms.check import SCHEMA
 from worker_vllm.forms.form import entry, form_value, worker_config
@@ -23,6 +24,7 @@ def rendered() -> dict[str, str]:
             "{example}", _text(example)
         ),
         "docs/worker-config.schema.json": SCHEMA.read_text(encoding="utf-8"),
+        "deploy/observability/grafana-dashboard.json": f"{_text(dashboard())}\n",
         "worker-config.json": f"{_text(worker_config())}\n",
         ".runpod/hub.json": f"{_text(hub())}\n",
         ".runpod/tests.json": f"{_text(hub_tests())}\n",
