@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from tools.render import docs
+from tools.render.dashboard import dashboard
 from tools.render.hub import hub, hub_tests, load_balancer
 from tools.render.results import tag_list, with_results
 from worker_vllm.forms.check import SCHEMA
@@ -24,6 +25,7 @@ def rendered() -> dict[str, str]:
             "{example}", _text(example)
         ),
         "docs/worker-config.schema.json": SCHEMA.read_text(encoding="utf-8"),
+        "deploy/observability/grafana-dashboard.json": f"{_text(dashboard())}\n",
         "worker-config.json": f"{_text(worker_config())}\n",
         ".runpod/hub.json": f"{_text(hub())}\n",
         ".runpod/load-balancer.json": f"{_text(load_balancer())}\n",
