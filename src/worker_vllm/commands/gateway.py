@@ -63,12 +63,13 @@ def run(args: argparse.Namespace) -> int:
 
     from worker_vllm.console.gateway_console import console_of
     from worker_vllm.gateway.gateway import Gateway
+    from worker_vllm.gateway.server.request_routes import recorded_requests
     from worker_vllm.gateway.server.server import GatewayServer
 
     async def serve() -> None:
         gateway = Gateway(listen_config.options, key=listen_config.key, storage=storage)
         console = console_of(gateway)
-        server = GatewayServer(gateway, listen_config.listener, mounts=console.mounts)
+        server = GatewayServer(gateway, listen_config.listener, mounts=[*recorded_requests(gateway), *console.mounts])
 
         def stop() -> None:
             console.close()
@@ -77,8 +78,7 @@ def run(args: argparse.Namespace) -> int:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, stop)
-        print(f"gateway on {listen_config.url}/v2/local", flush=True)
-        print(f"console on {listen_config.url}/", flush=True)
+        print(f"gateway on {listen_config.url}/v2/local\nconsole on {listen_config.url}/", flush=True)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(console.run())
             await server.serve()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -13,18 +14,23 @@ from typing import Protocol, TypeAlias
 
 from starlette.routing import BaseRoute, Mount
 
+from worker_vllm import __version__
+from worker_vllm.engine.preflight.vllm_version import engine_version
 from worker_vllm.errors import WorkerError
 from worker_vllm.gateway.fleet.attached import attached_views
 from worker_vllm.gateway.fleet.fleet_control import AttachedWorkers
 from worker_vllm.gateway.gateway import Gateway
 from worker_vllm.gateway.load_balancing.balanced_endpoints import BalancedEndpoints
+from worker_vllm.gateway.request_log import RequestLog
+from worker_vllm.gateway.server.request_routes import request_routes
 from worker_vllm.gateway.server.server import GatewayServer, ListenConfig
-from worker_vllm.local.console import StartConsole, snippets
+from worker_vllm.local.console import StartConsole, curl_command, snippets
 from worker_vllm.local.fleet.endpoints import BalancedEndpoint, FleetEndpoint, QueueEndpoint
 from worker_vllm.local.fleet.fleet import ExitOutcome, Fleet, FleetCallbacks, WorkerLaunch
 from worker_vllm.local.fleet.fleets import Fleets
 from worker_vllm.local.fleet.worker_process import START, WorkersFailed
 from worker_vllm.local.launch_config import ENDPOINT, LocalConfig, base_environment
+from worker_vllm.local.live_terminal import LiveTerminal, Surroundings, stopping, summary
 from worker_vllm.local.metrics_ports import MetricsPorts
 from worker_vllm.local.readiness import model_of_balancer, model_of_queue
 from worker_vllm.local.start_progress import read_line
@@ -89,11 +95,16 @@ class LocalRun:
         self._fleet = self._new_fleet(listen_config)
         attached = AttachedWorkers(lambda: attached_views(gateway.states()), time.monotonic)
         fleets = [self._fleet]
-        control = Fleets(fleets, attached, time.monotonic)
+        self._fleets = control = Fleets(fleets, attached, time.monotonic)
         self._companion = make_companion(
             LocalParts(gateway, self._url, self._balanced, fleets, control, self._metrics)
         )
-        mounts = [Mount("/lb", app=self._balanced), *self._companion.mounts]
+        self._requests = RequestLog()
+        surroundings = Surroundings(
+            self._requests, control, f"{self._url}/", console.print_line, interactive=console.interactive
+        )
+        self._terminal = LiveTerminal(surroundings)
+        mounts = [Mount("/lb", app=self._balanced), *request_routes(self._requests), *self._companion.mounts]
         self._server = GatewayServer(gateway, listen_config.listener, mounts=mounts)
 
     async def run(self) -> None:
@@ -120,6 +131,7 @@ class LocalRun:
             self._console.finish()
             raise self._with_reason(_first_worker_error(failed)) from None
         finally:
+            self._terminal.close()
             self._kill()
             await self._balanced.aclose()
 
@@ -151,7 +163,12 @@ class LocalRun:
             return
         self._stop.set()
         self._console.finish()
-        self._console.print_line("stopping; press Ctrl-C again to force")
+        self._terminal.close()
+        stores = [state.store for _, state in self._gateway.states()]
+        running, waiting = (
+            sum(counts) for counts in zip(*((one.running, one.queued) for one in stores), strict=True)
+        )
+        self._console.print_line(stopping(running, waiting))
 
     async def _wait_until_ready(self) -> None:
         try:
@@ -169,6 +186,12 @@ class LocalRun:
             self._console.print_line(text)
         route = "/v1" if self._config.mode == "http" else "/openai/v1"
         self._console.print_line(snippets(base, route, model, self._config.key))
+        self._requests.follow(self._gateway)
+        workers = len(self._fleets.report().workers)
+        engine = engine_words(self._config.engine, sys.path)
+        self._terminal.open(
+            summary(__version__, engine, model, workers), curl_command(base, route, model, self._config.key)
+        )
 
     def _signal(self, worker_id: str, number: int) -> bool:
         member = self._fleet.find(worker_id)
@@ -203,6 +226,11 @@ class LocalRun:
         if self._reason and isinstance(error, WorkersFailed) and not self._ready:
             return WorkersFailed(self._reason)
         return error
+
+
+def engine_words(engine: str, paths: Sequence[str]) -> str:
+    """The engine and its version."""
+    return f"vLLM {engine_version(paths)}" if engine == "vllm" else f"{engine} engine"
 
 
 def _first_worker_error(failed: BaseExceptionGroup[BaseException]) -> BaseException:
