@@ -28,6 +28,20 @@ if [ -z "$python" ]; then
 fi
 [ -n "$python" ] || { echo "setup: no Python 3.11, 3.12 or 3.13 found; install one, or set PYTHON=/its/path" >&2; exit 1; }
 
+# The browser that drives the console in the tests: found, installed where that needs no question, or named as missing.
+install_browser() {
+  local name
+  for name in chromium chromium-browser google-chrome google-chrome-stable; do
+    if [ -n "${CHROMIUM:-}" ] || command -v "$name" >/dev/null; then return 0; fi
+  done
+  if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq >/dev/null 2>&1 &&
+    DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends chromium >/dev/null 2>&1; then
+    log "Chromium, for the console's tests, from this system's packages"
+  else
+    log "no Chromium: the console's browser tests will be skipped; install it (apt-get install chromium), or set CHROMIUM=/its/path"
+  fi
+}
+
 # shellcheck disable=SC2086
 stamp=$(cat $locks pyproject.toml scripts/setup.sh | cksum | tr ' ' '-')-$("$python" -c 'import sys; print(*sys.version_info[:3], sep=".")')
 if [ -f "$venv/.setup-$stamp" ] && "$venv/bin/python" -c '' 2>/dev/null; then
@@ -74,6 +88,7 @@ if [ "$kind" = engine ]; then
   install_lock requirements/dev.lock
   log "4/4 worker-vllm itself"
   pip install --quiet --no-deps --no-build-isolation -e .
+  install_browser
 else
   log "the official SDK from the lock (about 70 packages)"
   install_lock requirements/sdk.lock

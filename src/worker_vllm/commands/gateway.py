@@ -20,11 +20,53 @@ if TYPE_CHECKING:
     from worker_vllm.gateway.storage.storage import Storage
 
 
+EXEC_OPTIONS = {
+    "--engine": "vllm or echo (default: vllm)",
+    "--model": "a model's directory or hub id (default: MODEL_NAME, else the embedded model)",
+    "--workers": "how many workers, as for `worker-vllm local`",
+    "--mode": "queue or http, as for `worker-vllm local`",
+    "--set": "an option of the gateway, as docs/gateway.md lists them; may be repeated",
+}
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 LAST_PORT = 65_535
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the gateway's arguments, and `exec` with its own."""
+    add_serving_arguments(parser)
+    parser.add_argument("--worker-command", metavar="COMMAND", help="start workers by this command, of any worker")
+    add_fleet_arguments(parser)
+    actions = parser.add_subparsers(dest="action", metavar="exec")
+    add_exec_arguments(actions.add_parser("exec", help="run a command against a gateway with workers"))
+
+
+def add_exec_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what `exec` passes on to `worker-vllm local`, and the command."""
+    parser.usage = "worker-vllm gateway exec [options] -- COMMAND…"
+    for name, text in EXEC_OPTIONS.items():
+        parser.add_argument(name, dest=name, metavar="VALUE", action="append", default=[], help=text)
+    parser.add_argument("--verbose", action="store_true", help="print all log lines of workers and engines")
+    parser.add_argument("command", nargs="+", metavar="COMMAND", help="what to run; its status is returned")
+
+
+def add_fleet_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare how many workers of which mode are started."""
+    parser.add_argument(
+        "--workers",
+        type=bounds,
+        default=(1, 1),
+        metavar="MIN:MAX",
+        help="how many workers, each with its own engine: a number, or bounds between which the load decides",
+    )
+    parser.add_argument(
+        "--mode",
+        choices=("queue", "http"),
+        default="queue",
+        help="queue: workers take jobs; http: workers serve HTTP behind a load balancer at /lb/local",
+    )
+
+
+def add_serving_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the address, the key and the options of the gateway."""
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     parser.add_argument("--port", type=port, default=8000, help="port to listen on, 0 for a free one (default: 8000)")
@@ -50,7 +92,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Serve until SIGINT or SIGTERM; returns 1 for invalid arguments or a port in use."""
+    """Serve until SIGINT or SIGTERM; returns 1 for invalid arguments or a port in use. `exec`: see its module."""
+    if problem := fleet_problem(args):
+        print(f"worker-vllm gateway: {problem}", file=sys.stderr)
+        return 1
+    if args.action == "exec":
+        from worker_vllm.local.exec import execute
+
+        given = [part for name in EXEC_OPTIONS for value in getattr(args, name) for part in (name, value)]
+        return execute(args.command, [*given, *(["--verbose"] if args.verbose else [])], os.environ)
     from worker_vllm.gateway.options import GatewayOptions
 
     try:
@@ -61,34 +111,54 @@ def run(args: argparse.Namespace) -> int:
         return 1
     import uvloop
 
-    from worker_vllm.console.gateway_console import console_of
-    from worker_vllm.gateway.gateway import Gateway
-    from worker_vllm.gateway.server.request_routes import recorded_requests
-    from worker_vllm.gateway.server.server import GatewayServer
-
-    async def serve() -> None:
-        gateway = Gateway(listen_config.options, key=listen_config.key, storage=storage)
-        console = console_of(gateway)
-        server = GatewayServer(gateway, listen_config.listener, mounts=[*recorded_requests(gateway), *console.mounts])
-
-        def stop() -> None:
-            console.close()
-            server.stop()
-
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, stop)
-        print(f"gateway on {listen_config.url}/v2/local\nconsole on {listen_config.url}/", flush=True)
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(console.run())
-            await server.serve()
-
     try:
-        uvloop.run(serve())
+        uvloop.run(_serve(args, listen_config, storage))
     except WorkerError as error:
         print(f"worker-vllm gateway: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def fleet_problem(args: argparse.Namespace) -> str:
+    """What is wrong with the arguments about workers, empty when nothing is."""
+    if args.action == "exec" and args.worker_command is not None:
+        return "got --worker-command with exec, which starts this package's worker itself: expected one of them"
+    if args.worker_command is None and (args.workers, args.mode) != ((1, 1), "queue"):
+        return "--workers and --mode say how workers are started: expected them after exec, or with --worker-command"
+    return ""
+
+
+async def _serve(args: argparse.Namespace, listen_config: ListenConfig, storage: Storage) -> None:
+    """Serve until SIGINT or SIGTERM, with workers where there is a command for them. Raises WorkerError."""
+    from worker_vllm.console.gateway_console import console_of, console_of_fleet
+
+    if args.worker_command is not None:
+        from worker_vllm.local.command_fleet import read_plan, serve_command_fleet
+
+        init_timeout_s = listen_config.options.scaling.init_timeout_s
+        plan = read_plan(args.worker_command, args.mode, args.workers, os.environ, init_timeout_s)
+        await serve_command_fleet(plan, listen_config, storage, console_of_fleet)
+        return
+    from worker_vllm.gateway.gateway import Gateway
+    from worker_vllm.gateway.server.request_routes import recorded_requests
+    from worker_vllm.gateway.server.server import GatewayServer
+
+    gateway = Gateway(listen_config.options, key=listen_config.key, storage=storage)
+    console = console_of(gateway)
+    server = GatewayServer(gateway, listen_config.listener, mounts=[*recorded_requests(gateway), *console.mounts])
+
+    def stop() -> None:
+        console.close()
+        server.stop()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop)
+    print(f"gateway on {listen_config.url}/v2/local", flush=True)
+    print(f"console on {listen_config.url}/", flush=True)
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(console.run())
+        await server.serve()
 
 
 def open_storage(args: argparse.Namespace, default: Path | None) -> Storage:
@@ -146,3 +216,15 @@ def port(text: str) -> int:
     if not text.isdecimal() or int(text) > LAST_PORT:
         raise argparse.ArgumentTypeError(f'"{text}": expected a whole number from 0 to {LAST_PORT}')
     return int(text)
+
+
+def bounds(text: str) -> tuple[int, int]:
+    """Parse a number of workers from 1, or MIN:MAX with a MIN from 0. Raises ArgumentTypeError."""
+    least, colon, most = text.partition(":")
+    if not colon:
+        most = least
+    if least.isdecimal() and most.isdecimal() and int(least) <= int(most) and int(most) >= 1:
+        return int(least), int(most)
+    raise argparse.ArgumentTypeError(
+        f'"{text}": expected a whole number from 1, or MIN:MAX such as 0:3, with MIN not above MAX'
+    )

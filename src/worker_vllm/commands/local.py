@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Mapping
+from pathlib import Path
 
 from worker_vllm.commands import gateway
 from worker_vllm.errors import WorkerError
@@ -18,21 +20,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--model", type=name, help="a model's directory or hub id (default: MODEL_NAME, else the embedded model)"
     )
     parser.add_argument("--engine", choices=("vllm", "echo"), default="vllm", help="the engine to serve with")
-    parser.add_argument(
-        "--workers",
-        type=bounds,
-        default=(1, 1),
-        metavar="MIN:MAX",
-        help="how many workers, each with its own engine: a number, or bounds between which the load decides",
-    )
-    parser.add_argument(
-        "--mode",
-        choices=("queue", "http"),
-        default="queue",
-        help="queue: workers take jobs; http: workers serve HTTP behind a load balancer at /lb/local",
-    )
+    gateway.add_fleet_arguments(parser)
     parser.add_argument("--verbose", action="store_true", help="print all log lines of workers and engines")
-    gateway.add_arguments(parser)
+    gateway.add_serving_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -46,6 +36,7 @@ def run(args: argparse.Namespace) -> int:
         if problems := find_problems(config, os.environ, sys.path):
             print("\n".join(f"worker-vllm local: {problem}" for problem in problems), file=sys.stderr)
             return 1
+        storage = gateway.open_storage(args, state_file(args.port, os.environ))
         import uvloop
 
         from worker_vllm.console.local_console import console_for
@@ -53,7 +44,8 @@ def run(args: argparse.Namespace) -> int:
         from worker_vllm.local.run import LocalRun
 
         async def serve() -> None:
-            await LocalRun(config, listen_config, open_console(), console_for(config, os.environ, sys.path)).run()
+            make_console = console_for(config, os.environ, sys.path)
+            await LocalRun(config, listen_config, storage, open_console(), make_console).run()
 
         uvloop.run(serve())
     except WorkerError as error:
@@ -64,6 +56,12 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def state_file(port: int, environ: Mapping[str, str]) -> Path | None:
+    """Where `local` keeps its jobs; None for a port that the next run would not have again."""
+    home = environ.get("XDG_STATE_HOME") or (environ["HOME"] + "/.local/state" if environ.get("HOME") else "")
+    return Path(home, "worker-vllm", f"gateway-{port}.db") if port and home else None
+
+
 def name(text: str) -> str:
     """Parse a model name. Raises ArgumentTypeError."""
     if not text.strip():
@@ -71,15 +69,3 @@ def name(text: str) -> str:
             "expected a model's directory or hub id; without --model, the embedded model"
         )
     return text.strip()
-
-
-def bounds(text: str) -> tuple[int, int]:
-    """Parse a number of workers from 1, or MIN:MAX with a MIN from 0. Raises ArgumentTypeError."""
-    least, colon, most = text.partition(":")
-    if not colon:
-        most = least
-    if least.isdecimal() and most.isdecimal() and int(least) <= int(most) and int(most) >= 1:
-        return int(least), int(most)
-    raise argparse.ArgumentTypeError(
-        f'"{text}": expected a whole number from 1, or MIN:MAX such as 0:3, with MIN not above MAX'
-    )

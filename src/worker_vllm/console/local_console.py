@@ -10,8 +10,8 @@ from worker_vllm.console.state import ConsoleHost, is_multimodal
 from worker_vllm.console.web_console import WebConsole
 from worker_vllm.engine.preflight.vllm_version import engine_version
 from worker_vllm.host_inspection import inspect_host
+from worker_vllm.local.companion import LocalParts, MakeCompanion
 from worker_vllm.local.launch_config import ENDPOINT, LocalConfig, model_environment
-from worker_vllm.local.run import LocalParts, MakeCompanion
 
 
 def console_for(config: LocalConfig, environ: Mapping[str, str], paths: Sequence[str]) -> MakeCompanion:

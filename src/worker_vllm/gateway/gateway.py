@@ -73,7 +73,7 @@ class Gateway:
         return ReceiveLimits(largest, waits.head_s, waits.body_s)
 
     @property
-    def waiting(self) -> int:
+    def unfinished(self) -> int:
         """How many jobs wait or run on all endpoints."""
         return sum(found.state.store.queued + found.state.store.running for found in self._endpoints.values())
 

@@ -111,7 +111,7 @@ def stopping(running: int, waiting: int) -> str:
     """What Ctrl-C waits for."""
     if not running and not waiting:
         return "stopping; press Ctrl-C again to force"
-    rest = f"; {_plural(waiting, 'job')} in the queue will not run" if waiting else ""
+    rest = f" (and {_plural(waiting, 'job')} in the queue)" if waiting else ""
     return f"stopping: waits for {_plural(running, 'running job')}{rest}; press Ctrl-C again to force"
 
 

@@ -53,6 +53,7 @@ DECISIONS: list[tuple[str, ScalingPolicy, Load, list[ScalableWorker], Resize]] =
     ("the first is started at once", queue_delay(0, 3), Load(1, 0, 0.0), [], Resize(1, start=1)),
     ("no wait, no more", queue_delay(0, 3), Load(7, 3, 3.9), busy(1), Resize(1)),
     ("a long wait adds one", queue_delay(0, 3), Load(7, 3, 4.1), busy(1), Resize(2, start=1)),
+    ("one request does not need two", queue_delay(0, 3), Load(1, 0, 400), busy(1), Resize(1)),
     ("never above the maximum", queue_delay(0, 3), Load(7, 3, 400), busy(3), Resize(3)),
     ("idle ones go", queue_delay(1, 3), Load(), idle(5, 6, 7), Resize(3, stop=("idle-7", "idle-6"))),
     ("the last one stays while one waits", queue_delay(0, 3), Load(1, 0, 1), idle(6), Resize(1)),

@@ -95,15 +95,13 @@ async def test_affinity_keeps_a_client_at_its_worker() -> None:
 
 async def test_strict_resume_thaws_a_frozen_worker() -> None:
     async with edge_with("a", "b", options=replace(QUICK, affinity_wait_s=5)) as (front, _):
-        frozen = front.balancer.pool.find("b")
-        assert frozen is not None
-        frozen.frozen = True
+        front.balancer.freeze("b")
+        assert (await front.ask("GET", "/", headers={ID: "b"}))[1] == "a"
         thawed: list[str] = []
 
         def thaw(worker_id: str) -> None:
             thawed.append(worker_id)
-            frozen.frozen = False
-            front.balancer.changed()
+            front.balancer.thaw(worker_id)
 
         front.balancer.resume = thaw
         assert (await front.ask("GET", "/", headers={ID: "strict-resume b"}))[1] == "b"
@@ -244,3 +242,20 @@ async def test_another_endpoint_is_a_404_that_names_those_that_are_there() -> No
         async with front.http.get(f"{front.url}x/ping") as response:
             assert response.status == 404
             assert (await response.json())["error"] == '"epx": no load-balancing endpoint; this gateway has ep'
+
+
+async def test_a_late_answer_of_an_earlier_probe_does_not_count() -> None:
+    """A probe that began before the worker failed must not bring it back."""
+    async with edge(replace(QUICK, poll_s=60)) as front, fake_worker("w") as worker:
+        front.add(worker)
+        await front.ready("w")
+        [pooled] = front.balancer.pool.workers()
+        worker.slow_pings = 1
+        early = asyncio.create_task(front.balancer.probe(pooled))
+        while worker.slow_pings:
+            await asyncio.sleep(0.002)
+        worker.status = 503
+        assert await front.balancer.probe(pooled) == 503
+        worker.gate.set()
+        assert await early == 200
+        assert not pooled.serves

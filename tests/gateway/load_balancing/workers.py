@@ -31,10 +31,16 @@ class FakeWorker:
     gate: asyncio.Event = field(default_factory=asyncio.Event)
     seen: list[tuple[str, str, dict[str, str], bytes]] = field(default_factory=list)
     held: int = 0  # requests that wait at the gate
+    slow_pings: int = 0  # how many probes wait at the gate
+    sent: int = 0  # bytes of `zeros`
     aborted: int = 0  # requests whose connection broke while they waited
 
     async def ping(self, request: web.Request) -> web.Response:
-        return web.Response(status=self.status)
+        status = self.status
+        if self.slow_pings:
+            self.slow_pings -= 1
+            await self.gate.wait()
+        return web.Response(status=status)
 
     async def echo(self, request: web.Request) -> web.Response:
         body = await request.read()
@@ -52,6 +58,11 @@ class FakeWorker:
         finally:
             self.held -= 1
         return web.json_response({"worker": self.name})
+
+    async def take_late(self, request: web.Request) -> web.Response:
+        """Read the body only once the gate is open."""
+        await self.gate.wait()
+        return web.json_response({"size": sum([len(piece) async for piece in request.content.iter_any()])})
 
     async def drop(self, request: web.Request) -> web.Response:
         """Close the connection without an answer."""
@@ -87,6 +98,7 @@ class FakeWorker:
         await response.prepare(request)
         for _ in range(size // 1000):
             await response.write(b"0" * 1000)
+            self.sent += 1000
         return response
 
     async def socket(self, request: web.Request) -> web.WebSocketResponse:
@@ -116,6 +128,7 @@ async def fake_worker(name: str) -> AsyncIterator[FakeWorker]:
     app.router.add_get("/ping", worker.ping)
     for path in ("hold", "drop", "cut", "stream", "zeros"):
         app.router.add_route("*", f"/{path}", getattr(worker, path))
+    app.router.add_route("*", "/gate", worker.take_late)
     app.router.add_get("/socket", worker.socket)
     app.router.add_route("*", "/{any:.*}", worker.echo)
     runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)

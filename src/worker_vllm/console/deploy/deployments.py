@@ -10,12 +10,12 @@ from typing import Any
 from worker_vllm.console.deploy.deploy_form import BALANCED, DeployRequest
 from worker_vllm.errors import RequestError, WorkerError
 from worker_vllm.gateway.fleet.scaling import ScalingPolicy
+from worker_vllm.local.companion import LocalParts
 from worker_vllm.local.fleet.endpoints import BalancedEndpoint, FleetEndpoint, QueueEndpoint
 from worker_vllm.local.fleet.fleet import ExitOutcome, Fleet, FleetCallbacks, WorkerLaunch
 from worker_vllm.local.fleet.worker_process import START, WorkersFailed
 from worker_vllm.local.launch_config import LocalConfig, base_environment
 from worker_vllm.local.readiness import model_of_balancer, model_of_queue
-from worker_vllm.local.run import LocalParts
 from worker_vllm.local.start_progress import read_line
 from worker_vllm.settings.catalog.catalog import names
 

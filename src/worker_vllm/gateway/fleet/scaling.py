@@ -2,7 +2,8 @@
 
 RunPod documents REQUEST_COUNT as a formula, ceil((waiting + running) / value), and QUEUE_DELAY as "workers are added
 when requests wait longer than value seconds". How many and how often is not documented: here one at a time, the next
-no sooner than another value seconds later. Of both, the first worker is started at once.
+no sooner than another value seconds later, and never more workers than requests. Of both, the first worker is started
+at once.
 """
 
 from __future__ import annotations
@@ -102,7 +103,7 @@ class Scaler:
             return self._within(1)
         delayed = load.waiting and load.longest_wait_s > self.policy.value
         if delayed and now - self._added_at >= self.policy.value:
-            return self._within(present + 1)
+            return self._within(max(present, min(present + 1, load.waiting + load.running)))
         return self._within(present)
 
     def _kept(self, load: Load) -> int:

@@ -11,7 +11,7 @@ import aiohttp
 from worker_vllm.gateway.fleet.scaling import Load
 from worker_vllm.gateway.load_balancing.affinity import Affinity
 from worker_vllm.gateway.load_balancing.edge_answers import affinity_gone, affinity_timeout, no_workers, too_many
-from worker_vllm.gateway.load_balancing.pool import PooledWorker, WorkerAddress, WorkerPool
+from worker_vllm.gateway.load_balancing.pool import PooledWorker, PoolHealth, WorkerAddress, WorkerPool
 from worker_vllm.gateway.options import BalancerOptions
 
 KEEP_ALIVE_S = 4.0  # below the 5 s after which uvicorn, and so vLLM, closes an idle connection
@@ -43,6 +43,7 @@ class LoadBalancer:
         self._polls: dict[str, asyncio.Task[None]] = {}
         self._waiting: dict[object, float] = {}  # since when each request waits
         self._change = asyncio.Event()
+        self._probes = 0
 
     async def aclose(self) -> None:
         """End the probes and close all connections to workers."""
@@ -63,15 +64,33 @@ class LoadBalancer:
     def add(self, worker_id: str, address: WorkerAddress) -> None:
         """Add a started worker and poll its health path from now on."""
         self.pool.add(worker_id, address)
-        self._polls[worker_id] = asyncio.create_task(self._poll(worker_id), name=f"health {worker_id}")
+        self._restart_poll(worker_id)
 
     def remove(self, worker_id: str) -> None:
         """Remove a worker whose process has ended."""
         self.pool.remove(worker_id)
-        poll = self._polls.pop(worker_id, None)
-        if poll is not None:
-            poll.cancel()
+        self._end_poll(worker_id)
         self.changed()
+
+    def drain(self, worker_id: str) -> None:
+        """Give a worker no more requests; `drained` waits for those that it has."""
+        if (worker := self.pool.find(worker_id)) is not None:
+            worker.draining = True
+            self.changed()
+
+    def freeze(self, worker_id: str) -> None:
+        """Give a stopped worker no requests, and do not ask for its health."""
+        if (worker := self.pool.find(worker_id)) is not None:
+            worker.frozen = True
+            self._end_poll(worker_id)
+            self.changed()
+
+    def thaw(self, worker_id: str) -> None:
+        """Ask a continued worker for its health at once; until it answers, it initializes."""
+        if (worker := self.pool.find(worker_id)) is not None and worker.frozen:
+            worker.frozen, worker.health = False, PoolHealth.INITIALIZING
+            self._restart_poll(worker_id)
+            self.changed()
 
     def changed(self) -> None:
         """Wake everyone who waits for a change of the pool."""
@@ -83,12 +102,20 @@ class LoadBalancer:
         while (worker := self.pool.find(worker_id)) is not None and worker.open_requests:
             await self._change.wait()
 
-    async def probe(self, worker: PooledWorker) -> None:
-        """Ask the worker's health path once."""
-        before = worker.health
-        self.pool.record_health(worker.id, await self._status(worker.address.health), self._clock())
+    async def probe(self, worker: PooledWorker) -> int | None:
+        """Ask the worker's health path once; the answer's status, None for no answer.
+
+        An answer is dropped when that of a later probe has come already: it tells of an older state.
+        """
+        self._probes += 1
+        number, before = self._probes, worker.health
+        status = await self._status(worker.address.health)
+        if number > worker.probed:
+            worker.probed = number
+            self.pool.record_health(worker.id, status, self._clock())
         if worker.health is not before:
             self.changed()
+        return status
 
     @asynccontextmanager
     async def assigned(self, affinity: Affinity) -> AsyncIterator[PooledWorker]:
@@ -141,10 +168,17 @@ class LoadBalancer:
         finally:
             del self._waiting[request]
 
+    def _restart_poll(self, worker_id: str) -> None:
+        self._end_poll(worker_id)
+        self._polls[worker_id] = asyncio.create_task(self._poll(worker_id), name=f"health {worker_id}")
+
+    def _end_poll(self, worker_id: str) -> None:
+        if (poll := self._polls.pop(worker_id, None)) is not None:
+            poll.cancel()
+
     async def _poll(self, worker_id: str) -> None:
         while (worker := self.pool.find(worker_id)) is not None:
-            if not worker.frozen:
-                await self.probe(worker)
+            await self.probe(worker)
             await asyncio.sleep(self.options.poll_s)
 
     async def _status(self, url: str) -> int | None:

@@ -22,7 +22,7 @@ from worker_vllm.gateway.load_balancing import edge_answers
 from worker_vllm.gateway.load_balancing.affinity import HEADER, read_affinity
 from worker_vllm.gateway.load_balancing.balancer import LoadBalancer
 from worker_vllm.gateway.load_balancing.edge_answers import EdgeAnswer, ResponseCut
-from worker_vllm.gateway.load_balancing.pool import PooledWorker
+from worker_vllm.gateway.load_balancing.pool import HEALTHY, PooledWorker
 
 log = logging.getLogger(__name__)
 
@@ -152,8 +152,7 @@ class HttpForwarding:
                 allow_redirects=False,
             )
         except aiohttp.ClientConnectorError as error:
-            await self._balancer.probe(worker)
-            if worker.serves:
+            if await self._balancer.probe(worker) == HEALTHY:
                 raise edge_answers.wrong_port(worker.id, worker.address.requests) from error
             raise WorkerLost(str(error)) from error
         except (aiohttp.ClientError, OSError) as error:

@@ -36,6 +36,7 @@ class PooledWorker:
     address: WorkerAddress
     health: PoolHealth = PoolHealth.INITIALIZING
     reached: bool = False  # its health path has answered at least once
+    probed: int = 0  # number of the probe whose answer counts
     draining: bool = False
     frozen: bool = False
     open_requests: int = 0

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final
 
+from worker_vllm.gateway.options import JobPolicy
+
 
 class Status(StrEnum):
     """RunPod's job states."""
@@ -101,6 +103,15 @@ class Job:
     def held_bytes(self) -> int:
         """Memory use of this job in bytes of JSON text."""
         return self.submission.size + self.unread_bytes + self.result_bytes
+
+    def due(self, policy: JobPolicy) -> float:
+        """When the job is to be ended or deleted: execution timeout, time to live, retention."""
+        due = self.created + self.submission.ttl_s
+        if self.ended is not None:
+            return min(due, self.ended + (policy.keep_sync_s if self.submission.sync else policy.keep_async_s))
+        if self.started is not None:
+            return min(due, self.started + self.submission.execution_timeout_s)
+        return due
 
     def to_client(self) -> dict[str, Any]:
         """The status object; contains no secret of the submission."""

@@ -31,8 +31,7 @@ class JobStore:
         self.deadlines = Deadlines()
         self._memory = HeldMemory()
         self.changed: dict[str, None] | None = None  # ids to be stored, None where nothing is
-        self.completed = self.failed = 0
-        self.retried = 0
+        self.completed = self.failed = self.retried = 0
 
     @property
     def held_bytes(self) -> int:
@@ -63,6 +62,10 @@ class JobStore:
     def find(self, job_id: str) -> Job | None:
         """The job, None for an unknown id."""
         return self._jobs.get(job_id)
+
+    def held_by(self, worker_id: str) -> list[Job]:
+        """The unfinished jobs of this worker."""
+        return self.running_jobs.held_by(worker_id)
 
     def jobs(self) -> list[Job]:
         """Every job."""
@@ -291,10 +294,4 @@ class JobStore:
     def _arm(self, job: Job) -> None:
         """Set the job's deadline; called at every change of its state."""
         self._mark(job.id)
-        due = job.created + job.submission.ttl_s
-        if job.ended is not None:
-            keep = self._policy.keep_sync_s if job.submission.sync else self._policy.keep_async_s
-            due = min(due, job.ended + keep)
-        elif job.started is not None:
-            due = min(due, job.started + job.submission.execution_timeout_s)
-        self.deadlines.set(job.id, due)
+        self.deadlines.set(job.id, job.due(self._policy))

@@ -82,7 +82,9 @@ class QueueEndpoint:
         return Load(store.queued, store.running, 0.0 if since is None else self._runtime.clock() - since)
 
     def started(self, worker_id: str) -> str:
-        """Expect the worker; it counts as initializing."""
+        """Expect the worker; what a stored state knows of one with this id was another process."""
+        if self._runtime.state.fleet.find(worker_id) is not None:
+            self._runtime.lose(worker_id)
         self._runtime.state.fleet.expect(worker_id)
         return ""
 
@@ -183,7 +185,7 @@ class BalancedEndpoint:
 
     def drain(self, worker_id: str) -> None:
         """New requests go to others."""
-        self._set(worker_id, draining=True)
+        self._balancer.drain(worker_id)
 
     async def drained(self, worker_id: str) -> None:
         """Wait for the end of its open requests."""
@@ -191,15 +193,8 @@ class BalancedEndpoint:
 
     def freeze(self, worker_id: str) -> None:
         """New requests go to others; open ones hang until it is thawed."""
-        self._set(worker_id, frozen=True)
+        self._balancer.freeze(worker_id)
 
     def thaw(self, worker_id: str) -> None:
-        """It gets requests again."""
-        self._set(worker_id, frozen=False)
-
-    def _set(self, worker_id: str, *, draining: bool | None = None, frozen: bool | None = None) -> None:
-        worker = self._balancer.pool.find(worker_id)
-        if worker is not None:
-            worker.draining = worker.draining if draining is None else draining
-            worker.frozen = worker.frozen if frozen is None else frozen
-            self._balancer.changed()
+        """It gets requests again once its health path answers."""
+        self._balancer.thaw(worker_id)

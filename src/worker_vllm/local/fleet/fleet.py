@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from worker_vllm.errors import RequestError
+from worker_vllm.errors import RequestError, WorkerError
 from worker_vllm.gateway.fleet.fleet_control import FleetEvent, WorkerOperation, WorkerView, unknown_worker
 from worker_vllm.gateway.fleet.scaling import ScalableWorker, Scaler, ScalingPolicy
 from worker_vllm.local.fleet.endpoints import FleetEndpoint
@@ -149,7 +149,7 @@ class Fleet:
         """Continue a frozen worker."""
         if not member.frozen:
             return
-        member.frozen, member.ready, member.waiting_since = False, False, self._clock()
+        member.frozen, member.resumable, member.ready, member.waiting_since = False, False, False, self._clock()
         self._record(member, "thawed", cause)
         self.endpoint.thaw(member.id)
         member.process.thaw()
@@ -170,15 +170,16 @@ class Fleet:
         decided = self._scaler.decide(self.endpoint.load(), self._scalable(), self._clock())
         self._wanted = decided.wanted
         for _ in range(decided.start):
-            frozen = next((member for member in self._members.values() if member.frozen), None)
-            if frozen is not None:
-                self.thaw(frozen, "the load needs it")
+            resumed = next((member for member in self._members.values() if member.resumable), None)
+            if resumed is not None:
+                self.thaw(resumed, "the load needs it")
             else:
                 self._start()
         for worker_id in decided.stop:
             member = self._members[worker_id]
             if self._scaler.policy.flashboot:
                 self._freeze(member, "idle")
+                member.resumable = True
             else:
                 self._drain(member, "idle")
 
@@ -250,3 +251,12 @@ class Fleet:
 
     def _record(self, member: Member, what: str, cause: str = "") -> None:
         self.events.append(FleetEvent(self._clock(), member.id, what, cause))
+
+
+def first_worker_error(failed: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The first error of ours in a group, at any depth; the group itself where there is none."""
+    for one in failed.exceptions:
+        error = first_worker_error(one) if isinstance(one, BaseExceptionGroup) else one
+        if isinstance(error, WorkerError):
+            return error
+    return failed

@@ -29,6 +29,7 @@ class Member:
     ready: bool = False
     draining: bool = False
     frozen: bool = False
+    resumable: bool = False  # frozen by the scaling policy, which may thaw it; what was asked for stays
     ending: str = ""  # why it was asked to end; empty: an exit is a loss
     phase: str = ""
     url: str = ""

@@ -31,7 +31,7 @@ export function Faults({ enabled }) {
   };
   return html`<div class="inside stack">
     <form class="row fault-form" onSubmit=${submit}>
-      <label class="field">Requests to<select class="input" name="route">${ROUTES.map((name) => html`<option>${name}</option>`)}</select></label>
+      <label class="field">Requests to<select class="input" name="route">${ROUTES.map((name) => html`<option value=${name}>${name}</option>`)}</select></label>
       <label class="field">Fault<select class="input" name="kind">${KINDS.map(([id, title]) => html`<option value=${id}>${title}</option>`)}</select></label>
       <label class="field">Value<input class="input mono" name="value" inputmode="decimal" value="503" required /></label>
       <label class="field">Times<input class="input mono" name="times" inputmode="numeric" value="1" placeholder="always" /></label>

@@ -1,0 +1,47 @@
+"""Pages beside the gateway's API, as what serves a gateway sees them: the console is one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
+
+from starlette.routing import BaseRoute
+
+from worker_vllm.gateway.gateway import Gateway
+from worker_vllm.gateway.load_balancing.balanced_endpoints import BalancedEndpoints
+from worker_vllm.local.fleet.fleet import Fleet
+from worker_vllm.local.fleet.fleets import Fleets
+from worker_vllm.local.metrics_ports import MetricsPorts
+
+
+class Companion(Protocol):
+    """Its routes serve the workers API too."""
+
+    @property
+    def mounts(self) -> Sequence[BaseRoute]:
+        """Routes for the gateway's server."""
+
+    async def run(self) -> None:
+        """Work until `close`."""
+
+    def close(self) -> None:
+        """End `run` and every open response."""
+
+    def kill(self) -> None:
+        """Kill the processes that were started for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class LocalParts:
+    """What a companion is made from; it adds the fleets that it starts to `fleets`."""
+
+    gateway: Gateway
+    url: str
+    balanced: BalancedEndpoints
+    fleets: list[Fleet]
+    control: Fleets
+    metrics: MetricsPorts
+
+
+MakeCompanion: TypeAlias = Callable[[LocalParts], Companion]

@@ -1,0 +1,101 @@
+"""What the page weighs, when it first shows something, and how smoothly 5,000 jobs scroll."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import statistics
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support.browser import DESKTOP, PICTURES, keep_picture
+from tests.support.http import Http
+from tests.support.processes import running
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
+
+GATEWAY = (sys.executable, "-m", "worker_vllm", "gateway", "--port", "0", "--ephemeral")
+JOBS = 5_000
+HEAVIEST_KB = 250
+SLOWEST_PAINT_MS = 1_500
+SMOOTH_MS = 34  # two frames of a 60 Hz screen
+# Scrolls through the whole table, a frame at a time, and returns the time from each frame to the next.
+SCROLL = """() => new Promise((resolve) => {
+  const box = document.querySelector('.jobs-scroll');
+  const times = [];
+  let last = performance.now();
+  const step = (now) => {
+    times.push(now - last);
+    last = now;
+    box.scrollTop += box.scrollHeight / 120;
+    if (times.length < 120) requestAnimationFrame(step); else resolve(times.slice(1));
+  };
+  requestAnimationFrame(step);
+})"""
+
+
+@pytest.fixture
+def gateway() -> Iterator[str]:
+    """The address of a gateway without workers."""
+    with running(GATEWAY) as process:
+        yield process.line("console on ").partition("console on ")[2].rstrip("/")
+
+
+def tell(name: str, figures: dict[str, float]) -> None:
+    """Keep the figures beside the pictures, and print them."""
+    PICTURES.mkdir(parents=True, exist_ok=True)
+    (PICTURES / f"{name}.json").write_text(json.dumps(figures, indent=2))
+    print(name, figures)  # noqa: T201
+
+
+async def submit(url: str, count: int) -> None:
+    """Submit so many jobs, a few at a time."""
+    async with Http(url) as http:
+        room = asyncio.Semaphore(16)
+
+        async def one(number: int) -> None:
+            async with room:
+                body = {"input": {"prompt": f"question number {number} of many"}}
+                assert (await http.post("/v2/local/run", body)).status == 200
+
+        await asyncio.gather(*(one(number) for number in range(count)))
+
+
+def test_five_thousand_jobs_scroll_smoothly(browser: Browser, gateway: str) -> None:
+    """The median frame takes no longer than two frames of a screen; only the rows in view exist."""
+    asyncio.run(submit(gateway, JOBS))
+    page = browser.new_context(viewport={"width": DESKTOP[0], "height": DESKTOP[1]}).new_page()
+    page.goto(f"{gateway}/#/jobs")
+    page.wait_for_selector("text=5,000 of 5,000", timeout=30_000)
+    frames = page.evaluate(SCROLL)
+    rows = len(page.query_selector_all(".job-row"))
+    figures = {"jobs": JOBS, "rows": rows, "median_ms": statistics.median(frames), "p95_ms": sorted(frames)[112]}
+    tell("frames", figures)
+    keep_picture(page, "many-jobs-light")
+    page.fill("#job-search", "number 4999")
+    page.wait_for_selector("text=1 of 5,000")
+    page.context.close()
+    assert rows < 60
+    assert figures["median_ms"] <= SMOOTH_MS
+
+
+def test_the_page_is_light_and_shows_something_soon(browser: Browser, gateway: str) -> None:
+    """All that the first page loads, and the time to its first paint."""
+    page = browser.new_context(viewport={"width": DESKTOP[0], "height": DESKTOP[1]}).new_page()
+    page.goto(gateway)
+    page.wait_for_selector("nav.side")
+    page.wait_for_selector(".head")
+    paint = page.evaluate("() => performance.getEntriesByName('first-contentful-paint')[0].startTime")
+    sizes = page.evaluate(
+        "() => performance.getEntries().filter((one) => one.encodedBodySize).map((one) => one.encodedBodySize)"
+    )
+    page.context.close()
+    tell("weight", {"files": len(sizes), "kB": sum(sizes) / 1000, "first_paint_ms": paint})
+    assert sum(sizes) < HEAVIEST_KB * 1000
+    assert paint < SLOWEST_PAINT_MS

@@ -1,0 +1,77 @@
+"""The workers page in a real browser: a killed worker's job is queued again, its log is searched, it is frozen."""
+
+from __future__ import annotations
+
+import json
+import urllib.request
+
+import pytest
+
+from tests.console.conftest import OpenPage
+from tests.support.browser import keep_picture, tab_to
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(120)]
+
+
+def submit_slow_job(origin: str) -> str:
+    """A job that runs for about a minute; its id."""
+    body = {"input": {"prompt": '[[echo {"tpot_ms": 500}]]' + "word " * 120, "sampling_params": {"max_tokens": 120}}}
+    request = urllib.request.Request(
+        f"{origin}/v2/local/run", json.dumps(body).encode(), {"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(request) as answer:
+        return str(json.load(answer)["id"])
+
+
+def test_a_killed_workers_job_is_queued_again(open_page: OpenPage, origin: str) -> None:
+    """By keyboard: kill, see the badge and the step with its cause, cancel."""
+    page = open_page("#/workers")
+    page.wait_for_selector('.worker[data-state="idle"]')
+    submit_slow_job(origin)
+    page.wait_for_selector('.worker[data-state="running"]')
+    tab_to(page, "[aria-label^='Kill worker-1:']")
+    page.keyboard.press("Enter")
+    page.wait_for_selector('.worker[data-worker="worker-1-2"]')
+    page.keyboard.press("g")
+    page.keyboard.press("j")
+    page.wait_for_selector(".job-row .badge.warn")
+    page.wait_for_selector("#jobs-grid:focus")
+    page.keyboard.press("Enter")
+    page.wait_for_function(
+        "() => /queued again\\s*worker worker-1 was lost/.test(document.querySelector('.timeline')?.innerText)"
+    )
+    page.keyboard.press("c")
+    page.wait_for_function("() => document.querySelector('.job-detail .timeline')?.innerText.includes('cancelled')")
+    keep_picture(page, "requeued-light")
+
+
+def test_a_workers_log_start_and_freeze(open_page: OpenPage) -> None:
+    """The log by text, the phases with seconds, the state after freeze and thaw."""
+    page = open_page("#/workers")
+    page.wait_for_selector('.worker[data-state="idle"]')
+    tab_to(page, ".worker-head")
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".log .line")
+    page.fill("[aria-label='Search the log']", "engine is ready")
+    page.wait_for_function("() => document.querySelectorAll('.log .line').length === 1")
+    page.click("#worker-tab-start")
+    assert "starting the worker" in page.inner_text(".receipt")
+    tab_to(page, "[aria-label^='Freeze worker-1:']")
+    page.keyboard.press("Enter")
+    page.wait_for_selector('.worker[data-state="frozen"]')
+    tab_to(page, "[aria-label^='Thaw worker-1:']")
+    page.keyboard.press("Enter")
+    page.wait_for_selector('.worker[data-state="idle"]')
+
+
+def test_a_fault_is_planted_and_happens(open_page: OpenPage) -> None:
+    """A status for the next OpenAI request; the playground shows what a client would see."""
+    page = open_page("#/workers")
+    page.wait_for_selector(".worker-head")
+    page.click(".worker-head")
+    page.click("#worker-tab-faults")
+    page.select_option("[name=route]", "openai")
+    page.click("text=Plant it")
+    page.wait_for_function("() => document.querySelector('.worker-detail')?.innerText.includes('openai: status 503')")
+    page.click("text=Remove all")
+    page.wait_for_selector("text=No fault is planted.")
