@@ -47,25 +47,17 @@ def run(args: argparse.Namespace) -> int:
     if draft.problems:
         return _refuse(ConfigurationError(draft.problems), settings, environment)
     configure(settings.log_format, settings.log_level, environment, settings.secrets)
-    if settings.mode not in (Mode.QUEUE, Mode.HTTP):
-        print(UNSUPPORTED_MODE.format(settings.mode), file=sys.stderr)
-        return EXIT_CONFIGURATION
-    log.info("%s", banner(settings, draft.facts.vllm))
+    if settings.mode in (Mode.QUEUE, Mode.HTTP):
+        log.info("%s", banner(settings, draft.facts.vllm))
     for warning in settings.warnings:
         log.warning("%s", warning)
     if settings.mode is Mode.HTTP:
         return start_http(settings, environment, None)
+    if settings.mode is not Mode.QUEUE:
+        print(UNSUPPORTED_MODE.format(settings.mode), file=sys.stderr)
+        return EXIT_CONFIGURATION
     plan = None if settings.engine.kind is EngineKind.ATTACH else plan_start(settings.engine, environment)
     return _serve(settings, plan)
-
-
-def banner(settings: Settings, vllm: str) -> str:
-    """What starts, in one line: version, mode, model, engine."""
-    engine = settings.engine
-    if engine.kind is EngineKind.ATTACH:
-        return f"worker-vllm {__version__}, {settings.mode} mode, engine at {engine.url}"
-    kind = f"vLLM {vllm}" if engine.kind is EngineKind.VLLM else f"{engine.kind} engine"
-    return f"worker-vllm {__version__}, {settings.mode} mode, model {engine.model}, {kind}"
 
 
 def _refuse(error: ConfigurationError, settings: Settings, environment: dict[str, str]) -> int:
@@ -89,3 +81,12 @@ def _serve(settings: Settings, plan: StartPlan | None) -> int:
     from worker_vllm.modes.queue import serve_queue
 
     return serve_queue(settings, plan)
+
+
+def banner(settings: Settings, vllm: str) -> str:
+    """What starts, in one line: version, mode, model, engine."""
+    engine = settings.engine
+    if engine.kind is EngineKind.ATTACH:
+        return f"worker-vllm {__version__}, {settings.mode} mode, engine at {engine.url}"
+    kind = f"vLLM {vllm}" if engine.kind is EngineKind.VLLM else f"{engine.kind} engine"
+    return f"worker-vllm {__version__}, {settings.mode} mode, model {engine.model}, {kind}"
