@@ -26,6 +26,8 @@ VERBS = {
     "start": "run the worker: the container's entry point, mode from the environment",
     "local": "gateway + workers + engine on this machine, no account needed",
     "gateway": "a local RunPod platform alone; workers attach by RUNPOD_WEBHOOK_*",
+    "jobs": "the last requests of a running gateway",
+    "logs": "the logs of a running gateway's workers",
     "config": "show, check or translate the effective settings; check a form",
     "bake": "put a model into an image",
     "doctor": "check this machine and these settings, with a short real start",

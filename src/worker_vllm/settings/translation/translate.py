@@ -11,7 +11,7 @@ from worker_vllm.settings.builder import SettingsBuilder
 from worker_vllm.settings.catalog.catalog import Fate, catalog, names
 from worker_vllm.settings.flags.flag_table import flag_table
 from worker_vllm.settings.host_facts import HostFacts
-from worker_vllm.settings.legacy.logs import INTERVAL
+from worker_vllm.settings.legacy.log_switches import INTERVAL
 from worker_vllm.settings.load import ENGINE_LIMITS, build_draft
 from worker_vllm.settings.redaction import is_token, looks_secret
 from worker_vllm.settings.sources.served_model import DEFAULT_MODEL, repository_name

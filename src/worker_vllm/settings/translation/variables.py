@@ -10,7 +10,7 @@ from worker_vllm.settings.builder import SettingsBuilder, same_value
 from worker_vllm.settings.catalog.catalog import Fate, Setting, catalog, names
 from worker_vllm.settings.flags.flag_table import Flag, marks
 from worker_vllm.settings.host_facts import HostFacts
-from worker_vllm.settings.legacy.logs import INTERVAL, NEVER_S
+from worker_vllm.settings.legacy.log_switches import INTERVAL, NEVER_S
 from worker_vllm.settings.load import build_draft
 from worker_vllm.settings.parsers import BadValue, compact_json
 from worker_vllm.settings.rules.media_policy import ANY_HOST, DOMAINS
