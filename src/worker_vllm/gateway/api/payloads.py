@@ -93,7 +93,7 @@ class WorkerCounts(BaseModel):
     unhealthy: Count
 
 
-class Health(BaseModel):
+class EndpointHealth(BaseModel):
     """The endpoint's jobs and workers."""
 
     jobs: JobCounts
@@ -144,13 +144,13 @@ class ResultReport(BaseModel):
     stopPod: bool | None = None
 
 
-class Problem(BaseModel):
+class ErrorBody(BaseModel):
     """What is wrong, and what to do."""
 
     error: str
 
 
-class OpenAIProblem(BaseModel):
+class RouteErrorBody(BaseModel):
     """What is wrong, in the form of the API whose route it is."""
 
     model_config = ConfigDict(extra="allow")
