@@ -170,7 +170,7 @@ def _route(name: str, method: str, path: str) -> APIRoute:
         operation_id=f"{name}-{method.lower()}",
         summary=name,
         response_model=model,
-        responses=_problems(payloads.ErrorBody, statuses) | none_in_time,
+        responses=_problems(payloads.ErrorAnswer, statuses) | none_in_time,
     )
 
 
@@ -185,7 +185,7 @@ def _openai_routes() -> list[APIRoute]:
             name="openai",
             operation_id=f"openai-{method.lower()}",
             summary=f"openai, {method}",
-            responses=answer | _problems(payloads.RouteErrorBody, ALWAYS | FULL | FROM_WORKER),
+            responses=answer | _problems(payloads.OpenAIProblem, ALWAYS | FULL | FROM_WORKER),
         )
         for method, described in (("GET", openai_get), ("POST", openai_post))
     ]
@@ -205,8 +205,8 @@ def _unsupported(path: str) -> APIRoute:
         name=path,
         operation_id="unsupported" + re.sub(r"\W+", "-", path).rstrip("-"),
         status_code=501,
-        response_model=payloads.ErrorBody,
-        responses=_problems(payloads.ErrorBody, ALWAYS),
+        response_model=payloads.ErrorAnswer,
+        responses=_problems(payloads.ErrorAnswer, ALWAYS),
     )
 
 

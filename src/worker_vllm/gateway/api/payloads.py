@@ -144,13 +144,13 @@ class ResultReport(BaseModel):
     stopPod: bool | None = None
 
 
-class ErrorBody(BaseModel):
+class ErrorAnswer(BaseModel):
     """What is wrong, and what to do."""
 
     error: str
 
 
-class RouteErrorBody(BaseModel):
+class OpenAIProblem(BaseModel):
     """What is wrong, in the form of the API whose route it is."""
 
     model_config = ConfigDict(extra="allow")
