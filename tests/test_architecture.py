@@ -111,7 +111,9 @@ THIRD_PARTY = {
     "web.request_body": STANDARD_ONLY,
     "web.request_checks": STANDARD_ONLY,
     "forms": frozenset({"jsonschema"}),
-    "gateway": frozenset({"httptools", "uvicorn", "starlette", "uvloop", "aiohttp", "pydantic", "prometheus_client"}),
+    "gateway": frozenset(
+        {"httptools", "uvicorn", "starlette", "fastapi", "uvloop", "aiohttp", "pydantic", "prometheus_client"}
+    ),
     "gateway.load_balancing": frozenset({"starlette", "aiohttp", "multidict", "yarl"}),
     "gateway.fleet": STANDARD_ONLY,
 }

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.gateway.conftest import Open
+from tests.gateway.conftest import ANY_ENDPOINT, Open
 from tests.gateway.fake_worker import FakeWorker
 from tests.support.http import Http, parse_events
 from worker_vllm.gateway.gateway import Gateway
@@ -121,7 +121,7 @@ async def test_a_stopping_gateway_answers_what_it_holds(open_gateway: Open) -> N
     """Workers get their 204, clients the state of their jobs."""
     ids = itertools.count(1)
     listener = listen("127.0.0.1", 0)
-    server = GatewayServer(Gateway(GatewayOptions(), new_id=lambda: f"job{next(ids)}"), listener)
+    server = GatewayServer(Gateway(ANY_ENDPOINT, new_id=lambda: f"job{next(ids)}"), listener)
     serving = asyncio.create_task(server.serve())
     async with Http(f"http://127.0.0.1:{listener.getsockname()[1]}") as http:
         take = asyncio.create_task(FakeWorker(http).take())

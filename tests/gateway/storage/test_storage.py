@@ -41,7 +41,7 @@ async def test_every_state_outlives_the_process(tmp_path: Path) -> None:
             await http.post(RUN, {"input": {"n": number}, "s3Config": {"bucketName": "b"}})
         await worker.take_batch(3)
         await worker.done("job1-u1", {"output": {"text": "ä", "n": 1.5}})
-        await worker.done("job2-u1", {"error": "boom"})
+        await worker.done("job2-u1", b'{"error": "half an emoji: \\ud83e"}')
         await http.post("/v2/local/cancel/job5-u1")
         before = [await status(http, f"job{number}-u1") for number in range(1, 6)]
         health = (await http.get("/v2/local/health")).json
@@ -177,7 +177,7 @@ async def test_a_full_disk_refuses_what_cannot_be_stored(tmp_path: Path) -> None
     async with serving(ANY_ENDPOINT, storage=Storage(file)) as http:
         file.full = True
         refused = await http.post(RUN, {"input": 1})
-        assert (refused.status, refused.json) == (503, {"error": "the disk is full"})
+        assert (refused.status, refused.json) == (503, {"error": "the job is not stored: the disk is full"})
         file.full = False
         assert (await http.post(RUN, {"input": 2})).status == 200
         assert (await FakeWorker(http).take_batch(9)).json == [{"id": "job2-u1", "retries": 0, "input": 2}]

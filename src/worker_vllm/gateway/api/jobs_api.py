@@ -18,6 +18,9 @@ from worker_vllm.gateway.state.job import Job
 from worker_vllm.gateway.waits import HeldRequest
 from worker_vllm.json_bytes import dump
 
+LISTED, MOST_LISTED = 100, 10_000  # jobs of /requests
+UNSUPPORTED = ("/batch", "/batch/{rest:path}", "/realtime")
+
 
 class JobsApi:
     """One method per operation."""
@@ -36,6 +39,8 @@ class JobsApi:
             Operation("purge-queue", "POST", "/purge-queue", self.purge_queue),
             Operation("health", "GET", "/health", self.health),
             Operation("metrics", "GET", "/metrics", self.metrics),
+            Operation("requests", "GET", "/requests", self.requests),
+            *(Operation(path.split("/")[1], "", path, self.unsupported) for path in UNSUPPORTED),
         )
 
     async def run(self, request: GatewayRequest, endpoint: EndpointRuntime) -> Response:
@@ -121,6 +126,22 @@ class JobsApi:
         """Answer with the worker counts and the ids of the ready workers."""
         ready = [w.id for w in endpoint.state.fleet.workers() if w.last_request is not None and w.may_take]
         return self._answer({"readyWorkers": ready, "workers": endpoint.state.health()["workers"]})
+
+    async def requests(self, request: GatewayRequest, endpoint: EndpointRuntime) -> Response:
+        """Answer with the jobs that the endpoint holds, newest first, without their outputs."""
+        asked = request.query().get("limit", str(LISTED))
+        if not asked.isdecimal() or not 1 <= int(asked) <= MOST_LISTED:
+            raise RequestError(f'limit="{asked}": expected a whole number from 1 to {MOST_LISTED}')
+        jobs = sorted(endpoint.state.store.jobs(), key=lambda job: job.created, reverse=True)[: int(asked)]
+        listed = [{k: v for k, v in job.to_client().items() if k != "output"} for job in jobs]
+        return self._answer({"requests": listed})
+
+    async def unsupported(self, request: GatewayRequest, _: EndpointRuntime) -> Response:
+        """Answer 501: RunPod has this operation."""
+        raise RequestError(
+            f'{request.path}: RunPod has this, this gateway has not; see "What is supported" in docs/gateway.md',
+            status=501,
+        )
 
     def _wait_s(self, text: str | None, default_s: float) -> float:
         if text is None:

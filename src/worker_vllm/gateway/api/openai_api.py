@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 from starlette.responses import Response
 
-from worker_vllm.errors import EngineReportedError, RequestError
+from worker_vllm.errors import EngineReportedError, RequestError, WorkerError
 from worker_vllm.gateway.api.openai_stream import FollowedStream, ended_answer, is_abandoned, on_disconnect
 from worker_vllm.gateway.api.operation import Operation
 from worker_vllm.gateway.api.submission import read_openai
@@ -32,6 +32,8 @@ METHODS: Mapping[str, str] = {
         "POST",
     ),
 }
+# Routes of which a worker may say that they are closed; what is wrong with their bodies comes after that.
+OPEN = METHODS.keys() - {"/v1/load_lora_adapter", "/v1/unload_lora_adapter"}
 UNSUPPORTED_MEDIA_TYPE = {
     "message": "1 validation error:\n  Unsupported Media Type: Only 'application/json' is allowed",
     "type": "Bad Request",
@@ -58,7 +60,7 @@ class OpenAIApi:
             request.extra_headers.append((b"x-request-id", own_id))
         route = request.param("route")
         _check_method(request, METHODS.get(route, "GET POST"))
-        body, stream = self._read(request)
+        body, stream = self._read(request, route)
         job_id = f"sync-{self._new_id()}-u1"
         submission = read_openai(route, body, self._options.jobs)
         endpoint.perform(endpoint.state.store.submit(job_id, submission, endpoint.clock()))
@@ -69,11 +71,13 @@ class OpenAIApi:
             return await self._whole(request, endpoint, job)
         return FollowedStream(request, endpoint, job, self._options)
 
-    def _read(self, request: GatewayRequest) -> tuple[bytes | None, bool]:
+    def _read(self, request: GatewayRequest, route: str) -> tuple[bytes | None, bool]:
         if request.method == "GET":
             return GET_BODIES[self._options.get_body], False
-        _check_content_type(request)
         limit = self._options.limits.runsync_bytes
+        if route not in OPEN and not _is_json(request, limit):
+            return None, False  # the worker answers, which knows whether the route exists
+        _check_content_type(request)
         payload = request.json(limit)
         return request.json_text(limit), isinstance(payload, dict) and bool(payload.get("stream"))
 
@@ -96,6 +100,15 @@ def _check_content_type(request: GatewayRequest) -> None:
     media_type = request.header(b"content-type").lower().partition(";")[0]
     if media_type != "application/json" and not is_multipart(media_type):
         raise EngineReportedError(400, UNSUPPORTED_MEDIA_TYPE)
+
+
+def _is_json(request: GatewayRequest, limit: int) -> bool:
+    try:
+        _check_content_type(request)
+        request.json(limit)
+    except WorkerError:
+        return False
+    return True
 
 
 def _request_id(request: GatewayRequest) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote
@@ -16,9 +17,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from worker_vllm.errors import NotFound, RequestError, WorkerError
 from worker_vllm.gateway.api.access import Access
+from worker_vllm.gateway.api.jobs_api import UNSUPPORTED
 from worker_vllm.gateway.api.operation import Operation
 from worker_vllm.gateway.server.request import ClientDisconnected, GatewayRequest
 from worker_vllm.gateway.server.response import GatewayResponse, error_answer
+from worker_vllm.json_bytes import dump
 
 if TYPE_CHECKING:
     from worker_vllm.gateway.gateway import Gateway
@@ -40,6 +43,7 @@ def build_app(gateway: Gateway, *, mounts: Sequence[BaseRoute] = ()) -> Starlett
     routes: list[BaseRoute] = [_route(gateway, operation) for operation in gateway.operations]
     if gateway.faults is not None:
         routes += gateway.faults.routes
+    routes.append(Route("/openapi.json", Description(gateway.operations), methods=["GET"]))
     app = Starlette(
         routes=[*routes, *mounts],
         middleware=[Middleware(AccessControl, access=gateway.access)],
@@ -105,6 +109,26 @@ class OperationApp:
         if gateway.faults is not None and (injected := await gateway.faults.inject(operation.name)) is not None:
             return injected
         return await operation.serve(request, gateway.endpoint(request.param("endpoint")))
+
+
+class Description:
+    """Serves the OpenAPI description, made at the first request for it."""
+
+    def __init__(self, operations: Sequence[Operation]) -> None:
+        self._operations = operations
+        self._body = b""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request; ASGI's entry point."""
+        if not self._body:
+            self._body = await asyncio.to_thread(self._make)
+        await GatewayResponse(200, self._body)(scope, receive, send)
+
+    def _make(self) -> bytes:
+        from worker_vllm.gateway.api.description import describe
+
+        served = [(each.name, each.methods, each.path) for each in self._operations]
+        return dump(describe([row for row in served if row[2] not in UNSUPPORTED], UNSUPPORTED))
 
 
 def _route(gateway: Gateway, operation: Operation) -> Route:

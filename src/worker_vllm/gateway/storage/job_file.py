@@ -15,10 +15,10 @@ FORMAT = 1
 TABLES = """
 CREATE TABLE IF NOT EXISTS submission (
     endpoint TEXT, id TEXT, input BLOB NOT NULL, forwarded BLOB NOT NULL, sync INTEGER NOT NULL,
-    execution_timeout_s REAL NOT NULL, webhook TEXT, PRIMARY KEY (endpoint, id));
+    execution_timeout_s REAL NOT NULL, webhook BLOB, PRIMARY KEY (endpoint, id));
 CREATE TABLE IF NOT EXISTS job (
     endpoint TEXT, id TEXT, status TEXT NOT NULL, worker TEXT, created REAL NOT NULL, started REAL, ended REAL,
-    ttl_s REAL NOT NULL, retries INTEGER NOT NULL, error TEXT, delivered INTEGER NOT NULL,
+    ttl_s REAL NOT NULL, retries INTEGER NOT NULL, error BLOB, delivered INTEGER NOT NULL,
     result_bytes INTEGER NOT NULL, PRIMARY KEY (endpoint, id)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS output (endpoint TEXT, id TEXT, json BLOB NOT NULL, PRIMARY KEY (endpoint, id));
 CREATE TABLE IF NOT EXISTS endpoint (

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from worker_vllm.errors import WorkerError
 from worker_vllm.gateway.state.endpoint import Changes, Endpoint
-from worker_vllm.gateway.storage.job_file import JobFile
+from worker_vllm.gateway.storage.job_file import CannotStore, JobFile
 from worker_vllm.gateway.storage.rows import Batch, Key
 
 RETRY_S = 1.0  # after a batch that could not be written
@@ -98,11 +98,11 @@ class Journal:
         changed = {name: endpoint.take_changes() for name, endpoint in self._endpoints.items()}
         try:
             await loop.run_in_executor(self._thread, self._file.write, self._batch(changed))
-        except WorkerError as error:
-            log.error("the state is not stored: %s", error)
+        except Exception as error:  # whatever it is, those who wait are told, and the next batch tries again
+            log.error("the state is not stored: %s", error, exc_info=not isinstance(error, WorkerError))
             for name, endpoint in self._endpoints.items():
                 endpoint.mark_changed(changed[name])
-            written.set_exception(error)
+            written.set_exception(CannotStore(f"the job is not stored: {error}"))
             written.exception()  # not every batch is waited for
             self._in_flight = None
             await asyncio.sleep(RETRY_S)

@@ -35,7 +35,7 @@ class Batch:
 def submission_row(endpoint: str, job: Job) -> Row:
     """What never changes about a job."""
     asked = job.submission
-    return endpoint, job.id, asked.input, asked.forwarded, asked.sync, asked.execution_timeout_s, asked.webhook
+    return endpoint, job.id, asked.input, asked.forwarded, asked.sync, asked.execution_timeout_s, _text(asked.webhook)
 
 
 def job_row(endpoint: str, job: Job, wall_offset: float) -> Row:
@@ -50,7 +50,7 @@ def job_row(endpoint: str, job: Job, wall_offset: float) -> Row:
         None if job.ended is None else job.ended + wall_offset,
         job.submission.ttl_s,
         job.retries,
-        job.error,
+        _text(job.error),
         job.delivered,
         job.result_bytes if job.terminal else 0,
     )
@@ -67,7 +67,7 @@ def read_job(row: Row, wall_offset: float) -> Job:
     status, worker, created, started, ended, ttl_s, retries, error, delivered, result_bytes = state
     return Job(
         id=job_id,
-        submission=Submission(given, bool(sync), timeout_s, ttl_s, webhook, forwarded),
+        submission=Submission(given, bool(sync), timeout_s, ttl_s, _read_text(webhook), forwarded),
         created=created - wall_offset,
         status=Status(status),
         worker=worker,
@@ -75,7 +75,16 @@ def read_job(row: Row, wall_offset: float) -> Job:
         ended=None if ended is None else ended - wall_offset,
         retries=retries,
         output=ABSENT if output is None else json.loads(output),
-        error=error,
+        error=_read_text(error),
         delivered=bool(delivered),
         result_bytes=result_bytes,
     )
+
+
+def _text(value: str | None) -> bytes | None:
+    """Text from a client or a worker as JSON: half a surrogate pair is no UTF-8, which SQLite's own text must be."""
+    return None if value is None else dump(value)
+
+
+def _read_text(value: bytes | None) -> str | None:
+    return None if value is None else str(json.loads(value))
