@@ -36,7 +36,7 @@ def gateway() -> Iterator[str]:
 
 def worker(gateway: str, **environment: str) -> AbstractContextManager[Process]:
     """A worker process attached to it."""
-    plan = LocalConfig("echo", None, 1)
+    plan = LocalConfig("echo", None, (1, 1))
     return running([*PROGRAM, "start"], {**worker_environment(plan, environment, gateway, "w1"), **environment})
 
 

@@ -42,7 +42,7 @@ async def test_every_answer_has_a_body_that_is_described(http: Http) -> None:
             for status, answer in operation["responses"].items():
                 assert answer["description"], (path, method, status)
                 assert "content" in answer or status == "204", (path, method, status)
-    assert set(document["components"]["schemas"]) >= {"JobStatus", "Problem", "Health"}
+    assert set(document["components"]["schemas"]) >= {"JobStatus", "ErrorAnswer", "EndpointHealth"}
 
 
 async def test_what_runpod_has_and_this_gateway_has_not_answers_501(http: Http) -> None:

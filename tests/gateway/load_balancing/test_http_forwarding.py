@@ -220,8 +220,8 @@ async def test_a_response_that_breaks_off_breaks_off_for_the_client() -> None:
 
 
 async def test_requests_to_a_worker_that_is_gone_go_to_the_others() -> None:
-    """Its port refuses before the next probe can tell."""
-    async with edge_with("a", options=replace(QUICK, poll_s=60)) as (front, _):
+    """Its port refuses before the next probe can tell; nothing was sent, so it is no resend."""
+    async with edge_with("a", options=replace(QUICK, poll_s=60, resends=0)) as (front, _):
         async with fake_worker("b") as worker:
             front.add(worker)
             await front.ready("a", "b")

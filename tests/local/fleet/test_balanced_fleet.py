@@ -77,6 +77,17 @@ async def test_open_requests_scale_the_fleet() -> None:
         assert clients.lost == []
 
 
+async def test_from_zero_to_zero_and_again() -> None:
+    """A request waits for the cold start of the worker that it causes."""
+    async with fleet("--workers", "0:2", *HTTP, "--set", "scaling.idle_timeout_s=0.5") as stack:
+        for _ in range(2):
+            await stack.until()
+            answer = await stack.http.post(COMPLETIONS, {"model": "echo", "prompt": "wake", "max_tokens": 4})
+            assert (answer.status, answer.json["choices"][0]["text"]) == (200, "wake")
+        [worker] = (await stack.workers()).values()
+        assert worker["cold_start_s"] > 0
+
+
 async def test_the_key_of_the_gateway_is_checked_at_the_edge_and_the_workers_have_another() -> None:
     """401 without it; past the gateway, a worker does not take it."""
     async with fleet("--workers", "1", *HTTP, environment={"GATEWAY_API_KEY": "edge-key"}) as stack:

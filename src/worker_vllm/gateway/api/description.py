@@ -128,7 +128,7 @@ DESCRIBED: dict[str, Described] = {
     "cancel": (of_job, payloads.JobAccepted),
     "retry": (of_job, payloads.JobAccepted),
     "purge-queue": (of_endpoint, payloads.Purged),
-    "health": (of_endpoint, payloads.Health),
+    "health": (of_endpoint, payloads.EndpointHealth),
     "metrics": (of_endpoint, payloads.Metrics),
     "requests": (of_endpoint, payloads.Requests),
     "job-take": (take, payloads.JobForWorker),
@@ -170,7 +170,7 @@ def _route(name: str, method: str, path: str) -> APIRoute:
         operation_id=f"{name}-{method.lower()}",
         summary=name,
         response_model=model,
-        responses=_problems(payloads.Problem, statuses) | none_in_time,
+        responses=_problems(payloads.ErrorAnswer, statuses) | none_in_time,
     )
 
 
@@ -205,8 +205,8 @@ def _unsupported(path: str) -> APIRoute:
         name=path,
         operation_id="unsupported" + re.sub(r"\W+", "-", path).rstrip("-"),
         status_code=501,
-        response_model=payloads.Problem,
-        responses=_problems(payloads.Problem, ALWAYS),
+        response_model=payloads.ErrorAnswer,
+        responses=_problems(payloads.ErrorAnswer, ALWAYS),
     )
 
 

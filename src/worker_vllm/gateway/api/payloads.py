@@ -93,7 +93,7 @@ class WorkerCounts(BaseModel):
     unhealthy: Count
 
 
-class Health(BaseModel):
+class EndpointHealth(BaseModel):
     """The endpoint's jobs and workers."""
 
     jobs: JobCounts
@@ -144,7 +144,7 @@ class ResultReport(BaseModel):
     stopPod: bool | None = None
 
 
-class Problem(BaseModel):
+class ErrorAnswer(BaseModel):
     """What is wrong, and what to do."""
 
     error: str

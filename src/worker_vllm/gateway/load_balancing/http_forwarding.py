@@ -33,6 +33,10 @@ class WorkerLost(Exception):
     """The worker ended the connection before its response started."""
 
 
+class WorkerRefused(Exception):
+    """The worker accepted no connection."""
+
+
 @dataclass(slots=True)
 class EdgeReply:
     """The response to the client; knows whether it has started."""
@@ -95,14 +99,18 @@ class HttpForwarding:
     async def _serve(self) -> None:
         await self._hold_body()
         affinity = read_affinity(self._headers)
-        for attempt in range(self._options.resends + 1):
+        resends = self._options.resends
+        while True:
             async with self._balancer.assigned(affinity) as worker:
                 try:
                     return await self._attempt(worker)
+                except WorkerRefused:  # it has seen nothing of the request, and is out of the pool now
+                    continue
                 except WorkerLost as lost:
                     await self._balancer.probe(worker)
-                    if self._streamed or attempt == self._options.resends:
+                    if self._streamed or not resends:
                         raise edge_answers.worker_lost(worker.id, str(lost)) from lost
+                    resends -= 1
                     log.warning("worker %s was lost with a request; it is sent again: %s", worker.id, lost)
 
     async def _hold_body(self) -> None:
@@ -154,7 +162,7 @@ class HttpForwarding:
         except aiohttp.ClientConnectorError as error:
             if await self._balancer.probe(worker) == HEALTHY:
                 raise edge_answers.wrong_port(worker.id, worker.address.requests) from error
-            raise WorkerLost(str(error)) from error
+            raise WorkerRefused(str(error)) from error
         except (aiohttp.ClientError, OSError) as error:
             if self._stream.gone:
                 raise ClientGone from error

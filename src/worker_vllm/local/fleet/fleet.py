@@ -116,6 +116,7 @@ class Fleet:
 
     def views(self) -> list[WorkerView]:
         """All workers now, as the workers API shows them."""
+        self._observe()
         now, limit_s = self._clock(), self._launch.init_timeout_s
         return [member.view(self.endpoint, now, limit_s) for member in self._members.values()]
 
