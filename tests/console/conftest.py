@@ -28,7 +28,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """The browser of a module, whose tests are not async: the driver's event loop counts as running while it is up."""
+    """The browser of a module, whose tests are not async: the driver's event loop counts as running."""
     with launched() as found:
         yield found
 

@@ -25,8 +25,8 @@ GATEWAY = (sys.executable, "-m", "worker_vllm", "gateway", "--port", "0", "--eph
 JOBS = 5_000
 HEAVIEST_KB = 250
 SLOWEST_PAINT_MS = 1_500
-SMOOTH_MS = 34  # two frames of a 60 Hz screen
-# Scrolls through the whole table, a frame at a time, and returns the time from each frame to the next.
+FRAME_MS = 1000 / 60
+# Scrolls half a screen in each frame, faster than a wheel does, and returns the time from each frame to the next.
 SCROLL = """() => new Promise((resolve) => {
   const box = document.querySelector('.jobs-scroll');
   const times = [];
@@ -34,7 +34,7 @@ SCROLL = """() => new Promise((resolve) => {
   const step = (now) => {
     times.push(now - last);
     last = now;
-    box.scrollTop += box.scrollHeight / 120;
+    box.scrollTop += box.clientHeight / 2;
     if (times.length < 120) requestAnimationFrame(step); else resolve(times.slice(1));
   };
   requestAnimationFrame(step);
@@ -56,7 +56,7 @@ def tell(name: str, figures: dict[str, float]) -> None:
 
 
 def main_thread_s(session: CDPSession) -> dict[str, float]:
-    """Seconds that the page's main thread has spent so far: in all, in scripts, in styles and layout."""
+    """Seconds of CPU time that the page's main thread has spent: in all, in scripts, in styles and layout."""
     metrics = {one["name"]: one["value"] for one in session.send("Performance.getMetrics")["metrics"]}
     layout = metrics["RecalcStyleDuration"] + metrics["LayoutDuration"]
     return {"task": metrics["TaskDuration"], "script": metrics["ScriptDuration"], "layout": layout}
@@ -76,14 +76,14 @@ async def submit(url: str, count: int) -> None:
 
 
 def test_five_thousand_jobs_scroll_smoothly(browser: Browser, gateway: str) -> None:
-    """The median frame takes no longer than two frames of a screen; only the rows in view exist."""
+    """A frame costs the page's thread less than a frame of a 60 Hz screen lasts; only the rows in view exist."""
     with ThreadPoolExecutor(1) as apart:  # the driver's event loop counts as running in this thread
         apart.submit(asyncio.run, submit(gateway, JOBS)).result()
     page = browser.new_context(viewport={"width": DESKTOP[0], "height": DESKTOP[1]}).new_page()
     page.goto(f"{gateway}/#/jobs")
     page.wait_for_selector("text=5,000 of 5,000", timeout=30_000)
     work = page.context.new_cdp_session(page)
-    work.send("Performance.enable")
+    work.send("Performance.enable", {"timeDomain": "threadTicks"})  # CPU time: what else the machine does is left out
     before = main_thread_s(work)
     frames = page.evaluate(SCROLL)
     spent = {name: (total - before[name]) * 1000 / len(frames) for name, total in main_thread_s(work).items()}
@@ -96,7 +96,7 @@ def test_five_thousand_jobs_scroll_smoothly(browser: Browser, gateway: str) -> N
     page.wait_for_selector("text=1 of 5,000")
     page.context.close()
     assert rows < 60
-    assert figures["median_ms"] <= SMOOTH_MS
+    assert figures["task ms a frame"] <= FRAME_MS
 
 
 def test_the_page_is_light_and_shows_something_soon(browser: Browser, gateway: str) -> None:
