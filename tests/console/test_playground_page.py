@@ -91,7 +91,8 @@ def test_markup_in_an_answer_is_inert(open_page: OpenPage) -> None:
     page = open_page()
     ready(page)
     page.keyboard.type(
-        "<img src=https://example.com/x onerror=alert(1)><script>alert(2)</script>**bold** [a](javascript:alert(3))"
+        "![x](https://example.com/y) <img src=https://example.com/x onerror=alert(1)><script>alert(2)</script>"
+        "**bold** [a](javascript:alert(3))"
     )
     page.keyboard.press("Enter")
     page.wait_for_selector(".answer[data-state=done] .markdown strong")

@@ -7,6 +7,7 @@ import json
 import statistics
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,7 +17,7 @@ from tests.support.http import Http
 from tests.support.processes import running
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser
+    from playwright.sync_api import Browser, CDPSession
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
 
@@ -24,8 +25,8 @@ GATEWAY = (sys.executable, "-m", "worker_vllm", "gateway", "--port", "0", "--eph
 JOBS = 5_000
 HEAVIEST_KB = 250
 SLOWEST_PAINT_MS = 1_500
-SMOOTH_MS = 34  # two frames of a 60 Hz screen
-# Scrolls through the whole table, a frame at a time, and returns the time from each frame to the next.
+FRAME_MS = 1000 / 60
+# Scrolls half a screen in each frame, faster than a wheel does, and returns the time from each frame to the next.
 SCROLL = """() => new Promise((resolve) => {
   const box = document.querySelector('.jobs-scroll');
   const times = [];
@@ -33,7 +34,7 @@ SCROLL = """() => new Promise((resolve) => {
   const step = (now) => {
     times.push(now - last);
     last = now;
-    box.scrollTop += box.scrollHeight / 120;
+    box.scrollTop += box.clientHeight / 2;
     if (times.length < 120) requestAnimationFrame(step); else resolve(times.slice(1));
   };
   requestAnimationFrame(step);
@@ -54,6 +55,13 @@ def tell(name: str, figures: dict[str, float]) -> None:
     print(name, figures)  # noqa: T201
 
 
+def main_thread_s(session: CDPSession) -> dict[str, float]:
+    """Seconds of CPU time that the page's main thread has spent: in all, in scripts, in styles and layout."""
+    metrics = {one["name"]: one["value"] for one in session.send("Performance.getMetrics")["metrics"]}
+    layout = metrics["RecalcStyleDuration"] + metrics["LayoutDuration"]
+    return {"task": metrics["TaskDuration"], "script": metrics["ScriptDuration"], "layout": layout}
+
+
 async def submit(url: str, count: int) -> None:
     """Submit so many jobs, a few at a time."""
     async with Http(url) as http:
@@ -61,28 +69,34 @@ async def submit(url: str, count: int) -> None:
 
         async def one(number: int) -> None:
             async with room:
-                body = {"input": {"prompt": f"question number {number} of many"}}
+                body = {"input": {"prompt": f"question q-{number}-q of many"}}
                 assert (await http.post("/v2/local/run", body)).status == 200
 
         await asyncio.gather(*(one(number) for number in range(count)))
 
 
 def test_five_thousand_jobs_scroll_smoothly(browser: Browser, gateway: str) -> None:
-    """The median frame takes no longer than two frames of a screen; only the rows in view exist."""
-    asyncio.run(submit(gateway, JOBS))
+    """A frame costs the page's thread less than a frame of a 60 Hz screen lasts; only the rows in view exist."""
+    with ThreadPoolExecutor(1) as apart:  # the driver's event loop counts as running in this thread
+        apart.submit(asyncio.run, submit(gateway, JOBS)).result()
     page = browser.new_context(viewport={"width": DESKTOP[0], "height": DESKTOP[1]}).new_page()
     page.goto(f"{gateway}/#/jobs")
     page.wait_for_selector("text=5,000 of 5,000", timeout=30_000)
+    work = page.context.new_cdp_session(page)
+    work.send("Performance.enable", {"timeDomain": "threadTicks"})  # CPU time: what else the machine does is left out
+    before = main_thread_s(work)
     frames = page.evaluate(SCROLL)
+    spent = {name: (total - before[name]) * 1000 / len(frames) for name, total in main_thread_s(work).items()}
     rows = len(page.query_selector_all(".job-row"))
     figures = {"jobs": JOBS, "rows": rows, "median_ms": statistics.median(frames), "p95_ms": sorted(frames)[112]}
+    figures |= {f"{name} ms a frame": value for name, value in spent.items()}
     tell("frames", figures)
     keep_picture(page, "many-jobs-light")
-    page.fill("#job-search", "number 4999")
+    page.fill("#job-search", "q-4999-q")
     page.wait_for_selector("text=1 of 5,000")
     page.context.close()
     assert rows < 60
-    assert figures["median_ms"] <= SMOOTH_MS
+    assert figures["task ms a frame"] <= FRAME_MS
 
 
 def test_the_page_is_light_and_shows_something_soon(browser: Browser, gateway: str) -> None:

@@ -23,7 +23,7 @@ from worker_vllm.gateway.fleet.fleet_api import answer
 
 LARGEST_BODY = 500_000
 ENGINE_TEXTS = {
-    "echo": ("Echo (repeats you)", "A stand-in that is ready in a second and needs no model."),
+    "echo": ("Echo", "Repeats what you write: a stand-in that is ready in a second and needs no model."),
     "vllm": ("vLLM", "The real engine with the model of the form; an empty model is the embedded one."),
 }
 NOT_INSTALLED = " (not installed here)"

@@ -18,7 +18,7 @@ def console_of(gateway: Gateway) -> WebConsole:
 
 
 def console_of_fleet(parts: LocalParts) -> WebConsole:
-    """The console of a gateway with workers of any command; it starts none: it knows nothing of their settings."""
+    """The console of a gateway with workers of any command; it starts none itself."""
     host = ConsoleHost(
         gateway=parts.gateway,
         clock=parts.gateway.clock,

@@ -21,6 +21,7 @@ const textOf = (content) =>
 // A native item, a whole completion, or a piece of a stream.
 function fromItem(item) {
   if (typeof item === "string") return fromText(item);
+  if (item?.object === "list") return item.data.map((one) => one.id).join("\n");
   const choice = item?.choices?.[0];
   if (!choice) return item?.choices ? "" : null;
   if (Array.isArray(choice.tokens)) return item.choices.flatMap((one) => one.tokens).join("");

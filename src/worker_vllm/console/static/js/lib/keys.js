@@ -1,5 +1,5 @@
 // Keyboard shortcuts: single keys outside of text fields, `g` followed by a key, and Ctrl with a key anywhere.
-import { useEffect } from "./html.js";
+import { useLayoutEffect, useRef } from "./html.js";
 
 const WAIT_MS = 1200;
 let prefix = 0;
@@ -20,14 +20,16 @@ export function nameOf(event) {
 
 // Calls bindings[name](event) for the keys of a component; `false` from a handler leaves the event alone.
 export function useKeys(bindings) {
-  useEffect(() => {
+  const latest = useRef();
+  latest.current = bindings;
+  useLayoutEffect(() => {
     const listen = (event) => {
-      const handle = bindings[event.consoleKey];
+      const handle = latest.current[event.consoleKey];
       if (handle && !event.defaultPrevented && handle(event) !== false) event.preventDefault();
     };
     addEventListener("keydown", listen);
     return () => removeEventListener("keydown", listen);
-  });
+  }, []);
 }
 
 // Names each key press once, before any component sees it.

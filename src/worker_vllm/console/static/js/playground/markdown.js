@@ -1,4 +1,4 @@
-// Markdown as safe HTML: rendered by marked, and only what DOMPurify lets through. Loaded with the first answer.
+// Markdown as safe HTML: rendered by marked, then only what DOMPurify lets through. Loaded with the first answer.
 let renderer = null;
 
 const SAFE = {
@@ -8,7 +8,8 @@ const SAFE = {
 };
 
 export async function loadMarkdown() {
-  renderer ??= Promise.all([import("../../vendor/marked.js"), purifier()]).then(([{ marked }, purify]) => {
+  renderer ??= Promise.all([import("../../vendor/marked.js"), purifier()]).then(([{ Marked }, purify]) => {
+    const marked = new Marked({ renderer: { html: ({ text }) => escaped(text) } });
     purify.addHook("afterSanitizeAttributes", (node) => {
       if (node.tagName === "A") node.setAttribute("rel", "noreferrer noopener");
     });
@@ -16,6 +17,9 @@ export async function loadMarkdown() {
   });
   return renderer;
 }
+
+// HTML in an answer is shown as the text that it is.
+const escaped = (text) => text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
 
 function purifier() {
   return new Promise((resolve, reject) => {

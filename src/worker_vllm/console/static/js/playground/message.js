@@ -1,5 +1,5 @@
 // One message: its text, branches, and what can be done with it.
-import { html, useState } from "../lib/html.js";
+import { html, useEffect, useRef, useState } from "../lib/html.js";
 import { useStore } from "../lib/store.js";
 import { Icon } from "../ui/icons.js";
 import { copy } from "../ui/parts.js";
@@ -47,6 +47,8 @@ const Actions = ({ message, onEdit }) => html`<div class="actions">
 
 function Edit({ message, onDone }) {
   const [text, setText] = useState(message.content);
+  const place = useRef();
+  useEffect(() => place.current.focus(), []);
   const submit = (event) => {
     event.preventDefault();
     onDone();
@@ -57,7 +59,7 @@ function Edit({ message, onDone }) {
     if (event.key === "Enter" && !event.shiftKey) submit(event);
   };
   return html`<form class="stack" onSubmit=${submit}>
-    <textarea class="input" rows="3" aria-label="Edit the message" ref=${(place) => place?.focus()} value=${text}
+    <textarea class="input" rows="3" aria-label="Edit the message" ref=${place} value=${text}
               onInput=${(event) => setText(event.target.value)} onKeyDown=${keys}></textarea>
     <div class="row"><button class="btn primary tiny">Send as a new branch</button>
       <button class="btn tiny" type="button" onClick=${onDone}>Keep it</button></div>

@@ -65,8 +65,14 @@ function optionsFor(box, format, least) {
       { ...axis, size: 20, space: 90, values: (_, ticks) => ticks.map((at) => new Date(at * 1000).toLocaleTimeString([], { hour12: false, hour: "2-digit", minute: "2-digit", second: "2-digit" })) },
       { ...axis, size: 52, space: 30, values: (_, ticks) => ticks.map((tick) => format(tick)) },
     ],
-    series: [{}, { stroke: colour("--accent"), width: 2, fill: colour("--accent-soft"), points: { show: true, size: 4, fill: colour("--accent") }, spanGaps: true }],
+    series: [{}, { stroke: colour("--accent"), width: 2, fill: colour("--accent-soft"), points: { show: true, filter: isolated, size: 5, fill: colour("--accent") } }],
   };
+}
+
+// A point without neighbours has no line: it is drawn as a dot.
+function isolated(plot, series) {
+  const values = plot.data[series];
+  return values.flatMap((value, at) => (value !== null && values[at - 1] == null && values[at + 1] == null ? [at] : []));
 }
 
 function loadLibrary() {
