@@ -12,7 +12,7 @@ TOOLS = [
             "description": "The weather of a city",
             "parameters": {
                 "type": "object",
-                "properties": {"city": {"type": "string", "maxLength": 40}},
+                "properties": {"city": {"type": "string", "pattern": "^[A-Za-z ]{1,40}$"}},
                 "required": ["city"],
                 "additionalProperties": False,
             },
