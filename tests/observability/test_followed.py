@@ -7,6 +7,7 @@ import re
 from typing import Any
 
 import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from tests.support.engines.real import SETTINGS
 from tests.support.http import Http, metric_sum
@@ -76,10 +77,9 @@ async def disconnect(observed: Observed, http: Http) -> tuple[str, str]:
 async def death(observed: Observed, http: Http) -> tuple[str, str]:
     """A stream whose engine is killed."""
     job_id = await started(observed, http, openai(TEXT, **ENDLESS))
-    for mark in (b"worker_vllm.echo", b"EngineCore"):
-        for pid in descendants(observed.process.pid):
-            if is_engine(pid, mark):
-                kill(pid)
+    cores = re.findall(r"\(EngineCore pid=(\d+)\)", observed.process.output())
+    echoes = [pid for pid in descendants(observed.process.pid) if is_engine(pid, b"worker_vllm.echo")]
+    kill(int(cores[-1]) if cores else echoes[0])
     return job_id, await ended(http, job_id)
 
 
@@ -102,16 +102,12 @@ async def follow(observed: Observed, *, engine_spans: bool) -> None:
             name = story.__name__
             job_id, status = await story(observed, http)
             line = await asyncio.to_thread(observed.line_of, job_id)
-            exemplars = [
-                dict(re.findall(r'(\w+)="([^"]*)"', found[1]))
-                for found in EXEMPLAR.findall(await observed.scrape(OPENMETRICS))
-            ]
+            text = await observed.scrape(OPENMETRICS)
+            exemplars = [dict(re.findall(r'(\w+)="([^"]*)"', found[1])) for found in EXEMPLAR.findall(text)]
+            assert len(list(text_string_to_metric_families(text))) > 10  # type: ignore[no-untyped-call]
             trace_id = line["trace_id"]
             wanted_status, wanted = EXPECTED[name]
             assert (status, {key: line.get(key) for key in wanted}) == (wanted_status, wanted), name
-            if name == "death":  # the engine is starting again: no metrics of its own, and no exemplars without them
-                check_spans(name, line, job_id, await asyncio.to_thread(observed.collector.of_trace, trace_id, 1))
-                continue
             assert {"trace_id": trace_id, "job_id": job_id} in exemplars
             has_engine = engine_spans and name == "success"
             count = {"success": 2, "refusal": 2}.get(name, 1) + has_engine

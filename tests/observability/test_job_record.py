@@ -163,3 +163,17 @@ def test_the_line_of_a_job_is_an_object_beside_the_message(caplog: pytest.LogCap
         "retries": 0,
     }
     assert set(job_fields(record)) <= set(FIELDS)
+
+
+def test_the_usage_of_a_stream_is_read_though_its_end_has_an_event_of_its_own() -> None:
+    """The last two parts are kept, whatever their size; earlier ones are counted."""
+    record = JobRecord("a")
+    for run in (
+        b'data: {"a":1}\n\ndata: {"a":2}\n\n',
+        b'data: {"usage":{"completion_tokens":7}}\n\n',
+        b"",
+        b"data: [DONE]\n\n",
+    ):
+        record.read_events(run)
+    record.settle_tokens()
+    assert (record.events, record.tokens) == (4, Tokens(0, 0, 7, "response"))

@@ -122,3 +122,15 @@ def test_plain_numbers_under_unknown_names_are_not_redacted() -> None:
     """Redacting them would damage numbers in the log; a catalogue setting of kind secret is always redacted."""
     assert redactor({"SOME_TOKENS": "100000"})("took 100000") == "took 100000"
     assert redactor({"API_KEY": "100000"})("took 100000") == "took ***"
+
+
+def test_the_headers_for_a_collector_are_secret() -> None:
+    """OTEL_EXPORTER_OTLP_HEADERS holds `name=value` pairs; the values are secrets, and so is the whole."""
+    environment = {
+        "OTEL_EXPORTER_OTLP_HEADERS": "x-team=canary-1,api=canary-2",
+        "OTEL_EXPORTER_OTLP_TRACES_HEADERS": "a=canary-3",
+        "OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318",
+    }
+    shown = redactor(environment)("x-team=canary-1,api=canary-2 canary-1 canary-2 canary-3 http://collector:4318")
+    assert "canary" not in shown
+    assert "http://collector:4318" in shown

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from worker_vllm.engine.diagnosis.types import Diagnosis, Scope
 from worker_vllm.engine.supervision.startup import StartPlan, plan_start
-from worker_vllm.observability.tracing_settings import with_engine_tracing
+from worker_vllm.observability.tracing_settings import tracing_settings, with_engine_tracing
 from worker_vllm.settings.types import EngineKind, EngineSettings, Settings
 from worker_vllm.web.guard_settings import MIDDLEWARE, VARIABLE, encode, guard_settings
 from worker_vllm.web.ports import bind_ports
@@ -38,7 +38,8 @@ def start_http(settings: Settings, environment: Mapping[str, str], refusal: Diag
         refusal = NO_RUST_FRONT_END
     token = secrets.token_hex(16)
     if refusal is None:
-        plan = plan_start(with_engine_tracing(guarded(settings, token), environment), environment)
+        engine = guarded(settings, token, traced=tracing_settings(environment) is not None)
+        plan = plan_start(with_engine_tracing(engine, environment), environment)
     else:
         plan = StartPlan(settings.engine, environment, refusal=refusal)
     from worker_vllm.modes.http import serve_http
@@ -46,7 +47,7 @@ def start_http(settings: Settings, environment: Mapping[str, str], refusal: Diag
     return serve_http(settings, plan, ports, token)
 
 
-def guarded(settings: Settings, report_token: str = "") -> EngineSettings:
+def guarded(settings: Settings, report_token: str = "", *, traced: bool = False) -> EngineSettings:
     """The engine's settings for http mode: its server adopts the worker's socket, behind the guard.
 
     The guard is the last middleware of the command line, which vLLM (0.32) and the echo engine make the outermost. It
@@ -54,6 +55,7 @@ def guarded(settings: Settings, report_token: str = "") -> EngineSettings:
     """
     engine = settings.engine
     rules = guard_settings(settings, trust_unix=True, health_file=HEALTH_FILE, report_token=report_token)
+    rules = replace(rules, traced=traced)
     return replace(
         engine,
         adopts_socket=True,

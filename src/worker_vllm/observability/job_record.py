@@ -45,7 +45,8 @@ class Tokens:
 class RequestUsage:
     """The engine's report of one finished or aborted sequence.
 
-    `unfinished` counts the sequences of the same request that go on. Times are seconds; the echo engine has none.
+    `unfinished` counts the sequences of the same request that have no report yet. Times are seconds; the echo engine
+    has none.
     """
 
     tag: str
@@ -105,7 +106,8 @@ class JobRecord:
     waiting: set[str] = field(default_factory=set)  # tags of requests whose usage the engine has not reported whole
     tags: set[str] = field(default_factory=set)
     events: int = 0
-    last_usage: bytes = b""  # the last part of the response with token counts
+    last_usage: bytes = b""  # the last part of the response that may have token counts
+    part_before: bytes = b""  # the part before it: the usage may be followed by an end event of its own
     register: Callable[[str, JobRecord], None] = _unregistered
 
     def request_headers(self, *, generates: bool) -> dict[str, str]:
@@ -166,14 +168,14 @@ class JobRecord:
     def read_events(self, run: bytes) -> None:
         """Note what a part of the engine's stream tells of its tokens."""
         self.events += run.count(b"data:")
-        if b'_tokens"' in run:
-            self.last_usage = run
+        if run:
+            self.part_before, self.last_usage = self.last_usage, run
 
     def settle_tokens(self) -> None:
         """Where the engine has reported no usage, take the counts from its response, or count its events."""
         if self.tokens.source == "engine":
             return
-        if found := {NAMES[name]: int(count) for name, count in COUNTS.findall(self.last_usage)}:
+        if found := {NAMES[name]: int(count) for name, count in COUNTS.findall(self.part_before + self.last_usage)}:
             self.tokens = Tokens(**found, source="response")
         elif self.events:
             self.tokens = Tokens(completion=self.events, source="events")

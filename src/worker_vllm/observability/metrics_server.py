@@ -1,6 +1,6 @@
 """`/metrics` for Prometheus: the worker's own metrics and the engine's, read at each request.
 
-A scraper that accepts OpenMetrics gets it, with exemplars, if the engine answers in that format too.
+A scraper that accepts OpenMetrics gets it, with exemplars, whichever of the two formats the engine answers in.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.openmetrics import exposition as openmetrics
+
+from worker_vllm.observability.openmetrics_text import as_openmetrics
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +71,8 @@ async def metrics_at(
 
 def exposition(registry: CollectorRegistry, engine: bytes, accepted: str) -> tuple[bytes, str]:
     """Both texts as one, and their content type."""
-    if OPENMETRICS in accepted and (not engine or engine.endswith(END)):
+    if OPENMETRICS in accepted:
         own: bytes = openmetrics.generate_latest(registry)  # type: ignore[no-untyped-call]
-        return own.removesuffix(END) + (engine or END), openmetrics.CONTENT_TYPE_LATEST
+        others = engine if engine.endswith(END) else as_openmetrics(engine) + END
+        return own.removesuffix(END) + others, openmetrics.CONTENT_TYPE_LATEST
     return generate_latest(registry) + engine.removesuffix(END), CONTENT_TYPE_PLAIN_0_0_4

@@ -68,7 +68,7 @@ class RequestGuard:
         self._threads = ThreadPoolExecutor(CHECK_THREADS, thread_name_prefix="guard")  # started at the first use
         self._memory = BodyMemory(settings.max_body_bytes)
         self._running = 0
-        self._reporter = RequestReporter(settings.report_token, report)
+        self._reporter = RequestReporter(settings.report_token, report, traced=settings.traced)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request; ASGI's entry point."""

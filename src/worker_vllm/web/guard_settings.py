@@ -42,6 +42,7 @@ class GuardSettings:
     health_path: str = "/ping"
     health_file: str | None = None  # while it exists, health answers 503 with its content: draining, stalled
     trust_unix: bool = False  # requests over a Unix socket come from the worker itself and are not checked
+    traced: bool = False  # the worker exports a span for each request: its id goes to the engine
     report_token: str = ""  # goes with every report to the worker; empty: nothing is reported
     preflight: bool = False  # ALLOWED_ORIGINS is set: CORS preflight requests reach the engine's own answer
 

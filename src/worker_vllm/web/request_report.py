@@ -36,11 +36,13 @@ class RequestReporter:
         token: str,
         report: Report | None = None,
         environment: Mapping[str, str] = os.environ,
+        *,
+        traced: bool = False,
     ) -> None:
         self._token = token
         self.reads_usage = report is not None
         self._report = report or write_report
-        self._tracing: TracingSettings | None = tracing_settings(environment) if token else None
+        self._tracing: TracingSettings | None = tracing_settings(environment) if traced else None
 
     @property
     def active(self) -> bool:

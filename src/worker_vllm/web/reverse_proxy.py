@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 import socket
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import replace
 from urllib.parse import quote
 
 import aiohttp
@@ -21,6 +23,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from worker_vllm.errors import EngineError, EngineUnavailable
+from worker_vllm.observability.tracing_settings import tracing_settings
 from worker_vllm.settings.types import Settings
 from worker_vllm.web.asgi import App, Header, Receive, Scope, Send, header_values
 from worker_vllm.web.guard import RequestGuard
@@ -228,7 +231,8 @@ async def run_proxy(
     settings: Settings, sockets: Sequence[socket.socket], report: Report | None = None, report_token: str = ""
 ) -> None:
     """Serve the guard in front of ENGINE_URL on these listening sockets until SIGTERM."""
-    rules = guard_settings(settings, report_token=report_token)
+    traced = bool(report_token) and tracing_settings(os.environ) is not None
+    rules = replace(guard_settings(settings, report_token=report_token), traced=traced)
     async with guarded_proxy(settings.engine.url or "", rules, report) as app:
         config = server_config(app, grace_s=max(1, round(settings.queue.drain_timeout_s)))
         await _Server(config).serve(sockets=list(sockets))

@@ -15,6 +15,7 @@ import pytest
 from tests.support.engines.fake_vllm import with_fake_vllm
 from tests.support.engines.supervised import Supervised, followed
 from worker_vllm.engine.child.deferred_arguments import IMPORTED
+from worker_vllm.engine.child.request_tag import MIDDLEWARE
 from worker_vllm.engine.client.http import HttpEngine
 from worker_vllm.engine.diagnosis.types import Diagnosis, Scope
 from worker_vllm.engine.interface import EngineState
@@ -107,8 +108,9 @@ async def test_it_imports_during_the_download_and_then_serves_the_arguments_sent
         start.outcomes.put_nowait(FETCHED)
         assert await run.supervisor.wait_until_decided() is EngineState.READY
         assert start.processes == pids
-        argv = "vllm serve /cache/snapshots/0123 --uds {} --served-model-name org/parrot --tokenizer /cache/tokenizer"
-        await run.line(f"argv: {argv.format(start.process.socket)} --disable-uvicorn-access-log")
+        argv = f"vllm serve /cache/snapshots/0123 --middleware {MIDDLEWARE} --uds {start.process.socket}"
+        rest = "--served-model-name org/parrot --tokenizer /cache/tokenizer --disable-uvicorn-access-log"
+        await run.line(f"argv: {argv} {rest}")
         assert phases(run) == ["import", "rest of the download", "warm-up /v1/completions"]
     assert run.states == [EngineState.READY, EngineState.STOPPED]
     assert start.left(pids) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import json
 import os
@@ -15,6 +16,7 @@ import pytest
 
 from worker_vllm.engine.child import usage_reports
 from worker_vllm.engine.child.report_line import LONGEST, MARK, write_report
+from worker_vllm.engine.child.request_tag import TagMiddleware
 from worker_vllm.engine.child.usage_reports import AfterImport, report_usage, tag_of
 from worker_vllm.engine.process.log_tail import LogTail
 
@@ -43,6 +45,9 @@ class Processor:
         self.request_states[name] = state
         self.external_req_ids.setdefault(external, []).append(name)
         return state
+
+    def add_request(self, request: Any, external: str) -> None:
+        self.add(request.request_id, external)
 
     def _update_stats_from_finished(self, req_state: Any, reason: str, stats: Any) -> str:
         return reason
@@ -81,11 +86,11 @@ def test_each_finished_and_each_aborted_sequence_is_reported(processor: Any, wri
     assert processor._update_stats_from_finished(states[0], "stop", None) == "stop"
     processor.add("s2", f"{external}-2", 0, read=False)
     assert processor.abort_requests(iter(["s1", "s2", "unknown"]), True) == ["s1", "s2"]
-    unread = {"tag": TAG, "prompt": 0, "cached": 0, "completion": 0, "unfinished": 0}
+    unread = {"tag": TAG, "prompt": 0, "cached": 0, "completion": 0, "unfinished": 1}
     assert written == [
         full(4, 1),
-        full(5, 0),
         {"usage": {**unread, "wait_s": 0.5, "first_token_s": 1.25, "decode_s": 0.0}},
+        full(5, 0),
     ]
 
 
@@ -96,6 +101,22 @@ def test_an_abort_by_external_id_is_reported_too(processor: Any, written: list[A
     processor.add("c", "chatcmpl-of-a-client")
     processor.abort_requests(iter([f"chatcmpl-{TAG}.job-1", "chatcmpl-of-a-client"]), False)
     assert [each["usage"]["tag"] for each in written] == [TAG, TAG]
+
+
+async def test_a_request_with_a_name_of_vllms_own_is_tagged_by_its_header(processor: Any, written: list[Any]) -> None:
+    """The middleware keeps the tag for everything that the request does."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        processor.add_request(SimpleNamespace(request_id="a"), "resp_of_vllm")
+
+    headers = [(b"x-request-id", TAG.encode() + b".job-1")]
+    await asyncio.create_task(TagMiddleware(app)({"type": "http", "headers": headers}, app, app))
+    await asyncio.create_task(TagMiddleware(app)({"type": "lifespan"}, app, app))
+    processor.abort_requests(iter(["a"]), True)
+    assert written == []  # the second, which came without a tag, has taken the name
+    await asyncio.create_task(TagMiddleware(app)({"type": "http", "headers": headers}, app, app))
+    processor.abort_requests(iter(["a"]), True)
+    assert [each["usage"]["tag"] for each in written] == [TAG]
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,14 @@ import resource
 import sys
 from functools import partial
 
-from worker_vllm.engine.child import cpu_defaults, deferred_arguments, forkserver, handover_protocol, usage_reports
+from worker_vllm.engine.child import (
+    cpu_defaults,
+    deferred_arguments,
+    forkserver,
+    handover_protocol,
+    request_tag,
+    usage_reports,
+)
 from worker_vllm.engine.child.vllm_cpu_alias import install_vllm_alias
 from worker_vllm.engine.preflight.container_limits import address_space_message
 
@@ -39,6 +46,7 @@ def launch() -> None:
     if arguments_fd is not None:
         (forkserver.prepare if forked else deferred_arguments.import_vllm)()
         sys.argv[1:] = deferred_arguments.read_arguments(arguments_fd)
+    request_tag.add_middleware(sys.argv)
     if cpu_build:
         cpu_defaults.add_defaults(os.environ, sys.argv)
     if forked:

@@ -1,7 +1,7 @@
 """Reports the tokens of every sequence that the engine finishes or aborts, as the engine's own counters count them.
 
 A response does not tell them exactly: an aborted stream has no usage, and the engine has generated tokens that its
-client never read. vLLM's output processor knows, so its two methods that end a sequence also write a report (0.32.0,
+client never read. vLLM's output processor knows, so its methods that end a sequence also write a report (0.32.0,
 v1/engine/output_processor.py). They are replaced when that module is imported; where it has another form, vLLM runs
 as it is, and the worker takes the counts from responses.
 """
@@ -18,6 +18,7 @@ from types import ModuleType
 from typing import Any
 
 from worker_vllm.engine.child.report_line import write_report
+from worker_vllm.engine.child.request_tag import request_tag
 
 OUTPUT_PROCESSOR = "vllm.v1.engine.output_processor"
 TRACING = "vllm.tracing.utils"
@@ -89,10 +90,17 @@ def report_usage(module: ModuleType, write: Callable[[object], None] = write_rep
     """Have the output processor report each sequence that it finishes or aborts."""
     processor = module.OutputProcessor
     finished, aborted = processor._update_stats_from_finished, processor.abort_requests
+    add = processor.add_request
+
+    def on_add(self: Any, request: Any, *arguments: Any, **named: Any) -> Any:
+        result = add(self, request, *arguments, **named)
+        if (tag := request_tag.get()) is not None and (state := self.request_states.get(request.request_id)):
+            state.worker_tag = tag
+        return result
 
     def on_finished(self: Any, req_state: Any, *arguments: Any, **named: Any) -> Any:
         result = finished(self, req_state, *arguments, **named)
-        report(self, req_state, write)
+        report(self, req_state, write, ())
         return result
 
     def on_abort(self: Any, request_ids: Iterable[str], internal: bool) -> Any:
@@ -100,20 +108,24 @@ def report_usage(module: ModuleType, write: Callable[[object], None] = write_rep
         own = ids if internal else [one for each in ids for one in self.external_req_ids.get(each, ())]
         states = [self.request_states[one] for one in own if one in self.request_states]
         result = aborted(self, ids, internal)
-        for state in states:
-            report(self, state, write)
+        while states:
+            report(self, states.pop(), write, states)
         return result
 
     processor._update_stats_from_finished, processor.abort_requests = on_finished, on_abort
+    processor.add_request = on_add
 
 
-def report(processor: Any, state: Any, write: Callable[[object], None]) -> None:
-    """Write the report of one sequence that is over; nothing for a request that the worker did not tag."""
-    tag = tag_of(state.external_req_id)
+def report(processor: Any, state: Any, write: Callable[[object], None], next_ones: Sequence[Any]) -> None:
+    """Write the report of one sequence that is over; nothing for a request that the worker did not tag.
+
+    `next_ones` are over too, and will be reported after it.
+    """
+    tag = tag_of_state(state)
     if tag is None:
         return
     try:
-        write({"usage": usage(processor, state, tag)})
+        write({"usage": usage(state, tag, [*processor.request_states.values(), *next_ones])})
     except (AttributeError, TypeError, ValueError) as error:
         sys.stderr.write(f"the usage of {state.external_req_id} cannot be read: {error}\n")
 
@@ -124,10 +136,15 @@ def tag_of(request_id: str) -> str | None:
     return found[1] if found else None
 
 
-def usage(processor: Any, state: Any, tag: str) -> dict[str, Any]:
-    """The counts of one sequence, and how many sequences of its request go on."""
+def tag_of_state(state: Any) -> str | None:
+    """The worker's tag of a sequence: noted when it was added, or in its request's id."""
+    return getattr(state, "worker_tag", None) or tag_of(state.external_req_id)
+
+
+def usage(state: Any, tag: str, all_others: Sequence[Any]) -> dict[str, Any]:
+    """The counts of one sequence, and how many of all others are of its request: their reports are still to come."""
     stats = state.stats
-    others = sum(tag in one.external_req_id for one in processor.request_states.values() if one is not state)
+    others = sum(tag_of_state(one) == tag for one in all_others if one is not state)
     if stats is None:  # --disable-log-stats: only what the answer holds is known
         made = state.detokenizer.num_output_tokens() if state.detokenizer is not None else 0
         return {"tag": tag, "prompt": state.prompt_len, "cached": 0, "completion": made, "unfinished": others}

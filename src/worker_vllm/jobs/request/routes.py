@@ -65,10 +65,10 @@ TOKENIZER_INFO = Route("/tokenizer_info", "GET")
 ANTHROPIC_PATHS = ("/v1/messages", "/v1/messages/count_tokens")
 ROUTE_KEYS = ("openai_route", "route")  # the fields of a job's input that contain its route
 
-# Routes on which the engine generates or pools nothing, and those whose requests it gives names of its own.
-UNREPORTED = frozenset(
-    ("/v1/models", "/tokenizer_info", "/tokenize", "/detokenize", "/v1/messages/count_tokens", "/v1/responses")
-) | {route.path for route in LORA_ROUTES}
+# Routes on which the engine generates or pools nothing.
+UNREPORTED = frozenset(("/v1/models", "/tokenizer_info", "/tokenize", "/detokenize", "/v1/messages/count_tokens")) | {
+    route.path for route in LORA_ROUTES
+}
 
 COMPLETIONS = "/v1/completions"
 CHAT = "/v1/chat/completions"
