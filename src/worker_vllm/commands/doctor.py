@@ -106,7 +106,7 @@ def try_engine(args: argparse.Namespace, settings: Settings, environment: Mappin
         return 0
     if args.timeout:
         checked = replace(checked, settings=replace(checked.settings, start_timeout_s=args.timeout))
-    return asyncio.run(start_and_stop(checked, environment))
+    return asyncio.run(start_and_stop(checked, settings, environment))
 
 
 def positive_seconds(text: str) -> float:
@@ -244,7 +244,7 @@ def show_receipt(address: str, redact: Callable[[str], str]) -> int:
     return EXIT_UNFIT
 
 
-async def start_and_stop(checked: Preflight, environment: Mapping[str, str]) -> int:
+async def start_and_stop(checked: Preflight, all_settings: Settings, environment: Mapping[str, str]) -> int:
     """Start the engine until it is ready, then stop it, and print the time of each. Returns the exit status."""
     from worker_vllm.engine.client.http import HttpEngine
     from worker_vllm.engine.interface import EngineState
@@ -253,7 +253,7 @@ async def start_and_stop(checked: Preflight, environment: Mapping[str, str]) -> 
 
     downloads = checked.found if checked.found is not None and checked.found.downloads else None
     settings = checked.given if downloads else checked.settings
-    records = EngineRecords(Settings(), environment)
+    records = EngineRecords(all_settings, environment)
     plan = StartPlan(settings, environment, found=downloads, facts=facts_of(checked, environment, 0.0))
     supervisor = Supervisor(plan, HttpEngine, observer=records)
     redact = redactor(environment)
