@@ -69,13 +69,13 @@ async def test_an_unknown_endpoint_is_not_found(open_gateway: Open) -> None:
     for path in ("/v2/lokal/run", "/v2/lokal/openai/v1/chat/completions"):
         answer = await http.post(path, {"input": 1})
         assert answer.status == 404
-        words = r'endpoint \"lokal\": got an unknown id, expected local; or start with --any-endpoint'
+        words = r"endpoint \"lokal\": got an unknown id, expected local; or start with --any-endpoint"
         assert words in answer.body.decode()
     assert (await (await open_gateway(GatewayOptions(any_endpoint=True))).get("/v2/lokal/health")).status == 200
 
 
 @pytest.mark.timeout(300)
-def test_schemathesis_finds_no_500_and_no_undocumented_answer() -> None:
+def test_schemathesis_finds_no_500_and_no_undocumented_answer(tmp_path: Path) -> None:
     """Valid and invalid requests to every operation of a gateway without workers, whose waits are short."""
     with gateway_process(*QUICK) as url:
         base = url.removesuffix("/v2/local")
@@ -86,6 +86,7 @@ def test_schemathesis_finds_no_500_and_no_undocumented_answer() -> None:
                 *("--checks", "not_a_server_error,status_code_conformance,content_type_conformance"),
                 "--checks=response_schema_conformance",
             ],
+            cwd=tmp_path,
             capture_output=True,
             text=True,
             check=False,
