@@ -142,6 +142,7 @@ def test_other_parameters_travel_with_the_request(open_page: OpenPage, theme: st
     script = {"echo": {"tpot_ms": 2, "merge": 2, "text": REPLY, "reasoning": "The user asks what happens here."}}
     page.fill("label:has-text('Other parameters') textarea", json.dumps(script))
     page.click(".params details summary")
+    page.fill("label:has-text('Max tokens') input", "1000")
     page.fill("#prompt", "What happens to what I write?")
     page.keyboard.press("Enter")
     page.wait_for_selector('.answer[data-state="done"]')
