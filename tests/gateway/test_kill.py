@@ -7,7 +7,7 @@ import contextlib
 import signal
 import socket
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import aiohttp
@@ -18,7 +18,6 @@ from tests.support.attached import GATEWAY
 from tests.support.http import Answer, Http
 from tests.support.processes import Process, running
 
-JOBS = 1_000
 WORKERS = 4
 BATCH = 25
 
@@ -73,6 +72,7 @@ async def until_answered(ask: object) -> Answer:
 def gateway_on(port: int, file: Path) -> Iterator[Process]:
     """A gateway process on this port with this file."""
     command = [*GATEWAY[:-1], str(port), "--db", str(file), "--set", "fleet.ping_interval_s=0.5"]
+    command += ["--set", "limits.queued_jobs=20000"]
     with running(command) as process:
         process.line("gateway on ")
         yield process
@@ -84,35 +84,52 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-@pytest.mark.timeout(120)
-async def test_a_killed_gateway_loses_and_doubles_no_job(tmp_path: Path) -> None:
+KILLS = [
+    pytest.param(1_000, 1, marks=pytest.mark.timeout(120)),
+    pytest.param(10_000, 3, marks=[pytest.mark.matrix, pytest.mark.timeout(900)]),
+]
+
+
+@pytest.mark.parametrize(("jobs", "kills"), KILLS)
+async def test_a_killed_gateway_loses_and_doubles_no_job(tmp_path: Path, jobs: int, kills: int) -> None:
     """Queued, running and ended ones; each runs once, and has its own answer at the end."""
     port, file, runs = free_port(), tmp_path / "state.db", Counter[str]()
-    async with contextlib.AsyncExitStack() as stack:
-        http = await stack.enter_async_context(Http(f"http://127.0.0.1:{port}"))
-        workers: list[asyncio.Task[None]] = []
-        try:
+    async with Http(f"http://127.0.0.1:{port}") as http, working(http, runs) as start_workers:
+        ids: list[str] = []
+        for kill in range(kills):
             with gateway_on(port, file) as process:
-                ids = [(await http.post("/v2/local/run", {"input": n})).json["id"] for n in range(JOBS)]
-                workers += [
-                    asyncio.create_task(LoyalWorker(http, f"w{n}", runs).work()) for n in range(1, WORKERS + 1)
-                ]
-                while sum(runs.values()) < JOBS // 3:
+                while len(ids) < jobs:
+                    ids.append((await http.post("/v2/local/run", {"input": len(ids)})).json["id"])
+                start_workers()
+                while sum(runs.values()) < jobs * (kill + 1) // (kills + 2):
                     await asyncio.sleep(0.01)
                 process.signal(signal.SIGKILL)
                 await asyncio.to_thread(process.exit_code, 10)
-            at_the_kill = sum(runs.values())
-            assert at_the_kill < JOBS
-            with gateway_on(port, file):
-                found = [await settled(http, job_id) for job_id in ids]
-                health = (await http.get("/v2/local/health")).json["jobs"]
-        finally:
-            for task in workers:
-                task.cancel()
-            await asyncio.gather(*workers, return_exceptions=True)
-    assert found == [("COMPLETED", n * 2) for n in range(JOBS)]
+        assert sum(runs.values()) < jobs
+        with gateway_on(port, file):
+            found = [await settled(http, job_id) for job_id in ids]
+            health = (await http.get("/v2/local/health")).json["jobs"]
+    assert found == [("COMPLETED", n * 2) for n in range(jobs)]
     assert runs == Counter(dict.fromkeys(ids, 1))
-    assert (health["completed"], health["inQueue"], health["inProgress"]) == (JOBS, 0, 0)
+    assert (health["completed"], health["inQueue"], health["inProgress"]) == (jobs, 0, 0)
+
+
+@contextlib.asynccontextmanager
+async def working(http: Http, runs: Counter[str]) -> AsyncIterator[Callable[[], None]]:
+    """The workers: they start at the first call, and end with the block."""
+    workers: list[asyncio.Task[None]] = []
+
+    def start() -> None:
+        if not workers:
+            for number in range(1, WORKERS + 1):
+                workers.append(asyncio.create_task(LoyalWorker(http, f"w{number}", runs).work()))
+
+    try:
+        yield start
+    finally:
+        for task in workers:
+            task.cancel()
+        await asyncio.gather(*workers, return_exceptions=True)
 
 
 async def settled(http: Http, job_id: str) -> tuple[str, object]:

@@ -128,4 +128,4 @@ async def test_an_endpoint_may_have_any_name(open_gateway: Open, name: str) -> N
     await http.post(f"/v2/{name}/job-done/w1/{job['id']}?gpu=x", {"output": {"data": []}})
     assert (await asking).json == {"data": []}
     assert (await http.post(f"/v2/{name}/run", b"{")).json["error"].startswith("the body is not JSON")
-    assert (await http.post(f"/v2/{name}/openai/v1/x", b"{")).json["error"]["code"] == 400
+    assert (await http.post(f"/v2/{name}/openai/v1/completions", b"{")).json["error"]["code"] == 400

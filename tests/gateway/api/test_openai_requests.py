@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import codecs
+import json
 from typing import Any
 
 import aiohttp
@@ -80,6 +81,20 @@ async def test_another_content_type_is_refused_as_vllm_refuses_it(
     answer = await post(http, CHAT, body, headers)
     assert (answer.status, answer.json) == (400, {"error": UNSUPPORTED})
     assert (await http.get("/v2/local/health")).json["jobs"]["inQueue"] == 0
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"x=1"], ids=["empty", "no JSON", "a form"])
+@pytest.mark.parametrize("route", ["/v1/load_lora_adapter", "/v1/no-such-route"])
+async def test_a_route_that_may_be_closed_is_asked_of_the_worker_first(
+    http: Http, worker: FakeWorker, route: str, body: bytes
+) -> None:
+    """Its 404 comes before what is wrong with the body, which does not travel."""
+    waiting = asyncio.create_task(post(http, f"/v2/local/openai{route}", body, {}))
+    job = (await worker.take()).json
+    assert job["input"] == {"openai_route": route}
+    error = {"message": "closed", "type": "NotFoundError", "param": None, "code": 404}
+    await worker.done(job["id"], {"error": json.dumps(error)})
+    assert ((await waiting).status, (await waiting).json) == (404, {"error": error})
 
 
 @pytest.mark.parametrize("content_type", ["application/json; charset=utf-8", "Application/JSON"])

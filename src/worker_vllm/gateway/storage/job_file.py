@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from worker_vllm.errors import WorkerError
-from worker_vllm.gateway.storage.rows import Batch, Key, Row, output_text
+from worker_vllm.gateway.storage.rows import Batch, Key, Row
+from worker_vllm.json_bytes import dump
 
 FORMAT = 1
 TABLES = """
@@ -75,9 +76,9 @@ class JobFile:
         with _explained(self._path), self._transaction():
             do("INSERT OR REPLACE INTO submission VALUES (?, ?, ?, ?, ?, ?, ?)", batch.submissions)
             do("INSERT OR REPLACE INTO job VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", batch.jobs)
-            texts = [(endpoint, job_id, output_text(output)) for endpoint, job_id, output in batch.outputs]
-            do("INSERT OR REPLACE INTO output VALUES (?, ?, ?)", [row for row in texts if row[2] is not None])
-            self._delete("output", [row[:2] for row in texts if row[2] is None])
+            texts = [(endpoint, job_id, dump(output)) for endpoint, job_id, output in batch.outputs]
+            do("INSERT OR REPLACE INTO output VALUES (?, ?, ?)", texts)
+            self._delete("output", batch.retried)
             for table in ("submission", "job", "output"):
                 self._delete(table, batch.deleted)
             do("INSERT OR REPLACE INTO endpoint VALUES (?, ?, ?, ?)", batch.endpoints)

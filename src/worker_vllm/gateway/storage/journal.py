@@ -11,8 +11,9 @@ from pathlib import Path
 from worker_vllm.errors import WorkerError
 from worker_vllm.gateway.state.endpoint import Changes, Endpoint
 from worker_vllm.gateway.storage.job_file import CannotStore, JobFile
-from worker_vllm.gateway.storage.rows import Batch, Key
+from worker_vllm.gateway.storage.rows import Batch, Key, Stored
 
+LARGE_BYTES = 1_000_000  # of a batch: writing it would hold up the event loop
 RETRY_S = 1.0  # after a batch that could not be written
 
 log = logging.getLogger(__name__)
@@ -30,7 +31,7 @@ class Journal:
         self._clock = clock
         self._wall_clock = wall_clock
         self._endpoints: dict[str, Endpoint] = {}
-        self._stored: set[Key] = set()  # jobs whose submission is in the file
+        self._stored: dict[Key, Stored] = {}
         self._wake = asyncio.Event()
         self._next: asyncio.Future[None] | None = None  # of the batch that takes what changes now
         self._in_flight: asyncio.Future[None] | None = None
@@ -46,7 +47,8 @@ class Journal:
     def skip_changes(self) -> None:
         """Count the present jobs as stored: they were just read from the file."""
         for name, endpoint in self._endpoints.items():
-            self._stored.update((name, job_id) for job_id in endpoint.take_changes().jobs)
+            endpoint.take_changes()
+            self._stored.update({(name, job.id): Stored.of(job) for job in endpoint.store.jobs()})
 
     def notify(self) -> None:
         """There may be changes: called after every change of a state."""
@@ -97,7 +99,11 @@ class Journal:
         self._next = None
         changed = {name: endpoint.take_changes() for name, endpoint in self._endpoints.items()}
         try:
-            await loop.run_in_executor(self._thread, self._file.write, self._batch(changed))
+            batch = self._batch(changed)
+            if batch.bytes > LARGE_BYTES:
+                await loop.run_in_executor(self._thread, self._file.write, batch)
+            else:  # a thread would wait for the interpreter at every row while the loop is busy
+                self._file.write(batch)
         except Exception as error:  # whatever it is, those who wait are told, and the next batch tries again
             log.error("the state is not stored: %s", error, exc_info=not isinstance(error, WorkerError))
             for name, endpoint in self._endpoints.items():
@@ -107,10 +113,9 @@ class Journal:
             self._in_flight = None
             await asyncio.sleep(RETRY_S)
             return False
-        for name, changes in changed.items():
-            jobs = self._endpoints[name].store
-            for job_id in changes.jobs:
-                (self._stored.discard if jobs.find(job_id) is None else self._stored.add)((name, job_id))
+        self._stored.update(batch.stored)
+        for key in batch.deleted:
+            self._stored.pop(key, None)
         written.set_result(None)
         self._in_flight = None
         return True
@@ -126,7 +131,7 @@ class Journal:
                 if job is None:
                     batch.deleted.append((name, job_id))
                 else:
-                    batch.add(name, job, wall_offset, new=(name, job_id) not in self._stored)
+                    batch.add(name, job, wall_offset, self._stored.get((name, job_id)))
             for worker_id in changes.workers:
                 batch.workers.append((name, worker_id, endpoint.fleet.interval_s(worker_id)))
             if changes.jobs:

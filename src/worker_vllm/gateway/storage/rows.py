@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from enum import Enum, auto
 from typing import Any, TypeAlias
 
 from worker_vllm.gateway.state.job import ABSENT, Job, Status, Submission
@@ -13,23 +14,47 @@ Row: TypeAlias = tuple[Any, ...]
 Key: TypeAlias = tuple[str, str]  # endpoint, job id
 
 
+class Stored(Enum):
+    """What the file has of a job."""
+
+    WITHOUT_OUTPUT = auto()
+    WITH_OUTPUT = auto()
+
+    @classmethod
+    def of(cls, job: Job) -> Stored:
+        """What it has once the job's present state is written."""
+        return cls.WITH_OUTPUT if job.terminal and job.output is not ABSENT else cls.WITHOUT_OUTPUT
+
+
 @dataclass(slots=True)
 class Batch:
-    """What one transaction writes; `outputs` are values that are encoded when it is written."""
+    """What one transaction writes. `outputs` are values, encoded when it is written; `bytes` is about its size.
+
+    `stored` is what the file has of the jobs afterwards.
+    """
 
     submissions: list[Row] = field(default_factory=list)
     jobs: list[Row] = field(default_factory=list)
     outputs: list[tuple[str, str, Any]] = field(default_factory=list)
+    retried: list[Key] = field(default_factory=list)  # jobs whose stored output no longer counts
     deleted: list[Key] = field(default_factory=list)
     endpoints: list[Row] = field(default_factory=list)
     workers: list[Row] = field(default_factory=list)
+    stored: dict[Key, Stored] = field(default_factory=dict)
+    bytes: int = 0
 
-    def add(self, endpoint: str, job: Job, wall_offset: float, *, new: bool) -> None:
-        """Add the present state of a job."""
-        if new:
+    def add(self, endpoint: str, job: Job, wall_offset: float, stored: Stored | None) -> None:
+        """Add the present state of a job, given what the file has of it."""
+        if stored is None:
             self.submissions.append(submission_row(endpoint, job))
+            self.bytes += job.submission.size
         self.jobs.append(job_row(endpoint, job, wall_offset))
-        self.outputs.append((endpoint, job.id, job.output if job.terminal else ABSENT))
+        self.stored[endpoint, job.id] = Stored.of(job)
+        if job.terminal and job.output is not ABSENT:
+            self.outputs.append((endpoint, job.id, job.output))
+            self.bytes += job.result_bytes
+        elif stored is Stored.WITH_OUTPUT:
+            self.retried.append((endpoint, job.id))
 
 
 def submission_row(endpoint: str, job: Job) -> Row:
@@ -54,11 +79,6 @@ def job_row(endpoint: str, job: Job, wall_offset: float) -> Row:
         job.delivered,
         job.result_bytes if job.terminal else 0,
     )
-
-
-def output_text(output: Any) -> bytes | None:
-    """An output as JSON text, None when there is none."""
-    return None if output is ABSENT else dump(output)
 
 
 def read_job(row: Row, wall_offset: float) -> Job:
