@@ -17,6 +17,7 @@ import pytest
 from tests.support.attached import gateway_process
 from tests.support.http import Http
 from tests.support.processes import Process, running
+from worker_vllm import __version__
 from worker_vllm.engine.process.guard import descendants, read_stat
 from worker_vllm.local.launch_config import LocalConfig, worker_environment
 
@@ -108,3 +109,10 @@ def test_a_mode_that_start_does_not_serve_is_refused_before_any_engine() -> None
     assert done.returncode == 78
     assert "asks for mode local: run `worker-vllm local`" in done.stderr
     assert "/no/such/model" not in done.stderr
+
+
+def test_the_first_line_says_what_starts(gateway: str) -> None:
+    """Version, mode, model, engine."""
+    with worker(gateway, LOG_FORMAT="json") as process:
+        first = json.loads(process.line("{").strip())
+    assert first["message"] == f"worker-vllm {__version__}, queue mode, model echo, echo engine"

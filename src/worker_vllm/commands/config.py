@@ -1,4 +1,4 @@
-"""`worker-vllm config`: show or check the effective settings, or check a form."""
+"""`worker-vllm config`: show, check or translate the effective settings, or check a form."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from worker_vllm.commands import config_translate
 from worker_vllm.config_report import check_chat_template, shown
 from worker_vllm.errors import ConfigurationError, Problem
 from worker_vllm.host_inspection import inspect_host
@@ -25,7 +26,7 @@ MARKS = {"✓": "ok:", "✗": "no:"}  # words for terminals that cannot encode t
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the subcommands show, check and form with their options."""
+    """Add the subcommands show, check, form and translate with their options."""
     verbs = parser.add_subparsers(dest="what", required=True)
     show = verbs.add_parser("show", help="what is set, which layer set it, and the engine's command")
     check = verbs.add_parser("check", help="exit 0 for valid settings, 78 with every problem for invalid ones")
@@ -36,10 +37,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     form = verbs.add_parser("form", help="check a worker-config.json of any worker")
     form.add_argument("--check", type=Path, required=True, metavar="FILE", help="the file to check")
     form.add_argument("--json", action="store_true", help="print JSON")
+    words = "from and to vllm serve, the original worker's variables and ours"
+    config_translate.add_arguments(verbs.add_parser("translate", help=words))
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the subcommand. Exit status 0, 78 for invalid settings or an invalid form, 2 for an unreadable file."""
+    if args.what == "translate":
+        return config_translate.run(args)
     return _form(args) if args.what == "form" else _settings(args)
 
 

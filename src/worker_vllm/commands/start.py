@@ -11,6 +11,7 @@ import logging
 import os
 import sys
 
+from worker_vllm import __version__
 from worker_vllm.engine.diagnosis.types import Diagnosis, Scope
 from worker_vllm.engine.preflight.container_limits import raise_open_files
 from worker_vllm.engine.supervision.startup import StartPlan, plan_start
@@ -46,6 +47,8 @@ def run(args: argparse.Namespace) -> int:
     if draft.problems:
         return _refuse(ConfigurationError(draft.problems), settings, environment)
     configure(settings.log_format, settings.log_level, environment, settings.secrets)
+    if settings.mode in (Mode.QUEUE, Mode.HTTP):
+        log.info("%s", banner(settings, draft.facts.vllm))
     for warning in settings.warnings:
         log.warning("%s", warning)
     if settings.mode is Mode.HTTP:
@@ -78,3 +81,12 @@ def _serve(settings: Settings, plan: StartPlan | None) -> int:
     from worker_vllm.modes.queue import serve_queue
 
     return serve_queue(settings, plan)
+
+
+def banner(settings: Settings, vllm: str) -> str:
+    """What starts, in one line: version, mode, model, engine."""
+    engine = settings.engine
+    if engine.kind is EngineKind.ATTACH:
+        return f"worker-vllm {__version__}, {settings.mode} mode, engine at {engine.url}"
+    kind = f"vLLM {vllm}" if engine.kind is EngineKind.VLLM else f"{engine.kind} engine"
+    return f"worker-vllm {__version__}, {settings.mode} mode, model {engine.model}, {kind}"

@@ -45,6 +45,7 @@ async def serve_command_fleet(
 
     callbacks = FleetCallbacks(lambda one, text: console.print_line(f"{one}: {text}"), outcome, console.print_line)
     front = FleetGateway(gateway, listen_config, plan, callbacks, make_companion)
+    front.requests.follow(gateway)
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, _on_signal, stop, front)

@@ -14,6 +14,10 @@ from rich.status import Status
 class StartConsole(Protocol):
     """The output for the user."""
 
+    @property
+    def interactive(self) -> bool:
+        """Whether it is a terminal: only there are colours and keys."""
+
     def phase(self, text: str) -> None:
         """Show that a phase of the start has begun."""
 
@@ -26,6 +30,8 @@ class StartConsole(Protocol):
 
 class PlainConsole:
     """Plain lines, for logs and pipes."""
+
+    interactive = False
 
     def __init__(self) -> None:
         self._started_at = time.monotonic()
@@ -48,6 +54,8 @@ class PlainConsole:
 class TerminalConsole:
     """Finished phases as lines, the current one as a spinner."""
 
+    interactive = True
+
     def __init__(self, console: Console) -> None:
         self._console = console
         self._started_at = time.monotonic()
@@ -62,8 +70,12 @@ class TerminalConsole:
         self._status.start()
 
     def print_line(self, text: str) -> None:
-        """Print the line above the spinner."""
-        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+        """Print the line above the spinner; escape sequences in it reach the terminal."""
+        if self._status is None:
+            self._console.file.write(f"{text}\n")
+            self._console.file.flush()
+        else:
+            self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def finish(self) -> None:
         """Print the last phase and remove the spinner."""
@@ -83,17 +95,22 @@ def open_console() -> StartConsole:
     return TerminalConsole(Console()) if sys.stdout.isatty() else PlainConsole()
 
 
+def curl_command(base_url: str, route: str, model: str, key: str) -> str:
+    """A curl command that calls the endpoint."""
+    header = ' -H "Authorization: Bearer $GATEWAY_API_KEY"' if key else ""
+    body = f'{{"model": "{model}", "messages": [{{"role": "user", "content": "Hello, parrot!"}}]}}'
+    return f"curl {base_url}{route}/chat/completions{header} -H 'Content-Type: application/json' -d '{body}'"
+
+
 def snippets(base_url: str, route: str, model: str, key: str) -> str:
     """A curl command and five lines of Python that call the endpoint; `route` is that of the OpenAI API below it."""
-    header = ' -H "Authorization: Bearer $GATEWAY_API_KEY"' if key else ""
     shown_key = 'os.environ["GATEWAY_API_KEY"]' if key else '"none"'
     imports = "import os; from openai import OpenAI" if key else "from openai import OpenAI"
-    body = f'{{"model": "{model}", "messages": [{{"role": "user", "content": "Hello, parrot!"}}]}}'
     page = base_url.rpartition("/")[0].rpartition("/")[0]
     return f"""\
 Ready: {base_url}
 
-  curl {base_url}{route}/chat/completions{header} -H 'Content-Type: application/json' -d '{body}'
+  {curl_command(base_url, route, model, key)}
 
   {imports}
   client = OpenAI(base_url="{base_url}{route}", api_key={shown_key})

@@ -5,17 +5,22 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
 from collections import deque
+from collections.abc import Sequence
 
+from worker_vllm import __version__
+from worker_vllm.engine.preflight.vllm_version import engine_version
 from worker_vllm.gateway.gateway import Gateway
 from worker_vllm.gateway.server.server import ListenConfig
 from worker_vllm.gateway.storage.storage import Storage
 from worker_vllm.local.companion import MakeCompanion
-from worker_vllm.local.console import StartConsole, snippets
+from worker_vllm.local.console import StartConsole, curl_command, snippets
 from worker_vllm.local.fleet.fleet import ExitOutcome, FleetCallbacks, WorkerLaunch, first_worker_error
 from worker_vllm.local.fleet.fleet_gateway import FleetGateway, FleetPlan
 from worker_vllm.local.fleet.worker_process import START, WorkersFailed
 from worker_vllm.local.launch_config import ENDPOINT, LocalConfig, base_environment
+from worker_vllm.local.live_terminal import LiveTerminal, Surroundings, stopping, summary
 from worker_vllm.local.readiness import model_of_balancer, model_of_queue
 from worker_vllm.local.start_progress import read_line
 
@@ -48,6 +53,8 @@ class LocalRun:
         callbacks = FleetCallbacks(self._on_line, self._on_exit, console.print_line)
         self._front = FleetGateway(self._gateway, listen_config, plan, callbacks, make_companion)
         self._fleet = self._front.fleet
+        shown = (self._front.requests, self._front.control, f"{self._url}/")
+        self._terminal = LiveTerminal(Surroundings(*shown, console.print_line, interactive=console.interactive))
 
     async def run(self) -> None:
         """Return after SIGINT or SIGTERM, when all child processes have ended. Raises WorkersFailed."""
@@ -75,6 +82,7 @@ class LocalRun:
             self._console.finish()
             raise self._with_reason(first_worker_error(failed)) from None
         finally:
+            self._terminal.close()
             await self._front.aclose()
 
     def _on_signal(self) -> None:
@@ -83,7 +91,10 @@ class LocalRun:
             return
         self._stop.set()
         self._console.finish()
-        self._console.print_line("stopping; press Ctrl-C again to force")
+        self._terminal.close()
+        stores = [state.store for _, state in self._gateway.states()]
+        running, waiting = sum(one.running for one in stores), sum(one.queued for one in stores)
+        self._console.print_line(stopping(running, waiting))
 
     async def _wait_until_ready(self) -> None:
         try:
@@ -101,6 +112,10 @@ class LocalRun:
             self._console.print_line(text)
         route = "/v1" if self._config.mode == "http" else "/openai/v1"
         self._console.print_line(snippets(base, route, model, self._config.key))
+        self._front.requests.follow(self._gateway)
+        workers = len(self._front.control.report().workers)
+        what = summary(__version__, engine_words(self._config.engine, sys.path), model, workers)
+        self._terminal.open(what, curl_command(base, route, model, self._config.key))
 
     def _on_line(self, worker_id: str, text: str) -> None:
         line = read_line(text)
@@ -127,3 +142,8 @@ class LocalRun:
         if self._reason and isinstance(error, WorkersFailed) and not self._ready:
             return WorkersFailed(self._reason)
         return error
+
+
+def engine_words(engine: str, paths: Sequence[str]) -> str:
+    """The engine and its version."""
+    return f"vLLM {engine_version(paths)}" if engine == "vllm" else f"{engine} engine"

@@ -15,7 +15,7 @@ from worker_vllm.settings.host_facts import HostFacts
 from worker_vllm.settings.parsers import compact_json
 from worker_vllm.settings.provenance import field_default, origins
 from worker_vllm.settings.redaction import Redactor, embedded, secrets_of
-from worker_vllm.settings.rules import deployment, media_policy, validation
+from worker_vllm.settings.rules import deployment, lookalikes, media_policy, validation
 from worker_vllm.settings.rules.misplaced import refuse_tokens, take_prefixed
 from worker_vllm.settings.sources import served_model
 from worker_vllm.settings.sources.config_file import read_config_file
@@ -163,4 +163,5 @@ STEPS = (
     media_policy.choose,
     _choose_job_rules,
     _choose_log_level,
+    lookalikes.warn,
 )

@@ -12,7 +12,9 @@ from worker_vllm.gateway.fleet.fleet_control import AttachedWorkers
 from worker_vllm.gateway.gateway import Gateway
 from worker_vllm.gateway.load_balancing.balanced_endpoints import BalancedEndpoints
 from worker_vllm.gateway.load_balancing.balancer import LoadBalancer
+from worker_vllm.gateway.request_log import RequestLog
 from worker_vllm.gateway.server.fleet_routes import fleet_routes
+from worker_vllm.gateway.server.request_routes import request_routes
 from worker_vllm.gateway.server.server import GatewayServer, ListenConfig
 from worker_vllm.local.companion import LocalParts, MakeCompanion
 from worker_vllm.local.fleet.endpoints import BalancedEndpoint, FleetEndpoint, QueueEndpoint
@@ -34,7 +36,7 @@ class FleetPlan:
 
 
 class FleetGateway:
-    """Create it inside the event loop; its owner runs `server` and `fleet`, and closes it."""
+    """Create it inside the event loop; its owner runs `server` and `fleet`, starts `requests`, and closes it."""
 
     def __init__(
         self,
@@ -60,7 +62,8 @@ class FleetGateway:
         parts = LocalParts(gateway, listen_config.url, self._balanced, fleets, self.control, self._metrics)
         self._companion = None if make_companion is None else make_companion(parts)
         routes = fleet_routes(self.control) if self._companion is None else self._companion.mounts
-        mounts = [Mount("/lb", app=self._balanced), *routes]
+        self.requests = RequestLog()
+        mounts = [Mount("/lb", app=self._balanced), *request_routes(self.requests), *routes]
         self.server = GatewayServer(gateway, listen_config.listener, mounts=mounts)
 
     @property

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from worker_vllm.settings.builder import SettingsBuilder
-from worker_vllm.settings.legacy import adapters, logs, multimodal, names, rope, speculative
-from worker_vllm.settings.legacy.logs import silence_statistics
+from worker_vllm.settings.legacy import adapters, log_switches, multimodal, names, rope, speculative
+from worker_vllm.settings.legacy.log_switches import silence_statistics
 
 __all__ = ["silence_statistics", "translate"]
 
 RULES = (
     names.translate,
-    logs.translate,
+    log_switches.translate,
     adapters.translate,
     multimodal.translate,
     rope.translate,
