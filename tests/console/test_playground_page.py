@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from tests.console.conftest import OpenPage
@@ -121,15 +123,29 @@ def test_the_request_as_code(open_page: OpenPage) -> None:
     assert "sampling_params" in texts[3]
 
 
+REPLY = """**Every message is a job.** It waits in the queue, a worker takes it, and its tokens come back in pieces:
+
+- see it under *Jobs*, with its timeline
+- stop it, edit it, ask again: each becomes a branch
+
+```python
+client = OpenAI(base_url="http://127.0.0.1:8000/v2/local/openai/v1", api_key="none")
+```"""
+
+
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_pictures_of_a_conversation(open_page: OpenPage, theme: str) -> None:
-    """Kept by every run; one of them stands in the documentation."""
+def test_other_parameters_travel_with_the_request(open_page: OpenPage, theme: str) -> None:
+    """A reply with reasoning is asked of the echo engine; its picture stands in the documentation."""
     page = open_page(theme=theme)
     ready(page)
-    text = "**Parrot** repeats what you write:\n\n- every token is streamed\n- every message is a job\n"
-    text += "\n```python\nprint('hello')\n```"
-    page.fill("#prompt", '[[echo {"tpot_ms": 4, "reasoning": "The user wants an echo."}]]' + text)
+    page.click(".params details summary")
+    script = {"echo": {"tpot_ms": 2, "merge": 2, "text": REPLY, "reasoning": "The user asks what happens here."}}
+    page.fill("label:has-text('Other parameters') textarea", json.dumps(script))
+    page.click(".params details summary")
+    page.fill("label:has-text('Max tokens') input", "1000")
+    page.fill("#prompt", "What happens to what I write?")
     page.keyboard.press("Enter")
     page.wait_for_selector('.answer[data-state="done"]')
     page.wait_for_selector(".answer .markdown pre")
-    assert keep_picture(page, f"playground-{theme}").stat().st_size < 200_000
+    assert "The user asks what happens here." in page.text_content(".reasoning")
+    keep_picture(page, f"playground-{theme}")

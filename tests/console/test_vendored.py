@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.browser import DOCUMENTATION, DOCUMENTED
 from tests.support.paths import ROOT
 
 STATIC = ROOT / "src" / "worker_vllm" / "console" / "static"
@@ -66,3 +67,11 @@ def test_html_is_set_in_one_place() -> None:
     ]
     assert users == ["answer.js"]
     assert "purify.sanitize(marked.parse(" in (STATIC / "js" / "playground" / "markdown.js").read_text()
+
+
+@pytest.mark.parametrize("name", DOCUMENTED)
+def test_a_picture_of_the_documentation_is_there_and_small(name: str) -> None:
+    """Under 200 kB, and shown by a page."""
+    path = DOCUMENTATION / f"console-{name}.png"
+    assert 10_000 < path.stat().st_size < 200_000
+    assert any(path.name in page.read_text() for page in (ROOT / "README.md", ROOT / "docs" / "console.md"))

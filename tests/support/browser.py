@@ -17,8 +17,10 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, ConsoleMessage, Page
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-# Kept by every run; CONSOLE_PICTURES=docs/images writes those of the documentation anew.
-PICTURES = Path(os.environ.get("CONSOLE_PICTURES") or ROOT / ".cache" / "console-pictures").absolute()
+PICTURES = ROOT / ".cache" / "console-pictures"  # kept by every run
+# These stand in the documentation too; UPDATE_PICTURES=1 takes them anew.
+DOCUMENTED = ("playground-dark", "failed-job-light")
+DOCUMENTATION = ROOT / "docs" / "images"
 DESKTOP = (1280, 800)
 PHONE = (390, 780)
 
@@ -86,6 +88,8 @@ def keep_picture(page: Page, name: str) -> Path:
     PICTURES.mkdir(parents=True, exist_ok=True)
     path = PICTURES / f"console-{name}.png"
     page.screenshot(path=path, animations="disabled", caret="hide")
+    if name in DOCUMENTED and os.environ.get("UPDATE_PICTURES"):
+        shutil.copy(path, DOCUMENTATION / path.name)
     return path
 
 

@@ -59,7 +59,7 @@ function Failure({ job }) {
 
 function Payload({ name, value, size, read }) {
   const [chosen, choose] = useState("read");
-  if (value === undefined || value === null) return html`<section class="payload"><h3>${name}</h3><p class="muted small">none yet</p></section>`;
+  if (value === undefined || value === null) return html`<section class="payload"><h3>${name}</h3><p class="muted small">none</p></section>`;
   const readable = read(value);
   return html`<section class="payload"><h3>${name} <span class="muted small">${bytes(size)}</span></h3>
     <${Tabs} name=${name} tabs=${[["read", "Readable"], ["raw", "Raw"]]} chosen=${chosen} onChoose=${choose} />

@@ -5,7 +5,7 @@ import { State } from "../ui/parts.js";
 
 const ROW = 38;
 const HEADER = 34;
-const SPARE = 8;
+const SPARE = 6;
 const COLUMNS = ["State", "Request", "Endpoint", "Queued", "Waited", "Ran", "Worker"];
 
 export function Table({ rows, open, onOpen }) {
@@ -27,6 +27,7 @@ export function Table({ rows, open, onOpen }) {
   };
   const first = Math.max(0, Math.floor(view.top / ROW) - SPARE);
   const last = Math.min(rows.length, Math.ceil((view.top + view.height) / ROW) + SPARE);
+  const pool = Math.ceil(view.height / ROW) + 2 * SPARE + 1; // rows that leave the view come back as others
   return html`<div class="jobs-table" role="grid" aria-label="Jobs" aria-rowcount=${rows.length + 1} aria-colcount=${COLUMNS.length}
       tabindex="0" aria-activedescendant=${at >= first && at < last ? `job-${selected}` : null} id="jobs-grid"
       onKeyDown=${(event) => onKey(event, { at, rows, view, move, onOpen })}>
@@ -34,7 +35,7 @@ export function Table({ rows, open, onOpen }) {
       <div class="jobs-header" role="rowgroup"><div class="job-row header" role="row" aria-rowindex="1">${COLUMNS.map((name) => html`<span role="columnheader">${name}</span>`)}</div></div>
       <div class="jobs-canvas" role="rowgroup" style=${{ height: `${rows.length * ROW}px` }}>
         ${rows.slice(first, last).map((row, index) => html`
-          <${Row} key=${keyOf(row)} row=${row} at=${first + index} selected=${keyOf(row) === selected} open=${keyOf(row) === open}
+          <${Row} key=${(first + index) % pool} row=${row} at=${first + index} selected=${keyOf(row) === selected} open=${keyOf(row) === open}
                   onClick=${() => { setSelected(keyOf(row)); onOpen(row); }} />`)}
       </div>
     </div>
@@ -45,7 +46,7 @@ export const keyOf = (row) => `${row.endpoint}/${row.id}`;
 
 function Row({ row, at, selected, open, onClick }) {
   return html`<div class=${`job-row ${open ? "open" : ""}`} role="row" id=${`job-${keyOf(row)}`} aria-rowindex=${at + 2} aria-selected=${selected}
-      style=${{ transform: `translateY(${at * ROW}px)` }} onClick=${onClick}>
+      style=${{ top: `${at * ROW}px` }} onClick=${onClick}>
     <span role="gridcell"><${State} state=${row.state} />${row.retries > 0 && html` <span class="badge warn" title="retries">↻ ${row.retries}</span>`}</span>
     <span role="gridcell" class="request"><b>${row.kind}</b> ${row.error ? html`<span class="problem">${row.error}</span>` : row.preview}</span>
     <span role="gridcell" class="mono">${row.endpoint}</span>
