@@ -158,6 +158,7 @@ def test_http_mode_answers_settings_mistakes(gpu: Image) -> None:
     given = {"WORKER_MODE": "http", "PORT": "8000", "ENGINE": "echo", "MAX_MODEL_LEN": "8k tokens"}
     with container(gpu.name, given, ["--publish=127.0.0.1::8000"]) as up:
         url = up.published(8000)
-        status, answer = until(lambda: found if (found := send(f"{url}/v1/models"))[0] else None, 60)
+        until(lambda: send(f"{url}/health/live")[0], 60)
+        status, answer = send(f"{url}/v1/models")
         assert (status, "8k tokens" in json.dumps(answer)) == (503, True), answer
         assert send(f"{url}/ping")[0] == 503

@@ -97,7 +97,7 @@ def played(image: Image, port: int) -> str:
             http |= {"hostPort": port, "hostIP": "127.0.0.1"}
             metrics |= {"hostPort": free_port(), "hostIP": "127.0.0.1"}
         found.append(document)
-    return yaml.safe_dump_all(found, sort_keys=False)
+    return str(yaml.safe_dump_all(found, sort_keys=False))
 
 
 def test_podman_plays_the_deployment(image: Image, tmp_path: Path, figure: Callable[[str], None]) -> None:

@@ -38,15 +38,17 @@ class Results:
             row["outcome"] = "passed" if row["outcome"] in ("", "passed") and report.passed else report.outcome
 
     def write(self) -> Path:
-        """Write the file; the directory of the committed ones is only written to on request."""
+        """Write the file; rows of checks that did not run now stay. The committed one is written on request only."""
         place = PLACE if os.environ.get(RECORD) == "1" else ROOT / ".cache" / "results"
         place.mkdir(parents=True, exist_ok=True)
         path = place / f"{self.kind}.json"
+        old = json.loads(path.read_text())["checks"] if path.is_file() else []
+        rows = {row["test"]: row for row in (*old, *(row for row in self._checks.values() if row["outcome"]))}
         document = {
             "date": datetime.datetime.now(tz=datetime.UTC).date().isoformat(),
             "machine": f"{os.cpu_count()} cores, {platform.system()} {platform.release().split('-')[0]}",
             **self.facts,
-            "checks": [row for row in self._checks.values() if row["outcome"]],
+            "checks": [rows[name] for name in sorted(rows)],
         }
         path.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n")
         return path

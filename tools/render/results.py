@@ -23,11 +23,12 @@ VARIANT = re.compile(r"\[(?P<variant>.+)\]$")
 def tags() -> list[tuple[str, str, str, str]]:
     """CUDA, vLLM, stable and development tag of every published image."""
     cudas, vllms = (versions.CUDA, *versions.OTHER_CUDA), (versions.VLLM, *versions.OTHER_VLLM)
-    return [
-        (cuda, vllm, *(versions.image_name(__version__, channel, cuda, vllm) for channel in ("stable", "dev")))
-        for vllm in vllms
-        for cuda in cudas
-    ]
+    pairs = [(cuda, vllm) for vllm in vllms for cuda in cudas]
+    return [(cuda, vllm, _name("stable", cuda, vllm), _name("dev", cuda, vllm)) for cuda, vllm in pairs]
+
+
+def _name(channel: str, cuda: str, vllm: str) -> str:
+    return versions.image_name(__version__, channel, cuda, vllm)
 
 
 def tag_list() -> str:
@@ -63,7 +64,7 @@ def check_table(kind: str) -> str:
 
 def _what(check: Mapping[str, Any]) -> str:
     variant = VARIANT.search(check["test"])
-    return check["what"].rstrip(".") + (f" ({variant['variant']})" if variant else "")
+    return str(check["what"]).rstrip(".") + (f" ({variant['variant']})" if variant else "")
 
 
 def version_table() -> str:
