@@ -6,7 +6,10 @@ from openai import OpenAI
 
 SCHEMA = {
     "type": "object",
-    "properties": {"name": {"type": "string", "pattern": "^[A-Za-z ]{1,40}$"}, "age": {"type": "integer", "maximum": 150}},
+    "properties": {
+        "name": {"type": "string", "pattern": "^[A-Za-z ]{1,40}$"},
+        "age": {"type": "integer", "maximum": 150},
+    },
     "required": ["name", "age"],
     "additionalProperties": False,
 }

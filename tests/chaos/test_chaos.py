@@ -20,7 +20,7 @@ from tests.chaos.client import Client
 from tests.chaos.fleet import Fleet, fleet
 from tests.chaos.plan import Ask, ClientOutcome, fault_in, plan
 from tests.support.attached import gateway_process
-from tests.support.fault_proxy import Cut, cutting
+from tests.support.platforms.fault_proxy import Cut, cutting
 
 CLIENTS = 48
 FAULTS = {

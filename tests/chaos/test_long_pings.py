@@ -8,7 +8,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from tests.support.attached import worker_environment, worker_process
-from tests.support.scripted_platform import ScriptedPlatform, scripted_platform
+from tests.support.platforms.scripted_platform import ScriptedPlatform, scripted_platform
 
 ECHO = {"ENGINE": "echo", "MODEL_NAME": "echo", "MAX_NUM_SEQS": "300", "DRAIN_TIMEOUT": "0"}
 IDS = [f"8a1c3f5e-0000-4000-8000-{n:012d}-u1" for n in range(300)]

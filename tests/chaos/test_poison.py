@@ -8,7 +8,7 @@ import signal
 import pytest
 
 from tests.support.attached import worker_environment, worker_process
-from tests.support.scripted_platform import scripted_platform
+from tests.support.platforms.scripted_platform import scripted_platform
 
 ECHO = {
     "ENGINE": "echo",

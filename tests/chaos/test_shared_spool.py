@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.paths import OWN_WORKER
+from tests.support.platforms.raw_platform import Request, Script, answer, raw_platform, worker_variables
 from tests.support.processes import running
-from tests.support.raw_platform import Request, Script, answer, raw_platform, worker_variables
 from worker_vllm.serverless.delivery.result_spool import JobResult, ResultSpool
 
 JOBS = [f"job-{n}" for n in range(12)]

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from tests.support.attached import worker_environment, worker_process
-from tests.support.scripted_platform import Handed, Posted, ScriptedPlatform, scripted_platform
+from tests.support.platforms.scripted_platform import Handed, Posted, ScriptedPlatform, scripted_platform
 
 ECHO = {"ENGINE": "echo", "MODEL_NAME": "echo", "ECHO_TPOT_MS": "50"}
 LONG = '[[echo {"hang_after": 0}]]'

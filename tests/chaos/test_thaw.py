@@ -9,8 +9,8 @@ import sys
 import pytest
 
 from tests.support.paths import OWN_WORKER
+from tests.support.platforms.raw_platform import answer, raw_platform, worker_variables
 from tests.support.processes import running
-from tests.support.raw_platform import answer, raw_platform, worker_variables
 
 WORKING, HANDED_OUT = 6, 24  # of the player's 16 slots 10 are free for what comes during the freeze
 

@@ -6,13 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
-from worker_vllm.console.workers.scraped_metrics import WorkerFigures, parse_figures
 
 from worker_vllm.console.deploy.validation_report import field_of, fields_in
 from worker_vllm.console.jobs.job_history import Delays, JobHistory
 from worker_vllm.console.jobs.job_rows import JobRows
 from worker_vllm.console.jobs.job_view import describe_input
 from worker_vllm.console.workers.sampler import EndpointSeries
+from worker_vllm.console.workers.scraped_metrics import WorkerFigures, parse_figures
 from worker_vllm.console.workers.worker_tracks import slot_of
 from worker_vllm.gateway.state.job import Job, Piece, Status, Submission
 

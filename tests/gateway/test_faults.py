@@ -11,8 +11,8 @@ import pytest
 
 from tests.gateway.conftest import Open
 from tests.gateway.fake_worker import FakeWorker
-from tests.support.fault_proxy import Cut, cutting
 from tests.support.http import Http
+from tests.support.platforms.fault_proxy import Cut, cutting
 from worker_vllm.errors import RequestError
 from worker_vllm.gateway.faults import Fault, read_plan
 from worker_vllm.gateway.options import GatewayOptions

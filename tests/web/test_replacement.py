@@ -10,9 +10,9 @@ from collections.abc import Mapping
 import aiohttp
 import pytest
 
-from tests.support.balancer import REQUEST, balancer, is_whole_stream
 from tests.support.fixtures import REAL_HTTP
 from tests.support.http_mode import http_worker
+from tests.support.platforms.balancer import REQUEST, balancer, is_whole_stream
 
 CLIENTS = 8
 KEPT = pytest.mark.parametrize("keep_alive", [False, True], ids=["new connections", "kept connections"])

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.raw_platform import (
+from tests.support.platforms.raw_platform import (
     CLOSE,
     RESET,
     RawPlatform,

@@ -16,8 +16,8 @@ import pytest
 
 from tests.support.authority import Authority
 from tests.support.paths import OWN_WORKER
+from tests.support.platforms.raw_platform import raw_platform, worker_variables
 from tests.support.processes import running
-from tests.support.raw_platform import raw_platform, worker_variables
 from worker_vllm.serverless.http.client import HttpPlatform, KeepAliveLimits
 from worker_vllm.serverless.http.connection import NotSent
 from worker_vllm.serverless.http.dialer import Dialer

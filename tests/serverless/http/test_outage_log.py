@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from tests.serverless.memory_platform import SETTINGS
-from tests.support.raw_platform import CLOSE, Script, answer, raw_platform
+from tests.support.platforms.raw_platform import CLOSE, Script, answer, raw_platform
 from worker_vllm.serverless.http.client import HttpPlatform
 from worker_vllm.serverless.http.outage_log import OutageLog
 from worker_vllm.serverless.intake.heartbeat import send_pings

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.support.raw_platform import (
+from tests.support.platforms.raw_platform import (
     CLOSE,
     MUTE,
     RESET,

@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from tests.support.raw_platform import CLOSE, RESET, RawPlatform, answer, bytewise, raw_platform
+from tests.support.platforms.raw_platform import CLOSE, RESET, RawPlatform, answer, bytewise, raw_platform
 
 
 async def ask(platform: RawPlatform, head: str, body: bytes = b"") -> bytes:

@@ -13,7 +13,7 @@ import time
 import pytest
 import uvloop
 
-from tests.support.raw_platform import MUTE, raw_platform
+from tests.support.platforms.raw_platform import MUTE, raw_platform
 from worker_vllm.serverless.http.client import HttpPlatform
 from worker_vllm.serverless.http.connection import NoAnswer, PlatformAnswer
 
