@@ -121,11 +121,11 @@ async def test_the_workers_own_errors_have_the_routes_form() -> None:
     [
         (
             '"auto" tool choice requires --enable-auto-tool-choice and --tool-call-parser to be set',
-            " On this endpoint variables set these flags: ENABLE_AUTO_TOOL_CHOICE for --enable-auto-tool-choice, "
+            ". On this endpoint variables set these flags: ENABLE_AUTO_TOOL_CHOICE for --enable-auto-tool-choice, "
             "TOOL_CALL_PARSER for --tool-call-parser.",
         ),
         (
-            "set --no-enable-prefix-caching",
+            "set --no-enable-prefix-caching.",
             " On this endpoint variables set these flags: ENABLE_PREFIX_CACHING for --no-enable-prefix-caching.",
         ),
         ("see --no-such-flag, a--tool-call-parser", ""),

@@ -17,7 +17,9 @@ def add_variable_names(message: str) -> str:
     missing = [f"{variable} for {option}" for option, variable in named.items() if variable not in message]
     if not missing:
         return message
-    return f"{message.rstrip()} On this endpoint variables set these flags: {', '.join(missing)}."
+    sentence = message.rstrip()
+    stop = "" if sentence.endswith((".", "!", "?", ":")) else "."
+    return f"{sentence}{stop} On this endpoint variables set these flags: {', '.join(missing)}."
 
 
 @cache
