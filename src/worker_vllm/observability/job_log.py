@@ -8,6 +8,7 @@ from typing import Any
 from worker_vllm.observability.job_record import JobRecord
 from worker_vllm.observability.logging import current_job
 
+SHOWN_IDS = 4
 log = logging.getLogger("worker_vllm.jobs.line")
 
 # Field → its meaning, in the order of the line; docs/observability.md is generated from it.
@@ -34,6 +35,7 @@ FIELDS: dict[str, str] = {
     "pieces": "pieces of the stream that were posted",
     "bytes": "bytes that were posted",
     "retries": "requests and POSTs that were repeated",
+    "engine_ids": "the names of its requests in the engine's log and in responses' ids, the first four",
     "trace_id": "the job's trace, where tracing is on",
 }
 
@@ -64,6 +66,7 @@ def job_fields(record: JobRecord) -> dict[str, Any]:
         "pieces": record.pieces,
         "bytes": record.posted_bytes,
         "retries": record.retries,
+        "engine_ids": " ".join(record.tags[:SHOWN_IDS]) or None,
         "trace_id": record.trace.trace_id if record.trace is not None else None,
     }
     return {name: value for name, value in values.items() if value is not None}

@@ -16,9 +16,8 @@ from dataclasses import dataclass, field
 from worker_vllm.errors import EngineUnavailable, Overloaded, WorkerError
 from worker_vllm.observability.trace_context import TraceContext
 
+TAG_BYTES = 8
 NAME_LENGTH = 200  # of a name that a request has chosen
-HEADER_SAFE = re.compile(r"[A-Za-z0-9._:-]{1,100}")
-UNSAFE = re.compile(r"[^A-Za-z0-9._:-]")
 REQUEST_ID, TRACEPARENT = "X-Request-Id", "traceparent"
 # Token counts in a response of any of the engine's APIs. Inside a JSON text the closing quote would be escaped.
 COUNTS = re.compile(rb'"?(prompt_tokens|input_tokens|completion_tokens|output_tokens|cached_tokens)":\s?(\d+)')
@@ -104,7 +103,7 @@ class JobRecord:
     trace: TraceContext | None = None
     traffic: Traffic = field(default_factory=Traffic)
     waiting: set[str] = field(default_factory=set)  # tags of requests whose usage the engine has not reported whole
-    tags: set[str] = field(default_factory=set)
+    tags: list[str] = field(default_factory=list)  # of all its requests
     events: int = 0
     last_usage: bytes = b""  # the last part of the response that may have token counts
     part_before: bytes = b""  # the part before it: the usage may be followed by an end event of its own
@@ -113,26 +112,27 @@ class JobRecord:
     def request_headers(self, *, generates: bool) -> dict[str, str]:
         """Headers for a request to the engine: this job's trace and, for one that generates, an id of its own.
 
-        The id is a random tag, by which the engine's report of the usage names it, and the job's id.
+        The id is a random tag, by which the engine's report of the usage names it. It stands in every event of a
+        stream, so it is short.
         """
         found = {} if self.trace is None else {TRACEPARENT: self.trace.traceparent}
         if generates:
-            tag = secrets.token_hex(6)
+            tag = secrets.token_hex(TAG_BYTES)
             self.expect(tag)
-            found[REQUEST_ID] = f"{tag}.{header_safe(self.job_id)}"
+            found[REQUEST_ID] = tag
         return found
 
     def expect(self, tag: str) -> None:
         """A request with this tag goes to the engine, which will report its usage."""
         if self.sent_at is None:
             self.sent_at = time.monotonic()
-        self.tags.add(tag)
+        self.tags.append(tag)
         self.waiting.add(tag)
         self.register(tag, self)
 
     def withdraw(self, headers: Mapping[str, str]) -> None:
         """The engine has refused the request with these headers: it will not report its usage."""
-        self.waiting.discard(headers.get(REQUEST_ID, "").partition(".")[0])
+        self.waiting.discard(headers.get(REQUEST_ID, ""))
 
     def add_usage(self, usage: RequestUsage) -> None:
         """Add the engine's report of one sequence."""
@@ -237,8 +237,3 @@ class JobRecord:
 
 
 current_record: ContextVar[JobRecord | None] = ContextVar("current_record", default=None)
-
-
-def header_safe(job_id: str) -> str:
-    """The id as a header may hold it."""
-    return job_id if HEADER_SAFE.fullmatch(job_id) else UNSAFE.sub("_", job_id)[:100]

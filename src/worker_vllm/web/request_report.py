@@ -13,6 +13,7 @@ from typing import Any
 
 from worker_vllm.engine.child.report_line import write_report
 from worker_vllm.jobs.request.routes import UNREPORTED, Route
+from worker_vllm.observability.job_record import TAG_BYTES
 from worker_vllm.observability.trace_context import parse
 from worker_vllm.observability.tracing_settings import TracingSettings, tracing_settings
 from worker_vllm.web.asgi import REQUEST_ID, Exchange, header_values, without
@@ -64,7 +65,7 @@ class RequestReporter:
             exchange.trace = (trace.trace_id, trace.span_id, trace.parent_id, trace.sampled)
             own.append((TRACEPARENT, trace.traceparent.encode()))
         if not self.reads_usage and route.path not in UNREPORTED:
-            exchange.tag = secrets.token_hex(6)
+            exchange.tag = secrets.token_hex(TAG_BYTES)
             own.append((REQUEST_ID, exchange.tag.encode() + b"." + exchange.request_id))
         names = [name for name, _ in own]
         exchange.scope["headers"] = [*without(exchange.scope["headers"], *names), *own]

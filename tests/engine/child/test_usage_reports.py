@@ -20,7 +20,7 @@ from worker_vllm.engine.child.request_tag import TagMiddleware
 from worker_vllm.engine.child.usage_reports import AfterImport, report_usage, tag_of
 from worker_vllm.engine.process.log_tail import LogTail
 
-TAG = "0123456789ab"
+TAG = "0123456789abcdef"
 
 
 class Processor:
@@ -81,7 +81,7 @@ def test_each_finished_and_each_aborted_sequence_is_reported(processor: Any, wri
     """With how many of the same request go on; a sequence whose prompt was not read has no prompt in any counter."""
     external = f"cmpl-{TAG}.job-1"
     states = [processor.add(f"s{number}", f"{external}-{number}", 4 + number) for number in range(2)]
-    processor.add("other", "cmpl-fedcba987654.job-2-0")
+    processor.add("other", "cmpl-fedcba9876543210.job-2-0")
     processor.request_states.pop("s0")
     assert processor._update_stats_from_finished(states[0], "stop", None) == "stop"
     processor.add("s2", f"{external}-2", 0, read=False)
@@ -124,7 +124,9 @@ async def test_a_request_with_a_name_of_vllms_own_is_tagged_by_its_header(proces
     [
         (f"cmpl-{TAG}.job-1-0", TAG),
         (f"{TAG}.job", TAG),
-        (f"generative-scoring-{TAG}.fedcba987654.x", TAG),
+        (f"generative-scoring-{TAG}.fedcba9876543210.x", TAG),
+        (f"chatcmpl-{TAG}", TAG),
+        (f"chatcmpl-{TAG}_3", TAG),
         ("cmpl-123.job", None),
         (f"cmpl-x{TAG}.job", None),
     ],

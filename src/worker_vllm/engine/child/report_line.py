@@ -1,8 +1,8 @@
 """Reports of the engine's processes to the worker: lines of JSON in the engine's log, each after a mark.
 
 The log is a pipe that the worker reads anyway, so that a report needs no connection, is never lost while both live,
-and is read before the end of the process that wrote it is noticed. A report is trusted by what it names: random tags
-and tokens that no client knows. Standard library only.
+and is read before the end of the process that wrote it is noticed. A report is trusted by what it names: the random
+tag of a request, which only that request's client can learn, or a token that no client knows. Standard library only.
 """
 
 from __future__ import annotations

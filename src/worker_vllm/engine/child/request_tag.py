@@ -12,7 +12,7 @@ from contextvars import ContextVar
 from typing import Any
 
 MIDDLEWARE = "worker_vllm.engine.child.request_tag.TagMiddleware"  # the value of vLLM's --middleware
-TAGGED = re.compile(rb"([0-9a-f]{12})\.")
+TAGGED = re.compile(rb"([0-9a-f]{16})(?:\.|$)")
 
 SERVE = "serve"  # vLLM's command, which the model follows
 

@@ -24,7 +24,7 @@ OUTPUT_PROCESSOR = "vllm.v1.engine.output_processor"
 TRACING = "vllm.tracing.utils"
 # In the request id that the worker has chosen, after vLLM's own prefix. The first one counts: the rest of the id may
 # be a client's.
-TAG = re.compile(r"(?:^|-)([0-9a-f]{12})\.")
+TAG = re.compile(r"(?:^|-)([0-9a-f]{16})(?:[._-]|$)")
 # vLLM's names of span attributes, by the constant that holds them → OpenTelemetry's names for generative AI.
 GENAI_NAMES = {
     "GEN_AI_USAGE_PROMPT_TOKENS": "gen_ai.usage.input_tokens",
