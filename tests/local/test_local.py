@@ -10,13 +10,12 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.support.http import Http
+from tests.support.leftovers import gone, left_of
 from tests.support.processes import Process, running
 from tests.support.stack import LOCAL
 
@@ -27,34 +26,8 @@ CHAT = "/v2/local/openai/v1/chat/completions"
 pytestmark = pytest.mark.timeout(90)
 
 
-@pytest.fixture
-def place() -> Iterator[Path]:
-    """A directory for every temporary file of a run; short, since sockets live in it."""
-    with tempfile.TemporaryDirectory(prefix="wl-") as directory:
-        yield Path(directory)
-
-
 def url(process: Process) -> str:
     return process.line("Ready: ").split("Ready: ")[1].split("/v2/")[0]
-
-
-def left_of(place: Path) -> list[str]:
-    """The processes whose temporary files go there, and the files themselves."""
-    mark = f"TMPDIR={place}".encode()
-    found = [str(path) for path in place.rglob("*")]
-    for environ in Path("/proc").glob("[0-9]*/environ"):
-        try:
-            if mark in environ.read_bytes().split(b"\0"):
-                found.append(environ.parent.joinpath("cmdline").read_text().replace("\0", " "))
-        except OSError:
-            continue
-    return found
-
-
-async def gone(place: Path) -> None:
-    """Wait until nothing is left; the test's time limit is the bound."""
-    while left_of(place):
-        await asyncio.sleep(0.1)
 
 
 async def answer(base: str) -> str:

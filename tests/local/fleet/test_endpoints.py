@@ -32,10 +32,10 @@ class Queue:
         self.seen = QueueEndpoint("local", self.runtime, "http://127.0.0.1:1", "")
         self._count = 0
 
-    def submit(self) -> str:
-        """Queue a job."""
+    def submit(self, **members: object) -> str:
+        """Queue a job with these members beside its input."""
         self._count += 1
-        submission = read_submission({"input": 1}, JobPolicy(), sync=False)
+        submission = read_submission({"input": 1, **members}, JobPolicy(), sync=False)
         self.runtime.perform(self.runtime.state.store.submit(f"job{self._count}", submission, self.clock()))
         return f"job{self._count}"
 
@@ -134,3 +134,17 @@ async def test_workers_that_attached_themselves_are_shown() -> None:
         ("new", "local", WorkerState.INITIALIZING, 0),
         ("leaving", "local", WorkerState.DRAINING, 0),
     }
+
+
+async def test_jobs_of_low_priority_wait_without_a_scale_up() -> None:
+    """The others are the load; a running job is load whatever its priority."""
+    queue = Queue()
+    queue.submit(policy={"lowPriority": True})
+    queue.clock.now = 102.0
+    assert queue.seen.load() == Load(0, 0, 0.0)
+    queue.submit(policy={"lowPriority": False}, s3Config={"bucketName": '"lowPriority": true'})
+    queue.submit(policy={"ttl": 60_000})
+    queue.clock.now = 105.0
+    assert queue.seen.load() == Load(2, 0, 3.0)
+    queue.take("w")
+    assert queue.seen.load() == Load(2, 1, 3.0)

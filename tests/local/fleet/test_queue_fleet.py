@@ -11,9 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.local.fleet.stack import PROMPT, SLOW, fleet
-from tests.local.test_local import gone, left_of, place
-
-__all__ = ("place",)
+from tests.support.leftovers import gone, left_of
 
 pytestmark = pytest.mark.timeout(90)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import deque
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -53,6 +54,14 @@ class Submission:
     def size(self) -> int:
         """Memory use in bytes of JSON text."""
         return len(self.input) + len(self.forwarded)
+
+    @property
+    def low_priority(self) -> bool:
+        """Whether its policy says that no worker is to be started for it."""
+        if b'"lowPriority"' not in self.forwarded:
+            return False
+        policy = json.loads(b"{%b}" % self.forwarded.removeprefix(b", ")).get("policy", {})
+        return bool(policy.get("lowPriority"))
 
 
 @dataclass(frozen=True, slots=True)

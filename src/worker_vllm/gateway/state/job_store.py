@@ -48,9 +48,9 @@ class JobStore:
         """How many jobs are assigned to workers."""
         return len(self.running_jobs)
 
-    def waiting_since(self) -> float | None:
-        """When the next job of the queue was submitted, None for an empty queue."""
-        return self._jobs[next(iter(self._queue))].created if self._queue else None
+    def waiting_since(self) -> list[float]:
+        """When each waiting job was submitted, in their order; without those of low priority."""
+        return [job.created for job_id in self._queue if not (job := self._jobs[job_id]).submission.low_priority]
 
     def get(self, job_id: str) -> Job:
         """The job. Raises NotFound for an unknown or expired id."""

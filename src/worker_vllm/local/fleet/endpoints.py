@@ -71,10 +71,10 @@ class QueueEndpoint:
         return queue_variables(f"{self._base_url}/v2/{self.name}", worker_id, self._key)
 
     def load(self) -> Load:
-        """The queue, the running jobs, and how long the next one waits."""
+        """The queue without jobs of low priority, the running jobs, and how long the next one waits."""
         store = self._runtime.state.store
-        since = store.waiting_since()
-        return Load(store.queued, store.running, 0.0 if since is None else self._runtime.clock() - since)
+        waiting = store.waiting_since()
+        return Load(len(waiting), store.running, self._runtime.clock() - waiting[0] if waiting else 0.0)
 
     def started(self, worker_id: str) -> str:
         """Expect the worker; what a stored state knows of one with this id was another process."""
