@@ -86,6 +86,7 @@ def test_a_failed_start_shows_its_diagnosis_and_leads_to_the_field(open_page: Op
     page.keyboard.press("Control+Enter")
     page.wait_for_selector('.deployment[data-state="failed"] .banner', timeout=60_000)
     assert "MODEL_NAME" in page.inner_text(".deployment .banner")
+    assert "the failed start names it" in page.inner_text('[data-field="MODEL_NAME"]')
     tab_to(page, ".deployment .banner button")
     page.keyboard.press("Enter")
     page.wait_for_selector("#field-MODEL_NAME:focus")
