@@ -73,17 +73,20 @@ def test_the_outputs_hold_the_settings_and_leave_secrets_to_the_shell(open_page:
     assert all("hf_abc" not in text for text in shown.values())
 
 
-def test_a_failed_start_shows_its_diagnosis_and_leads_to_the_field(open_page: OpenPage) -> None:
+@pytest.mark.parametrize("kind", ["queue", "load-balancer"])
+def test_a_failed_start_shows_its_diagnosis_and_leads_to_the_field(open_page: OpenPage, kind: str) -> None:
     """A model directory that does not exist, with the real engine where it is installed."""
     page = open_page("#/deploy")
     page.wait_for_selector("#endpoint-engine")
     if page.is_disabled("#endpoint-engine option[value=vllm]"):
         pytest.skip("vLLM is not installed here")
     page.select_option("#endpoint-engine", "vllm")
+    page.select_option("#endpoint-kind", kind)
     page.fill("#field-MODEL_NAME", "/no/such/model")
     page.keyboard.press("Control+Enter")
     page.wait_for_selector('.deployment[data-state="failed"] .banner', timeout=60_000)
     assert "MODEL_NAME" in page.inner_text(".deployment .banner")
+    assert "the failed start names it" in page.inner_text('[data-field="MODEL_NAME"]')
     tab_to(page, ".deployment .banner button")
     page.keyboard.press("Enter")
     page.wait_for_selector("#field-MODEL_NAME:focus")

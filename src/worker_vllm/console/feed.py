@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -83,7 +82,7 @@ async def follow(state: ConsoleState, hello: dict[str, Any]) -> AsyncIterator[by
             if quiet_s >= KEEP_ALIVE_S:
                 quiet_s = 0.0
                 yield b": alive\n\n"
-            await pause(state.closing, PAUSE_S)
+            await state.pause(PAUSE_S)
     finally:
         state.readers -= 1
 
@@ -115,13 +114,4 @@ async def follow_log(state: ConsoleState, worker_id: str) -> AsyncIterator[bytes
                 for record in records
             ]
             yield event("lines", lines)
-        await pause(state.closing, PAUSE_S)
-
-
-async def pause(closing: asyncio.Event, seconds: float) -> None:
-    """Wait, or return at once when the console closes."""
-    try:
-        async with asyncio.timeout(seconds):
-            await closing.wait()
-    except TimeoutError:
-        return
+        await state.pause(PAUSE_S)

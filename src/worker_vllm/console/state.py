@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -61,6 +62,12 @@ class ConsoleState:
         """A time of the gateway's clock as seconds since 1970."""
         return round(at + self._offset, 3)
 
+    async def pause(self, seconds: float) -> None:
+        """Wait, or return at once when the console closes."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self.closing.wait()
+
     def endpoint(self, name: str) -> EndpointRuntime:
         """An endpoint that exists. Raises NotFound."""
         found = self.endpoints.get(name)
@@ -77,7 +84,9 @@ class ConsoleState:
     def endpoint_payloads(self) -> list[dict[str, Any]]:
         """Every endpoint with its counts, and its start if it was started from the form."""
         queues = [self._endpoint(name, runtime.state.health()) for name, runtime in self.endpoints.items()]
-        return [*queues, *(self._balanced(name) for name in self.host.balanced() if name not in self.endpoints)]
+        started = self.host.deployments.names() if self.host.deployments else ()
+        others = dict.fromkeys((*self.host.balanced(), *started))  # a start that failed has its diagnosis alone
+        return [*queues, *(self._without_queue(name) for name in others if name not in self.endpoints)]
 
     def worker_payloads(self) -> list[dict[str, Any]]:
         """Every worker."""
@@ -88,7 +97,7 @@ class ConsoleState:
         last = self.host.clock()
         try:
             while not self.closing.is_set():
-                await asyncio.wait((asyncio.ensure_future(self.closing.wait()),), timeout=INTERVAL_S)
+                await self.pause(INTERVAL_S)
                 now = self.host.clock()
                 figures = await self._metrics.read(self.host.metrics_addresses() if self.readers else {})
                 self._add_points(now, max(now - last, 0.001), figures)
@@ -111,7 +120,7 @@ class ConsoleState:
         self.histories[name] = history
         self.series[name] = EndpointSeries()
 
-    def _balanced(self, name: str) -> dict[str, Any]:
+    def _without_queue(self, name: str) -> dict[str, Any]:
         """A load-balancing endpoint, which has no jobs: its requests go to the workers as they are."""
         states = [view.state for view in self.host.fleet.report().workers if view.endpoint == name]
         ready = sum(state in (WorkerState.IDLE, WorkerState.RUNNING) for state in states)

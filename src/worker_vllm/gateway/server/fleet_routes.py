@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import time
-
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from worker_vllm.gateway.fleet.attached import attached_views
 from worker_vllm.gateway.fleet.fleet_api import PREFIX, answer
-from worker_vllm.gateway.fleet.fleet_control import AttachedWorkers, FleetControl
-from worker_vllm.gateway.gateway import Gateway
+from worker_vllm.gateway.fleet.fleet_control import FleetControl
 
 
 def fleet_routes(control: FleetControl) -> list[BaseRoute]:
@@ -25,8 +21,3 @@ def fleet_routes(control: FleetControl) -> list[BaseRoute]:
     for route in routes:
         route.methods = set()  # every method: `answer` refuses the others
     return list(routes)
-
-
-def attached_routes(gateway: Gateway) -> list[BaseRoute]:
-    """The routes of a gateway that starts no workers: those that attached themselves are shown."""
-    return fleet_routes(AttachedWorkers(lambda: attached_views(gateway.states()), time.monotonic))

@@ -4,7 +4,7 @@ import { Icon } from "../ui/icons.js";
 import { SECRETS } from "./link.js";
 import { setValue } from "./draft.js";
 
-export function Field({ name, field, value, problems }) {
+export function Field({ name, field, value, problems, blamed }) {
   const changed = value !== undefined;
   const shown = changed ? value : field.value;
   const id = `field-${name}`;
@@ -12,6 +12,7 @@ export function Field({ name, field, value, problems }) {
   return html`<div class=${`setting ${changed ? "changed" : ""}`} data-field=${name}>
     <div class="setting-head">
       <label for=${id}>${field.title}</label><code>${name}</code>
+      ${blamed && html`<span class="badge bad">the failed start names it</span>`}
       ${changed && html`<button class="btn quiet tiny" type="button" aria-label=${`Reset ${field.title}`}
         onClick=${() => setValue(name, field.value)}><${Icon} name="retry" />Reset</button>`}
     </div>

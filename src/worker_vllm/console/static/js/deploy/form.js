@@ -1,6 +1,7 @@
 // The form: groups, search, and only what was changed.
 import { html, useState } from "../lib/html.js";
 import { useKeys } from "../lib/keys.js";
+import { live } from "../lib/live.js";
 import { useStore } from "../lib/store.js";
 import { Empty } from "../ui/parts.js";
 import { draft, problemsByField, report } from "./draft.js";
@@ -12,6 +13,7 @@ export function Form({ form }) {
   const [search, setSearch] = useState("");
   const [onlyChanged, setOnlyChanged] = useState(false);
   const byField = problemsByField(problems);
+  const blamed = new Set(useStore(live, (state) => state.endpoints).flatMap(({ start }) => start?.fields ?? []));
   useKeys({ "/": () => document.getElementById("form-search").focus() });
   const isShown = (name) =>
     (!onlyChanged || name in values || byField.has(name)) && matches(name, form.fields[name], search);
@@ -29,11 +31,11 @@ export function Form({ form }) {
     ${groups.length === 0 && html`<${Empty} title=${onlyChanged ? "Nothing is changed yet" : "No setting matches"}>
       <p>${onlyChanged ? "An untouched form deploys the same worker as an empty environment." : `“${search}” is in no name, title or help text.`}</p>
       <button class="btn" type="button" onClick=${() => { setSearch(""); setOnlyChanged(false); }}>Show all settings</button><//>`}
-    ${groups.map((group) => html`<${Group} key=${group.title} ...${{ group, form, values, byField }} open=${isOpen(group, search, onlyChanged, values, byField)} />`)}
+    ${groups.map((group) => html`<${Group} key=${group.title} ...${{ group, form, values, byField, blamed }} open=${isOpen(group, search, onlyChanged, values, byField)} />`)}
   </div>`;
 }
 
-function Group({ group, form, values, byField, open }) {
+function Group({ group, form, values, byField, blamed, open }) {
   const changed = group.names.filter((name) => name in values).length;
   const wrong = group.names.filter((name) => byField.has(name)).length;
   return html`<details class="group panel" open=${open}>
@@ -42,7 +44,7 @@ function Group({ group, form, values, byField, open }) {
       ${wrong > 0 && html`<span class="badge bad">${wrong} to correct</span>`}
       <span class="muted small">${group.names.length}</span></summary>
     <div class="fields">
-      ${group.shown.map((name) => html`<${Field} key=${name} ...${{ name, field: form.fields[name], value: values[name], problems: byField.get(name) || [] }} />`)}
+      ${group.shown.map((name) => html`<${Field} key=${name} ...${{ name, field: form.fields[name], value: values[name], problems: byField.get(name) || [], blamed: blamed.has(name) }} />`)}
     </div>
   </details>`;
 }

@@ -15,14 +15,16 @@ export function Start() {
   const { engine, name, kind } = useStore(draft);
   const { engines } = useStore(form);
   const state = useStore(report);
+  const starts = useStore(live, (value) => value.hello?.deploys ?? true);
   const [busy, setBusy] = useState(false);
   const start = async () => {
     setBusy(true);
     await startEndpoint();
     setBusy(false);
   };
-  useKeys({ "ctrl+enter": start });
+  useKeys({ "ctrl+enter": () => (starts ? void start() : false) });
   const chosen = engines.find((one) => one.id === engine) || engines[0];
+  if (!starts) return html`<${ElsewhereOnly} />`;
   return html`<section class="panel" aria-labelledby="start-title">
     <header><h2 id="start-title">Start it on this machine</h2></header>
     <div class="inside stack">
@@ -50,6 +52,9 @@ export function Start() {
     <${Deployments} />
   </section>`;
 }
+
+const ElsewhereOnly = () => html`<section class="panel"><div class="inside"><p class="muted">
+  This gateway starts no workers. <code>worker-vllm local</code> does; here you can validate settings and copy them.</p></div></section>`;
 
 // Validate first: the first wrong field gets the focus instead of a start that must fail.
 async function startEndpoint() {
