@@ -26,7 +26,7 @@ test-all: setup setup-sdk ## the long matrices too
 	@$(PYTHON_BIN) -m pytest -q -m "not gpu and not upstream" $(ARGS)
 
 test-containers: setup ## both images, built and run with podman (root; installs what is missing with apt-get)
-	@$(PYTHON_BIN) -m pytest -q -m containers $(ARGS)
+	@$(PYTHON_BIN) -m pytest -q tests/containers tests/deploy $(ARGS)
 
 test-versions: setup ## the worker with each supported vLLM's engine for CPU, in an environment of its own (3 GB each)
 	@$(PYTHON_BIN) -m pytest -q -m versions $(ARGS)

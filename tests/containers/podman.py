@@ -23,7 +23,7 @@ STATE = ROOT / ".cache" / "containers"
 # A short path: container sockets lie below it.
 RUN = Path("/run") / f"wv-{hashlib.sha256(str(ROOT).encode()).hexdigest()[:8]}"
 COMMANDS = ("podman", "buildah", "runc", "mmdebstrap", "iptables", "catatonit", "conmon")
-PACKAGES = (*COMMANDS, "netavark", "aardvark-dns")
+PACKAGES = (*COMMANDS, "netavark", "aardvark-dns", "debian-archive-keyring")
 # More options for every container, such as --cgroup-parent on a machine that is shared.
 EXTRA_OPTIONS = "CONTAINER_OPTIONS"
 

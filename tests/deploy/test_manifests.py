@@ -90,6 +90,18 @@ def test_compose_gives_time_to_drain_and_shared_memory() -> None:
         assert service["shm_size"] == "1gb"
 
 
+def test_compose_mounts_what_is_there() -> None:
+    """Each file and directory that a service mounts from deploy/, and the rules that Prometheus reads."""
+    services = yaml.safe_load(COMPOSE.read_text())["services"]
+    mounts = [mount.split(":")[:2] for service in services.values() for mount in service.get("volumes", ())]
+    inside = {target: COMPOSE.parent / source for source, target in mounts if source.startswith("./")}
+    assert {path for path in inside.values() if not path.exists()} <= {COMPOSE.parent / "observability"}
+    rules = yaml.safe_load((COMPOSE.parent / "prometheus.yml").read_text())["rule_files"]
+    assert [Path(rule).parent.as_posix() for rule in rules] == ["/etc/worker-vllm"]
+    if inside["/etc/worker-vllm"].is_dir():
+        assert (inside["/etc/worker-vllm"] / Path(rules[0]).name).is_file()
+
+
 def test_the_unit_gives_time_to_drain() -> None:
     """And signals the worker alone."""
     values = unit_values()

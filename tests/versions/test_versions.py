@@ -40,6 +40,7 @@ CORE = {
 }
 
 
+@functools.cache
 def interpreter(version: str) -> str:
     """The Python of an environment with that vLLM; `make test-versions` has set it up, or it is set up now."""
     if version == versions.VLLM:
@@ -59,12 +60,6 @@ class Outcome:
     passed: int
     failed: tuple[str, ...]
     output: str
-
-
-@functools.cache
-def outcomes(version: str) -> dict[str, Outcome]:
-    """The core set by that version's interpreter, each part with the outcome of its tests."""
-    return {part: run_part(version, *selection) for part, selection in CORE.items()}
 
 
 def run_part(version: str, path: str, words: str) -> Outcome:
@@ -91,7 +86,7 @@ def run_part(version: str, path: str, words: str) -> Outcome:
 @pytest.mark.parametrize("version", ENGINES)
 def test_the_core_set(version: str, part: str, figure: Callable[[str], None]) -> None:
     """Start, routes, parity, cancel, streams at once, flag data, and settings judged by the version's own parser."""
-    found = outcomes(version)[part]
+    found = run_part(version, *CORE[part])
     figure(f"{found.passed} of {found.passed + len(found.failed)}")
     assert found.passed, found.output
     assert found.failed == (), found.output
