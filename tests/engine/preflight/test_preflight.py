@@ -58,7 +58,8 @@ def test_what_is_on_disk_is_served_by_path_and_offline(tmp_path: Path) -> None:
 def test_an_echo_engine_needs_no_model() -> None:
     """No model is searched for."""
     settings = EngineSettings(kind=EngineKind.ECHO, model="nowhere")
-    assert checks.preflight(settings, {}) == checks.Preflight(settings, settings)
+    expected = checks.Preflight(settings, settings, key=f"echo/{settings.served_names[-1]}")
+    assert checks.preflight(settings, {}) == expected
 
 
 def test_an_old_driver_is_the_machines_fault() -> None:
