@@ -112,6 +112,12 @@ def test_the_receipt_of_a_start_is_logged_served_and_recorded(tmp_path: Path) ->
     saved = last["would_have_saved"]["fast_start"]
     assert (saved["starts"], saved["seconds"]) == (1, pytest.approx(last["total_s"] - second["total_s"], abs=0.002))
     assert len(json.loads((tmp_path / ".cache" / "vllm.starts.json").read_text())) == 3
+    inherited = {**environment, "PATH": os.environ["PATH"]}
+    checked = subprocess.run(
+        [*PROGRAM, "doctor", "--no-start"], env=inherited, capture_output=True, text=True, check=True
+    )
+    recorded = checked.stdout.split("earlier starts\n")[1].splitlines()
+    assert [line.split("graphs ")[1] for line in recorded] == ["built", "not used, FAST_START", "built"]
 
 
 def test_the_receipt_does_not_delay_readiness(tmp_path: Path) -> None:
