@@ -74,6 +74,15 @@ install_lock() {
   rm -f "$log"
 }
 
+# The JavaScript clients whose flows the tests run, from their lock; without node those tests are skipped.
+install_javascript_clients() {
+  if ! command -v npm >/dev/null; then
+    log "no node: the tests of the JavaScript clients will be skipped; install it (apt-get install nodejs npm)"
+  elif ! npm ci --prefix tests/clients/js --silent --no-audit --no-fund >/dev/null 2>&1; then
+    log "the JavaScript clients could not be fetched: their tests will be skipped; npm ci --prefix tests/clients/js says why"
+  fi
+}
+
 if [ "$kind" = engine ]; then
   if ! "$venv/bin/python" -c "import importlib.metadata as m, sys; sys.exit(m.version('torch').split('+')[0] != '$torch')" 2>/dev/null; then
     log "1/4 PyTorch $torch for CPU (190 MB)"
@@ -89,6 +98,7 @@ if [ "$kind" = engine ]; then
   log "4/4 worker-vllm itself"
   pip install --quiet --no-deps --no-build-isolation -e .
   install_browser
+  install_javascript_clients
 else
   log "the official SDK from the lock (about 70 packages)"
   install_lock requirements/sdk.lock

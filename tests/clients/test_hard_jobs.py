@@ -64,7 +64,7 @@ async def test_a_nine_megabyte_image_is_answered(aclient: openai.AsyncOpenAI, up
 ODD_INPUTS: list[tuple[str, bytes]] = [
     *(
         (f"nested {depth} deep", b'{"prompt": "x", "q": ' + b"[" * depth + b"]" * depth + b"}")
-        for depth in (900, 980)
+        for depth in (900, 950)  # the gateway itself refuses what is deeper
     ),
     ("half an emoji for a name", b'{"prompt": "x", "\\ud83e": 1}'),
     ("a route that is no text", b'{"openai_route": {"a": 1}}'),

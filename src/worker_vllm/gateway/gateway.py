@@ -111,9 +111,9 @@ class Gateway:
                 endpoint.state.fleet.restore(worker_id, now, pings=pings, interval_s=interval_s)
 
     def start(self) -> None:
-        """Set the timers of restored jobs, in the running event loop."""
+        """Set the timers of restored jobs and send their webhooks, in the running event loop."""
         for endpoint in self._endpoints.values():
-            endpoint.perform(())
+            endpoint.perform(endpoint.state.webhooks_due())
 
     def _create(self, name: str) -> EndpointRuntime:
         created = EndpointRuntime(self._options, self.clock, self._webhooks, self._journal)

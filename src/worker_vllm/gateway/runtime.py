@@ -79,7 +79,7 @@ class EndpointRuntime:
                     self.state.fleet.stop(worker_id, job_id)
                     self.signals.wake(f"stop {worker_id}")
                 case CallWebhook(url, payload):
-                    self._webhooks.send(url, payload)
+                    self._webhooks.send(url, payload, self._on_webhook)
                     for observer in self.observers:
                         observer.webhook_called(payload["id"], url)
         self._set_timer()
@@ -128,6 +128,11 @@ class EndpointRuntime:
         for take_request in list(self._take_requests):
             self._resolve(take_request, [])
         self.signals.wake_all()
+
+    def _on_webhook(self, job_id: str) -> None:
+        self.state.webhook_answered(job_id)
+        if self._journal is not None:
+            self._journal.notify()
 
     def _dispatch_jobs(self) -> None:
         for take_request in list(self._take_requests):

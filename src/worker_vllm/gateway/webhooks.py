@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from typing import Any
 
 import aiohttp
@@ -31,14 +32,17 @@ class Webhooks:
         self._slots = asyncio.Semaphore(MAX_CONCURRENT)
         self._session: aiohttp.ClientSession | None = None
 
-    def send(self, url: str, payload: dict[str, Any]) -> None:
-        """Deliver in the background; drop and log it when too many or too large ones are pending."""
+    def send(self, url: str, payload: dict[str, Any], answered: Callable[[str], None]) -> None:
+        """Deliver in the background, and call `answered` with the job's id when it was delivered or given up.
+
+        Drops and logs it when too many or too large ones are pending.
+        """
         body = dump(payload, sort_keys=self._sort_keys)
         if len(self._tasks) >= MAX_PENDING or len(body) > self._room:
             logger.error("webhook of job %s dropped: %d are pending already", payload["id"], len(self._tasks))
             return
         self._room -= len(body)
-        task = asyncio.create_task(self._deliver(url, body, payload["id"]))
+        task = asyncio.create_task(self._deliver(url, body, payload["id"], answered))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -50,7 +54,7 @@ class Webhooks:
         if self._session is not None:
             await self._session.close()
 
-    async def _deliver(self, url: str, body: bytes, job_id: str) -> None:
+    async def _deliver(self, url: str, body: bytes, job_id: str, answered: Callable[[str], None]) -> None:
         try:
             for attempt in range(TRIES):
                 if attempt:
@@ -58,8 +62,9 @@ class Webhooks:
                 async with self._slots:
                     outcome = await self._post(url, body)
                 if outcome == "200":
-                    return
+                    break
                 logger.warning("webhook of job %s: attempt %d of %d: %s", job_id, attempt + 1, TRIES, outcome)
+            answered(job_id)
         finally:
             self._room += len(body)
 

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import sqlite3
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from aiohttp import web
 
-from tests.gateway.conftest import Open
+from tests.gateway.conftest import Open, serving
 from tests.gateway.fake_worker import FakeWorker
 from worker_vllm.gateway.options import GatewayOptions
+from worker_vllm.gateway.storage.storage import Storage
 
 
 class Receiver:
@@ -71,3 +75,29 @@ async def test_an_unreachable_webhook_delays_no_other(open_gateway: Open, receiv
     for n in (1, 2):
         await http.post(f"/v2/local/cancel/job{n}-u1")
     assert await receiver.got.get() == {"id": "job2-u1", "status": "CANCELLED"}
+
+
+def due(file: Path, copy: Path) -> bool:
+    """Whether a webhook is still to be sent, as another process would find it after a kill."""
+    copy.write_bytes(file.read_bytes())
+    copy.with_name(f"{copy.name}-wal").write_bytes(file.with_name(f"{file.name}-wal").read_bytes())
+    with contextlib.closing(sqlite3.connect(copy)) as connection:
+        return bool(connection.execute("SELECT 1 FROM job WHERE webhook_due").fetchall())
+
+
+async def test_the_next_process_sends_what_this_one_could_not(receiver: Receiver, tmp_path: Path) -> None:
+    """Once: what was delivered is not sent again."""
+    receiver.answers = [500]
+    slow = GatewayOptions(webhook_pause_s=1000)
+    file = tmp_path / "state.db"
+    async with serving(slow, storage=Storage.open(file)) as http:
+        await http.post("/v2/local/run", {"input": 1, "webhook": receiver.url})
+        await http.post("/v2/local/cancel/job1-u1")
+        first = await receiver.got.get()
+    async with serving(slow, storage=Storage.open(file)) as http:
+        assert await receiver.got.get() == first == {"id": "job1-u1", "status": "CANCELLED"}
+        while (await http.post("/v2/local/run", {"input": 2})).status == 200 and due(file, tmp_path / "copy.db"):
+            await asyncio.sleep(0.01)
+    async with serving(slow, storage=Storage.open(file)) as http:
+        assert (await http.get("/v2/local/status/job1-u1")).status == 200
+        assert receiver.got.empty()

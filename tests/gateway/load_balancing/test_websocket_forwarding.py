@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 
 import aiohttp
 import pytest
 
-from tests.gateway.load_balancing.workers import QUICK, edge, edge_with
+from tests.gateway.load_balancing.workers import QUICK, edge, edge_with, fake_worker
 
 ID = "X-Runpod-Worker-Id"
 
@@ -52,3 +53,28 @@ async def test_without_a_worker_it_is_refused() -> None:
         with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
             await front.http.ws_connect(f"{front.url}/socket")
         assert refused.value.status == 400
+
+
+async def test_a_worker_that_is_gone_is_passed_over() -> None:
+    """Its port refuses before the next probe can tell."""
+    async with edge_with("a", options=replace(QUICK, poll_s=60)) as (front, _):
+        async with fake_worker("b") as worker:
+            front.add(worker)
+            await front.ready("a", "b")
+        for _ in range(3):
+            async with front.http.ws_connect(f"{front.url}/socket") as socket:
+                await socket.send_str("hello")
+                assert await socket.receive_str() == "a: hello"
+
+
+async def test_a_client_that_leaves_closes_the_workers_side() -> None:
+    """Nothing stays open, and the worker counts as idle."""
+    async with edge_with("w") as (front, [worker]):
+        socket = await front.http.ws_connect(f"{front.url}/socket")
+        await socket.send_str("hello")
+        await socket.receive_str()
+        assert front.balancer.load().running == 1
+        await socket.close()
+        await front.balancer.drained("w")
+        while worker.sockets:
+            await asyncio.sleep(0.002)

@@ -32,6 +32,7 @@ class FakeWorker:
     seen: list[tuple[str, str, dict[str, str], bytes]] = field(default_factory=list)
     held: int = 0  # requests that wait at the gate
     slow_pings: int = 0  # how many probes wait at the gate
+    sockets: int = 0  # open WebSockets
     sent: int = 0  # bytes of `zeros`
     aborted: int = 0  # requests whose connection broke while they waited
 
@@ -106,6 +107,7 @@ class FakeWorker:
         self.seen.append((request.method, request.raw_path, _lowered(request), b""))
         socket = web.WebSocketResponse(protocols=("chat",))
         await socket.prepare(request)
+        self.sockets += 1
         async for message in socket:
             if message.data == "bye":
                 await socket.close(code=4001)
@@ -113,6 +115,7 @@ class FakeWorker:
                 await socket.send_str(f"{self.name}: {message.data}")
             else:
                 await socket.send_bytes(message.data)
+        self.sockets -= 1
         return socket
 
 

@@ -160,9 +160,7 @@ class HttpForwarding:
                 allow_redirects=False,
             )
         except aiohttp.ClientConnectorError as error:
-            if await self._balancer.probe(worker) == HEALTHY:
-                raise edge_answers.wrong_port(worker.id, worker.address.requests) from error
-            raise WorkerRefused(str(error)) from error
+            raise await refusal(self._balancer, worker, error) from error
         except (aiohttp.ClientError, OSError) as error:
             if self._stream.gone:
                 raise ClientGone from error
@@ -194,3 +192,10 @@ class HttpForwarding:
         if worker.address.key:
             headers["Authorization"] = f"Bearer {worker.address.key}"
         return headers
+
+
+async def refusal(balancer: LoadBalancer, worker: PooledWorker, error: Exception) -> Exception:
+    """What a refused connection means: a wrong port when the worker is healthy; else it is out of the pool now."""
+    if await balancer.probe(worker) == HEALTHY:
+        return edge_answers.wrong_port(worker.id, worker.address.requests)
+    return WorkerRefused(str(error))

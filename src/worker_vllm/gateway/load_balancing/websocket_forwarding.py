@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Sequence
 
 import aiohttp
@@ -14,8 +15,10 @@ from worker_vllm.gateway.load_balancing import edge_answers
 from worker_vllm.gateway.load_balancing.affinity import HEADER, read_affinity
 from worker_vllm.gateway.load_balancing.balancer import LoadBalancer
 from worker_vllm.gateway.load_balancing.edge_answers import EdgeAnswer
-from worker_vllm.gateway.load_balancing.http_forwarding import KEY
+from worker_vllm.gateway.load_balancing.http_forwarding import KEY, WorkerRefused, refusal
 from worker_vllm.gateway.load_balancing.pool import PooledWorker
+
+log = logging.getLogger(__name__)
 
 NORMAL = 1000
 GOING_AWAY = 1001
@@ -44,15 +47,21 @@ class WebSocketForwarding:
     async def run(self) -> None:
         """Connect the client with a worker until one of them closes; before that, an EdgeAnswer denies it."""
         await self._receive()  # websocket.connect
+        affinity = read_affinity(self._headers)
         try:
-            async with self._balancer.assigned(read_affinity(self._headers)) as worker:
-                await self._serve(worker)
+            while True:
+                async with self._balancer.assigned(affinity) as worker:
+                    try:
+                        upstream = await self._connect(worker)
+                    except WorkerRefused:  # it is out of the pool now
+                        continue
+                    return await self._serve(worker, upstream)
         except EdgeAnswer as edge:
             await self._deny(edge)
 
-    async def _serve(self, worker: PooledWorker) -> None:
+    async def _connect(self, worker: PooledWorker) -> aiohttp.ClientWebSocketResponse:
         try:
-            upstream = await self._balancer.session.ws_connect(
+            return await self._balancer.session.ws_connect(
                 URL(worker.address.requests + self._target, encoded=True),
                 protocols=self._protocols,
                 headers=self._request_headers(worker),
@@ -61,12 +70,18 @@ class WebSocketForwarding:
         except aiohttp.WSServerHandshakeError as refused:
             status = refused.status if refused.status >= BAD_REQUEST else BAD_GATEWAY
             raise EdgeAnswer(status, f'worker "{worker.id}" answered {refused.status}, not a WebSocket') from refused
+        except aiohttp.ClientConnectorError as error:
+            raise await refusal(self._balancer, worker, error) from error
         except (aiohttp.ClientError, OSError) as error:
             raise edge_answers.worker_lost(worker.id, str(error)) from error
+
+    async def _serve(self, worker: PooledWorker, upstream: aiohttp.ClientWebSocketResponse) -> None:
         try:
             accept = {"type": "websocket.accept", "subprotocol": upstream.protocol}
             await self._send({**accept, "headers": [(HEADER, worker.id.encode())]})
             await self._relay(upstream)
+        except OSError as error:  # the client has gone
+            log.debug("a WebSocket of worker %s ended: %s", worker.id, error)
         finally:
             await upstream.close(code=GOING_AWAY)
 
@@ -78,6 +93,9 @@ class WebSocketForwarding:
             for task in tasks:
                 task.cancel()
             await asyncio.wait(tasks)
+        for task in tasks:
+            if not task.cancelled():
+                task.result()
 
     async def _to_worker(self, upstream: aiohttp.ClientWebSocketResponse) -> None:
         while (message := await self._receive())["type"] == "websocket.receive":

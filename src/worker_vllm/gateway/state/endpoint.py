@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from worker_vllm.gateway.options import GatewayOptions
-from worker_vllm.gateway.state.effects import Effect, StopJob
+from worker_vllm.gateway.state.effects import CallWebhook, Effect, StopJob
 from worker_vllm.gateway.state.job import Job, JobOutcome, Status
 from worker_vllm.gateway.state.job_store import JobStore
 from worker_vllm.gateway.state.workers import Workers
@@ -104,6 +104,18 @@ class Endpoint:
         for job in self.store.running_jobs.held_by(worker_id):
             effects += self.store.requeue(job, now)
         return effects
+
+    def webhook_answered(self, job_id: str) -> None:
+        """The webhook of this job was delivered, or given up."""
+        job = self.store.find(job_id)
+        if job is not None and job.webhook_due:
+            job.webhook_due = False
+            self.store.mark(job_id)
+
+    def webhooks_due(self) -> list[Effect]:
+        """The webhooks that an earlier process did not deliver."""
+        due = (job for job in self.store.jobs() if job.webhook_due)
+        return [CallWebhook(job.submission.webhook, job.to_client()) for job in due if job.submission.webhook]
 
     def health(self) -> dict[str, Any]:
         """RunPod's /health payload."""

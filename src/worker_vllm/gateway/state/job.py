@@ -101,6 +101,7 @@ class Job:
     delivered: bool = False  # a client has read a piece of this stream
     followed: bool = False  # a client reads this stream now
     dropped_pieces: int = 0  # unread pieces that were dropped at the limit
+    webhook_due: bool = False  # its end is still to be posted
     unlisted: int = 0  # pings in a row in which the worker did not name this job
 
     @property

@@ -122,7 +122,7 @@ class JobStore:
         outputs = [piece.output for piece in job.pieces]
         if outputs:
             if not job.delivered:
-                self._mark(job.id)
+                self.mark(job.id)
             job.delivered = True
             self._memory.forget_pieces(job)
         return outputs
@@ -253,13 +253,14 @@ class JobStore:
         self._arm(job)
         effects: list[Effect] = [JobChanged(job.id)]
         if job.submission.webhook:
+            job.webhook_due = True
             effects.append(CallWebhook(job.submission.webhook, job.to_client()))
         return effects
 
     def _enqueue(self, job: Job) -> None:
         self._memory.forget_pieces(job)
         job.status, job.worker, job.started, job.ended = Status.IN_QUEUE, None, None, None
-        job.output, job.error, job.unlisted = ABSENT, None, 0
+        job.output, job.error, job.unlisted, job.webhook_due = ABSENT, None, 0, False
         self._memory.hold_result(job, 0)
         self._queue[job.id] = None
         self._arm(job)
@@ -278,7 +279,7 @@ class JobStore:
         self._ended.pop(job.id, None)
         self.deadlines.remove(job.id)
         self._memory.remove(job)
-        self._mark(job.id)
+        self.mark(job.id)
         del self._jobs[job.id]
 
     def _make_room(self, size: int) -> None:
@@ -287,11 +288,12 @@ class JobStore:
         if self.held_bytes + size > self._limits.held_bytes:
             raise RequestError(f"the gateway holds {self.held_bytes} bytes of jobs; try again later", status=429)
 
-    def _mark(self, job_id: str) -> None:
+    def mark(self, job_id: str) -> None:
+        """The job has changed."""
         if self.changed is not None:
             self.changed[job_id] = None
 
     def _arm(self, job: Job) -> None:
         """Set the job's deadline; called at every change of its state."""
-        self._mark(job.id)
+        self.mark(job.id)
         self.deadlines.set(job.id, job.due(self._policy))

@@ -20,14 +20,15 @@ CREATE TABLE IF NOT EXISTS submission (
 CREATE TABLE IF NOT EXISTS job (
     endpoint TEXT, id TEXT, status TEXT NOT NULL, worker TEXT, created REAL NOT NULL, started REAL, ended REAL,
     ttl_s REAL NOT NULL, retries INTEGER NOT NULL, error BLOB, delivered INTEGER NOT NULL,
-    result_bytes INTEGER NOT NULL, PRIMARY KEY (endpoint, id)) WITHOUT ROWID;
+    webhook_due INTEGER NOT NULL, result_bytes INTEGER NOT NULL, PRIMARY KEY (endpoint, id)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS output (endpoint TEXT, id TEXT, json BLOB NOT NULL, PRIMARY KEY (endpoint, id));
 CREATE TABLE IF NOT EXISTS endpoint (
     name TEXT PRIMARY KEY, completed INTEGER NOT NULL, failed INTEGER NOT NULL, retried INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS worker (endpoint TEXT, id TEXT, interval_s REAL, PRIMARY KEY (endpoint, id));
 """
 JOBS = """
-SELECT submission.*, status, worker, created, started, ended, ttl_s, retries, error, delivered, result_bytes, json
+SELECT submission.*, status, worker, created, started, ended, ttl_s, retries, error, delivered, webhook_due,
+    result_bytes, json
 FROM submission JOIN job USING (endpoint, id) LEFT JOIN output USING (endpoint, id)
 ORDER BY retries = 0, created, submission.rowid
 """
@@ -75,7 +76,7 @@ class JobFile:
         do = self._connection.executemany
         with _explained(self._path), self._transaction():
             do("INSERT OR REPLACE INTO submission VALUES (?, ?, ?, ?, ?, ?, ?)", batch.submissions)
-            do("INSERT OR REPLACE INTO job VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", batch.jobs)
+            do("INSERT OR REPLACE INTO job VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", batch.jobs)
             texts = [(endpoint, job_id, dump(output)) for endpoint, job_id, output in batch.outputs]
             do("INSERT OR REPLACE INTO output VALUES (?, ?, ?)", texts)
             self._delete("output", batch.retried)

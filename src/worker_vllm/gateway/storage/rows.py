@@ -77,6 +77,7 @@ def job_row(endpoint: str, job: Job, wall_offset: float) -> Row:
         job.retries,
         _text(job.error),
         job.delivered,
+        job.webhook_due,
         job.result_bytes if job.terminal else 0,
     )
 
@@ -84,7 +85,7 @@ def job_row(endpoint: str, job: Job, wall_offset: float) -> Row:
 def read_job(row: Row, wall_offset: float) -> Job:
     """The job of a joined row: its submission's columns, its own, its output."""
     (_, job_id, given, forwarded, sync, timeout_s, webhook, *state, output) = row
-    status, worker, created, started, ended, ttl_s, retries, error, delivered, result_bytes = state
+    status, worker, created, started, ended, ttl_s, retries, error, delivered, webhook_due, result_bytes = state
     return Job(
         id=job_id,
         submission=Submission(given, bool(sync), timeout_s, ttl_s, _read_text(webhook), forwarded),
@@ -97,6 +98,7 @@ def read_job(row: Row, wall_offset: float) -> Job:
         output=ABSENT if output is None else json.loads(output),
         error=_read_text(error),
         delivered=bool(delivered),
+        webhook_due=bool(webhook_due),
         result_bytes=result_bytes,
     )
 

@@ -53,8 +53,8 @@ class AnswerParser:
         except httptools.HttpParserError as error:
             cause = error.__context__ if isinstance(error.__context__, ValueError) else error
             raise ValueError(str(cause) or type(cause).__name__) from error
-        self._idle_bytes = self._idle_bytes + len(data) if self._size == before else 0
         done, self._done = self._done, None
+        self._idle_bytes = self._idle_bytes + len(data) if done is None and self._size == before else 0
         if done is None and self._idle_bytes > MAX_HEAD_BYTES:
             raise ValueError("a head over 64 KiB")
         return done
