@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 from fastapi import Body, Path, Query
 from fastapi.openapi.utils import get_openapi
+from fastapi.responses import JSONResponse, Response
 from fastapi.routing import APIRoute
 
 from worker_vllm import __version__
@@ -170,6 +171,7 @@ def _route(name: str, method: str, path: str) -> APIRoute:
         operation_id=f"{name}-{method.lower()}",
         summary=name,
         response_model=model,
+        response_class=Response if model is None else JSONResponse,
         responses=_problems(payloads.ErrorAnswer, statuses) | none_in_time,
     )
 
