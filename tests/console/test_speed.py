@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.browser import DESKTOP, PICTURES, keep_picture
+from tests.console.browser import DESKTOP, PICTURES, keep_picture
 from tests.support.http import Http
 from tests.support.processes import running
 
