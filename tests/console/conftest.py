@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.support.browser import DESKTOP, Witness, launched, why_skipped
+from tests.console.browser import DESKTOP, Witness, launched, why_skipped
 from tests.support.processes import running
 from tests.support.stack import LOCAL
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from tests.console.browser import DESKTOP, PHONE, keep_picture
 from tests.console.conftest import OpenPage
-from tests.support.browser import DESKTOP, PHONE, keep_picture
 from tests.support.paths import ROOT
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(120)]

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.console.browser import keep_picture
 from tests.console.conftest import OpenPage
-from tests.support.browser import keep_picture
 from tests.support.processes import running
 from tests.support.stack import LOCAL
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from tests.console.browser import keep_picture, tab_to
 from tests.console.conftest import OpenPage
-from tests.support.browser import keep_picture, tab_to
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(120)]
 

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
+from tests.console.browser import keep_picture
 from tests.console.conftest import OpenPage
-from tests.support.browser import keep_picture
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(120)]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.browser import DOCUMENTATION, DOCUMENTED
+from tests.console.browser import DOCUMENTATION, DOCUMENTED
 from tests.support.paths import ROOT
 
 STATIC = ROOT / "src" / "worker_vllm" / "console" / "static"

@@ -5,7 +5,7 @@ import { State } from "../ui/parts.js";
 
 const ROW = 38;
 const HEADER = 34;
-const SPARE = 6;
+const SPARE = 4;
 const COLUMNS = ["State", "Request", "Endpoint", "Queued", "Waited", "Ran", "Worker"];
 
 export function Table({ rows, open, onOpen }) {

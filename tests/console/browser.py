@@ -62,7 +62,8 @@ def note(errors: list[str]) -> Callable[[ConsoleMessage], None]:
     """A listener that keeps the errors and warnings of a page's script, refusals by its policy among them."""
 
     def listen(message: ConsoleMessage) -> None:
-        refused = message.text.startswith("Failed to load resource: the server responded with a status of 4")
+        api = any(part in message.location["url"] for part in ("/v2/", "/lb/", "/console/api/"))
+        refused = api and message.text.startswith("Failed to load resource: the server responded with a status of")
         if message.type in ("error", "warning") and not refused:  # the page shows the refusal's sentence itself
             errors.append(message.text)
 
