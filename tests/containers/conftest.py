@@ -24,13 +24,11 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 
 
 @pytest.fixture(scope="session")
-def works() -> Iterator[None]:
+def works() -> None:
     """podman and buildah, or a skip that says what is missing."""
     if reason := podman.missing():
         pytest.skip(reason)
     RESULTS.facts = {"tools": [podman.output("podman", "--version"), podman.output("buildah", "--version")]}
-    yield
-    RESULTS.write()
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
 
 import pytest
 
@@ -19,13 +19,6 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     report = yield
     RESULTS.outcome(item, report)
     return report
-
-
-@pytest.fixture(scope="session", autouse=True)
-def written() -> Iterator[None]:
-    """The results, written at the end."""
-    yield
-    RESULTS.write()
 
 
 @pytest.fixture(scope="session")

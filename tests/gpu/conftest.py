@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
 
 import pytest
 
@@ -48,18 +48,15 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 
 
 @pytest.fixture(scope="session", autouse=True)
-def written() -> Iterator[None]:
-    """The results with card, driver and versions, written at the end of a run on a GPU."""
+def facts() -> None:
+    """The results name card, driver and versions."""
     nvidia = driver()
     if nvidia is None or not nvidia.gpus:
-        yield
         return
     gpu = nvidia.gpus[0]
     card = f"{gpu.name}, {gpu.total_bytes / (1 << 30):.0f} GiB"
     cuda = ".".join(map(str, nvidia.cuda))
     RESULTS.facts = {"tools": [card, f"driver {nvidia.version} (CUDA {cuda})", f"vLLM {engine_version(sys.path)}"]}
-    yield
-    RESULTS.write()
 
 
 @pytest.fixture

@@ -31,11 +31,13 @@ class Results:
         self._row(item)["figures"].append(text)
 
     def outcome(self, item: pytest.Item, report: pytest.TestReport) -> None:
-        """Take a phase's report; a failed set-up counts as the check's failure."""
+        """Take a phase's report; a failed set-up counts as the check's failure. Written when the check is over."""
         row = self._row(item)
         row["seconds"] = round(row["seconds"] + report.duration, 1)
         if report.when == "call" or not report.passed:
             row["outcome"] = "passed" if row["outcome"] in ("", "passed") and report.passed else report.outcome
+        if report.when == "teardown" and row["outcome"] != "skipped":
+            self.write()
 
     def write(self) -> Path:
         """Write the file; rows of checks that did not run now stay. The committed one is written on request only."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
 
 import pytest
 
@@ -20,14 +20,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     return report
 
 
-@pytest.fixture(scope="session")
-def results() -> Iterator[Results]:
-    """The results, written at the end."""
-    yield RESULTS
-    RESULTS.write()
-
-
 @pytest.fixture
-def figure(results: Results, request: pytest.FixtureRequest) -> Callable[[str], None]:
+def figure(request: pytest.FixtureRequest) -> Callable[[str], None]:
     """Notes a measured value in the check's row."""
-    return lambda text: results.figure(request.node, text)
+    return lambda text: RESULTS.figure(request.node, text)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,21 @@ def tag_table() -> str:
     return table_of(["CUDA", "vLLM", "Stable tag", "Development tag"], rows)
 
 
+def checks(path: Path) -> Iterator[tuple[str, str]]:
+    """Each test of a file as results name it, and what it checks: the first line of its docstring."""
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test_"):
+            name = path.relative_to(ROOT / "tests").as_posix()
+            yield f"{name}::{node.name}", (ast.get_docstring(node) or "").splitlines()[0]
+
+
+def unrecorded(run: Mapping[str, Any], kind: str) -> list[tuple[str, str]]:
+    """The checks that the recorded runs did not come to."""
+    found = {row["test"].split("[")[0] for row in run["checks"]}
+    files = sorted((ROOT / "tests" / kind).glob("test_*.py"))
+    return [check for path in files for check in checks(path) if check[0] not in found]
+
+
 def results(kind: str) -> Mapping[str, Any] | None:
     """A recorded run; None where there is none."""
     path = PLACE / f"{kind}.json"
@@ -58,7 +74,8 @@ def check_table(kind: str) -> str:
     """One row for each check: what it is about, its outcome and its figures."""
     if (run := results(kind)) is None:
         return NOT_RUN
-    rows = ([_what(check), check["outcome"], "; ".join(check["figures"])] for check in run["checks"])
+    rows = [[_what(check), check["outcome"], "; ".join(check["figures"])] for check in run["checks"]]
+    rows += [[what.rstrip("."), "not run", ""] for _, what in unrecorded(run, kind)]
     return f"{origin(run)}\n\n{table_of(['Check', 'Outcome', 'Measured'], rows)}"
 
 
@@ -67,12 +84,17 @@ def _what(check: Mapping[str, Any]) -> str:
     return str(check["what"]).rstrip(".") + (f" ({variant['variant']})" if variant else "")
 
 
+def engines() -> list[str]:
+    """The versions with an engine for CPU: those with a lock of their own, and the shipped one."""
+    return [*sorted(path.stem for path in (ROOT / "requirements" / "versions").glob("*.lock")), versions.VLLM]
+
+
 def version_table() -> str:
     """One row for each version of vLLM, one column for each part of the core set."""
     if (run := results("versions")) is None:
         return NOT_RUN
-    found: dict[str, dict[str, str]] = {}
-    alone = ""
+    found: dict[str, dict[str, str]] = {version: {} for version in engines()}
+    alone = "not run"
     for check in run["checks"]:
         measured = "; ".join(check["figures"]) if check["outcome"] == "passed" else check["outcome"]
         if match := CORE.search(check["test"]):

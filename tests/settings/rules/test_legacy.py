@@ -224,6 +224,17 @@ def test_what_vllm_would_refuse_late_is_refused_first(env: dict[str, str], keys:
     assert refused(env) == keys
 
 
+def test_a_word_that_only_newer_versions_dropped_is_not_called_removed() -> None:
+    """vLLM 0.27.1 still has bitsandbytes: in capitals it is refused as misspelt there, and as removed by 0.32."""
+    sentences = []
+    for version in ("0.27.1", "0.32.0"):
+        with pytest.raises(ConfigurationError) as raised:
+            load({"LOAD_FORMAT": "BITSANDBYTES"}, HostFacts(vllm=version))
+        sentences.append(str(raised.value))
+    assert "write bitsandbytes" in sentences[0]
+    assert "was removed from vLLM" in sentences[1]
+
+
 @pytest.mark.parametrize(
     ("env", "arguments"),
     [

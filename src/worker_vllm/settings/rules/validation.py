@@ -80,7 +80,8 @@ def _closed_lists(draft: SettingsBuilder) -> None:
             or chosen.value in flag.known
         ):
             continue
-        if gone := DROPPED.get((name, chosen.value.lower())):
+        word = chosen.value.lower()
+        if word not in flag.known and (gone := DROPPED.get((name, word))):
             draft.refuse(chosen.key, "a value that vLLM still has", gone, chosen.value)
         elif name == "ATTENTION_BACKEND" and chosen.value.upper() in flag.known:
             continue
