@@ -123,7 +123,7 @@ class Deployments:
         asking = asyncio.create_task(self._wait_until_ready(deployment), name=f"first request to {name}")
         try:
             await fleet.run()
-        except* WorkerError as failed:
+        except* (WorkerError, OSError) as failed:
             deployment.fail(deployment.reason or str(failed.exceptions[0]), self._clock())
         finally:
             asking.cancel()

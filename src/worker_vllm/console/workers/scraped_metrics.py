@@ -47,8 +47,9 @@ class MetricsReader:
             return {}
         if self._session is None:
             self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=TIMEOUT_S))
-        found = await asyncio.gather(*(self._read_one(self._session, address) for address in addresses.values()))
-        return {name: figures for name, figures in zip(addresses, found, strict=True) if figures is not None}
+        asked = dict(addresses)  # workers come and go while these are read
+        found = await asyncio.gather(*(self._read_one(self._session, address) for address in asked.values()))
+        return {name: figures for name, figures in zip(asked, found, strict=True) if figures is not None}
 
     async def close(self) -> None:
         """Close the connections."""
