@@ -55,12 +55,15 @@ def vllm_base() -> str:
 
 
 def python_base() -> str:
-    """An image with the layout of python:3-slim: a Python and its pip."""
-    name = f"localhost/python-slim:{_key(b'')}"
+    """An image with the layout of python:3-slim: a Python, pip, and PyTorch, whose index may be out of reach."""
+    name = f"localhost/python-slim:{_key(b'with torch')}"
     if not podman.image_exists(name):
         site = podman.STATE / "pip"
         pip = [sys.executable, "-m", "pip", "install", "--quiet", "--target", str(site)]
         subprocess.run([*pip, "pip", "setuptools"], check=True, timeout=300)
+        for path in Path(sysconfig.get_path("purelib")).glob("torch*"):
+            if path.is_dir():
+                shutil.copytree(path, site / path.name, symlinks=True, dirs_exist_ok=True)
         _commit(name, site, (), {}, ["--entrypoint", "[]", "--cmd", "python3"])
         shutil.rmtree(site)
     return name
@@ -75,7 +78,9 @@ def _commit(name: str, packages: Path, without: tuple[str, ...], variables: dict
     container = podman.output("buildah", "from", debian())
     try:
         root = Path(podman.output("buildah", "mount", container))
-        _install_python(root, packages, without)
+        library = _install_python(root, packages, without)
+        if "CUDA_VERSION" in variables:  # vLLM's image is Ubuntu's Python, which pip must be told to change
+            (library / "EXTERNALLY-MANAGED").write_text("[externally-managed]\nError=managed\n")
         _trust_this_machine_s_certificates(root)
         path = "/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
         environment = [f"--env={key}={value}" for key, value in {"PATH": path, **variables}.items()]
@@ -86,8 +91,8 @@ def _commit(name: str, packages: Path, without: tuple[str, ...], variables: dict
         podman.call("buildah", "rm", container, timeout_s=900)
 
 
-def _install_python(root: Path, packages: Path, without: tuple[str, ...]) -> None:
-    """The interpreter, its library and the packages, in the image's /usr/local."""
+def _install_python(root: Path, packages: Path, without: tuple[str, ...]) -> Path:
+    """The interpreter, its library and the packages, in the image's /usr/local; the library's directory."""
     source, local = Path(sys.base_prefix), root / "usr" / "local"
     for name in (f"python{VERSION}", "python3"):
         shutil.copy2((source / "bin" / name).resolve(), local / "bin" / name)
@@ -108,7 +113,7 @@ def _install_python(root: Path, packages: Path, without: tuple[str, ...]) -> Non
     subprocess.run(["chroot", str(root), "ldconfig"], check=True)
     site = subprocess.run(ask, check=True, capture_output=True, text=True).stdout.strip()
     shutil.copytree(packages, root / site.lstrip("/"), symlinks=True, ignore=shutil.ignore_patterns(*without))
-    (library / "EXTERNALLY-MANAGED").write_text("[externally-managed]\nError=managed\n")
+    return library
 
 
 def _trust_this_machine_s_certificates(root: Path) -> None:
