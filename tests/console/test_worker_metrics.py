@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from aiohttp import web
-
 from worker_vllm.console.workers.worker_metrics import MetricsReader, WorkerFigures
 
 
