@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from aiohttp import web
-from worker_vllm.console.workers.worker_metrics import MetricsReader, WorkerFigures
+
+from worker_vllm.console.workers.scraped_metrics import MetricsReader, WorkerFigures
 
 
 async def test_a_worker_that_starts_while_others_are_read_is_read_next_time() -> None:
