@@ -31,7 +31,7 @@ def test_a_killed_workers_job_is_queued_again(open_page: OpenPage, origin: str) 
     page.wait_for_selector('.worker[data-state="running"]')
     tab_to(page, "[aria-label^='Kill worker-1:']")
     page.keyboard.press("Enter")
-    page.wait_for_selector('.worker[data-worker="worker-1-2"]')
+    page.wait_for_selector('.worker:not([data-worker="worker-1"])')  # its replacement
     page.keyboard.press("g")
     page.keyboard.press("j")
     page.wait_for_selector(".job-row .badge.warn")
