@@ -78,6 +78,7 @@ def test_a_failed_request_shows_its_sentence_here_and_at_its_job(open_page: Open
     page.keyboard.press("g")
     page.keyboard.press("j")
     page.wait_for_selector("#jobs-grid:focus")
+    page.wait_for_selector('.job-row:has-text("parrots do not read this")')
     page.keyboard.press("Enter")
     page.wait_for_selector(".job-detail .failure")
     told = page.inner_text(".job-detail .failure")
