@@ -9,6 +9,7 @@ TOOLS = [
         "type": "function",
         "function": {
             "name": "get_weather",
+            "strict": True,
             "description": "The weather of a city",
             "parameters": {
                 "type": "object",
