@@ -24,6 +24,7 @@ from tests.support.engines.supervised import followed
 from tests.support.paths import PARROT
 from tests.support.processes import Process, running
 from worker_vllm.engine.child.deferred_arguments import IMPORTED
+from worker_vllm.engine.child.request_tag import MIDDLEWARE
 from worker_vllm.engine.client.http import HttpEngine
 from worker_vllm.engine.interface import EngineState
 from worker_vllm.engine.process.guard import descendants, read_stat
@@ -70,7 +71,7 @@ async def test_the_engine_imports_while_the_model_is_fetched(held: Hub, tmp_path
         held.hold[WEIGHTS].set()
         assert await run.supervisor.wait_until_decided() is EngineState.READY, run.supervisor.diagnosis
         snapshot = tmp_path / "huggingface-cache/hub/models--org--parrot/snapshots" / COMMIT
-        await run.line(f"offline: 1 argv: vllm serve {snapshot} --uds ")
+        await run.line(f"offline: 1 argv: vllm serve {snapshot} --middleware {MIDDLEWARE} --uds ")
 
 
 @QUICK

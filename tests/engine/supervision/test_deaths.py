@@ -13,10 +13,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.engines.supervised import supervised
+from tests.support.engines.supervised import supervised, supervised_echo_processes
 from worker_vllm.engine.interface import EngineResponse, EngineState
-from worker_vllm.engine.process.guard import descendants
-from worker_vllm.engine.supervision.process_watcher import command_line
 from worker_vllm.engine.supervision.stall_detector import PendingReads
 from worker_vllm.engine.supervision.supervised_response import SupervisedResponse
 from worker_vllm.errors import EngineUnavailable, WorkerError
@@ -175,20 +173,14 @@ async def test_a_busy_server_is_not_dead() -> None:
         assert run.states == [EngineState.READY]
 
 
-def engine_processes() -> list[int]:
-    """The guard first, then the engine."""
-    ours = [pid for pid in descendants(os.getpid()) if b"worker_vllm.echo" in command_line(pid)]
-    return sorted(ours, key=lambda pid: b"guard.py" not in command_line(pid))
-
-
 def kill_engine() -> None:
     """The engine alone; its guard sees it."""
-    os.kill(engine_processes()[-1], signal.SIGKILL)
+    os.kill(supervised_echo_processes()[-1], signal.SIGKILL)
 
 
 def kill_guard() -> None:
     """The guard alone, which takes the engine along."""
-    os.kill(engine_processes()[0], signal.SIGKILL)
+    os.kill(supervised_echo_processes()[0], signal.SIGKILL)
 
 
 async def read_on(response: EngineResponse, chunks: AsyncIterator[bytes]) -> WorkerError | None:

@@ -11,11 +11,9 @@ from typing import Any
 
 import pytest
 
-from tests.support.engines.supervised import Supervised, supervised
+from tests.support.engines.supervised import Supervised, supervised, supervised_echo_processes
 from worker_vllm.engine.client.metrics import Progress, parse_progress
 from worker_vllm.engine.interface import EngineState
-from worker_vllm.engine.process.guard import descendants
-from worker_vllm.engine.supervision.process_watcher import command_line
 from worker_vllm.engine.supervision.stall_detector import PendingReads, StallDetector
 from worker_vllm.errors import EngineStalled, WorkerError
 
@@ -133,8 +131,7 @@ async def ask(run: Supervised, asked: bytes) -> WorkerError | bytes:
 
 def server(run: Supervised) -> int:
     """The engine's process below its guard."""
-    found = [pid for pid in descendants(os.getpid()) if b"worker_vllm.echo" in command_line(pid)]
-    return max(pid for pid in found if b"guard.py" not in command_line(pid))
+    return supervised_echo_processes()[-1]
 
 
 async def begun(run: Supervised) -> None:

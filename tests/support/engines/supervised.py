@@ -13,10 +13,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from tests.support.paths import PARROT
 from worker_vllm.engine.client.http import HttpEngine
 from worker_vllm.engine.interface import EngineRequest, EngineResponse, EngineState
-from worker_vllm.engine.process.guard import made_since, mapped_shared_memory
+from worker_vllm.engine.process.guard import descendants, made_since, mapped_shared_memory
 from worker_vllm.engine.supervision.process_watcher import command_line
 from worker_vllm.engine.supervision.startup import StartPlan
 from worker_vllm.engine.supervision.supervisor import Supervisor
@@ -31,6 +33,7 @@ TWO_PARTS = replace(
     environment={"HF_HUB_OFFLINE": "1", "VLLM_CPU_OMP_THREADS_BIND": "0|1"},
 )
 ENGINE_LOG = logging.getLogger("worker_vllm.engine.supervision.engine_run")
+GUARD = b"/engine/process/guard.py"
 OURS = ("psm_", "sem.mp-")
 
 
@@ -58,6 +61,16 @@ class Lines(logging.Handler):
         """Keep the line."""
         self.lines.append(record.getMessage())
         self.more.set()
+
+
+def supervised_echo_processes() -> list[int]:
+    """The guards of echo engines that this process supervises itself, then what runs below them.
+
+    The engines of workers that the whole run shares are not among them: their guards are the workers' children.
+    """
+    guards = [child.pid for child in psutil.Process().children() if GUARD in command_line(child.pid)]
+    family = [*guards, *(pid for guard in guards for pid in descendants(guard))]
+    return [pid for pid in family if b"worker_vllm.echo" in command_line(pid)]
 
 
 class Supervised:
