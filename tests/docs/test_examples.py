@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -27,8 +29,8 @@ PROMISED = {
 }
 # What the engine's grammar decides is asked of the real one.
 PROMISED_BY_VLLM = {"tools.py": "get_weather ['city']\n", "structured.py": "['age', 'name']\n"}
-# The JavaScript examples need the `openai` package of npm; tests/clients runs its flows where Node.js is installed.
-BY_NODE = {"chat.mjs", "stream.mjs"}
+BY_NODE = {"chat.mjs": "Hello from JavaScript\n", "stream.mjs": "Hello from a stream\n"}
+PACKAGES = ROOT / "tests" / "clients" / "js" / "node_modules"
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +54,16 @@ def test_an_example_prints_what_it_promises(stack: Stack, name: str) -> None:
     assert PROMISED[name] in printed(stack, name)
 
 
+@pytest.mark.skipif(shutil.which("node") is None, reason="no node: install it, then make setup")
+@pytest.mark.skipif(not PACKAGES.is_dir(), reason="the packages of npm are not there: make setup")
+@pytest.mark.parametrize("name", sorted(BY_NODE))
+def test_an_example_in_javascript_prints_what_it_promises(stack: Stack, tmp_path: Path, name: str) -> None:
+    """Beside a folder with the packages, as after `npm install openai`."""
+    (tmp_path / "node_modules").symlink_to(PACKAGES)
+    script = shutil.copy(EXAMPLES / name, tmp_path)
+    assert printed(stack, script) == BY_NODE[name]
+
+
 @pytest.mark.vllm
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize("name", sorted(PROMISED_BY_VLLM))
@@ -61,10 +73,10 @@ def test_an_example_prints_what_it_promises_on_vllm(tool_stack: Stack, name: str
 
 def printed(stack: Stack, name: str) -> str:
     """The output of an example that ran without an error."""
-    command = [sys.executable] if name.endswith(".py") else ["bash"]
+    command = {".py": sys.executable, ".sh": "bash", ".mjs": "node"}[Path(name).suffix]
     environment = {**os.environ, "OPENAI_BASE_URL": stack.openai_url, "OPENAI_API_KEY": "none"}
     ran = subprocess.run(
-        [*command, str(EXAMPLES / name)], env=environment, capture_output=True, text=True, check=False, timeout=50
+        [command, str(EXAMPLES / name)], env=environment, capture_output=True, text=True, check=False, timeout=50
     )
     assert (ran.returncode, ran.stderr) == (0, "")
     return ran.stdout
