@@ -60,7 +60,7 @@ def test_an_example_prints_what_it_promises(stack: Stack, name: str) -> None:
 def test_an_example_in_javascript_prints_what_it_promises(stack: Stack, tmp_path: Path, name: str) -> None:
     """Beside a folder with the packages, as after `npm install openai`."""
     (tmp_path / "node_modules").symlink_to(PACKAGES)
-    script = shutil.copy(EXAMPLES / name, tmp_path)
+    script = str(shutil.copy(EXAMPLES / name, tmp_path))
     assert printed(stack, script) == BY_NODE[name]
 
 
