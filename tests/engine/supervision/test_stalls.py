@@ -68,6 +68,7 @@ SILENT = None
         ([(0, NONE_SHOWN, 0), (10, NONE_SHOWN, 0), (20, SILENT, 0)], [0, 0, 10]),
         ([(0, at(5), 0), (10, at(5), 0), (500, at(5), 0), (510, at(5), 0)], [0, 10, 0, 10]),
         ([(0, at(5), 0), (10, at(5), 0), (38, at(5), 0)], [0, 10, 35]),
+        ([(10, SILENT, 0), (20, SILENT, 0)], [20, 30]),
     ],
     ids=[
         "busy and still",
@@ -80,13 +81,14 @@ SILENT = None
         "without counters only silence is one",
         "a frozen machine is no stall",
         "a short freeze counts for two looks and a half at most",
+        "silence before the first look counts from the start",
     ],
 )
 def test_a_stall_is_silence_or_waiting_without_progress(
     looks: list[tuple[float, Progress | None, float | None]], stalled_s: list[float]
 ) -> None:
     """Each look: its time, the counters, and since when a request waits."""
-    clock = StallDetector(interval_s=10)
+    clock = StallDetector(interval_s=10, started_at=-10)
     assert [clock.update(progress, since, now) for now, progress, since in looks] == stalled_s
 
 

@@ -226,14 +226,15 @@ class EngineRun:
         """Update the stall detector; one request for progress may last several updates while the server is busy."""
         timeout_s = self._settings.stall_timeout_s
         interval_s = timeout_s / CHECKS_PER_TIMEOUT
-        detector = StallDetector(interval_s)
+        fetch_timeout_s = timeout_s + 2 * interval_s  # a silent server is stalled before its request times out
+        detector = StallDetector(interval_s, time.monotonic())
         clients = ClientRequests()
         fetching: asyncio.Task[Progress | None] | None = None
         try:
             while True:
                 if fetching is None:
                     await asyncio.sleep(interval_s)
-                    fetching = asyncio.create_task(self._fetch_progress(timeout_s), name="engine-progress")
+                    fetching = asyncio.create_task(self._fetch_progress(fetch_timeout_s), name="engine-progress")
                 await asyncio.wait([fetching], timeout=interval_s)
                 progress, fetching = (fetching.result(), None) if fetching.done() else (None, fetching)
                 now = time.monotonic()

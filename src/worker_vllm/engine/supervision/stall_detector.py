@@ -59,12 +59,15 @@ class ClientRequests:
 
 
 class StallDetector:
-    """Measures how long the engine has stalled. Call `update` every `interval_s`; times are monotonic seconds."""
+    """Measures how long the engine has stalled. Call `update` every `interval_s`; times are monotonic seconds.
 
-    def __init__(self, interval_s: float) -> None:
+    The engine responded at `started_at`: a server that falls silent before the first update is stalled since then.
+    """
+
+    def __init__(self, interval_s: float, started_at: float) -> None:
         self._longest_step_s = 2.5 * interval_s  # a check's own response may take an interval, and timers are inexact
         self._longest_gap_s = 3 * interval_s + LAG_S
-        self._updated_at = 0.0
+        self._updated_at = started_at
         self._progress: Progress | None = None
         self._stalled_s = 0.0
 
