@@ -1,8 +1,10 @@
 """Http mode beside the plain server of the same engine, and the reverse proxy of ENGINE_URL in front of that server.
 
-The three take turns in every round, in another order each time, so that their ratios hold on any machine. The plain
-server has the worker's own arguments, no access log and no guard. `--engine vllm` needs the engine for CPU; the echo
-engine makes a token of all streams every `--step-ms`, with 0 as fast as it can.
+The three take turns in every round, in another order each time, so that their ratios hold on any machine. A turn
+begins when no target computes: a worker of vLLM's engine spins for a second after its last step (0.32.0,
+`SpinCondition` in shm_broadcast.py), and takes a core from whoever is measured then. The plain server has the
+worker's own arguments, no access log and no guard. `--engine vllm` needs the engine for CPU; the echo engine makes a
+token of all streams every `--step-ms`, with 0 as fast as it can.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import contextlib
 import json
 import os
 import platform
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -29,9 +32,9 @@ from tests.support.http_mode import free_port, http_worker, serve_http
 from tests.support.paths import PARROT
 from tests.support.processes import running
 from worker_vllm.engine.process.guard import descendants
-from worker_vllm.engine.supervision.process_watcher import command_line
 
 READY_TIMEOUT_S = 300.0
+IDLE_FOR_S, IDLE_CPU_S = 0.3, 0.015  # nothing computes: at most a clock tick of the kernel in so long
 REAL = {"VLLM_CPU_KVCACHE_SPACE": "1", "HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1"}
 PLAIN, HTTP, PROXY = "plain server", "http mode", "ENGINE_URL proxy"
 
@@ -43,11 +46,19 @@ class Target:
     name: str
     port: int
     pid: int
+    cores: frozenset[int] = frozenset()
+
+    def pids(self) -> list[int]:
+        """Its processes."""
+        return [self.pid, *descendants(self.pid)]
 
     def front_cpu_s(self) -> float:
-        """CPU time of the server's processes so far."""
-        pids = [self.pid, *descendants(self.pid)]
-        return sum(cpu_s(pid) for pid in pids if not command_line(pid).startswith(b"VLLM::"))
+        """CPU time so far of the server's processes."""
+        return sum(cpu_s(pid) for pid in self.pids() if pid not in self.cores)
+
+    def cpu_s(self) -> float:
+        """CPU time so far of all its processes."""
+        return sum(cpu_s(pid) for pid in self.pids())
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +72,7 @@ class Row:
     first_token_p50_ms: float
     answer_p50_ms: float
     cpu_us_per_request: float
+    engine_us_per_request: float
 
 
 def main() -> None:
@@ -118,14 +130,19 @@ def plain_vllm() -> Iterator[Target]:
     command += ["--enable-auto-tool-choice", "--tool-call-parser", "hermes"]
     with running([*command, "--host", "127.0.0.1", "--port", str(port)], REAL) as process:
         process.line("Application startup complete", READY_TIMEOUT_S)
-        yield Target(PLAIN, port, process.pid)
+        yield Target(PLAIN, port, process.pid, cores_of(process.output()))
 
 
 @contextlib.contextmanager
 def worker(environment: dict[str, str]) -> Iterator[Target]:
     """A worker in http mode."""
     with serve_http(environment) as up:
-        yield Target(HTTP, int(up.url.rpartition(":")[2]), up.process.pid)
+        yield Target(HTTP, int(up.url.rpartition(":")[2]), up.process.pid, cores_of(up.process.output()))
+
+
+def cores_of(output: str) -> frozenset[int]:
+    """The processes of vLLM that are no front, by the names with which they sign their log lines."""
+    return frozenset(int(pid) for pid in re.findall(r"\((?:EngineCore|Worker)\w* pid=(\d+)\)", output))
 
 
 @contextlib.contextmanager
@@ -143,17 +160,27 @@ async def measure(targets: list[Target], loads: list[Load], rounds: int) -> list
         for load in loads:
             turn = count % len(targets)
             for target in [*targets[turn:], *targets[:turn]]:
+                await idle(targets)
                 row = await one(target, load)
                 if count:
                     rows.append(row)
     return rows
 
 
+async def idle(targets: list[Target]) -> None:
+    """Wait until no target computes."""
+    spent_s = 1.0
+    while spent_s > IDLE_CPU_S:
+        before_s = sum(target.cpu_s() for target in targets)
+        await asyncio.sleep(IDLE_FOR_S)
+        spent_s = sum(target.cpu_s() for target in targets) - before_s
+
+
 async def one(target: Target, load: Load) -> Row:
     """One load at one server."""
-    before = target.front_cpu_s()
+    front_s, whole_s = target.front_cpu_s(), target.cpu_s()
     seen = await apply(load, target.port)
-    spent_s = target.front_cpu_s() - before
+    front_s, whole_s = target.front_cpu_s() - front_s, target.cpu_s() - whole_s
     count = len(seen.answers_s)
     return Row(
         target.name,
@@ -162,7 +189,8 @@ async def one(target: Target, load: Load) -> Row:
         count * load.tokens / seen.wall_s,
         1000 * median(seen.first_tokens_s) if seen.first_tokens_s else 0.0,
         1000 * median(seen.answers_s),
-        1e6 * spent_s / count,
+        1e6 * front_s / count,
+        1e6 * (whole_s - front_s) / count,
     )
 
 
@@ -170,8 +198,8 @@ def report(rows: list[Row], loads: list[Load]) -> str:
     """A table: the medians of the rounds, and of each round's ratio to the plain server."""
     lines = [
         "| load | server | requests/s | tokens/s | throughput × plain (rounds) | first token p50 | + over plain "
-        "| answer p50 | front CPU a request |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| answer p50 | CPU a request: front | engine's cores |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for load in loads:
         plain = [row for row in rows if (row.load, row.target) == (load.name, PLAIN)]
@@ -185,6 +213,7 @@ def report(rows: list[Row], loads: list[Load]) -> str:
                 f"| {median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f}) "
                 f"| {median(row.first_token_p50_ms for row in found):.2f} ms | {median(later):+.2f} ms "
                 f"| {median(row.answer_p50_ms for row in found):.1f} ms "
-                f"| {median(row.cpu_us_per_request for row in found):.0f} us |"
+                f"| {median(row.cpu_us_per_request for row in found):.0f} us "
+                f"| {median(row.engine_us_per_request for row in found):.0f} us |"
             )
     return "\n".join(lines)

@@ -39,7 +39,11 @@ class HttpRequests:
         """A request is over, whether it went to the engine or not."""
         if fields["token"] != self._token:
             return
-        record = self._open.pop(fields["key"], None) or self._record(fields)
+        record = self._open.pop(fields["key"], None)
+        if record is None:
+            if "id" not in fields:  # its first report was too long, or it was given up
+                return
+            record = self._record(fields)
         record.generated_at = record.ended_at = fields["at"]
         if record.streamed and fields["status"] < 400 and record.engine_first_token_s is None:
             record.first_token_at = fields["first_at"]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import re
 from typing import Any
 
 from worker_vllm.observability.job_record import JobRecord
 from worker_vllm.observability.logging import current_job
 
 SHOWN_IDS = 4
+SPACE = re.compile(r"\s")
 log = logging.getLogger("worker_vllm.jobs.line")
 
 # Field → its meaning, in the order of the line; docs/observability.md is generated from it.
@@ -93,4 +95,4 @@ def _shown(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     text = str(value)
-    return text if not any(one.isspace() for one in text) else repr(text)
+    return repr(text) if SPACE.search(text) else text

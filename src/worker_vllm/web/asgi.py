@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 import re
 import time
-import uuid
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
 
@@ -22,6 +23,7 @@ REQUEST_ID = b"x-request-id"
 VALID_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 JSON = (b"content-type", b"application/json")
 CLOSE = (b"connection", b"close")
+COUNT = itertools.count()
 
 
 class HttpRefusal(RequestError):
@@ -39,6 +41,7 @@ class Exchange:
         *("_receive", "_send", "complete", "events", "first_at", "key", "last_usage", "model", "path", "reads_usage"),
         *(
             "left",
+            "reported",
             "request_id",
             "route",
             "scope",
@@ -55,7 +58,7 @@ class Exchange:
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         given = header_values(scope["headers"], REQUEST_ID)
         valid = len(given) == 1 and VALID_ID.fullmatch(given[0])
-        self.request_id = given[0] if valid else uuid.uuid4().hex.encode()
+        self.request_id = given[0] if valid else os.urandom(16).hex().encode()
         others = without(scope["headers"], REQUEST_ID)
         self.scope: Scope = {**scope, "headers": [*others, (REQUEST_ID, self.request_id)]}
         self.path = path_of(scope)
@@ -71,7 +74,8 @@ class Exchange:
         self.reads_usage = False
         self.events = 0  # of the response, and its last part with token counts: only with `reads_usage`
         self.last_usage = b""
-        self.key, self.tag = uuid.uuid4().hex, ""  # names of this request in reports
+        self.key, self.tag = f"{os.getpid()}-{next(COUNT)}", ""  # names of this request in reports
+        self.reported = False  # whether its first report was made
         self.route = "none"
         self.model: str | None = None
         self.streamed = False

@@ -54,6 +54,7 @@ class RequestReporter:
         """The request goes to the engine: give it an id that the engine's own reports name, and its trace."""
         if not self._token:
             return
+        exchange.reported = True
         exchange.route = route.path
         asked = body.get("model")
         exchange.model = asked[:NAME_LENGTH] if isinstance(asked, str) else None
@@ -78,7 +79,7 @@ class RequestReporter:
         self._report(
             {
                 "ended": {
-                    **self._fields(exchange),
+                    **(self._names(exchange) if exchange.reported else self._fields(exchange)),
                     "at": time.monotonic(),
                     "first_at": exchange.first_at,
                     "status": exchange.status,
@@ -92,10 +93,14 @@ class RequestReporter:
             }
         )
 
+    def _names(self, exchange: Exchange) -> dict[str, Any]:
+        """What every report has: why it is trusted, and its request."""
+        return {"token": self._token, "key": exchange.key}
+
     def _fields(self, exchange: Exchange) -> dict[str, Any]:
+        """What the first report of a request tells."""
         return {
-            "token": self._token,
-            "key": exchange.key,
+            **self._names(exchange),
             "id": exchange.request_id.decode(),
             "tag": exchange.tag,
             "route": exchange.route,

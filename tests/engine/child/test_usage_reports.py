@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from worker_vllm.engine.child import usage_reports
-from worker_vllm.engine.child.report_line import LONGEST, MARK, write_report
+from worker_vllm.engine.child.report_line import LONGEST, MARK, ReportLines
 from worker_vllm.engine.child.request_tag import TagMiddleware
 from worker_vllm.engine.child.usage_reports import AfterImport, report_usage, tag_of
 from worker_vllm.engine.process.log_tail import LogTail
@@ -171,17 +171,59 @@ def test_modules_are_changed_once() -> None:
 def test_reports_are_taken_out_of_the_log() -> None:
     """Also behind an unfinished line of another process; they are no lines of the log's tail."""
     reader, writer = os.pipe()
-    write_report({"usage": {"tag": TAG}}, writer)
-    write_report({"long": "x" * LONGEST}, writer)
+    reports = ReportLines(writer)
+    reports.add({"usage": {"tag": TAG}})
+    reports.add({"long": "x" * LONGEST})
     os.close(writer)
+    reports.add({"usage": {"tag": TAG}})  # nobody reads any more
     with open(reader, "rb") as pipe:
         line = pipe.read()
     lines: list[str] = []
-    reports: list[bytes] = []
+    found: list[bytes] = []
     tail = LogTail(lines.append)
-    tail.on_report = reports.append
+    tail.on_report = found.append
     tail.feed(b"before\nunfinished" + line[:5])
     tail.feed(line[5:] + b"after\n")
     assert lines == tail.lines == ["before", "unfinished", "after"]
-    assert [json.loads(each) for each in reports] == [{"usage": {"tag": TAG}}]
+    assert [json.loads(each) for each in found] == [{"usage": {"tag": TAG}}]
     assert line.count(MARK) == 1
+
+
+class Pipe:
+    """Keeps every write."""
+
+    def __init__(self) -> None:
+        self.written: list[bytes] = []
+
+    def write(self, descriptor: int, data: bytes) -> int:
+        """One write, whole."""
+        self.written.append(data)
+        return len(data)
+
+
+async def test_reports_of_one_turn_are_written_together_and_in_order() -> None:
+    """In writes that a pipe takes whole; the next turn writes again."""
+    pipe = Pipe()
+    reports, written = ReportLines(7, pipe.write), pipe.written
+    for number in range(3):
+        reports.add({"n": number})
+    assert written == []
+    await asyncio.sleep(0)
+    assert written == [b'\x1e{"n":0}\n\x1e{"n":1}\n\x1e{"n":2}\n']
+    for number in range(100):
+        reports.add({"n": number, "text": "x" * 200})
+    await asyncio.sleep(0)
+    lines = b"".join(written[1:]).split(b"\n")
+    assert [json.loads(line.strip(MARK))["n"] for line in lines if line] == list(range(100))
+    assert len(written) < 10
+    assert max(map(len, written)) <= LONGEST
+
+
+def test_a_report_outside_an_event_loop_is_written_at_once() -> None:
+    """As is one that waits when the process ends."""
+    pipe = Pipe()
+    reports, written = ReportLines(7, pipe.write), pipe.written
+    reports.add({"n": 1})
+    assert written == [b'\x1e{"n":1}\n']
+    reports.flush()
+    assert len(written) == 1

@@ -7,19 +7,63 @@ tag of a request, which only that request's client can learn, or a token that no
 
 from __future__ import annotations
 
+import asyncio
+import atexit
 import json
 import os
+from collections.abc import Callable
 
 MARK = b"\x1e"
-LONGEST = 4000  # bytes: a pipe takes a line of this size whole, never mixed with another process's
+LONGEST = 4000  # bytes: a pipe takes a write of this size whole, never mixed with another process's
+
+Write = Callable[[int, bytes], int]
+encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 
 
-def write_report(report: object, descriptor: int = 1) -> None:
-    """Write one report. Longer ones, and those that nobody reads any more, are dropped."""
-    line = MARK + json.dumps(report, separators=(",", ":")).encode("ascii") + b"\n"
-    if len(line) > LONGEST:
-        return
-    try:
-        os.write(descriptor, line)
-    except OSError:
-        return
+class ReportLines:
+    """Writes reports in the order of their `add`; those of one turn of the event loop together.
+
+    Each write costs its process a system call and the worker a wake-up. Outside an event loop, a report is written at
+    once.
+    """
+
+    def __init__(self, descriptor: int, write: Write = os.write) -> None:
+        self._descriptor = descriptor
+        self._write = write
+        self._waiting: list[bytes] = []
+        self._size = 0
+
+    def add(self, report: object) -> None:
+        """Write a report, at the latest in the next turn of the loop. One longer than LONGEST is dropped."""
+        line = MARK + encode(report).encode("ascii") + b"\n"
+        if len(line) > LONGEST:
+            return
+        if self._size + len(line) > LONGEST:
+            self.flush()
+        first = not self._waiting
+        self._waiting.append(line)
+        self._size += len(line)
+        if first:
+            try:
+                asyncio.get_running_loop().call_soon(self.flush)
+            except RuntimeError:  # no loop runs in this thread
+                self.flush()
+
+    def flush(self) -> None:
+        """Write what waits. Reports that nobody reads any more are dropped."""
+        lines, self._waiting, self._size = self._waiting, [], 0
+        if not lines:
+            return
+        try:
+            self._write(self._descriptor, b"".join(lines))
+        except OSError:
+            return
+
+
+REPORTS = ReportLines(1)  # of this process; its log is the standard output
+atexit.register(REPORTS.flush)
+
+
+def write_report(report: object) -> None:
+    """Write one report into this process's log."""
+    REPORTS.add(report)

@@ -28,6 +28,8 @@ GUARD = Path(__file__).with_name("guard.py")
 GRACE_S = 5.0
 STOP_MARGIN_S = 10.0  # more than the guard's own KILL_TIMEOUT_S
 PIPE_BYTES = 1 << 20  # what the engine can log before the event loop reads
+READ_BYTES = 1 << 16
+LOG_PAUSE_S = 0.01  # between two reads: each request writes lines, and a wake-up costs more than reading them
 F_SETPIPE_SZ = 1031
 
 
@@ -71,7 +73,7 @@ class EngineProcess:
         pidfd = os.pidfd_open(self._guard.pid)
         loop.add_reader(pidfd, self._on_exit, loop, pidfd)
         os.set_blocking(self._log, False)
-        loop.add_reader(self._log, self._on_log, loop)
+        self._watch_log(loop)
 
     def send_arguments(self, settings: EngineSettings) -> bool:
         """Send an engine that was spawned `waiting` its arguments; False when it exited or the pipe is too small."""
@@ -129,15 +131,22 @@ class EngineProcess:
         os.close(self._log)
         self._close_arguments_pipe()
 
+    def _watch_log(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self._log >= 0:
+            loop.add_reader(self._log, self._on_log, loop)
+
     def _on_log(self, loop: asyncio.AbstractEventLoop) -> None:
         try:
-            data = os.read(self._log, 65536)
+            data = os.read(self._log, READ_BYTES)
         except BlockingIOError:
             return
-        if data:
-            self.tail.feed(data)
-        else:
+        if not data:
             self._close_log(loop)
+            return
+        self.tail.feed(data)
+        if len(data) < READ_BYTES:
+            loop.remove_reader(self._log)
+            loop.call_later(LOG_PAUSE_S, self._watch_log, loop)
 
     def _close_arguments_pipe(self) -> None:
         if self._arguments_pipe >= 0:
@@ -160,7 +169,7 @@ class EngineProcess:
             remove_remains(self._directory)
         while self._log >= 0:
             try:
-                if data := os.read(self._log, 65536):
+                if data := os.read(self._log, READ_BYTES):
                     self.tail.feed(data)
                     continue
             except BlockingIOError:
