@@ -21,7 +21,7 @@ from worker_vllm.observability.logging import current_job
 from worker_vllm.observability.metric_names import Metric
 from worker_vllm.serverless import protocol
 from worker_vllm.serverless.delivery.job_run import STOPPED_BY_WORKER, JobRun, RunOutcome
-from worker_vllm.serverless.delivery.post_rate import PostRateLimits, PostScheduler
+from worker_vllm.serverless.delivery.post_rate import machine_scheduler
 from worker_vllm.serverless.delivery.result_sender import ResultSender
 from worker_vllm.serverless.delivery.result_spool import JobResult, ResultSpool
 from worker_vllm.serverless.delivery.stream_sender import JobGone, StreamSender
@@ -80,7 +80,7 @@ class QueueWorker:
         self._addresses = protocol.Addresses.of(settings)
         self._take_loop = TakeLoop(platform, self._addresses, self.admission, jobs.load)
         self._cancel_loop = CancelLoop(platform, self._addresses, self._cancel)
-        self._scheduler = PostScheduler(PostRateLimits(), asyncio.get_running_loop().time)
+        self._scheduler = machine_scheduler(asyncio.get_running_loop().time)
         self._streams = StreamSender(platform, self._addresses, self._scheduler, random)
         spool = ResultSpool(Path(settings.spool_directory)) if settings.spool_directory else None
         self._results = ResultSender(platform, spool, random)

@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from worker_vllm.serverless.delivery.post_rate import PostRateLimits, PostScheduler, TokenBucket
 
 PACE = PostRateLimits(
-    max_per_second=1000, min_per_second=100, burst=4, max_in_flight=2, late_s=0.01, adjust_interval_s=0.1
+    max_per_second=1000,
+    min_per_second=100,
+    longest_interval_s=0.2,
+    burst=4,
+    max_in_flight=2,
+    late_s=0.01,
+    adjust_interval_s=0.1,
 )
 
 
@@ -23,17 +31,40 @@ def test_the_bucket_fills_up_to_one_burst() -> None:
 
 
 def test_lateness_lowers_the_rate_and_quiet_raises_it() -> None:
-    """Judged once per review by its worst moment, within bounds."""
+    """Judged once per interval by its worst moment, within bounds."""
     bucket = TokenBucket(PACE, now=0.0)
-    bucket.record_lateness(0.05, 0.5)
+    bucket.record_lateness(0.5)
+    bucket.adjust(0.05, 1, scarce=False)
     assert bucket.per_second == 1000
-    bucket.record_lateness(0.11, 0.0)
+    bucket.adjust(0.11, 1, scarce=False)
     assert bucket.per_second == 800
-    for review in range(2, 40):
-        bucket.record_lateness(0.11 * review, 0.02)
+    for interval in range(2, 40):
+        bucket.record_lateness(0.02)
+        bucket.adjust(0.11 * interval, 1, scarce=False)
     assert bucket.per_second == 100
-    bucket.record_lateness(9.0, 0.0)
+    bucket.adjust(9.0, 1, scarce=False)
     assert bucket.per_second == 105
+
+
+@pytest.mark.parametrize(("streams", "per_second"), [(1, 100), (20, 100), (40, 200), (150, 750), (500, 1000)])
+def test_on_a_busy_machine_each_stream_still_posts_in_time(streams: int, per_second: float) -> None:
+    """The rate falls to a piece of each stream every `longest_interval_s`, within the bounds."""
+    bucket = TokenBucket(PACE, now=0.0)
+    for interval in range(1, 40):
+        bucket.adjust(0.11 * interval, streams, scarce=True)
+    assert bucket.per_second == per_second
+
+
+async def test_a_busy_machine_lowers_the_rate_of_pieces_that_need_not_wait() -> None:
+    """Where every permit is free at once, no timer runs that could be late."""
+    now = 0.0
+    scheduler = PostScheduler(PACE, lambda: now, scarce=lambda: True)
+    with scheduler.stream():
+        for step in range(40):
+            now = 0.2 * step
+            await scheduler.acquire(urgent=False)
+            scheduler.release()
+    assert scheduler.bucket.per_second == 100
 
 
 async def test_permits_are_granted_in_the_order_of_asking_and_bounded() -> None:

@@ -155,21 +155,24 @@ class JobStream:
             self._send_task.cancel()
 
     async def _send(self) -> None:
-        scheduler = self._stream_sender.scheduler
         try:
-            while await self._has_output():
-                was_idle = not self._may_read.is_set()
-                self._may_read.clear()
-                waited = await scheduler.acquire(urgent=self._first)
-                self._first = False
-                try:
-                    if was_idle or waited:
-                        await self._gather()
-                    await self._post_next()
-                finally:
-                    scheduler.release()
+            with self._stream_sender.scheduler.stream():
+                while await self._has_output():
+                    await self._send_piece(self._stream_sender.scheduler)
         finally:
             self._may_read.set()
+
+    async def _send_piece(self, scheduler: PostScheduler) -> None:
+        was_idle = not self._may_read.is_set()
+        self._may_read.clear()
+        waited = await scheduler.acquire(urgent=self._first)
+        self._first = False
+        try:
+            if was_idle or waited:
+                await self._gather()
+            await self._post_next()
+        finally:
+            scheduler.release()
 
     async def _gather(self) -> None:
         """Let the job read what the engine sent while `put` was blocked."""
