@@ -11,6 +11,7 @@ from worker_vllm.serverless.delivery.post_rate import PostRateLimits, PostSchedu
 PACE = PostRateLimits(
     max_per_second=1000,
     min_per_second=100,
+    root_per_second=20,
     longest_interval_s=0.2,
     burst=4,
     max_in_flight=2,
@@ -46,13 +47,23 @@ def test_lateness_lowers_the_rate_and_quiet_raises_it() -> None:
     assert bucket.per_second == 105
 
 
-@pytest.mark.parametrize(("streams", "per_second"), [(1, 100), (20, 100), (40, 200), (150, 750), (500, 1000)])
+@pytest.mark.parametrize(
+    ("streams", "per_second"), [(1, 100), (9, 100), (16, 100), (49, 245), (150, 750), (500, 1000)]
+)
 def test_on_a_busy_machine_each_stream_still_posts_in_time(streams: int, per_second: float) -> None:
-    """The rate falls to a piece of each stream every `longest_interval_s`, within the bounds."""
+    """The rate falls to a piece of each stream every `longest_interval_s` at most, within the bounds."""
     bucket = TokenBucket(PACE, now=0.0)
     for interval in range(1, 40):
         bucket.adjust(0.11 * interval, streams, scarce=True)
     assert bucket.per_second == per_second
+
+
+@pytest.mark.parametrize(
+    ("streams", "per_second"), [(0, 200), (8, 200), (32, 396), (128, 792), (256, 1422), (400, 2000)]
+)
+def test_the_lowest_rate_balances_the_cost_of_posts_and_the_wait_of_ends(streams: int, per_second: float) -> None:
+    """With the default limits."""
+    assert round(PostRateLimits().least(streams)) == per_second
 
 
 async def test_a_busy_machine_lowers_the_rate_of_pieces_that_need_not_wait() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,17 +21,27 @@ class PostRateLimits:
     """How much this worker posts: pieces a second (within bounds), in one burst, and POSTs in flight.
 
     The rate falls while CPU time is short: the event loop runs its timers later than `late_s`, or the machine has no
-    idle CPU, so that each POST delays the engine. It falls so far that each stream still posts every
-    `longest_interval_s`, and not below `min_per_second`. It is adjusted every `adjust_interval_s`.
+    idle CPU, so that each POST delays the engine. It is adjusted every `adjust_interval_s`, and falls to `least`.
     """
 
     max_per_second: float = 2000.0
     min_per_second: float = 200.0
-    longest_interval_s: float = 0.16
+    root_per_second: float = 70.0
+    longest_interval_s: float = 0.18
     burst: float = 32.0
     max_in_flight: int = 128
     late_s: float = 0.008
     adjust_interval_s: float = 0.05
+
+    def least(self, streams: int) -> float:
+        """The lowest rate for so many streams, which leaves each a piece every `longest_interval_s` at least.
+
+        All POSTs together cost CPU in proportion to the rate, and the end of a stream waits half an interval for its
+        last piece: the sum of both is least where the rate grows with the square root of the streams.
+        """
+        balanced = self.root_per_second * math.sqrt(streams)
+        least = max(self.min_per_second, balanced, streams / self.longest_interval_s)
+        return min(self.max_per_second, least)
 
 
 class TokenBucket:
@@ -64,8 +75,7 @@ class TokenBucket:
         if now - self._adjusted_at < limits.adjust_interval_s:
             return
         factor = 0.8 if scarce or self._max_late_s > limits.late_s else 1.05
-        least = max(limits.min_per_second, streams / limits.longest_interval_s)
-        self.per_second = min(limits.max_per_second, max(least, self.per_second * factor))
+        self.per_second = min(limits.max_per_second, max(limits.least(streams), self.per_second * factor))
         self._adjusted_at, self._max_late_s = now, 0.0
 
 
