@@ -1,4 +1,4 @@
-"""docs/configuration.md, docs/models.md and docs/observability.md from the declarations in the code."""
+"""docs/configuration.md and docs/observability.md from the declarations in the code."""
 
 from __future__ import annotations
 
@@ -57,15 +57,6 @@ def configuration() -> str:
     )
     obeyed = ([f"`{name}`", reason] for name, reason in sorted(marks().obeyed.items()))
     parts.append(f"{text('obeyed.md')}\n\n{table_of(['Name', 'Why'], obeyed)}")
-    return "\n\n".join(parts) + "\n"
-
-
-def models() -> str:
-    """The architectures that the shipped vLLM serves, by kind."""
-    table = flag_table()
-    parts = [NOTICE, text("models.md").replace("{vllm}", table.version)]
-    for kind, names in table.architectures.items():
-        parts.append(f"## {kind[0].upper()}{kind[1:]} ({len(names)})\n\n{', '.join(f'`{name}`' for name in names)}")
     return "\n\n".join(parts) + "\n"
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from tools.render import docs
 from tools.render.dashboard import dashboard
 from tools.render.hub import hub, hub_tests, load_balancer
+from tools.render.models import models
 from tools.render.results import tag_list, with_results
 from worker_vllm.forms.check import SCHEMA
 from worker_vllm.forms.form import entry, form_value, worker_config
@@ -19,7 +20,7 @@ def rendered() -> dict[str, str]:
     example = {"schema": {name: entry(catalog()[name]) for name in ("TOKENIZER", "MAX_NUM_SEQS", "LORA_DTYPE")}}
     return {
         "docs/configuration.md": docs.configuration(),
-        "docs/models.md": docs.models(),
+        "docs/models.md": models(),
         "docs/observability.md": docs.observability(),
         "docs/worker-config.md": f"{docs.NOTICE}\n\n{docs.text('worker-config.md')}\n".replace(
             "{example}", _text(example)
