@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
@@ -208,6 +209,15 @@ def test_the_example_file_loads() -> None:
     lines = [line.removeprefix("#") for line in text.splitlines() if not line.startswith("# ")]
     filled = read_env_file("\n".join(lines), {}) | {"MODEL_NAME": ""}
     assert load(filled, GPUS).engine == load({}, GPUS).engine
+
+
+def test_the_example_file_begins_with_the_settings_that_matter() -> None:
+    """Those of docs/essentials.md, before any other."""
+    page = (ROOT / "docs" / "essentials.md").read_text().partition("\n## ")[0]
+    explained = re.findall(r"`([A-Z_]{5,})", page)
+    names = re.findall(r"^#?([A-Z_]+)=", RENDERED[".env.example"], re.MULTILINE)
+    assert names[: len(set(explained))] == sorted(set(explained), key=names.index)
+    assert len(names) == len(set(names))
 
 
 def test_every_variable_and_flag_is_documented() -> None:
