@@ -37,3 +37,17 @@ def targets(page: Path) -> set[Path]:
 def test_links_of_pages_outside_the_site_lead_to_files(name: str) -> None:
     missing = {path for path in targets(ROOT / name) if not path.exists()}
     assert missing == set()
+
+
+WALKED = (ROOT / "docs" / "contributing.md").read_text()
+SHOWN = re.findall(r"```\w+ (\S+)\n(.*?)```", WALKED, re.DOTALL)
+
+
+@pytest.mark.parametrize(("path", "code"), SHOWN)
+def test_the_walked_examples_are_in_the_repository(path: str, code: str) -> None:
+    """docs/contributing.md shows code of today, letter by letter."""
+    assert code in (ROOT / path).read_text()
+
+
+def test_the_pages_of_contributors_show_code() -> None:
+    assert len(SHOWN) == WALKED.count("```") // 2 >= 8
