@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.paths import ROOT
 from worker_vllm.errors import ConfigurationError
-from worker_vllm.settings.catalog.catalog import Fate, catalog, names
+from worker_vllm.settings.catalog.catalog import Handling, catalog, names
 from worker_vllm.settings.flags.flag_table import flag_table, known_versions
 from worker_vllm.settings.host_facts import HostFacts
 from worker_vllm.settings.load import load
@@ -38,7 +38,7 @@ def test_settings_without_effect_are_those_of_the_catalogue() -> None:
     """All of them, each with the catalogue's reason."""
     rows = re.findall(r"^\| (`.*`) \| (.*) \|$", section("Settings without effect"), re.MULTILINE)
     page = {name: reason for cell, reason in rows for name in re.findall(r"`(\w+)`", cell)}
-    assert page == {one.name: one.note for one in catalog().values() if one.fate is Fate.GONE}
+    assert page == {one.name: one.note for one in catalog().values() if one.handling is Handling.GONE}
 
 
 @pytest.mark.parametrize(

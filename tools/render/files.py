@@ -12,7 +12,7 @@ from tools.render.models import models
 from tools.render.results import tag_list, with_results
 from worker_vllm.forms.check import SCHEMA
 from worker_vllm.forms.form import entry, form_value, worker_config
-from worker_vllm.settings.catalog.catalog import Fate, Kind, Setting, catalog
+from worker_vllm.settings.catalog.catalog import Handling, Kind, Setting, catalog
 
 # Besides MODEL_NAME, what docs/essentials.md explains; the head of .env.example.
 ESSENTIAL = (
@@ -71,7 +71,11 @@ def env_example() -> str:
     ]
     group = ""
     for setting in catalog().values():
-        if setting.fate is Fate.GONE or setting.name in ("MODEL_NAME", *ESSENTIAL) or setting.group == "Platform":
+        if (
+            setting.handling is Handling.GONE
+            or setting.name in ("MODEL_NAME", *ESSENTIAL)
+            or setting.group == "Platform"
+        ):
             continue
         if setting.group != group:
             group = setting.group
