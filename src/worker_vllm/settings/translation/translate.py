@@ -30,7 +30,7 @@ class Form(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Translation:
-    """Variables, and a command where the form is one. `secrets` are variables whose values are not told."""
+    """Variables, and a command where the form is one. `secrets` are variables whose values are not shown."""
 
     variables: dict[str, str] = field(default_factory=dict)
     secrets: tuple[str, ...] = ()
