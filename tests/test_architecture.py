@@ -96,7 +96,9 @@ def test_the_page_lists_the_same_rules_in_an_order_in_which_imports_point_down()
         assert above == set(), f"{room} imports rooms that the page lists above it"
 
 
-@pytest.mark.parametrize("text", ["docs/architecture.md", "CONTRIBUTING.md", "docs/troubleshooting.md"])
+@pytest.mark.parametrize(
+    "text", ["docs/architecture.md", "CONTRIBUTING.md", "docs/contributing.md", "docs/troubleshooting.md"]
+)
 def test_every_path_in_a_page_exists(text: str) -> None:
     """A path that a page names below the package or the checkout is there."""
     named = re.findall(r"`((?:[\w.-]+/)+[\w.-]*)`", (ROOT / text).read_text())

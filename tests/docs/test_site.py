@@ -19,6 +19,7 @@ def test_the_site_builds_without_a_warning_and_is_searchable_offline(tmp_path: P
     built = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert (built.returncode, built.stderr) == (0, "")
     assert "quickstart" in (tmp_path / "searchindex.js").read_text()
+    assert '<script src="searchindex.js"' in (tmp_path / "search.html").read_text()
     loaded = {
         address
         for page in tmp_path.glob("*.html")
@@ -27,13 +28,56 @@ def test_the_site_builds_without_a_warning_and_is_searchable_offline(tmp_path: P
     assert loaded == set()
 
 
-def targets(page: Path) -> set[Path]:
-    """The files that a page outside the site links to."""
-    links = re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text())
-    return {(page.parent / link).resolve() for link in links if "://" not in link}
+LINKED = (
+    "README.md",
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+    "examples/README.md",
+    "benchmarks/README.md",
+    "benchmarks/start.md",
+)
 
 
-@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "benchmarks/README.md", "benchmarks/start.md"])
-def test_links_of_pages_outside_the_site_lead_to_files(name: str) -> None:
-    missing = {path for path in targets(ROOT / name) if not path.exists()}
+def links(page: Path) -> set[tuple[Path, str]]:
+    """File and anchor of each link of a page outside the site; a link within the page names the page."""
+    found = re.findall(r"\]\(([^)#\s]*)(?:#([^)]*))?\)", page.read_text())
+    return {((page.parent / link).resolve() if link else page, anchor) for link, anchor in found if "://" not in link}
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors of a page's headings, as GitHub and the site make them."""
+    titles = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("name", LINKED)
+def test_links_of_pages_outside_the_site_lead_to_files_and_headings(name: str) -> None:
+    missing = {
+        f"{path.name}#{anchor}"
+        for path, anchor in links(ROOT / name)
+        if not path.exists() or (anchor and path.suffix == ".md" and anchor not in anchors(path))
+    }
     assert missing == set()
+
+
+def test_the_readme_leads_to_every_page() -> None:
+    """Or to a page that includes it."""
+    pages = set((ROOT / "docs").glob("*.md")) - {path for path, _ in links(ROOT / "README.md")}
+    assert {page.name for page in pages} == {
+        *("index.md", "benchmarks.md", "start.md"),  # the site's own contents; includes of files that are linked
+        *("contributing.md", "release.md", "worker-config.md"),  # from CONTRIBUTING.md and migration.md
+    }
+
+
+WALKED = (ROOT / "docs" / "contributing.md").read_text()
+SHOWN = re.findall(r"```\w+ (\S+)\n(.*?)```", WALKED, re.DOTALL)
+
+
+@pytest.mark.parametrize(("path", "code"), SHOWN)
+def test_the_walked_examples_are_in_the_repository(path: str, code: str) -> None:
+    """docs/contributing.md shows code of today, letter by letter."""
+    assert code in (ROOT / path).read_text()
+
+
+def test_the_pages_of_contributors_show_code() -> None:
+    assert len(SHOWN) == WALKED.count("```") // 2 >= 8

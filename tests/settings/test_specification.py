@@ -273,7 +273,7 @@ def test_every_variable_empty_is_an_empty_environment() -> None:
 def test_a_wrong_value_of_any_row_that_has_a_type_is_refused() -> None:
     """No number, yes-or-no or object is taken from a text that is none."""
     typed = [s for s in catalog().values() if s.specified and s.kind in ("bool", "int", "float", "size", "json")]
-    live = {setting.name: "not that" for setting in typed if setting.fate != "gone"}
+    live = {setting.name: "not that" for setting in typed if setting.handling != "gone"}
     with pytest.raises(ConfigurationError) as caught:
         load(live)
     refused = {problem.key for problem in caught.value.problems}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
@@ -18,7 +19,7 @@ from tools.render.hub import hub, hub_tests, load_balancer
 from worker_vllm.cli import main
 from worker_vllm.forms.check import check_form
 from worker_vllm.forms.form import initial_environment, worker_config
-from worker_vllm.settings.catalog.catalog import Fate, catalog
+from worker_vllm.settings.catalog.catalog import Handling, catalog
 from worker_vllm.settings.env_file import read_env_file
 from worker_vllm.settings.flags.flag_table import flag_table, marks
 from worker_vllm.settings.host_facts import HostFacts
@@ -84,7 +85,7 @@ def test_a_preset_is_a_good_configuration(preset: dict[str, Any]) -> None:
 
 def test_the_form_offers_nothing_that_has_no_effect() -> None:
     """Neither in our form nor in the Hub's."""
-    gone = {setting.name for setting in catalog().values() if setting.fate is Fate.GONE}
+    gone = {setting.name for setting in catalog().values() if setting.handling is Handling.GONE}
     assert gone & set(FORM["schema"]) == set()
     assert gone & {entry["key"] for entry in hub()["config"]["env"]} == set()
 
@@ -208,6 +209,15 @@ def test_the_example_file_loads() -> None:
     lines = [line.removeprefix("#") for line in text.splitlines() if not line.startswith("# ")]
     filled = read_env_file("\n".join(lines), {}) | {"MODEL_NAME": ""}
     assert load(filled, GPUS).engine == load({}, GPUS).engine
+
+
+def test_the_example_file_begins_with_the_settings_that_matter() -> None:
+    """Those of docs/essentials.md, before any other."""
+    page = (ROOT / "docs" / "essentials.md").read_text().partition("\n## ")[0]
+    explained = re.findall(r"`([A-Z_]{5,})", page)
+    names = re.findall(r"^#?([A-Z_]+)=", RENDERED[".env.example"], re.MULTILINE)
+    assert names[: len(set(explained))] == sorted(set(explained), key=names.index)
+    assert len(names) == len(set(names))
 
 
 def test_every_variable_and_flag_is_documented() -> None:

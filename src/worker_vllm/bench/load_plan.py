@@ -14,7 +14,7 @@ WORDS = ("the", "of", "and", "to", "in", "is", "you", "that", "it", "was", "for"
 
 @dataclass(frozen=True, slots=True)
 class LoadPlan:
-    """What one round asks of a target.
+    """The load of one round.
 
     Closed loop: `concurrency` clients send `requests` in all, each the next one when its last has ended. Open loop,
     where `rate` is set: requests arrive at random moments, `rate` a second on average, whether others have ended or

@@ -32,7 +32,7 @@ class Schedule:
 
 
 class RoundProgress:
-    """Told of each ended request; the base class shows nothing."""
+    """Receives the start of each round and the end of each request; the base class shows nothing."""
 
     def begin(self, target: str, round_number: int, requests: int) -> None:
         """A round begins; round 0 is the warm-up."""

@@ -1,4 +1,4 @@
-"""Reads a running gateway's own routes over HTTP, for the verbs that show what it knows."""
+"""Reads a running gateway's own routes over HTTP, for the verbs that show its state."""
 
 from __future__ import annotations
 

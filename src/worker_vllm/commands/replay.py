@@ -80,7 +80,7 @@ def replayed_environment(recorded: Mapping[str, str], outer: Mapping[str, str]) 
 async def replay(
     settings: Settings, environment: Mapping[str, str], requests: list[dict[str, Any]], timeout_s: float
 ) -> int:
-    """Start the engine, send the requests at once, and tell whether it died. Returns the exit status."""
+    """Start the engine, send the requests at once, and report whether it died. Returns the exit status."""
     from worker_vllm.engine.client.http import HttpEngine
     from worker_vllm.engine.supervision.supervisor import Supervisor
 

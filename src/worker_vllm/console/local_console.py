@@ -1,4 +1,4 @@
-"""The console of `worker-vllm local`: it sees the workers of the run, and starts further endpoints."""
+"""The console of `worker-vllm local`: it shows the workers of the run, and starts further endpoints."""
 
 from __future__ import annotations
 

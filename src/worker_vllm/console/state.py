@@ -1,4 +1,4 @@
-"""What the console knows: the gateway's endpoints and jobs, the workers, the endpoints started from the form."""
+"""The state that the console shows: endpoints and jobs of the gateway, workers, endpoints started from the form."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ class ScriptedDisconnect(Exception):
 
 
 def no_report(generation: Generation, request: RunningRequest | None) -> None:
-    """The report of an engine that nobody asks."""
+    """The report of an engine without a worker: nothing."""
 
 
 @dataclass(slots=True)

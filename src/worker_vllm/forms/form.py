@@ -11,7 +11,7 @@ from typing import Any
 
 from worker_vllm.forms.image import CUDA, IMAGE, VLLM
 from worker_vllm.settings.builder import SettingsBuilder
-from worker_vllm.settings.catalog.catalog import Fate, Kind, Setting, catalog
+from worker_vllm.settings.catalog.catalog import Handling, Kind, Setting, catalog
 from worker_vllm.settings.flags.flag_table import flag_table
 from worker_vllm.settings.host_facts import HostFacts
 from worker_vllm.settings.load import build_draft
@@ -52,7 +52,7 @@ def offered() -> list[Setting]:
     return [
         setting
         for setting in catalog().values()
-        if setting.fate is not Fate.GONE
+        if setting.handling is not Handling.GONE
         and setting.name not in CONSOLE_FIELDS
         and (setting.group not in LEFT_OUT or setting.name in OFFERED)
     ]
@@ -86,7 +86,11 @@ def entry(setting: Setting) -> dict[str, Any]:
 def choices(setting: Setting) -> list[str]:
     """The options of a setting: vLLM's own list where it has one, else the catalogue's."""
     flag = flag_table().flags.get(setting.target)
-    if setting.fate in (Fate.ENGINE, Fate.TRANSLATED) and flag is not None and setting.kind is not Kind.BOOL:
+    if (
+        setting.handling in (Handling.ENGINE, Handling.TRANSLATED)
+        and flag is not None
+        and setting.kind is not Kind.BOOL
+    ):
         allowed = [str(choice) for choice in flag.choices or flag.known]
         if allowed and setting.kind in (Kind.TEXT, Kind.CHOICE):
             return allowed

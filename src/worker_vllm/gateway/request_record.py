@@ -40,7 +40,7 @@ class RequestRecord:
 
 @dataclass(slots=True)
 class Usage:
-    """The tokens of one request as far as its output tells them."""
+    """The tokens of one request as far as its output contains counts."""
 
     tokens_in: int | None = None
     tokens_out: int | None = None

@@ -31,7 +31,7 @@ class TakeRequest:
 
 
 class RuntimeObserver(Protocol):
-    """Told of what happens to jobs, after it has happened."""
+    """Receives the events of jobs, each after it has happened."""
 
     def queued(self) -> None:
         """A job was submitted or queued again."""

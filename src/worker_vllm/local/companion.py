@@ -1,4 +1,4 @@
-"""Pages beside the gateway's API, as what serves a gateway sees them: the console is one."""
+"""The interface of pages that are served beside the gateway's API; the console implements it."""
 
 from __future__ import annotations
 

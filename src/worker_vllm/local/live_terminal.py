@@ -21,7 +21,7 @@ KEYS = "keys: j jobs · w workers · l logs · c copy curl · o open console"
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class TerminalContext:
     """What the terminal shows, and how it prints."""
 
     requests: RequestLog
@@ -35,27 +35,27 @@ class Surroundings:
 class LiveTerminal:
     """Prints from `open` to `close`; keys and colours only on a terminal."""
 
-    def __init__(self, around: Surroundings) -> None:
-        self._around = around
-        self._style = LineStyle(colour=around.interactive)
+    def __init__(self, context: TerminalContext) -> None:
+        self._context = context
+        self._style = LineStyle(colour=context.interactive)
         self._curl = ""
         self._keyboard = Keyboard(self._press)
 
     def open(self, summary: str, curl: str) -> None:
         """Print what runs here, then follow the requests."""
         self._curl = curl
-        around = self._around
-        around.print_line(summary)
-        around.requests.listeners.append(self._show)
-        if around.interactive and self._keyboard.open():
-            around.print_line(KEYS)
+        context = self._context
+        context.print_line(summary)
+        context.requests.listeners.append(self._show)
+        if context.interactive and self._keyboard.open():
+            context.print_line(KEYS)
 
     def close(self) -> None:
         """Restore the terminal."""
         self._keyboard.close()
 
     def _show(self, found: RequestRecord) -> None:
-        self._around.print_line(request_line(found, self._style))
+        self._context.print_line(request_line(found, self._style))
 
     def _press(self, key: str) -> None:
         answers = {"j": self._jobs, "w": self._workers, "l": self._logs, "c": self._copy, "o": self._open}
@@ -63,33 +63,33 @@ class LiveTerminal:
             answer()
 
     def _jobs(self) -> None:
-        last = self._around.requests.last(LAST_REQUESTS)
-        self._around.print_line(f"the last {len(last)} requests:" if last else "no request has ended yet")
+        last = self._context.requests.last(LAST_REQUESTS)
+        self._context.print_line(f"the last {len(last)} requests:" if last else "no request has ended yet")
         for found in last:
-            self._around.print_line(request_line(found, self._style))
+            self._context.print_line(request_line(found, self._style))
 
     def _workers(self) -> None:
-        for line in worker_lines(self._around.control):
-            self._around.print_line(line)
+        for line in worker_lines(self._context.control):
+            self._context.print_line(line)
 
     def _logs(self) -> None:
-        for worker in self._around.control.report().workers:
+        for worker in self._context.control.report().workers:
             try:
-                lines = self._around.control.log(worker.id, 0)[-LAST_LINES:]
+                lines = self._context.control.log(worker.id, 0)[-LAST_LINES:]
             except WorkerError:  # it ended in between
                 continue
             for line in lines:
-                self._around.print_line(f"{worker.id}: {printable(line.message)}")
+                self._context.print_line(f"{worker.id}: {printable(line.message)}")
 
     def _copy(self) -> None:
         """Put the command into the clipboard by the terminal's own escape sequence (OSC 52), and print it."""
         encoded = base64.b64encode(self._curl.encode()).decode()
-        self._around.print_line(f"\x1b]52;c;{encoded}\x07{self._curl}")
+        self._context.print_line(f"\x1b]52;c;{encoded}\x07{self._curl}")
 
     def _open(self) -> None:
-        self._around.print_line(self._around.console_url)
+        self._context.print_line(self._context.console_url)
         # A daemon: some browsers return only when they are closed, and Ctrl-C must not wait for that.
-        threading.Thread(target=self._around.open_url, args=(self._around.console_url,), daemon=True).start()
+        threading.Thread(target=self._context.open_url, args=(self._context.console_url,), daemon=True).start()
 
 
 def worker_lines(control: FleetControl) -> list[str]:

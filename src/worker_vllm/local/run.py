@@ -20,7 +20,7 @@ from worker_vllm.local.fleet.fleet import ExitOutcome, FleetCallbacks, WorkerLau
 from worker_vllm.local.fleet.fleet_gateway import FleetGateway, FleetPlan
 from worker_vllm.local.fleet.worker_process import START, WorkersFailed
 from worker_vllm.local.launch_config import ENDPOINT, LocalConfig, base_environment
-from worker_vllm.local.live_terminal import LiveTerminal, Surroundings, stopping, summary
+from worker_vllm.local.live_terminal import LiveTerminal, TerminalContext, stopping, summary
 from worker_vllm.local.readiness import model_of_balancer, model_of_queue
 from worker_vllm.local.start_progress import read_line
 
@@ -54,7 +54,7 @@ class LocalRun:
         self._front = FleetGateway(self._gateway, listen_config, plan, callbacks, make_companion)
         self._fleet = self._front.fleet
         shown = (self._front.requests, self._front.control, f"{self._url}/")
-        self._terminal = LiveTerminal(Surroundings(*shown, console.print_line, interactive=console.interactive))
+        self._terminal = LiveTerminal(TerminalContext(*shown, console.print_line, interactive=console.interactive))
 
     async def run(self) -> None:
         """Return after SIGINT or SIGTERM, when all child processes have ended. Raises WorkersFailed."""

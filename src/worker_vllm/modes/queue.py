@@ -195,7 +195,7 @@ class QueueMode:
         self._stop.set()
 
     async def _report_fault(self) -> None:
-        """Tell the platform why the engine does not serve, without secrets."""
+        """Report to the platform why the engine does not serve, without secrets."""
         failure = self._engine.failure or UNKNOWN_FAULT
         redact = Redactor(self._settings.secrets)
         addresses = Addresses.of(self._settings.queue)

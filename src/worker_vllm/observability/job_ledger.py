@@ -58,7 +58,7 @@ class JobLedger:
         )
 
     def close(self, record: JobRecord) -> None:
-        """The job is over, with success unless its record tells otherwise.
+        """The job is over, with success unless its record has another outcome.
 
         Its record goes to the sinks as soon as the engine has reported its tokens.
         """

@@ -32,7 +32,7 @@ NAMES = {
 
 @dataclass(slots=True)
 class Tokens:
-    """Token counts; `source` tells who counted: `engine` (exact), `response`, `events` (a lower bound), or `` ``."""
+    """Token counts; `source` names who counted: `engine` (exact), `response`, `events` (a lower bound), or `` ``."""
 
     prompt: int = 0
     cached: int = 0
@@ -166,7 +166,7 @@ class JobRecord:
             self.pieces += 1
 
     def read_events(self, run: bytes) -> None:
-        """Note what a part of the engine's stream tells of its tokens."""
+        """Note the token counts in a part of the engine's stream."""
         self.events += run.count(b"data:")
         if run:
             self.part_before, self.last_usage = self.last_usage, run
@@ -199,7 +199,7 @@ class JobRecord:
             self.unknown_model()
 
     def unknown_model(self) -> None:
-        """What was asked for is no adapter either."""
+        """Clear the adapter: the requested name is not one either."""
         if self.adapter is not None:
             self.model, self.adapter = self.adapter, None
 

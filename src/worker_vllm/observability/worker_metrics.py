@@ -24,7 +24,7 @@ EXEMPLAR_LENGTH = 128  # OpenMetrics' limit for the names and values of an exemp
 
 @dataclass(frozen=True, slots=True)
 class EngineFacts:
-    """Functions that tell of the engine now: its state, its ends by cause, its last start's phases and duration."""
+    """Functions that return facts of the engine: state, ends by cause, the last start's phases and duration."""
 
     state: Callable[[], str]
     states: tuple[str, ...]

@@ -35,7 +35,7 @@ class DrainTimeouts:
 
 
 def stopped_error() -> EngineUnavailable:
-    """The error of a job that the stop has cut off."""
+    """The error of a job that the stop ends before it is finished."""
     return EngineUnavailable(STOPPED)
 
 

@@ -39,5 +39,5 @@ def _seconds(milliseconds: object) -> float | None:
 
 
 def queue_delay_s(job: Mapping[str, Any]) -> float | None:
-    """Seconds that the job waited in the platform's queue, where the job tells it as `delayTime` in milliseconds."""
+    """Seconds that the job waited in the platform's queue, from its `delayTime` (milliseconds), if it has one."""
     return _seconds(job.get("delayTime"))

@@ -1,4 +1,4 @@
-"""What `load` knows besides the environment. Its caller inspects the host; `load` itself reads no file."""
+"""The facts of machine and image that `load` gets besides the environment; its caller inspects the host."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
 from worker_vllm.settings.builder import DEFAULT, ENVIRONMENT, Chosen, SettingsBuilder
-from worker_vllm.settings.catalog.catalog import Fate, Kind, Setting, catalog
+from worker_vllm.settings.catalog.catalog import Handling, Kind, Setting, catalog
 from worker_vllm.settings.flags.flag_table import marks
 from worker_vllm.settings.redaction import HIDDEN
 from worker_vllm.settings.types import SettingOrigin, Settings
@@ -19,7 +19,7 @@ UNSHOWN = ("VLLM_EXTRA_ARGS",)  # its flags are listed one by one; the whole tex
 def origins(draft: SettingsBuilder) -> tuple[SettingOrigin, ...]:
     """One entry for every known name: values that are set first, then the others; each name once."""
     found = {setting.name: _of_setting(draft, setting) for setting in catalog().values()}
-    targets = {setting.target for setting in catalog().values() if setting.fate is Fate.ENGINE}
+    targets = {setting.target for setting in catalog().values() if setting.handling is Handling.ENGINE}
     for name, chosen in sorted(draft.engine.items()):
         if name not in targets:
             found.setdefault(name, _of_chosen(draft, name, chosen))
@@ -48,9 +48,9 @@ def _of_setting(draft: SettingsBuilder, setting: Setting) -> SettingOrigin:
         return (
             SettingOrigin(setting.name, HIDDEN, ENVIRONMENT) if known else SettingOrigin(setting.name, None, NOT_SET)
         )
-    if setting.fate in (Fate.ENGINE, Fate.TRANSLATED) and (chosen := draft.engine.get(setting.target)):
+    if setting.handling in (Handling.ENGINE, Handling.TRANSLATED) and (chosen := draft.engine.get(setting.target)):
         return _of_chosen(draft, setting.name, chosen)
-    if setting.fate is Fate.ENGINE and setting.target in draft.table.flags:
+    if setting.handling is Handling.ENGINE and setting.target in draft.table.flags:
         return SettingOrigin(setting.name, draft.table.flags[setting.target].default, ENGINE_DEFAULT)
     if setting.field:
         if chosen := draft.fields.get(setting.field):
@@ -58,7 +58,7 @@ def _of_setting(draft: SettingsBuilder, setting: Setting) -> SettingOrigin:
         return SettingOrigin(setting.name, field_default(setting.field), DEFAULT)
     if key := draft.first_set(setting.name, *setting.aliases):
         text = HIDDEN if setting.name in UNSHOWN else draft.env[key]
-        source = WITHOUT_EFFECT if setting.fate is Fate.GONE else ENVIRONMENT
+        source = WITHOUT_EFFECT if setting.handling is Handling.GONE else ENVIRONMENT
         return SettingOrigin(setting.name, text, _with_key(draft, source, key, setting.name))
     # A specified default is what an old vLLM chose; where a rule translates the setting, vLLM chooses today.
     if setting.default and (not setting.specified or setting.name == "MODEL_NAME"):

@@ -35,7 +35,7 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class CapacityOption:
-    """One way to set the endpoint up, and what the simulation says of it."""
+    """One way to set the endpoint up, and its simulated figures."""
 
     policy: ScalingPolicy
     job_limit: str

@@ -95,7 +95,7 @@ class _Ready:
 
 @dataclass(frozen=True, slots=True)
 class _Decision:
-    """The platform looks at its figures."""
+    """The platform's scaler decides."""
 
 
 _Event = _Arriving | _Mark | _Ready | _Decision

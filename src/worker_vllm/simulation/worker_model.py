@@ -86,7 +86,7 @@ class WorkerModel:
             self.idle_since = now
 
     def scalable(self, now: float) -> ScalableWorker:
-        """As the scaler sees it."""
+        """The worker in the form that the scaler takes."""
         idle = not self.held and now >= self.ready_at
         return ScalableWorker(self.name, self.idle_since if idle else None)
 

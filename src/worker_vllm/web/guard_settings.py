@@ -1,4 +1,4 @@
-"""What the guard inside the engine's server knows: a JSON file that the worker writes before the engine starts.
+"""The rules of the guard inside the engine's server: a JSON file that the worker writes before the engine starts.
 
 The file lies in the launch directory with mode 0600, its path in the variable `WORKER_VLLM_GUARD`. It holds digests
 of the clients' keys, not the keys.

@@ -86,6 +86,13 @@ def test_no_warning_in_environments_of_others(path: Path, version: str) -> None:
                 "IGNORE_ENV=MAX_TOTAL_TOKENS silences this line"
             ],
         ),
+        (
+            {"VLLM_STARTUP_TIMEOUT": "1200"},
+            [
+                "VLLM_STARTUP_TIMEOUT is not read (a name of worker-vllm 2.24): did you mean ENGINE_START_TIMEOUT? "
+                "IGNORE_ENV=VLLM_STARTUP_TIMEOUT silences this line"
+            ],
+        ),
         ({"MAX_LEN": "8k", "IGNORE_ENV": "MAX_LEN"}, []),
         ({"MAX_LEN": "8k", "MAX_MODEL_LEN": "8k"}, []),
         ({"MODEL_PATH": "org/model"}, []),

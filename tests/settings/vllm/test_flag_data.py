@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.paths import ROOT
 from worker_vllm.engine.preflight.vllm_version import engine_version
-from worker_vllm.settings.catalog.catalog import Fate, catalog
+from worker_vllm.settings.catalog.catalog import Handling, catalog
 from worker_vllm.settings.flags.flag_table import DATA, KINDS_OF_JSON, SHIPPED, flag_table, known_versions, marks
 
 KINDS = {"pair", "switch", "int", "float", "size", "text", "json", "json-or-text", "config"}
@@ -47,7 +47,7 @@ def test_every_mark_is_of_a_flag_and_has_a_reason() -> None:
 
 def test_every_engine_setting_of_the_catalogue_is_a_flag() -> None:
     """Of the shipped version; a bump that loses one needs a decision."""
-    engine = [setting for setting in catalog().values() if setting.fate is Fate.ENGINE]
+    engine = [setting for setting in catalog().values() if setting.handling is Handling.ENGINE]
     assert [setting.name for setting in engine if setting.target not in flag_table().flags] == []
 
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from worker_vllm.engine.preflight.vllm_version import engine_version
 from worker_vllm.errors import Problem
 from worker_vllm.settings import versions
-from worker_vllm.settings.catalog.catalog import Fate, catalog, names
+from worker_vllm.settings.catalog.catalog import Handling, catalog, names
 from worker_vllm.settings.flags.flag_table import Flag, flag_table, marks
 from worker_vllm.settings.host_facts import HostFacts
 from worker_vllm.settings.load import build_draft
@@ -90,7 +90,7 @@ class Question:
 def engine_flags() -> list[Flag]:
     """The flags that a variable sets without a rule of ours in between."""
     table, known = flag_table(VLLM), names()
-    apart = {*marks().owned, *marks().ambient, *(n for n, s in known.items() if s.fate is not Fate.ENGINE)}
+    apart = {*marks().owned, *marks().ambient, *(n for n, s in known.items() if s.handling is not Handling.ENGINE)}
     return [flag for name, flag in table.flags.items() if name not in apart]
 
 

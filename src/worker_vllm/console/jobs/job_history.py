@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from worker_vllm.gateway.state.job import Job, Piece, Status
 
-KEPT_STEPS = 40  # of one job; a job that is retried for ever keeps its last ones
+KEPT_STEPS = 40  # of one job; a job that is retried without end keeps its last ones
 KEPT_DELAYS = 10_000  # between two samples
 
 

@@ -1,6 +1,6 @@
 """Reports the tokens of every sequence that the engine finishes or aborts, as the engine's own counters count them.
 
-A response does not tell them exactly: an aborted stream has no usage, and the engine has generated tokens that its
+A response does not contain exact counts: an aborted stream has no usage, and the engine has generated tokens that its
 client never read. vLLM's output processor knows, so its methods that end a sequence also write a report (0.32.0,
 v1/engine/output_processor.py). They are replaced when that module is imported; where it has another form, vLLM runs
 as it is, and the worker takes the counts from responses.

@@ -23,7 +23,7 @@ import time
 
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
-KILL_TIMEOUT_S = 5.0  # a process stuck in a driver call must not block the worker for ever
+KILL_TIMEOUT_S = 5.0  # a process stuck in a driver call must not block the worker forever
 SHARED_MEMORY = "/dev/shm/"
 LOCK = "guard.lock"  # a file in the directory, locked until this process exits
 INVENTORY = "shared-memory"  # a file in the directory: one line per shared memory file, inode and path

@@ -1,4 +1,4 @@
-"""What the supervisor tells of its engine: a finished start, and a death. `EngineObserver` receives both."""
+"""Events of a supervised engine: a finished start, and a death. `EngineObserver` receives both."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class EngineDeath:
 
 
 class EngineObserver(Protocol):
-    """Is told from the event loop, and returns at once: what takes longer runs elsewhere."""
+    """Called in the event loop, so its methods return at once: what takes longer runs elsewhere."""
 
     @property
     def keeps_bodies(self) -> bool:

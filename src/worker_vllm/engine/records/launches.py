@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 
 class Launches:
-    """Told of each launch by the supervisor that owns it; tells the observer of finished starts and of deaths."""
+    """Records each launch for the supervisor that owns it, and reports finished starts and deaths to the observer."""
 
     def __init__(
         self, observer: EngineObserver, facts: StartFacts | None, clock: Callable[[], float] = time.monotonic

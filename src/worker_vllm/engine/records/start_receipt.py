@@ -124,7 +124,7 @@ class StartReceipt:
         }
 
     def rows(self) -> list[tuple[str, str]]:
-        """What the phases alone do not tell, for a table."""
+        """The receipt without the phases, as rows of a table."""
         saved = [
             ("saving", f"{name.replace('_', ' ')}: {saving.in_words()}") for name, saving in self.savings.items()
         ]

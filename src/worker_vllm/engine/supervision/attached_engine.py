@@ -22,7 +22,7 @@ class AttachedEngine:
 
     @property
     def failure(self) -> EngineFailure | None:
-        """None: this worker knows no cause."""
+        """Always None: the server belongs to another process, so no cause is known."""
         return None
 
     async def run(self) -> None:

@@ -34,7 +34,7 @@ BUILT = re.compile(r"Compiling a graph for compile range|Cache the graph of comp
 
 @dataclass
 class StartFigures:
-    """What the engine's log tells of a start besides its phases."""
+    """Figures of a start that the engine's log has besides the phases."""
 
     weights_load_s: float | None = None  # of the slowest process
     compiled: str = ""  # "built", "reused", or empty for neither: nothing was compiled

@@ -106,7 +106,7 @@ def ping(
 
 
 def openai_get(endpoint: Endpoint, route: Annotated[str, Path(description="for example `models`")]) -> None:
-    """A route of the model's server that takes GET, asked of a worker."""
+    """A GET route of the model's server, forwarded to a worker."""
 
 
 def openai_post(
@@ -114,7 +114,7 @@ def openai_post(
     route: Annotated[str, Path(description="for example `chat/completions`")],
     body: Annotated[dict[str, Any], Body(description="the body that vLLM's route of this name takes")],
 ) -> None:
-    """A route of the model's server, asked of a worker: OpenAI's, Anthropic's, and vLLM's own."""
+    """A route of the model's server, forwarded to a worker: OpenAI's, Anthropic's, and vLLM's own."""
 
 
 # Operation → what describes it, its success and the model of that.

@@ -51,7 +51,7 @@ class JobsApi:
         endpoint.perform(endpoint.state.store.submit(job_id, submission, endpoint.clock()))
         try:
             await endpoint.committed()
-        except WorkerError:  # the client is told that there is no such job
+        except WorkerError:  # the client gets a 404
             endpoint.perform(endpoint.state.store.cancel(job_id, endpoint.clock()))
             raise
         return self._answer({"id": job_id, "status": "IN_QUEUE"})

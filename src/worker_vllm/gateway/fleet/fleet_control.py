@@ -28,7 +28,7 @@ from worker_vllm.errors import NotFound, RequestError
 
 
 class WorkerState(StrEnum):
-    """Where a worker is in its life."""
+    """The state of a worker, from its start to its exit."""
 
     INITIALIZING = "initializing"  # started, has not asked for work or reported itself healthy yet: a cold start
     IDLE = "idle"

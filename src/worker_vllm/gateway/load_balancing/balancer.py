@@ -105,7 +105,7 @@ class LoadBalancer:
     async def probe(self, worker: PooledWorker) -> int | None:
         """Ask the worker's health path once; the answer's status, None for no answer.
 
-        An answer is dropped when that of a later probe has come already: it tells of an older state.
+        An answer is dropped when that of a later probe has come already: it describes an older state.
         """
         self._probes += 1
         number, before = self._probes, worker.health

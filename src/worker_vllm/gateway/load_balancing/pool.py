@@ -12,7 +12,7 @@ INITIALIZING = 204
 
 
 class PoolHealth(StrEnum):
-    """What the health path last said: 204, 200, or anything else."""
+    """The last answer of the health path: 204, 200, or anything else."""
 
     INITIALIZING = "initializing"
     READY = "ready"
@@ -65,7 +65,7 @@ class WorkerPool:
         return self._workers.get(worker_id)
 
     def add(self, worker_id: str, address: WorkerAddress) -> None:
-        """Add a started worker; it initializes until its health path says otherwise."""
+        """Add a started worker; it initializes until its health path answers 200."""
         self._workers[worker_id] = PooledWorker(worker_id, address)
 
     def remove(self, worker_id: str) -> None:

@@ -16,7 +16,7 @@ KEPT_REPORTS = 20  # the newest; a worker that reports most often exits at once
 
 @dataclass(frozen=True, slots=True)
 class UnhealthyReport:
-    """What a worker has said of its own fault in a ping: the check that failed, and the reason."""
+    """A fault that a worker has reported in a ping: the check that failed, and the reason."""
 
     worker: str
     check: str

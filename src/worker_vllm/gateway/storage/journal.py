@@ -1,4 +1,4 @@
-"""Writes changed jobs to the file in batches, behind the pure state, and tells when a change is there."""
+"""Writes changed jobs to the file in batches, behind the pure state, and signals when a change is on disk."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ class Journal:
                 await loop.run_in_executor(self._thread, self._file.write, batch)
             else:  # a thread would wait for the interpreter at every row while the loop is busy
                 self._file.write(batch)
-        except Exception as error:  # whatever it is, those who wait are told, and the next batch tries again
+        except Exception as error:  # of any kind: the waiting requests get the error, and the next batch tries again
             log.error("the state is not stored: %s", error, exc_info=not isinstance(error, WorkerError))
             for name, endpoint in self._endpoints.items():
                 endpoint.mark_changed(changed[name])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from functools import cache
 
-from worker_vllm.settings.catalog.catalog import Fate, catalog
+from worker_vllm.settings.catalog.catalog import Handling, catalog
 from worker_vllm.settings.flags.flag_table import SHIPPED, flag_table
 
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z0-9]*(?:-[a-z0-9]+)*")
@@ -29,5 +29,5 @@ def variable_for_flag(option: str) -> str | None:
     if found is None:
         return None
     flag, _ = found
-    ours = (one.name for one in catalog().values() if one.fate is Fate.ENGINE and one.target == flag.name)
+    ours = (one.name for one in catalog().values() if one.handling is Handling.ENGINE and one.target == flag.name)
     return next(ours, flag.name)

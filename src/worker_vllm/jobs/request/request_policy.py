@@ -146,7 +146,7 @@ def _check_url(key: str, text: str, policy: RequestPolicy) -> Refusal | None:
 
 
 def is_public(host: str) -> bool:
-    """Whether a host is the name or the address of a machine on the internet, as far as the text tells.
+    """Whether a host is, by its text alone, the name or the address of a machine on the internet.
 
     A name is not resolved: one that resolves to a private address is not recognised.
     """

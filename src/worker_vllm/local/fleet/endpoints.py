@@ -1,4 +1,4 @@
-"""What a fleet asks of the endpoint that its workers serve, for both kinds of endpoint."""
+"""The interface between a fleet and the endpoint that its workers serve, and its two implementations."""
 
 from __future__ import annotations
 
@@ -44,16 +44,16 @@ class FleetEndpoint(Protocol):
         """Since when it is ready without a job, None while it is not."""
 
     def drain(self, worker_id: str) -> None:
-        """Give it nothing more."""
+        """Give the worker no further job or request."""
 
     async def drained(self, worker_id: str) -> None:
-        """Wait until it may be told to end."""
+        """Return once the worker may get SIGTERM."""
 
     def freeze(self, worker_id: str) -> None:
-        """Give it nothing while it is stopped."""
+        """Give the worker no job or request while it is stopped."""
 
     def thaw(self, worker_id: str) -> None:
-        """Expect it again."""
+        """Give the continued worker jobs or requests again."""
 
 
 class QueueEndpoint:
@@ -82,7 +82,7 @@ class QueueEndpoint:
         return Load(len(waiting), store.running, self._runtime.clock() - waiting[0] if waiting else 0.0)
 
     def started(self, worker_id: str) -> str:
-        """Expect the worker; what a stored state knows of one with this id was another process."""
+        """Register the worker; an entry with its id in a stored state is an earlier process's, and is removed."""
         if self._runtime.state.fleet.find(worker_id) is not None:
             self._runtime.lose(worker_id)
         self._runtime.state.fleet.expect(worker_id)
@@ -95,39 +95,39 @@ class QueueEndpoint:
             self._metrics.remove(worker_id)
 
     def ready(self, worker_id: str) -> bool:
-        """Its first request is its first take."""
+        """Whether it has sent its first request, which is a take."""
         worker = self._runtime.state.fleet.find(worker_id)
         return worker is not None and worker.last_request is not None
 
     def unhealthy(self, worker_id: str) -> bool:
-        """As its pings say."""
+        """Whether its last ping reported a fault."""
         worker = self._runtime.state.fleet.find(worker_id)
         return worker is not None and worker.unhealthy
 
     def jobs(self, worker_id: str) -> int:
-        """Its unfinished jobs."""
+        """The number of its unfinished jobs."""
         return len(self._runtime.state.store.running_jobs.held_by(worker_id))
 
     def idle_since(self, worker_id: str) -> float | None:
-        """Its last job, else its first request."""
+        """The time of its last job, else of its first request."""
         worker = self._runtime.state.fleet.find(worker_id)
         if worker is None or worker.last_request is None or self.jobs(worker_id):
             return None
         return worker.first_request if worker.last_job is None else worker.last_job
 
     def drain(self, worker_id: str) -> None:
-        """Retire it: its request for jobs is answered with none."""
+        """Give it no further job: an open take is answered without one."""
         self._runtime.retire(worker_id)
 
     async def drained(self, worker_id: str) -> None:
-        """At once: at SIGTERM a worker finishes its jobs itself."""
+        """Return at once: at SIGTERM a worker finishes its jobs itself."""
 
     def freeze(self, worker_id: str) -> None:
-        """Its jobs wait again; a request that it has open would swallow the next one."""
+        """Queue its jobs again, and close its open take, which would receive the next job."""
         self._runtime.lose(worker_id)
 
     def thaw(self, worker_id: str) -> None:
-        """Expect it as a new one."""
+        """Register it like a new worker."""
         self._runtime.state.fleet.expect(worker_id)
 
 
@@ -143,7 +143,7 @@ class BalancedEndpoint:
         self._addresses: dict[str, WorkerAddress] = {}
 
     def variables(self, worker_id: str) -> Mapping[str, str]:
-        """PORT, PORT_HEALTH and a key that only the balancer knows, since the port is open to the network."""
+        """PORT, PORT_HEALTH, and a key that only the balancer has, since the port is open to the network."""
         variables = http_variables(worker_id, self.name)
         requests, health = (f"http://127.0.0.1:{variables[name]}" for name in ("PORT", "PORT_HEALTH"))
         self._addresses[worker_id] = WorkerAddress(requests, health + self._health_path, variables["API_KEY"])
@@ -164,22 +164,22 @@ class BalancedEndpoint:
         self._balancer.remove(worker_id)
 
     def ready(self, worker_id: str) -> bool:
-        """Its health path answers 200."""
+        """Whether its health path answers 200."""
         worker = self._balancer.pool.find(worker_id)
         return worker is not None and worker.health is PoolHealth.READY
 
     def unhealthy(self, worker_id: str) -> bool:
-        """Its health path answers neither 200 nor 204."""
+        """Whether its health path answers neither 200 nor 204."""
         worker = self._balancer.pool.find(worker_id)
         return worker is not None and worker.health is PoolHealth.UNHEALTHY
 
     def jobs(self, worker_id: str) -> int:
-        """Its open requests."""
+        """The number of its open requests."""
         worker = self._balancer.pool.find(worker_id)
         return 0 if worker is None else worker.open_requests
 
     def idle_since(self, worker_id: str) -> float | None:
-        """Since its last request ended."""
+        """The time at which its last request ended."""
         worker = self._balancer.pool.find(worker_id)
         return None if worker is None else worker.idle_since
 

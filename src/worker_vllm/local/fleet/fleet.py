@@ -34,9 +34,9 @@ class ExitOutcome(Enum):
 
 @dataclass(frozen=True, slots=True)
 class FleetCallbacks:
-    """What the fleet's owner is told.
+    """Callbacks of the fleet's owner.
 
-    `exited(id, status)` says what the exit means; CANNOT_SERVE ends the fleet with WorkersFailed.
+    `exited(id, status)` returns what the exit means; CANNOT_SERVE ends the fleet with WorkersFailed.
     """
 
     line: Callable[[str, str], None]

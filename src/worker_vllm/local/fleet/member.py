@@ -1,4 +1,4 @@
-"""One worker of a fleet: its process and what the fleet knows of it."""
+"""One worker of a fleet: its process and its state."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Member:
         return not (self.draining or self.frozen or self.ending)
 
     def state(self, endpoint: FleetEndpoint, now: float, init_timeout_s: float) -> WorkerState:
-        """Where it is in its life."""
+        """The worker's state."""
         if self.frozen:
             return WorkerState.FROZEN
         if self.draining or self.ending:

@@ -1,4 +1,4 @@
-"""Tells the platform of a fault before this worker exits or refuses every job: one ping with `status=unhealthy`.
+"""Reports a fault to the platform before this worker exits or refuses every job: one ping with `status=unhealthy`.
 
 runpod-python does so since 1.11 when one of its fitness checks fails (`rp_fitness.py`): one GET of the ping address,
 2 s at most, and an error of it changes nothing.

@@ -18,8 +18,8 @@ DATA = Path(__file__).parent
 FILES = ("specification", "later", "worker")
 
 
-class Fate(StrEnum):
-    """What a setting acts on."""
+class Handling(StrEnum):
+    """How a setting is handled: what its value acts on."""
 
     ENGINE = "engine"  # a vLLM flag
     TRANSLATED = "translated"  # read by a rule in code, for example an old name of a flag
@@ -44,14 +44,14 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One variable: its name, type, documented default, and what it acts on."""
+    """One variable: its name, type, documented default, and how it is handled."""
 
     name: str
     group: str  # where forms and the documentation show it
     kind: Kind
     help: str
     default: str = ""  # as the specification prints it; empty for none
-    fate: Fate = Fate.ENGINE
+    handling: Handling = Handling.ENGINE
     options: tuple[str, ...] = ()
     flag: str = ""  # environment name of the vLLM flag that it sets, where the names differ
     field: str = ""  # place in Settings, such as queue.max_concurrency
@@ -90,6 +90,6 @@ def names() -> dict[str, Setting]:
 
 def _setting(name: str, group: str, entry: dict[str, Any], *, specified: bool) -> Setting:
     tuples: dict[str, Any] = {key: tuple(entry[key]) for key in ("options", "aliases") if key in entry}
-    fate = Fate(entry.get("fate", Fate.WORKER if "field" in entry else Fate.ENGINE))
-    ready = entry | tuples | {"fate": fate, "kind": Kind(entry["kind"])}
+    handling = Handling(entry.get("handling", Handling.WORKER if "field" in entry else Handling.ENGINE))
+    ready = entry | tuples | {"handling": handling, "kind": Kind(entry["kind"])}
     return Setting(name=name, group=group, specified=specified, **ready)

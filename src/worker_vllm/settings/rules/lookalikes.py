@@ -6,7 +6,7 @@ from functools import cache
 
 from worker_vllm.settings.builder import SettingsBuilder
 from worker_vllm.settings.catalog import catalog
-from worker_vllm.settings.catalog.catalog import Fate
+from worker_vllm.settings.catalog.catalog import Handling
 from worker_vllm.settings.flags.flag_table import marks
 from worker_vllm.settings.resemblance import Resemblances, aliases
 from worker_vllm.settings.rules.misplaced import MODEL_NAMES, PLATFORM
@@ -35,5 +35,5 @@ def warn(draft: SettingsBuilder) -> None:
 def _index() -> Resemblances:
     """The settings that the worker itself reads and that have an effect; the platform sets its own."""
     settings = catalog.catalog().values()
-    others = (Fate.GONE, Fate.ENVIRONMENT)
-    return Resemblances([one.name for one in settings if one.group != PLATFORM and one.fate not in others])
+    others = (Handling.GONE, Handling.ENVIRONMENT)
+    return Resemblances([one.name for one in settings if one.group != PLATFORM and one.handling not in others])

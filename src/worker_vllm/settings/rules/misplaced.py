@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from worker_vllm.settings.builder import DEFAULT, SettingsBuilder
 from worker_vllm.settings.catalog import catalog
-from worker_vllm.settings.catalog.catalog import Fate, Kind, Setting
+from worker_vllm.settings.catalog.catalog import Handling, Kind, Setting
 from worker_vllm.settings.flags.flag_table import marks
 from worker_vllm.settings.redaction import is_token
 from worker_vllm.settings.sources.environment import OURS, PREFIX
@@ -71,7 +71,7 @@ def take_prefixed(draft: SettingsBuilder) -> None:
 
 def _is_read_elsewhere(setting: Setting) -> bool:
     """Whether a library reads the variable by its plain name, or only the platform sets it."""
-    return setting.fate is Fate.ENVIRONMENT or setting.kind is Kind.SECRET or setting.group == PLATFORM
+    return setting.handling is Handling.ENVIRONMENT or setting.kind is Kind.SECRET or setting.group == PLATFORM
 
 
 def _take(draft: SettingsBuilder, name: str, plain: str) -> None:

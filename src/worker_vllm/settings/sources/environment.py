@@ -9,7 +9,7 @@ from functools import cache
 from worker_vllm.settings import suggestions
 from worker_vllm.settings.builder import ENVIRONMENT, SettingsBuilder
 from worker_vllm.settings.catalog import catalog
-from worker_vllm.settings.catalog.catalog import Fate, Setting
+from worker_vllm.settings.catalog.catalog import Handling, Setting
 from worker_vllm.settings.flags.flag_table import SHIPPED, Flag, FlagTable, flag_table, marks
 from worker_vllm.settings.parsers import BadValue, cleaned
 from worker_vllm.settings.redaction import Redactor, looks_secret, secrets_of
@@ -74,14 +74,14 @@ def read_environment(draft: SettingsBuilder) -> None:
 
 def _read_setting(draft: SettingsBuilder, setting: Setting, key: str) -> None:
     """Read one catalogue setting, unless a rule of its own reads it."""
-    match setting.fate:
-        case Fate.ENGINE:
+    match setting.handling:
+        case Handling.ENGINE:
             _read_flag(draft, setting, key)
-        case Fate.WORKER:
+        case Handling.WORKER:
             value = draft.parsed(setting, key)
             if value is not None:
                 draft.set_field(setting.field, value * setting.scale if setting.scale != 1 else value, key)
-        case Fate.GONE:
+        case Handling.GONE:
             _read_gone(draft, setting, key)
         case _:
             pass

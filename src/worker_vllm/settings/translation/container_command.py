@@ -25,7 +25,7 @@ SERVER = "vllm.entrypoints.openai.api_server"
 
 @dataclass(slots=True)
 class PastedCommand:
-    """The arguments of `vllm serve`, the variables set for it, and what was said to Docker alone."""
+    """The arguments of `vllm serve`, the variables set for it, and the options that concern Docker alone."""
 
     arguments: list[str] = field(default_factory=list)
     variables: dict[str, str] = field(default_factory=dict)

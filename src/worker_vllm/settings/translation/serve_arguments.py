@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 
 from worker_vllm.settings.arguments import EngineArguments, Option
-from worker_vllm.settings.catalog.catalog import Fate, names
+from worker_vllm.settings.catalog.catalog import Handling, names
 from worker_vllm.settings.flags.flag_table import Flag, FlagTable, marks
 from worker_vllm.settings.redaction import quotable
 from worker_vllm.settings.suggestions import nearest
@@ -35,7 +35,7 @@ class ServeArguments:
     def _reads(self, name: str) -> bool:
         """Whether vLLM or a library of it reads a variable; a note says so where it does not."""
         setting = names().get(name)
-        if name in self.table.variables or (setting is not None and setting.fate is Fate.ENVIRONMENT):
+        if name in self.table.variables or (setting is not None and setting.handling is Handling.ENVIRONMENT):
             return True
         self.notes.append(f"{name}: vLLM does not read this variable; it is left out")
         return False

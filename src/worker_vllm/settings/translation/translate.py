@@ -8,7 +8,7 @@ from enum import StrEnum
 
 from worker_vllm.errors import ConfigurationError
 from worker_vllm.settings.builder import SettingsBuilder
-from worker_vllm.settings.catalog.catalog import Fate, catalog, names
+from worker_vllm.settings.catalog.catalog import Handling, catalog, names
 from worker_vllm.settings.flags.flag_table import flag_table
 from worker_vllm.settings.host_facts import HostFacts
 from worker_vllm.settings.legacy.log_switches import INTERVAL
@@ -30,7 +30,7 @@ class Form(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Translation:
-    """Variables, and a command where the form is one. `secrets` are variables whose values are not told."""
+    """Variables, and a command where the form is one. `secrets` are variables whose values are not shown."""
 
     variables: dict[str, str] = field(default_factory=dict)
     secrets: tuple[str, ...] = ()
@@ -71,7 +71,7 @@ def _is_secret(draft: SettingsBuilder, name: str, text: str) -> bool:
 
 
 def _lost(draft: SettingsBuilder) -> list[str]:
-    gone = [name for name in draft.env if name in names() and names()[name].fate is Fate.GONE]
+    gone = [name for name in draft.env if name in names() and names()[name].handling is Handling.GONE]
     notes = [f"{name}: left out; {names()[name].note}" for name in gone]
     if "VLLM_CONFIG_FILE" in draft.env:
         notes.append("VLLM_CONFIG_FILE: its flags are spelled out where the file can be read")
@@ -103,7 +103,11 @@ def _serve_variables(draft: SettingsBuilder, variables: Mapping[str, str]) -> di
 
 def _is_read_by_libraries(name: str) -> bool:
     setting = catalog().get(name)
-    return setting is not None and setting.fate is Fate.ENVIRONMENT and not name.startswith(("RUNPOD_", "WORKER_"))
+    return (
+        setting is not None
+        and setting.handling is Handling.ENVIRONMENT
+        and not name.startswith(("RUNPOD_", "WORKER_"))
+    )
 
 
 def _worker_only(variables: Mapping[str, str]) -> list[str]:
@@ -111,9 +115,13 @@ def _worker_only(variables: Mapping[str, str]) -> list[str]:
     notes = []
     for name in variables:
         setting = catalog().get(name)
-        if setting is None or setting.fate not in (Fate.WORKER, Fate.TRANSLATED) or setting.field in engine_fields:
+        if (
+            setting is None
+            or setting.handling not in (Handling.WORKER, Handling.TRANSLATED)
+            or setting.field in engine_fields
+        ):
             continue
-        if setting.fate is Fate.WORKER or setting.group in NEW_GROUPS:
+        if setting.handling is Handling.WORKER or setting.group in NEW_GROUPS:
             notes.append(f"{name}: only the worker has it; vllm serve has no counterpart")
         elif name in ("ROPE_SCALING", "ROPE_THETA"):
             notes.append(f"{name}: merged with the model's config.json; write rope_parameters in --hf-overrides")
@@ -122,7 +130,7 @@ def _worker_only(variables: Mapping[str, str]) -> list[str]:
 
 def _is_new(name: str) -> bool:
     setting = catalog().get(name)
-    return setting is not None and setting.group in NEW_GROUPS and setting.fate is not Fate.ENVIRONMENT
+    return setting is not None and setting.group in NEW_GROUPS and setting.handling is not Handling.ENVIRONMENT
 
 
 def _unknown_to_the_original(variables: Mapping[str, str]) -> list[str]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from worker_vllm.settings.builder import SettingsBuilder, same_value
-from worker_vllm.settings.catalog.catalog import Fate, Setting, catalog, names
+from worker_vllm.settings.catalog.catalog import Handling, Setting, catalog, names
 from worker_vllm.settings.flags.flag_table import Flag, marks
 from worker_vllm.settings.host_facts import HostFacts
 from worker_vllm.settings.legacy.log_switches import INTERVAL, NEVER_S
@@ -72,9 +72,9 @@ def _copied(draft: SettingsBuilder, name: str) -> tuple[str, str]:
 def _is_copied(draft: SettingsBuilder, setting: Setting) -> bool:
     if setting.name in ROPE:
         return "engine.rope" in draft.fields
-    if setting.fate is Fate.TRANSLATED:
+    if setting.handling is Handling.TRANSLATED:
         return setting.name in KEPT or (setting.group in NEW_GROUPS and setting.name not in OURS)
-    return setting.fate in (Fate.WORKER, Fate.ENVIRONMENT)
+    return setting.handling in (Handling.WORKER, Handling.ENVIRONMENT)
 
 
 def has_name(flag: Flag, *, original: bool) -> bool:
@@ -82,7 +82,7 @@ def has_name(flag: Flag, *, original: bool) -> bool:
     setting = catalog().get(flag.name)
     if setting is None:
         return not original and flag.name not in marks().ambient
-    return setting.fate is not Fate.GONE and not (original and setting.group in NEW_GROUPS)
+    return setting.handling is not Handling.GONE and not (original and setting.group in NEW_GROUPS)
 
 
 def _text(flag: Flag, value: Any, *, original: bool) -> str | None:
