@@ -142,7 +142,7 @@ async def test_a_gateway_without_workers_starts_none(url: str) -> None:
     assert answer == (409, {"error": "this gateway starts no workers: `worker-vllm local` does"})
 
 
-async def test_a_jobs_page_tells_its_way(url: str) -> None:
+async def test_a_jobs_page_shows_its_steps(url: str) -> None:
     """Queued, taken, pieces, end; input and output; an unknown job is a 404."""
     async with Http(url) as http:
         worker = FakeWorker(http)
@@ -169,7 +169,7 @@ async def test_a_jobs_page_tells_its_way(url: str) -> None:
         assert (await http.get("/console/api/jobs/none/none")).status == 404
 
 
-async def test_a_lost_workers_job_tells_so(url: str) -> None:
+async def test_a_job_of_a_lost_worker_shows_the_loss(url: str) -> None:
     """The retry and its cause stand between the two takes."""
     async with Http(url) as http:
         job_id = (await http.post("/v2/local/run", {"input": {"prompt": "hi"}})).json["id"]
@@ -186,7 +186,7 @@ async def test_a_lost_workers_job_tells_so(url: str) -> None:
         ]
 
 
-async def test_the_feed_tells_what_changed(url: str) -> None:
+async def test_the_feed_sends_what_changed(url: str) -> None:
     """First everything; then a job's row again for each change, and nothing else."""
     async with Http(url) as http, http.open("GET", "/console/api/feed") as feed:
         first = (await http.post("/v2/local/run", {"input": {"prompt": "hello there"}})).json["id"]

@@ -81,9 +81,9 @@ def test_a_failed_request_shows_its_sentence_here_and_at_its_job(open_page: Open
     page.wait_for_selector('.job-row:has-text("parrots do not read this")')
     page.keyboard.press("Enter")
     page.wait_for_selector(".job-detail .failure")
-    told = page.inner_text(".job-detail .failure")
-    assert "parrots do not read this" in told
-    assert "The request itself was refused" in told
+    shown = page.inner_text(".job-detail .failure")
+    assert "parrots do not read this" in shown
+    assert "The request itself was refused" in shown
     keep_picture(page, "failed-job-light")
     page.keyboard.press("r")
     page.wait_for_function("() => document.querySelector('.toast')?.textContent.includes('Queued again')")

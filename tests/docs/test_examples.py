@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from tests.support.paths import ROOT
 from tests.support.processes import running
+from tests.support.samples import covers
 from tests.support.stack import LOCAL, Stack, serve_echo
 
 pytestmark = pytest.mark.timeout(60)
@@ -30,6 +34,11 @@ PROMISED = {
 # What the engine's grammar decides is asked of the real one.
 PROMISED_BY_VLLM = {"tools.py": "get_weather ['city']\n", "structured.py": "['age', 'name']\n"}
 BY_NODE = {"chat.mjs": "Hello from JavaScript\n", "stream.mjs": "Hello from a stream\n"}
+RECIPES = re.findall(
+    r"```json vllm /v1(\S+)\n(.*?)```\n```json answer\n(.*?)```",
+    (ROOT / "docs" / "recipes.md").read_text(),
+    re.DOTALL,
+)
 PACKAGES = ROOT / "tests" / "clients" / "js" / "node_modules"
 
 
@@ -69,6 +78,15 @@ def test_an_example_in_javascript_prints_what_it_promises(stack: Stack, tmp_path
 @pytest.mark.parametrize("name", sorted(PROMISED_BY_VLLM))
 def test_an_example_prints_what_it_promises_on_vllm(tool_stack: Stack, name: str) -> None:
     assert PROMISED_BY_VLLM[name] in printed(tool_stack, name)
+
+
+@pytest.mark.vllm
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize(("route", "body", "shown"), RECIPES)
+def test_a_recipe_is_answered_as_shown_by_vllm(tool_stack: Stack, route: str, body: str, shown: str) -> None:
+    """The samples of docs/recipes.md, on the embedded model."""
+    answer = httpx.post(f"{tool_stack.openai_url}{route}", json=json.loads(body), timeout=50)
+    assert covers(answer.json(), json.loads(shown)), answer.text
 
 
 def printed(stack: Stack, name: str) -> str:

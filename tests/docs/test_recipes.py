@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 
 from tests.support.paths import ROOT
+from worker_vllm.engine.preflight.chat_template import template_problems
 from worker_vllm.host_inspection import inspect_host
 from worker_vllm.settings.env_file import read_env_file
 from worker_vllm.settings.flags.flag_table import flag_table
 from worker_vllm.settings.load import load
 
-PAGES = ("recipes.md", "essentials.md", "quickstart.md", "runpod.md")
+PAGES = ("recipes.md", "essentials.md", "quickstart.md", "runpod.md", "api.md")
 BLOCKS = [
     pytest.param(block, id=f"{page}-{number}")
     for page in PAGES
@@ -28,6 +29,7 @@ def test_a_recipe_is_accepted_without_a_warning(block: str) -> None:
     assert environment
     settings = load(environment)
     assert settings.warnings == ()
+    assert template_problems(settings.engine.arguments) == ()
 
 
 def test_the_pages_show_recipes() -> None:

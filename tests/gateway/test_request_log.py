@@ -112,8 +112,8 @@ async def test_a_refusal_is_recorded_with_its_status_and_hint() -> None:
 async def test_a_request_is_recorded_once_for_each_of_its_ends() -> None:
     """A job that is run again has a second record; what is told of an ended job afterwards has none."""
     run = Run()
-    heard: list[int] = []
-    run.log.listeners.append(lambda found: heard.append(found.number))
+    numbers: list[int] = []
+    run.log.listeners.append(lambda found: numbers.append(found.number))
     run.submit("one")
     run.take()
     run.finish("one", error="boom")
@@ -126,7 +126,7 @@ async def test_a_request_is_recorded_once_for_each_of_its_ends() -> None:
         ("500", None, None),
         ("200", 2, 3),
     ]
-    assert (heard, [one.number for one in run.log.since(1)]) == ([1, 2], [2])
+    assert (numbers, [one.number for one in run.log.since(1)]) == ([1, 2], [2])
 
 
 @pytest.mark.parametrize(
@@ -140,9 +140,7 @@ async def test_a_request_is_recorded_once_for_each_of_its_ends() -> None:
         ([b"", None, 7], (None, None)),
     ],
 )
-def test_tokens_are_read_from_what_the_worker_tells(
-    outputs: list[Any], expected: tuple[int | None, int | None]
-) -> None:
+def test_tokens_are_read_from_the_workers_output(outputs: list[Any], expected: tuple[int | None, int | None]) -> None:
     """OpenAI, native, Anthropic; without a usage, a stream's events are counted."""
     usage = Usage()
     for output in outputs:

@@ -87,7 +87,7 @@ def test_only_the_last_user_message_gets_the_markers_of_the_message_to_repeat() 
     )
 
 
-def test_a_final_assistant_message_without_generation_prompt_is_an_answer_begun() -> None:
+def test_a_final_assistant_message_without_generation_prompt_is_the_start_of_the_answer() -> None:
     messages = [{"role": "user", "content": "hello"}, {"role": "assistant", "content": "he"}]
     assert render(messages, False) == "<|bos|><|user|><|message|>hello<|end|><|assistant|><|answer|>he<|end|>"
 

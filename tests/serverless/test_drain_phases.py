@@ -126,8 +126,8 @@ async def test_a_forced_stop_logs_each_undelivered_job(
         assert f"there is nowhere to keep it: job={job['id']} " in caplog.text
 
 
-@pytest.mark.parametrize("begun", [False, True])
-async def test_a_job_can_be_failed_at_any_time(platform: MemoryPlatform, begun: bool) -> None:
+@pytest.mark.parametrize("started", [False, True])
+async def test_a_job_can_be_failed_at_any_time(platform: MemoryPlatform, started: bool) -> None:
     """Before its first step, while it works, when it is over: it fails once, with the first reason."""
     clock = asyncio.get_running_loop().time
     sender = StreamSender(
@@ -135,7 +135,7 @@ async def test_a_job_can_be_failed_at_any_time(platform: MemoryPlatform, begun: 
     )
     job_run = JobRun({"id": "a", "input": "answer"}, handler, sender)
     running = asyncio.create_task(job_run.run(1.0))
-    if begun:
+    if started:
         await asyncio.sleep(0)
     job_run.fail(stopped_error())
     job_run.fail(EngineError("later"))

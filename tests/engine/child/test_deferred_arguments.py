@@ -54,8 +54,8 @@ class Start:
         self.outcomes: asyncio.Queue[EngineSettings | Diagnosis] = asyncio.Queue()
         self.asked = 0
         self.downloading = asyncio.Event()
-        beginning = StartPlan(SETTINGS, environment, process=self.process, found=FOUND, backoff=backoff)
-        self.supervisor = Supervisor(beginning, HttpEngine, self.provide)
+        plan = StartPlan(SETTINGS, environment, process=self.process, found=FOUND, backoff=backoff)
+        self.supervisor = Supervisor(plan, HttpEngine, self.provide)
 
     async def provide(self, *_: object) -> EngineSettings | Diagnosis:
         self.asked += 1

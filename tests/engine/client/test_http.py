@@ -107,7 +107,7 @@ async def test_an_answer_cut_short_is_an_error() -> None:
         response.close()
 
 
-BEGUN = HEAD + b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n"
+HALF_ANSWER = HEAD + b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n"
 
 
 @contextlib.asynccontextmanager
@@ -135,7 +135,7 @@ async def silent(begins_with: bytes) -> AsyncIterator[HttpEngine]:
 
 async def test_closing_ends_everyone_who_reads() -> None:
     """A pending read of a chunk or of the complete body, and a read of a chunk that comes afterwards."""
-    async with silent(BEGUN) as engine:
+    async with silent(HALF_ANSWER) as engine:
         responses = [await engine.request(ASK) for _ in range(3)]
         streams = [response.chunks() for response in responses[:2]]
         assert [await anext(stream) for stream in streams] == [b"{}", b"{}"]

@@ -40,7 +40,7 @@ MODEL = f"{VOLUME}/huggingface-cache/hub/models--org--m/snapshots/abc"
         (MODEL, ("damaged",), Origin.LOCAL),
     ],
 )
-def test_the_mount_of_the_files_tells_their_origin(path: str, mounts: tuple[str, ...], origin: Origin) -> None:
+def test_the_origin_of_the_files_follows_from_their_mount(path: str, mounts: tuple[str, ...], origin: Origin) -> None:
     """A network volume is one writable mount; what the platform has cached is mounted below it, or read-only."""
     assert origin_of_path(path, VOLUME, mounts) is origin
 

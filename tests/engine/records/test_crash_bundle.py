@@ -63,7 +63,7 @@ def bundle(found: Settings, dead: EngineDeath | None = None, **more: str) -> tup
     return text, json.loads(text)
 
 
-def test_it_tells_cause_settings_versions_requests_and_the_command_that_replays_it() -> None:
+def test_it_contains_cause_settings_versions_requests_and_the_command_that_replays_it() -> None:
     """Settings with the layer that set them; each request by its job's id."""
     _, found = bundle(settings())
     assert found["replay"] == "worker-vllm replay /v/crash.json"
@@ -130,7 +130,7 @@ def test_its_size_is_bounded(lines: tuple[str, ...], count: int, size: int) -> N
     assert found["cause"]["cause"] == "killed by SIGKILL"
 
 
-def test_a_request_is_in_flight_until_its_end_is_told() -> None:
+def test_a_request_is_in_flight_until_its_end_is_reported() -> None:
     """With the id of the job in whose task it was sent; its body is held only if bodies are wanted."""
     now = [10.0]
     for keep in (True, False):

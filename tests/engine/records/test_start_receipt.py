@@ -31,7 +31,7 @@ BAKED = replace(THIS, origin="baked")
 QUICK = replace(THIS, fast_start=True)
 
 
-def test_the_receipt_tells_phases_weights_rates_and_caches() -> None:
+def test_the_receipt_contains_phases_weights_rates_and_caches() -> None:
     """Everything measured: the worker's own part before the spawn, the download, the load, what was there before."""
     receipt = receipt_of(START, 8_000_000_000, 6_000_000_000, 100.0)
     shown = receipt.to_json()
@@ -165,7 +165,7 @@ AOT = "INFO [decorators.py:320] Directly load AOT compilation from path /cache/t
         (("Application startup complete", *BUILT), StartFigures()),
     ],
 )
-def test_the_engines_log_tells_how_the_weights_were_loaded_and_what_was_compiled(
+def test_how_weights_were_loaded_and_what_was_compiled_is_read_from_the_log(
     lines: tuple[str, ...], figures: Any
 ) -> None:
     """The slowest process counts; one built graph makes it a cold start; nothing is read after the start."""

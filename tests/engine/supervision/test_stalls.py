@@ -18,7 +18,7 @@ from worker_vllm.engine.supervision.stall_detector import PendingReads, StallDet
 from worker_vllm.errors import EngineStalled, WorkerError
 
 STALL_S = 1.0
-POLLING_S = 1.5  # a quarter of the timeout for two looks, and what a busy machine adds
+POLLING_S = 1.5  # a quarter of the timeout for two checks, and what a busy machine adds
 REPEATED_BY_CLIENTS = {408, 409, 429, *range(500, 600)}  # what OpenAI's and Anthropic's libraries send again
 IDLE = None
 
@@ -56,7 +56,7 @@ SILENT = None
 
 
 @pytest.mark.parametrize(
-    ("looks", "stalled_s"),
+    ("checks", "stalled_s"),
     [
         ([(0, at(5), 0), (10, at(5), 0), (20, at(5), 0)], [0, 10, 20]),
         ([(0, at(5), 0), (10, at(6), 0), (20, at(6), 0)], [0, 0, 10]),
@@ -80,16 +80,16 @@ SILENT = None
         "an answer after a silence is progress",
         "without counters only silence is one",
         "a frozen machine is no stall",
-        "a short freeze counts for two looks and a half at most",
+        "a short freeze counts for two checks and a half at most",
         "silence before the first look counts from the start",
     ],
 )
 def test_a_stall_is_silence_or_waiting_without_progress(
-    looks: list[tuple[float, Progress | None, float | None]], stalled_s: list[float]
+    checks: list[tuple[float, Progress | None, float | None]], stalled_s: list[float]
 ) -> None:
     """Each look: its time, the counters, and since when a request waits."""
     clock = StallDetector(interval_s=10, started_at=-10)
-    assert [clock.update(progress, since, now) for now, progress, since in looks] == stalled_s
+    assert [clock.update(progress, since, now) for now, progress, since in checks] == stalled_s
 
 
 def test_waiting_lasts_while_anybody_waits() -> None:
@@ -136,7 +136,7 @@ def server(run: Supervised) -> int:
     return supervised_echo_processes()[-1]
 
 
-async def begun(run: Supervised) -> None:
+async def after_first_token(run: Supervised) -> None:
     """It hangs in the middle of an answer."""
 
 
@@ -150,7 +150,7 @@ async def server_stopped(run: Supervised) -> None:
     os.kill(server(run), signal.SIGSTOP)
 
 
-@pytest.mark.parametrize("hang", [begun, core_frozen, server_stopped])
+@pytest.mark.parametrize("hang", [after_first_token, core_frozen, server_stopped])
 async def test_a_real_stall_is_seen_in_time(hang: Any) -> None:
     """The request that met it is answered within the timeout and its polling, by an error that clients do not repeat;
     the next one is served by a new engine."""
@@ -158,7 +158,7 @@ async def test_a_real_stall_is_seen_in_time(hang: Any) -> None:
         await run.supervisor.wait_until_decided()
         await hang(run)
         asked_at = time.monotonic()
-        error = await ask(run, body(hang_after=2) if hang is begun else body())
+        error = await ask(run, body(hang_after=2) if hang is after_first_token else body())
         assert STALL_S * 0.8 < time.monotonic() - asked_at < STALL_S + POLLING_S
         assert isinstance(error, EngineStalled)
         assert "it made no progress for" in error.message

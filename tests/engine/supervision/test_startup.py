@@ -15,9 +15,9 @@ from worker_vllm.engine.supervision.startup import plan_start
 def test_a_spawn_that_fails_is_a_refusal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An OSError that no check foresees, here a missing directory for temporary files: a refusal, no traceback."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "gone"))
-    begun = plan_start(ECHO, os.environ)
-    assert begun.process is None
-    assert begun.refusal is not None
-    assert begun.refusal.scope is Scope.SETTINGS
-    assert begun.refusal.sentence.startswith("the engine cannot be spawned: [Errno 2] No such file or directory: ")
-    assert "TMPDIR" in begun.refusal.sentence
+    plan = plan_start(ECHO, os.environ)
+    assert plan.process is None
+    assert plan.refusal is not None
+    assert plan.refusal.scope is Scope.SETTINGS
+    assert plan.refusal.sentence.startswith("the engine cannot be spawned: [Errno 2] No such file or directory: ")
+    assert "TMPDIR" in plan.refusal.sentence

@@ -22,7 +22,9 @@ from worker_vllm.engine.supervision.supervisor import Supervisor
 from worker_vllm.errors import EngineError, EngineUnavailable
 
 STREAM = json.dumps({"model": "parrot", "prompt": "hello", "stream": True, "echo": {"gate": "shut"}}).encode()
-BEGUN = json.dumps({"model": "parrot", "prompt": "hello", "stream": True, "echo": {"hang_after": 2}}).encode()
+HANGING_STREAM = json.dumps(
+    {"model": "parrot", "prompt": "hello", "stream": True, "echo": {"hang_after": 2}}
+).encode()
 ONCE = json.dumps({"model": "parrot", "prompt": "hello", "echo": {"gate": "shut"}}).encode()
 FREE = json.dumps({"model": "parrot", "prompt": "hello"}).encode()
 OUT_OF_MEMORY = "(EngineCore pid=1) ERROR 11-22 14:00:00 [core.py:1] torch.OutOfMemoryError: CUDA out of memory."
@@ -145,9 +147,11 @@ async def test_out_of_memory_is_tried_once_more_with_less() -> None:
 
 
 @pytest.mark.parametrize(
-    "body", [STREAM, BEGUN, ONCE], ids=["before the first token", "after the first token", "complete answers"]
+    "body",
+    [STREAM, HANGING_STREAM, ONCE],
+    ids=["before the first token", "after the first token", "complete answers"],
 )
-async def test_every_request_in_flight_learns_of_the_death_within_a_second(body: bytes) -> None:
+async def test_every_request_in_flight_fails_with_the_cause_within_a_second(body: bytes) -> None:
     """200 at once; and the next request after the relaunch succeeds."""
     async with supervised() as run:
         await run.supervisor.wait_until_decided()
@@ -174,7 +178,7 @@ async def test_a_cause_that_keeps_coming_back_ends_in_leaving() -> None:
         await run.running
 
 
-async def test_an_engine_that_says_it_is_dead_is_ended() -> None:
+async def test_an_engine_that_reports_itself_dead_is_ended() -> None:
     """The first 5xx answer is followed by a health check; its reader gets the diagnosis."""
     failing = json.dumps({"model": "parrot", "prompt": "hello", "echo": {"status": 500}}).encode()
     async with supervised() as run:

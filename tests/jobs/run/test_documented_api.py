@@ -4,30 +4,19 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any
 
 import pytest
 
 from tests.support.core import JobResult, core_on
 from tests.support.engines.echo import echo_engine
 from tests.support.paths import ROOT
+from tests.support.samples import covers
 
 PAGE = (ROOT / "docs" / "api.md").read_text()
 SHOWN = re.findall(
     r"```json (openai \S+|native)\n(.*?)```\n```json (answer|events|output|error)\n(.*?)```", PAGE, re.S
 )
 SAMPLING = PAGE.partition("### Sampling parameters\n")[2].partition("\n## ")[0]
-
-
-def covers(answer: Any, shown: Any) -> bool:
-    """Whether an answer has everything that is shown; what is not shown is null."""
-    if shown == "…":
-        return answer is not None
-    if isinstance(shown, dict):
-        return isinstance(answer, dict) and all(key in answer and covers(answer[key], shown[key]) for key in shown)
-    if isinstance(shown, list):
-        return isinstance(answer, list) and len(answer) == len(shown) and all(map(covers, answer, shown))
-    return bool(answer == shown)
 
 
 async def run(kind: str, body: str) -> JobResult:

@@ -76,21 +76,21 @@ async def test_the_report_names_the_check_and_the_reason_in_256_characters() -> 
         platform.close()
     query = parse_qsl(urlsplit(seen[0][0]).query)
     version = ("runpod_version", __version__)
-    told = [("gpu", "none"), ("status", "unhealthy"), ("check", "disk full"), ("reason", REASON[:256]), version]
-    assert (query, seen[0][1]) == (told, "key")
+    reported = [("gpu", "none"), ("status", "unhealthy"), ("check", "disk full"), ("reason", REASON[:256]), version]
+    assert (query, seen[0][1]) == (reported, "key")
 
 
 def test_a_blocked_worker_reports_from_a_thread() -> None:
     """Without the event loop; the same words."""
     with pinged() as (url, seen):
         report_wedged(settings(url), REASON)
-    told = [("path", "/v2/ep/ping/w1"), ("gpu", "none"), ("status", "unhealthy"), ("check", "event loop")]
-    assert words(seen[0][0]) == [*told, ("reason", REASON[:256]), ("runpod_version", "…")]
+    reported = [("path", "/v2/ep/ping/w1"), ("gpu", "none"), ("status", "unhealthy"), ("check", "event loop")]
+    assert words(seen[0][0]) == [*reported, ("reason", REASON[:256]), ("runpod_version", "…")]
     assert seen[0][1] == "key"
 
 
 @pytest.mark.parametrize("url", [None, "http://127.0.0.1:9/ping/w1?", "no address"])
-async def test_a_platform_that_cannot_be_told_changes_nothing(url: str | None) -> None:
+async def test_a_platform_that_cannot_be_reached_changes_nothing(url: str | None) -> None:
     """No address, nobody there, a broken address: nothing is raised."""
     platform = HttpPlatform("key")
     await report_fault(platform, Addresses.of(settings(url)), "disk full", "reason")

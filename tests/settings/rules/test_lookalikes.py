@@ -34,9 +34,9 @@ def alarms(warnings: list[str] | tuple[str, ...]) -> list[str]:
 def named(name: str) -> str | None:
     """The setting that an error or a warning names for this variable."""
     draft = build_draft({**MODEL, name: "1"}, HostFacts())
-    said = [problem.change for problem in draft.problems if isinstance(problem, Problem) and problem.key == name]
-    said += [line for line in draft.warnings if line.startswith(f"{name} ")]
-    found = [match for text in said if (match := NAMED.search(text))]
+    messages = [problem.change for problem in draft.problems if isinstance(problem, Problem) and problem.key == name]
+    messages += [line for line in draft.warnings if line.startswith(f"{name} ")]
+    found = [match for text in messages if (match := NAMED.search(text))]
     return (found[0][1] or found[0][2]) if found else None
 
 

@@ -124,8 +124,8 @@ async def supervised(
 
     Both have ended when the context ends.
     """
-    beginning = StartPlan(replace(settings, **changes), {**(only or os.environ), **(environment or {})})
-    async with followed(Supervisor(beginning, HttpEngine)) as run:
+    plan = StartPlan(replace(settings, **changes), {**(only or os.environ), **(environment or {})})
+    async with followed(Supervisor(plan, HttpEngine)) as run:
         yield run
 
 

@@ -18,7 +18,7 @@ PAUSE_S = 0.05  # of each client: the engine starts on the same processors
 CHAT = {"model": "parrot", "messages": [{"role": "user", "content": "hello"}], "max_tokens": 8}
 
 
-async def tells_of_the_death(worker: HttpWorker) -> bool:
+async def reports_the_death(worker: HttpWorker) -> bool:
     """Whether the health path has the cause. What the dying server had accepted may be cut off meanwhile."""
     with contextlib.suppress(OSError):
         return b"the engine stopped working" in (await worker.get()).body
@@ -43,7 +43,7 @@ async def test_vllm_adopts_the_port_and_a_killed_one_is_replaced(name: str) -> N
             if stop.is_set():
                 break
             died = kill(worker.vllm_process(name))
-            while not await tells_of_the_death(worker):
+            while not await reports_the_death(worker):
                 await asyncio.sleep(0.01)
             answered = time.monotonic()
             await worker.until(200)

@@ -19,6 +19,7 @@ from worker_vllm.engine.supervision.engine_run import EngineConnection, EngineRu
 from worker_vllm.engine.supervision.model_download import Provide, download, provide
 from worker_vllm.engine.supervision.relaunch_policy import Action, RelaunchPolicy
 from worker_vllm.engine.supervision.startup import StartPlan, spawn_refusal
+from worker_vllm.engine.supervision.state_changes import StateChanges
 from worker_vllm.engine.supervision.supervised_response import SupervisedResponse
 from worker_vllm.errors import EngineStalled, EngineUnavailable, WorkerError
 from worker_vllm.settings.types import EngineSettings
@@ -28,8 +29,6 @@ logger = logging.getLogger(__name__)
 EXIT_NOTICE_S = 0.8  # how long a failed response waits for the diagnosis
 IN_FLIGHT = "this request was in flight then and may be the cause: do not send it again as it is"
 ENGINE_DEAD = 500  # the status of vLLM's server when it notices before this worker that its engine has died
-
-
 DECIDED = (EngineState.READY, EngineState.REFUSING, EngineState.GONE, EngineState.STOPPED)
 
 
@@ -54,10 +53,14 @@ class Supervisor:
         self._launches = Launches(observer or Unobserved(), plan.facts)
         self._start_took_s: float | None = None
         self._stopping = asyncio.Event()
-        self._changed = asyncio.Event()
+        self._states = StateChanges(EngineState.STARTING)
         self.on_report: Callable[[bytes], None] = lambda report: None  # gets the reports of the engine's processes
         self.ends: dict[str, int] = {}  # of the engine, by cause
-        self.state = EngineState.STARTING
+
+    @property
+    def state(self) -> EngineState:
+        """See `ManagedEngine.state`."""
+        return self._states.current
 
     @property
     def diagnosis(self) -> str:
@@ -134,7 +137,7 @@ class Supervisor:
                 self._process.abandon()
                 self._process.wait_ended()
             if self.state is not EngineState.GONE:
-                self._enter(EngineState.STOPPED)
+                self._states.enter(EngineState.STOPPED)
 
     async def wait_until_decided(self) -> EngineState:
         """Wait while the engine is STARTING; returns the state that follows."""
@@ -142,14 +145,11 @@ class Supervisor:
 
     async def until(self, *states: EngineState) -> EngineState:
         """Wait until the engine is in one of the states; returns it."""
-        while self.state not in states:
-            await self._changed.wait()
-        return self.state
+        return await self._states.until(*states)
 
     async def changed(self) -> EngineState:
         """Wait for the next change of state; returns the new one."""
-        await self._changed.wait()
-        return self.state
+        return await self._states.changed()
 
     async def stop(self) -> None:
         """End the engine in bounded time; `run()` then returns."""
@@ -224,7 +224,7 @@ class Supervisor:
         """Enter REFUSING where the settings are at fault, else GONE."""
         self._diagnosis = diagnosis
         logger.error("%s", diagnosis.report)
-        self._enter(EngineState.REFUSING if diagnosis.scope is Scope.SETTINGS else EngineState.GONE)
+        self._states.enter(EngineState.REFUSING if diagnosis.scope is Scope.SETTINGS else EngineState.GONE)
 
     def _try_launch(self) -> EngineRun | None:
         """The next launch; None where the engine cannot be spawned, which ends the relaunches."""
@@ -241,7 +241,7 @@ class Supervisor:
         process, self._process = self._process or spawn(self._settings, self._plan.environment), None
         connection = self._connect(f"unix:{process.socket}")
         self._run = EngineRun(self._settings, process, connection, self.on_report)
-        self._enter(EngineState.STARTING)
+        self._states.enter(EngineState.STARTING)
         return self._run
 
     async def _supervise(self, run: EngineRun) -> None:
@@ -252,7 +252,7 @@ class Supervisor:
             if not self._stopping.is_set():
                 self._diagnosis = diagnose(run.engine_exit)
                 self.ends[self._diagnosis.cause] = self.ends.get(self._diagnosis.cause, 0) + 1
-                self._enter(EngineState.STARTING)
+                self._states.enter(EngineState.STARTING)
                 logger.error("%s", self._diagnosis.report)
                 self._launches.died(run, self._settings, self._diagnosis)
             await asyncio.wait([running])
@@ -270,20 +270,14 @@ class Supervisor:
             logger.warning("relaunching the engine%s: %s", decision.changes(self._settings), diagnosis.cause)
             self._settings = decision.onto(self._settings)
             return True
-        self._enter(EngineState.REFUSING if decision.action is Action.REFUSE else EngineState.GONE)
+        self._states.enter(EngineState.REFUSING if decision.action is Action.REFUSE else EngineState.GONE)
         return False
 
     def _on_ready(self, run: EngineRun) -> None:
         self._diagnosis = None
         self._start_took_s = took_s = run.elapsed_s
-        self._enter(EngineState.READY)
+        self._states.enter(EngineState.READY)
         self._launches.ready(run, self._settings, took_s)
-
-    def _enter(self, state: EngineState) -> None:
-        if state is not self.state:
-            self.state = state
-            self._changed.set()
-            self._changed = asyncio.Event()
 
     async def _explain(self, run: EngineRun, error: WorkerError) -> WorkerError:
         """The diagnosis as an error, if the engine has died or is about to; else the error unchanged."""
