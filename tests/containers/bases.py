@@ -7,6 +7,7 @@ working directory /vllm-workspace and the entry point `vllm serve`. `python_base
 from __future__ import annotations
 
 import hashlib
+import importlib.metadata
 import json
 import shutil
 import subprocess
@@ -56,17 +57,23 @@ def vllm_base() -> str:
 
 def python_base() -> str:
     """An image with the layout of python:3-slim: a Python, pip, and PyTorch, whose index may be out of reach."""
-    name = f"localhost/python-slim:{_key(b'with torch')}"
+    name = f"localhost/python-slim:{_key(b'all of torch')}"
     if not podman.image_exists(name):
         site = podman.STATE / "pip"
         pip = [sys.executable, "-m", "pip", "install", "--quiet", "--target", str(site)]
         subprocess.run([*pip, "pip", "setuptools"], check=True, timeout=300)
-        for path in Path(sysconfig.get_path("purelib")).glob("torch*"):
-            if path.is_dir():
-                shutil.copytree(path, site / path.name, symlinks=True, dirs_exist_ok=True)
+        for name_of_part in _top_level("torch"):
+            part = Path(sysconfig.get_path("purelib"), name_of_part)
+            shutil.copytree(part, site / part.name, symlinks=True, dirs_exist_ok=True)
         _commit(name, site, (), {}, ["--entrypoint", "[]", "--cmd", "python3"])
         shutil.rmtree(site)
     return name
+
+
+def _top_level(distribution: str) -> list[str]:
+    """The directories of an installed distribution: its packages, of other names too, and its metadata."""
+    files = importlib.metadata.files(distribution) or []
+    return sorted({file.parts[0] for file in files if len(file.parts) > 1 and file.parts[0] != ".."})
 
 
 def _key(content: bytes) -> str:

@@ -117,10 +117,12 @@ def ask(endpoint: str, text: str, **more: object) -> dict[str, Any]:
     assert status == 200, (status, answer)
     job: dict[str, Any] = answer
     status_url = f"{endpoint}/status/{job['id']}"
-    while job["status"] in ("IN_QUEUE", "IN_PROGRESS"):
-        job = send(status_url)[1]
-        time.sleep(0.1)  # the pace of the question
-    return job
+
+    def ended() -> dict[str, Any] | None:
+        found: dict[str, Any] = send(status_url)[1]
+        return found if found["status"] not in ("IN_QUEUE", "IN_PROGRESS") else None
+
+    return until(ended)
 
 
 def chat(text: str) -> dict[str, Any]:
