@@ -114,6 +114,11 @@ class Job:
         """Memory use of this job in bytes of JSON text."""
         return self.submission.size + self.unread_bytes + self.result_bytes
 
+    @property
+    def delay_ms(self) -> int | None:
+        """How long it waited for the worker that has it, None while it waits."""
+        return None if self.started is None else round((self.started - self.created) * 1000)
+
     def due(self, policy: JobPolicy) -> float:
         """When the job is to be ended or deleted: execution timeout, time to live, retention."""
         due = self.created + self.submission.ttl_s
@@ -127,7 +132,7 @@ class Job:
         """The status object; contains no secret of the submission."""
         payload: dict[str, Any] = {"id": self.id, "status": self.status.value}
         if self.started is not None:
-            payload["delayTime"] = round((self.started - self.created) * 1000)
+            payload["delayTime"] = self.delay_ms
             payload["workerId"] = self.worker
         if self.started is not None and self.ended is not None:
             payload["executionTime"] = round((self.ended - self.started) * 1000)
