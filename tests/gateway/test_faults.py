@@ -135,6 +135,14 @@ BAD = [
     plan({"route": "run", "drop": "before"}),
     plan({"route": "run", "latency_s": -1}),
     plan({"route": "run", "status": "500"}),
+    plan({"route": "run", "status": False}),
+    plan({"route": "run", "status": 99}),
+    plan({"route": "run", "times": 1.5}),
+    plan({"route": "run", "probability": None}),
+    plan({"route": "run", "probability": float("nan")}),
+    plan({"route": "run", "latency_s": float("inf")}),
+    plan({"route": "run", "latency_s": 10**400}),
+    {"seed": True, "rules": []},
 ]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from starlette.routing import Mount
 
@@ -13,14 +14,17 @@ from worker_vllm.gateway.gateway import Gateway
 from worker_vllm.gateway.load_balancing.balanced_endpoints import BalancedEndpoints
 from worker_vllm.gateway.load_balancing.balancer import LoadBalancer
 from worker_vllm.gateway.request_log import RequestLog
-from worker_vllm.gateway.server.fleet_routes import fleet_routes
-from worker_vllm.gateway.server.request_routes import request_routes
+from worker_vllm.gateway.server.fleet_routes import describe_fleet, fleet_routes
+from worker_vllm.gateway.server.request_routes import describe_requests, request_routes
 from worker_vllm.gateway.server.server import GatewayServer, ListenConfig
 from worker_vllm.local.companion import LocalParts, MakeCompanion
 from worker_vllm.local.fleet.endpoints import BalancedEndpoint, FleetEndpoint, QueueEndpoint
 from worker_vllm.local.fleet.fleet import Fleet, FleetCallbacks, WorkerLaunch
 from worker_vllm.local.fleet.fleets import Fleets
 from worker_vllm.local.metrics_ports import MetricsPorts
+
+if TYPE_CHECKING:
+    from fastapi.routing import APIRoute
 
 HEALTH_PATH = "/ping"
 
@@ -64,7 +68,9 @@ class FleetGateway:
         routes = fleet_routes(self.control) if self._companion is None else self._companion.mounts
         self.requests = RequestLog()
         mounts = [Mount("/lb", app=self._balanced), *request_routes(self.requests), *routes]
-        self.server = GatewayServer(gateway, listen_config.listener, mounts=mounts)
+        workers = describe_fleet if self._companion is None else self._companion.describe
+        described = [describe_balanced, describe_requests, workers]
+        self.server = GatewayServer(gateway, listen_config.listener, mounts=mounts, described=described)
 
     @property
     def balancer(self) -> LoadBalancer:
@@ -108,3 +114,10 @@ class FleetGateway:
     def _resume(self, worker_id: str) -> None:
         if (member := self.fleet.find(worker_id)) is not None:
             self.fleet.thaw(member, "a client insists on it")
+
+
+def describe_balanced() -> list[APIRoute]:
+    """What the description says of the routes below `/lb`."""
+    from worker_vllm.gateway.api.further_routes import balanced
+
+    return balanced()
