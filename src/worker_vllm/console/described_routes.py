@@ -8,7 +8,7 @@ from fastapi import Path
 from fastapi.responses import Response
 from fastapi.routing import APIRoute
 
-from worker_vllm.console import form_payloads as payloads
+from worker_vllm.console import page_payloads as payloads
 from worker_vllm.gateway.api.described_answers import answers_of, route
 from worker_vllm.gateway.api.further_payloads import FaultPlanAnswer, FaultPlanRequest
 from worker_vllm.gateway.api.further_routes import FAULTS_OFF, NOT_NOW, workers

@@ -7,44 +7,21 @@ import contextlib
 import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from aiohttp import web
 
 from tests.gateway.conftest import Open, serving
 from tests.gateway.fake_worker import FakeWorker
+from tests.support.webhook_receiver import Receiver, receiving
 from worker_vllm.gateway.options import GatewayOptions
 from worker_vllm.gateway.storage.storage import Storage
-
-
-class Receiver:
-    """A client's webhook server: records payloads, answers with scripted statuses."""
-
-    def __init__(self) -> None:
-        self.url = ""
-        self.answers: list[int] = []
-        self.got: asyncio.Queue[Any] = asyncio.Queue()
-
-    async def receive(self, request: web.Request) -> web.Response:
-        """Note the payload."""
-        await self.got.put(await request.json())
-        return web.Response(status=self.answers.pop(0) if self.answers else 200)
 
 
 @pytest.fixture
 async def receiver() -> AsyncIterator[Receiver]:
     """A receiver that is served."""
-    receiver = Receiver()
-    app = web.Application()
-    app.router.add_post("/hook", receiver.receive)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    receiver.url = f"http://127.0.0.1:{runner.addresses[0][1]}/hook"
-    yield receiver
-    await runner.cleanup()
+    async with receiving() as receiver:
+        yield receiver
 
 
 async def test_a_webhook_is_tried_until_it_answers_200(open_gateway: Open, receiver: Receiver) -> None:

@@ -81,6 +81,28 @@ class Piece:
     size: int
 
 
+@dataclass(frozen=True, slots=True)
+class WebhookAttempt:
+    """A try to deliver a job's webhook, numbered from 1; `answer` is the status, or why there is none.
+
+    Number 0: it was not tried, since too many are pending; the next process will.
+    """
+
+    number: int
+    tries: int
+    answer: str
+
+    @property
+    def delivered(self) -> bool:
+        """Whether the client has it."""
+        return self.answer == "200"
+
+    @property
+    def last(self) -> bool:
+        """Whether no other try follows."""
+        return self.delivered or self.number == self.tries
+
+
 @dataclass(slots=True)
 class Job:
     """One job; owned and changed by JobStore, except for `followed`. Times are seconds of the store's clock."""
@@ -102,6 +124,7 @@ class Job:
     followed: bool = False  # a client reads this stream now
     dropped_pieces: int = 0  # unread pieces that were dropped at the limit
     webhook_due: bool = False  # its end is still to be posted
+    webhook_attempt: WebhookAttempt | None = None  # the last one of this process
     unlisted: int = 0  # pings in a row in which the worker did not name this job
 
     @property

@@ -79,6 +79,14 @@ class JobStep(BaseModel):
     tone: str
 
 
+class WebhookState(BaseModel):
+    """What has become of a job's webhook: its state, the tries so far, and the last answer."""
+
+    state: Literal["not due", "sending", "trying again", "postponed", "delivered", "given up", "unknown"]
+    tries: int
+    answer: str
+
+
 class JobPage(BaseModel):
     """Everything about one job; times are seconds since 1970."""
 
@@ -99,3 +107,4 @@ class JobPage(BaseModel):
     input_bytes: int
     output: Any
     output_bytes: int
+    webhook: WebhookState | None
