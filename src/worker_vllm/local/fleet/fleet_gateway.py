@@ -105,7 +105,8 @@ class FleetGateway:
             return QueueEndpoint(name, runtime, listen_config.url, listen_config.key, self._metrics)
         balancer = self._balanced.create(name)
         balancer.resume = self._resume
-        return BalancedEndpoint(name, balancer, self._plan.launch.environment.get("HEALTH_CHECK_PATH") or HEALTH_PATH)
+        path = self._plan.launch.environment.get("HEALTH_CHECK_PATH") or HEALTH_PATH
+        return BalancedEndpoint(name, balancer, path, self._metrics)
 
     def _signal(self, worker_id: str, number: int) -> bool:
         member = self.fleet.find(worker_id)
