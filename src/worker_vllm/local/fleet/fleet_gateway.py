@@ -13,6 +13,7 @@ from worker_vllm.gateway.fleet.fleet_control import AttachedWorkers
 from worker_vllm.gateway.gateway import Gateway
 from worker_vllm.gateway.load_balancing.balanced_endpoints import BalancedEndpoints
 from worker_vllm.gateway.load_balancing.balancer import LoadBalancer
+from worker_vllm.gateway.load_balancing.forwarded_request import ForwardedRequest
 from worker_vllm.gateway.request_log import RequestLog
 from worker_vllm.gateway.server.fleet_routes import describe_fleet, fleet_routes
 from worker_vllm.gateway.server.request_routes import describe_requests, request_routes
@@ -67,6 +68,7 @@ class FleetGateway:
         self._companion = None if make_companion is None else make_companion(parts)
         routes = fleet_routes(self.control) if self._companion is None else self._companion.mounts
         self.requests = RequestLog()
+        self._balanced.observe = self._record
         mounts = [Mount("/lb", app=self._balanced), *request_routes(self.requests), *routes]
         workers = describe_fleet if self._companion is None else self._companion.describe
         described = [describe_balanced, describe_requests, workers]
@@ -107,6 +109,10 @@ class FleetGateway:
         balancer.resume = self._resume
         path = self._plan.launch.environment.get("HEALTH_CHECK_PATH") or HEALTH_PATH
         return BalancedEndpoint(name, balancer, path, self._metrics)
+
+    def _record(self, endpoint: str, request: ForwardedRequest) -> None:
+        now = time.monotonic()
+        self.requests.add(request.record(endpoint, now, offset=time.time() - now))
 
     def _signal(self, worker_id: str, number: int) -> bool:
         member = self.fleet.find(worker_id)
