@@ -30,9 +30,21 @@ def recorded(status: int, headers: list[tuple[bytes, bytes]], *chunks: str) -> d
 
 
 KNOWN = {
-    "number": 0, "at": 1013.0, "endpoint": "e", "id": "", "route": "/v1/completions", "worker": "w",
-    "status": "200", "wait_s": 1.0, "first_s": None, "total_s": 3.0, "tokens_in": 7, "tokens_out": 3,
-    "estimated": False, "tokens_per_s": 1.5, "hint": "",
+    "number": 0,
+    "at": 1013.0,
+    "endpoint": "e",
+    "id": "",
+    "route": "/v1/completions",
+    "worker": "w",
+    "status": "200",
+    "wait_s": 1.0,
+    "first_s": None,
+    "total_s": 3.0,
+    "tokens_in": 7,
+    "tokens_out": 3,
+    "estimated": False,
+    "tokens_per_s": 1.5,
+    "hint": "",
 }
 UNKNOWN = KNOWN | {"tokens_in": None, "tokens_out": None, "tokens_per_s": None}
 
