@@ -15,7 +15,6 @@ from tests.support.http import Http
 from tests.support.processes import running
 from worker_vllm.console.workers.scraped_metrics import MetricsReader, WorkerFigures
 
-
 LOCAL = (sys.executable, "-m", "worker_vllm", "local", "--port", "0", "--ephemeral")
 ASKED = {"model": "echo", "messages": [{"role": "user", "content": "a word " * 50}], "max_tokens": 100}
 
