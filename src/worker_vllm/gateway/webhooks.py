@@ -37,12 +37,12 @@ class Webhooks:
     def send(self, url: str, payload: dict[str, Any], attempted: Attempted) -> None:
         """Deliver in the background, and call `attempted` with the job's id after each try.
 
-        Drops and logs it when too many or too large ones are pending.
+        Logs it and sends nothing when too many or too large ones are pending: attempt number 0.
         """
         body = dump(payload, sort_keys=self._sort_keys)
         if len(self._tasks) >= MAX_PENDING or len(body) > self._room:
-            why = f"{len(self._tasks)} are pending already"
-            logger.error("webhook of job %s dropped: %s", payload["id"], why)
+            why = f"no room: {len(self._tasks)} webhooks are pending"
+            logger.error("webhook of job %s not sent: %s", payload["id"], why)
             attempted(payload["id"], WebhookAttempt(0, TRIES, why))
             return
         self._room -= len(body)
