@@ -142,8 +142,10 @@ CONFIGURATION = """
 [parameters]
 endpoint = "local"
 job_id = "{job_id}"
+worker_id = "{worker_id}"
 """
 CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"
+BALANCED = "^/lb/|/console/api/workers$|/console/api/workers/\\{worker_id\\}(/log)?$"
 # What a run leaves out, and why.
 LEFT_OUT = {
     "/batch|/realtime": "501 is a server error too; they have a test of their own",
@@ -171,8 +173,11 @@ async def test_schemathesis_finds_no_500_and_no_undocumented_answer(tmp_path: Pa
         base = url.removesuffix("/v2/local")
         async with Http(base) as http:
             job_id = (await http.post("/v2/local/run", {"input": 1})).json["id"]
+            await http.get(
+                "/v2/local/ping/w1"
+            )  # attached, so that drain, kill and freeze are refused: no process here
         if known:
-            (tmp_path / "schemathesis.toml").write_text(CONFIGURATION.format(job_id=job_id))
+            (tmp_path / "schemathesis.toml").write_text(CONFIGURATION.format(job_id=job_id, worker_id="w1"))
         few = ("--max-examples", "15" if known else "2")
         await conforms(base, tmp_path, *few, "--exclude-path-regex", "|".join(LEFT_OUT))
 
@@ -187,9 +192,16 @@ async def test_schemathesis_finds_nothing_in_the_fault_plan(tmp_path: Path) -> N
 
 
 @pytest.mark.timeout(120)
-async def test_schemathesis_finds_nothing_behind_the_load_balancer(tmp_path: Path) -> None:
-    """Of a worker in http mode with the echo engine: the edge's answers, the guard's and the engine's."""
-    (tmp_path / "schemathesis.toml").write_text(CONFIGURATION.format(job_id="any"))
+@pytest.mark.parametrize(
+    "path", ["v1/models", "v1/completions", "v1/messages", ""], ids=lambda path: path or "any path"
+)
+async def test_schemathesis_finds_nothing_behind_the_load_balancer(tmp_path: Path, path: str) -> None:
+    """Of a worker in http mode with the echo engine: the edge's answers, the guard's and the engine's; and its log.
+
+    What drains, kills and freezes a worker is left out: the worker would not be there for the other requests.
+    """
+    known = CONFIGURATION.format(job_id="any", worker_id="worker-1") + (f'path = "{path}"\n' if path else "")
+    (tmp_path / "schemathesis.toml").write_text(known)
     with running([*LOCAL, "--mode", "http", "--engine", "echo", "--ephemeral"]) as process:
         base = process.line("Ready: ").split("Ready: ")[1].strip().removesuffix("/lb/local")
-        await conforms(base, tmp_path, "--max-examples", "15", "--include-path-regex", "^/lb/|/console/api/workers$")
+        await conforms(base, tmp_path, "--max-examples", "15", "--include-path-regex", BALANCED)
