@@ -20,7 +20,7 @@ from tests.chaos.client import Client
 from tests.chaos.fleet import Fleet, fleet
 from tests.chaos.plan import Ask, ClientOutcome, fault_in, plan
 from tests.support.attached import gateway_process
-from tests.support.platforms.fault_proxy import Cut, cutting
+from tests.support.platforms.fault_proxy import Cut, faulty
 
 CLIENTS = 48
 FAULTS = {
@@ -99,7 +99,7 @@ async def survive(day: Day) -> None:
     """Live through a day and judge it."""
     async with AsyncExitStack() as stack:
         url = stack.enter_context(gateway_process("--faults"))
-        proxy = await stack.enter_async_context(cutting(url, *CUTS, seed=7))
+        proxy = await stack.enter_async_context(faulty(url, *CUTS, seed=7))
         workers = stack.enter_context(fleet(proxy.url, 2))
         found = await live_through(day, url, workers)
         faults = [f"{ask}: {fault}: {outcome}" for ask, outcome in found if (fault := fault_in(ask, outcome))]

@@ -50,6 +50,7 @@ async def test_a_worker_shows_its_figures_and_the_engines(port: socket.socket) -
         0,
         0,
     )
+    assert values["worker_job_queue_delay_seconds_count"] == 1  # as the gateway tells it with the job
 
 
 async def test_a_taken_address_is_an_error_in_the_log_alone(port: socket.socket) -> None:

@@ -44,6 +44,14 @@ def test_a_queue_and_a_load_balancer_answer_side_by_side(open_page: OpenPage) ->
     assert titles == ["local", "balanced (load balancer)"]
     assert all("tokens/s" in speed.inner_text() for speed in page.query_selector_all(".speed"))
     keep_picture(page, "compare-light")
+    page.goto(page.url.partition("#")[0] + "#/workers")
+    page.select_option(".head select", "balanced")
+    page.wait_for_selector("[aria-label='The last minutes of balanced']")
+    for title in ("Tokens per second: [0-9]", "KV memory in use: [0-9]+ %", "Jobs ended per second: [0-9]"):
+        page.wait_for_function(
+            "(title) => [...document.querySelectorAll('.plot [role=img]')].some((one) => one.ariaLabel.match(title))",
+            arg=title,
+        )
     page.goto(page.url.partition("#")[0] + "#/deploy")
     page.click("[aria-label='Stop balanced']")
     page.wait_for_selector('.deployment[data-endpoint="balanced"]', state="detached", timeout=60_000)

@@ -146,6 +146,19 @@ def test_a_point_has_rates_since_the_last_one() -> None:
     assert series.since(2) == []
 
 
+def test_without_jobs_the_requests_that_workers_counted_stand_in() -> None:
+    """Of a load-balancing endpoint; a worker that was replaced counts from its second point on."""
+    series = EndpointSeries()
+    series.add(1.0, 1.0, None, Delays(), {"w1": WorkerFigures(None, 0.5, 100, 10)})
+    series.add(2.0, 1.0, None, Delays(), {"w1": WorkerFigures(None, 0.5, 130, 14), "w2": WorkerFigures(ended=90)})
+    series.add(3.0, 1.0, None, Delays(), {"w2": WorkerFigures(ended=92)})
+    assert [(point["jobs_per_s"], point["tokens_per_s"]) for point in series.since(0)] == [
+        (None, None),
+        (4.0, 30.0),
+        (2.0, None),
+    ]
+
+
 def test_figures_are_read_from_metrics() -> None:
     """Samples of one name are added; others and broken ones are skipped."""
     tokens = "vllm:generation_tokens_total"

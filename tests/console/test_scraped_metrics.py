@@ -1,10 +1,22 @@
-"""The figures of workers, read while workers come and go."""
+"""The figures of workers: read while workers come and go, and in the plots of load-balanced ones."""
 
 from __future__ import annotations
 
+import asyncio
+import json
+import sys
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
 from aiohttp import web
 
+from tests.support.http import Http
+from tests.support.processes import running
 from worker_vllm.console.workers.scraped_metrics import MetricsReader, WorkerFigures
+
+LOCAL = (sys.executable, "-m", "worker_vllm", "local", "--port", "0", "--ephemeral")
+ASKED = {"model": "echo", "messages": [{"role": "user", "content": "a word " * 50}], "max_tokens": 100}
 
 
 async def test_a_worker_that_starts_while_others_are_read_is_read_next_time() -> None:
@@ -30,3 +42,41 @@ async def test_a_worker_that_starts_while_others_are_read_is_read_next_time() ->
     finally:
         await reader.close()
         await runner.cleanup()
+
+
+async def points_of(http: Http, endpoint: str) -> AsyncIterator[dict[str, Any]]:
+    """The points of an endpoint's plots, as the feed brings them."""
+    async with http.open("GET", "/console/api/feed") as feed:
+        name = ""
+        async for line in feed.content:
+            if line.startswith(b"event: "):
+                name = line[7:].strip().decode()
+            elif line.startswith(b"data: ") and name == "samples":
+                for point in json.loads(line[6:]).get(endpoint, ()):
+                    yield point
+
+
+@pytest.mark.timeout(40)
+async def test_load_balanced_workers_have_plots() -> None:
+    """A load-balancing endpoint has no jobs, so its figures are those that its workers report."""
+    with running([*LOCAL, "--mode", "http", "--engine", "echo"], {"ECHO_TPOT_MS": "20"}) as process:
+        url = process.line("Ready: ").split("Ready: ")[1].strip()
+        async with Http(url.removesuffix("/lb/local")) as http:
+            asking = asyncio.create_task(ask_again_and_again(http))
+            seen: set[str] = set()
+            try:
+                async for point in points_of(http, "local"):
+                    seen |= {name for name in ("tokens_per_s", "kv_used", "jobs_per_s") if point[name]}
+                    assert point["queue_delay_s"] is None
+                    if len(seen) == 3:
+                        break
+            finally:
+                asking.cancel()
+                await asyncio.wait([asking])
+
+
+async def ask_again_and_again(http: Http) -> None:
+    """Send requests until cancelled."""
+    while True:
+        answer = await http.post("/lb/local/v1/chat/completions", ASKED)
+        assert answer.status == 200, answer.body

@@ -12,7 +12,7 @@ import pytest
 from tests.gateway.conftest import Open
 from tests.gateway.fake_worker import FakeWorker
 from tests.support.http import Http
-from tests.support.platforms.fault_proxy import Cut, cutting
+from tests.support.platforms.fault_proxy import Cut, Reset, faulty
 from worker_vllm.errors import RequestError
 from worker_vllm.gateway.faults import Fault, read_plan
 from worker_vllm.gateway.options import GatewayOptions
@@ -49,7 +49,7 @@ async def test_a_status_answers_in_place_of_the_gateway(open_gateway: Open) -> N
 async def test_a_dropped_reply_leaves_the_worker_in_the_dark(http: Http, before: bool, ends_as: str) -> None:
     """Before: nothing happened. After: it happened, and the worker cannot know."""
     cut = Cut("job-done", before=before, times=1)
-    async with cutting(http.url, cut) as proxy, Http(proxy.url) as cut_off:
+    async with faulty(http.url, cut) as proxy, Http(proxy.url) as cut_off:
         worker = FakeWorker(cut_off)
         await http.post(RUN, {"input": 1})
         await worker.take()
@@ -63,12 +63,28 @@ async def test_a_dropped_reply_leaves_the_worker_in_the_dark(http: Http, before:
 async def test_a_cut_poll_loses_no_job(http: Http) -> None:
     """The connection goes in the middle of the hold; the job goes to the next poll."""
     cut = Cut("job-take", held_s=0.02, times=2)  # aiohttp asks once more
-    async with cutting(http.url, cut) as proxy, Http(proxy.url) as cut_off:
+    async with faulty(http.url, cut) as proxy, Http(proxy.url) as cut_off:
         worker = FakeWorker(cut_off)
         with pytest.raises(aiohttp.ClientConnectionError):
             await worker.take()
         await http.post(RUN, {"input": 1})
         assert (await worker.take()).json["id"] == "job1-u1"
+
+
+@pytest.mark.parametrize(
+    ("fault", "resets"), [(Cut("health", before=True), False), (Reset("health", before=True), True)]
+)
+async def test_a_reset_is_one_on_the_wire(http: Http, fault: Cut, resets: bool) -> None:
+    """Its peer reads an error, not an orderly end."""
+    async with faulty(f"{http.url}/v2/local", fault) as proxy:
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(proxy.url.split(":")[2].partition("/")[0]))
+        writer.write(b"GET /v2/local/health HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+        if resets:
+            with pytest.raises(ConnectionResetError):
+                await reader.read()
+        else:
+            assert await reader.read() == b""
+        writer.close()
 
 
 async def test_latency_delays_the_request_itself(open_gateway: Open) -> None:
@@ -119,6 +135,14 @@ BAD = [
     plan({"route": "run", "drop": "before"}),
     plan({"route": "run", "latency_s": -1}),
     plan({"route": "run", "status": "500"}),
+    plan({"route": "run", "status": False}),
+    plan({"route": "run", "status": 99}),
+    plan({"route": "run", "times": 1.5}),
+    plan({"route": "run", "probability": None}),
+    plan({"route": "run", "probability": float("nan")}),
+    plan({"route": "run", "latency_s": float("inf")}),
+    plan({"route": "run", "latency_s": 10**400}),
+    {"seed": True, "rules": []},
 ]
 
 

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from worker_vllm.serverless.job_policy import DEFAULT_TTL_S, MAX_S, JobLimits
+from worker_vllm.serverless.job_policy import DEFAULT_TTL_S, MAX_S, JobLimits, queue_delay_s
 
 
 @pytest.mark.parametrize(
@@ -26,3 +26,13 @@ from worker_vllm.serverless.job_policy import DEFAULT_TTL_S, MAX_S, JobLimits
 def test_every_number_is_a_limit_or_none(policy: str, limits: JobLimits) -> None:
     """The platform's longest is the longest; what is no number of milliseconds counts as not given."""
     assert JobLimits.of({"id": "a", "policy": json.loads(policy)}) == limits
+
+
+@pytest.mark.parametrize(
+    ("told", "delay_s"),
+    [(2500, 2.5), (0, 0.0), (0.5, 0.0005), (-1, None), ("soon", None), (True, None), (None, None)],
+)
+def test_a_job_may_tell_its_queue_delay(told: object, delay_s: float | None) -> None:
+    """In milliseconds; none at all is a delay too, what is no number is none that was told."""
+    assert queue_delay_s({"id": "a", "delayTime": told}) == delay_s
+    assert queue_delay_s({"id": "a"}) is None

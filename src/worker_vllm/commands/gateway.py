@@ -140,12 +140,14 @@ async def _serve(args: argparse.Namespace, listen_config: ListenConfig, storage:
         await serve_command_fleet(plan, listen_config, storage, console_of_fleet)
         return
     from worker_vllm.gateway.gateway import Gateway
-    from worker_vllm.gateway.server.request_routes import recorded_requests
+    from worker_vllm.gateway.server.request_routes import describe_requests, recorded_requests
     from worker_vllm.gateway.server.server import GatewayServer
 
     gateway = Gateway(listen_config.options, key=listen_config.key, storage=storage)
     console = console_of(gateway)
-    server = GatewayServer(gateway, listen_config.listener, mounts=[*recorded_requests(gateway), *console.mounts])
+    mounts = [*recorded_requests(gateway), *console.mounts]
+    described = [describe_requests, console.describe]
+    server = GatewayServer(gateway, listen_config.listener, mounts=mounts, described=described)
 
     def stop() -> None:
         console.close()

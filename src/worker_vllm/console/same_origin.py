@@ -8,8 +8,9 @@ is wrong, which the gateway refuses before.
 from __future__ import annotations
 
 import hmac
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from worker_vllm.errors import RequestError, WorkerError
@@ -35,6 +36,11 @@ class SameOriginOnly:
     def __init__(self, app: ASGIApp, token: str) -> None:
         self._app = app
         self._token = token.encode()
+
+    @property
+    def routes(self) -> Sequence[BaseRoute]:
+        """The routes behind it, as every application of Starlette shows them."""
+        return tuple(getattr(self._app, "routes", ()))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a request of the console's page, refuse any other; errors are `{"error": sentence}`."""

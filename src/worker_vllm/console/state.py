@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from worker_vllm.console.deploy.deployments import Deployments
 from worker_vllm.console.deploy.validation_report import fields_in
-from worker_vllm.console.jobs.job_history import JobHistory
+from worker_vllm.console.jobs.job_history import Delays, JobHistory
 from worker_vllm.console.jobs.job_rows import JobRows
 from worker_vllm.console.workers.sampler import INTERVAL_S, EndpointSeries
 from worker_vllm.console.workers.scraped_metrics import MetricsReader, WorkerFigures
@@ -106,12 +106,18 @@ class ConsoleState:
             await self._metrics.close()
 
     def _add_points(self, now: float, elapsed_s: float, figures: Mapping[str, WorkerFigures]) -> None:
-        for name, runtime in self.endpoints.items():
-            store = runtime.state.store
-            workers = {worker.id for worker in runtime.state.fleet.workers()}
-            own = {worker: figure for worker, figure in figures.items() if worker in workers}
-            delays = self.histories[name].take_delays()
-            self.series[name].add(self.wall(now), elapsed_s, store.completed + store.failed, delays, own)
+        served = {view.id: view.endpoint for view in self.host.fleet.report().workers} if figures else {}
+        balanced = self.host.balanced()
+        for name in self.series.keys() - self.endpoints.keys() - set(balanced):
+            del self.series[name]
+        for name in dict.fromkeys((*self.endpoints, *balanced)):
+            own = {worker: figure for worker, figure in figures.items() if served.get(worker) == name}
+            series = self.series.setdefault(name, EndpointSeries())
+            if (runtime := self.endpoints.get(name)) is None:
+                series.add(self.wall(now), elapsed_s, None, Delays(), own)
+            else:
+                store, delays = runtime.state.store, self.histories[name].take_delays()
+                series.add(self.wall(now), elapsed_s, store.completed + store.failed, delays, own)
 
     def _add_endpoint(self, name: str, runtime: EndpointRuntime) -> None:
         history = JobHistory(runtime.state.store.find, self.host.clock)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from starlette.routing import BaseRoute, Mount, Route, Router
 
@@ -11,6 +12,9 @@ from worker_vllm.console.console_routes import ConsoleRoutes
 from worker_vllm.console.page import IndexPage, PageFiles
 from worker_vllm.console.same_origin import SameOriginOnly
 from worker_vllm.console.state import ConsoleHost, ConsoleState
+
+if TYPE_CHECKING:
+    from fastapi.routing import APIRoute
 
 
 def new_token() -> str:
@@ -36,6 +40,12 @@ class WebConsole:
             Mount("/console/static", SameOriginOnly(PageFiles(), self._token)),
             Route("/", SameOriginOnly(index, self._token)),
         )
+
+    def describe(self) -> list[APIRoute]:
+        """What the description of the gateway's API says of the console's API; the page is none."""
+        from worker_vllm.console.described_routes import described_routes
+
+        return described_routes()
 
     async def run(self) -> None:
         """Work until `close` is called, then end the endpoints that were started from the form."""

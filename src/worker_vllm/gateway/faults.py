@@ -9,6 +9,10 @@ from typing import Any
 
 from worker_vllm.errors import RequestError
 
+LONGEST_S = 86_400  # a day; of a probability, anything from 1 means always
+SMALLEST = {"times": 0, "status": 200}
+LAST_STATUS = 599
+
 
 @dataclass(slots=True)
 class Rule:
@@ -74,7 +78,7 @@ def read_plan(payload: Any) -> FaultPlan:
     if not isinstance(payload, Mapping) or not isinstance(payload.get("rules"), list):
         raise RequestError('a fault plan is {"seed": number, "rules": [rule, …]}')
     seed = payload.get("seed", 0)
-    if not isinstance(seed, int):
+    if not isinstance(seed, int) or isinstance(seed, bool):
         raise RequestError(f"seed={seed!r}: expected a whole number")
     return FaultPlan([_read_rule(rule) for rule in payload["rules"]], seed)
 
@@ -83,9 +87,18 @@ def _read_rule(given: Any) -> Rule:
     known = [name for name in Rule.__slots__ if name != "hits"]
     if not isinstance(given, Mapping) or not isinstance(given.get("route"), str) or not given.keys() <= set(known):
         raise RequestError(f"fault rule {given!r}: expected an object with a route and any of {', '.join(known[1:])}")
-    rule = Rule(**given)
-    for name in ("probability", "latency_s", "times", "status"):
-        value = getattr(rule, name)
-        if value is not None and (not isinstance(value, int | float) or value < 0):
-            raise RequestError(f"{name}={value!r}: expected a number from 0")
-    return rule
+    for name in given.keys() - {"route"}:
+        _check(name, given[name])
+    return Rule(**given)
+
+
+def _check(name: str, value: Any) -> None:
+    """Raises RequestError for a value that this field of a rule cannot have."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if name in ("probability", "latency_s"):
+        if not number or not 0 <= value <= LONGEST_S:  # nor NaN, nor infinite
+            raise RequestError(f"{name}={value!r}: expected a number from 0 to {LONGEST_S}")
+    elif value is not None and not (number and isinstance(value, int) and value >= SMALLEST[name]):
+        raise RequestError(f"{name}={value!r}: expected a whole number from {SMALLEST[name]}, or null")
+    elif name == "status" and value is not None and value > LAST_STATUS:
+        raise RequestError(f"status={value!r}: expected at most {LAST_STATUS}")

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from worker_vllm.gateway.gateway import Gateway
 from worker_vllm.gateway.request_record import RequestRecord, Usage, record
 from worker_vllm.gateway.runtime import EndpointRuntime
-from worker_vllm.gateway.state.job import Job, Piece
+from worker_vllm.gateway.state.job import Job, Piece, WebhookAttempt
 
 KEPT = 1_000
 
@@ -75,6 +75,9 @@ class EndpointRequests:
 
     def webhook_called(self, job_id: str, url: str) -> None:
         """A webhook changes nothing in the record."""
+
+    def webhook_attempted(self, job_id: str, attempt: WebhookAttempt) -> None:
+        """Nor does its outcome."""
 
     def taken(self, job: Job) -> None:
         """A worker has taken the job: what an earlier worker streamed does not count."""

@@ -50,14 +50,15 @@ class Usage:
         """Take the usage that an output or a piece of a stream contains; its events are counted."""
         if isinstance(output, str):
             self.events += output.count("data: {")
-            self._read_text(output)
+            self.read_text(output)
         elif isinstance(output, list):
             for item in output:
                 self.read(item)
         elif isinstance(output, dict) and isinstance(output.get("usage"), dict):
-            self._read_text(json.dumps({"usage": output["usage"]}))
+            self.read_text(json.dumps({"usage": output["usage"]}))
 
-    def _read_text(self, text: str) -> None:
+    def read_text(self, text: str) -> None:
+        """Take the last usage of this text."""
         at = text.rfind('"usage"')
         if at < 0:
             return

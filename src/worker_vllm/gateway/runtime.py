@@ -10,7 +10,7 @@ from typing import Protocol
 from worker_vllm.gateway.options import GatewayOptions
 from worker_vllm.gateway.state.effects import CallWebhook, Effect, JobChanged, StopJob, WorkQueued
 from worker_vllm.gateway.state.endpoint import Endpoint
-from worker_vllm.gateway.state.job import Job
+from worker_vllm.gateway.state.job import Job, WebhookAttempt
 from worker_vllm.gateway.storage.journal import Journal
 from worker_vllm.gateway.waits import NamedEvents
 from worker_vllm.gateway.webhooks import Webhooks
@@ -44,6 +44,9 @@ class RuntimeObserver(Protocol):
 
     def webhook_called(self, job_id: str, url: str) -> None:
         """The webhook of an ended job is being called."""
+
+    def webhook_attempted(self, job_id: str, attempt: WebhookAttempt) -> None:
+        """It was tried: delivered, to be tried again, or given up."""
 
 
 class EndpointRuntime:
@@ -79,9 +82,9 @@ class EndpointRuntime:
                     self.state.fleet.stop(worker_id, job_id)
                     self.signals.wake(f"stop {worker_id}")
                 case CallWebhook(url, payload):
-                    self._webhooks.send(url, payload, self._on_webhook)
                     for observer in self.observers:
                         observer.webhook_called(payload["id"], url)
+                    self._webhooks.send(url, payload, self._on_webhook)
         self._set_timer()
         if self._journal is not None:
             self._journal.notify()
@@ -129,8 +132,10 @@ class EndpointRuntime:
             self._resolve(take_request, [])
         self.signals.wake_all()
 
-    def _on_webhook(self, job_id: str) -> None:
-        self.state.webhook_answered(job_id)
+    def _on_webhook(self, job_id: str, attempt: WebhookAttempt) -> None:
+        self.state.webhook_attempted(job_id, attempt)
+        for observer in self.observers:
+            observer.webhook_attempted(job_id, attempt)
         if self._journal is not None:
             self._journal.notify()
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 import aiohttp
 
+from worker_vllm.gateway.state.job import WebhookAttempt
 from worker_vllm.json_bytes import dump
 
+Attempted: TypeAlias = Callable[[str, WebhookAttempt], None]
 logger = logging.getLogger(__name__)
 
 TRIES = 3
@@ -32,17 +34,19 @@ class Webhooks:
         self._slots = asyncio.Semaphore(MAX_CONCURRENT)
         self._session: aiohttp.ClientSession | None = None
 
-    def send(self, url: str, payload: dict[str, Any], answered: Callable[[str], None]) -> None:
-        """Deliver in the background, and call `answered` with the job's id when it was delivered or given up.
+    def send(self, url: str, payload: dict[str, Any], attempted: Attempted) -> None:
+        """Deliver in the background, and call `attempted` with the job's id after each try.
 
-        Drops and logs it when too many or too large ones are pending.
+        Logs it and sends nothing when too many or too large ones are pending: attempt number 0.
         """
         body = dump(payload, sort_keys=self._sort_keys)
         if len(self._tasks) >= MAX_PENDING or len(body) > self._room:
-            logger.error("webhook of job %s dropped: %d are pending already", payload["id"], len(self._tasks))
+            why = f"no room: {len(self._tasks)} webhooks are pending"
+            logger.error("webhook of job %s not sent: %s", payload["id"], why)
+            attempted(payload["id"], WebhookAttempt(0, TRIES, why))
             return
         self._room -= len(body)
-        task = asyncio.create_task(self._deliver(url, body, payload["id"], answered))
+        task = asyncio.create_task(self._deliver(url, body, payload["id"], attempted))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -54,17 +58,18 @@ class Webhooks:
         if self._session is not None:
             await self._session.close()
 
-    async def _deliver(self, url: str, body: bytes, job_id: str, answered: Callable[[str], None]) -> None:
+    async def _deliver(self, url: str, body: bytes, job_id: str, attempted: Attempted) -> None:
         try:
-            for attempt in range(TRIES):
-                if attempt:
+            for number in range(1, TRIES + 1):
+                if number > 1:
                     await asyncio.sleep(self._pause_s)
                 async with self._slots:
-                    outcome = await self._post(url, body)
-                if outcome == "200":
-                    break
-                logger.warning("webhook of job %s: attempt %d of %d: %s", job_id, attempt + 1, TRIES, outcome)
-            answered(job_id)
+                    attempt = WebhookAttempt(number, TRIES, await self._post(url, body))
+                if not attempt.delivered:
+                    logger.warning("webhook of job %s: attempt %d of %d: %s", job_id, number, TRIES, attempt.answer)
+                attempted(job_id, attempt)
+                if attempt.last:
+                    return
         finally:
             self._room += len(body)
 
@@ -75,4 +80,11 @@ class Webhooks:
             async with self._session.post(url, data=body, headers={"Content-Type": "application/json"}) as answer:
                 return str(answer.status)
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-            return f"{type(error).__name__}: {error}"
+            return _reason(error)
+
+
+def _reason(error: Exception) -> str:
+    """Why there was no answer; without the address, which may hold a secret."""
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return f"{type(error).__name__}: {error.os_error.strerror or 'no connection'}"
+    return "no answer in time" if isinstance(error, TimeoutError) else type(error).__name__

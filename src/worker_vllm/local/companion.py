@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from starlette.routing import BaseRoute
 
@@ -14,6 +14,9 @@ from worker_vllm.local.fleet.fleet import Fleet
 from worker_vllm.local.fleet.fleets import Fleets
 from worker_vllm.local.metrics_ports import MetricsPorts
 
+if TYPE_CHECKING:
+    from fastapi.routing import APIRoute
+
 
 class Companion(Protocol):
     """Its routes serve the workers API too."""
@@ -21,6 +24,9 @@ class Companion(Protocol):
     @property
     def mounts(self) -> Sequence[BaseRoute]:
         """Routes for the gateway's server."""
+
+    def describe(self) -> list[APIRoute]:
+        """What the description of the gateway's API says of the routes, the workers API included."""
 
     async def run(self) -> None:
         """Work until `close`."""

@@ -39,5 +39,6 @@ def _seconds(milliseconds: object) -> float | None:
 
 
 def queue_delay_s(job: Mapping[str, Any]) -> float | None:
-    """Seconds that the job waited in the platform's queue, from its `delayTime` (milliseconds), if it has one."""
-    return _seconds(job.get("delayTime"))
+    """Seconds that the job waited in the platform's queue, where the job tells it as `delayTime` in milliseconds."""
+    told = job.get("delayTime")
+    return 0.0 if told == 0 and not isinstance(told, bool) else _seconds(told)

@@ -67,7 +67,7 @@ async def test_runsync_answers_with_the_result(
     """HTTP 200 whatever became of the job; absent stays absent, null stays null."""
     waiting = asyncio.create_task(http.post(RUNSYNC, {"input": {}}))
     taken = (await worker.take()).json
-    assert taken == {"id": "sync-job1-u1", "input": {}, "retries": 0}
+    assert taken == {"id": "sync-job1-u1", "delayTime": 0, "input": {}, "retries": 0}
     await worker.done(taken["id"], body)
     answer = await waiting
     assert answer.status == 200
@@ -139,7 +139,7 @@ async def test_retry_runs_a_failed_job_again_under_its_id(http: Http, worker: Fa
     await worker.done("job1-u1", {"error": "no"})
     assert (await http.post("/v2/local/retry/job1-u1")).json == {"id": "job1-u1", "status": "IN_QUEUE"}
     assert (await http.get("/v2/local/status/job1-u1")).json == {"id": "job1-u1", "status": "IN_QUEUE"}
-    assert (await worker.take()).json == {"id": "job1-u1", "input": {"a": 1}, "retries": 0}
+    assert (await worker.take()).json == {"id": "job1-u1", "delayTime": 0, "input": {"a": 1}, "retries": 0}
 
 
 async def test_purge_removes_only_what_waits(http: Http, worker: FakeWorker) -> None:

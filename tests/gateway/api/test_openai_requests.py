@@ -47,7 +47,7 @@ async def test_a_clients_request_id_comes_back(
     """As the client sent it; the job's id takes the place of an absent or invalid one. `x-job-id` is always there."""
     headers = JSON if given is None else {**JSON, "X-Request-Id": given}
     waiting = asyncio.create_task(post(http, CHAT, b"{}", headers))
-    assert (await worker.take()).json == {"id": JOB, "retries": 0, "input": CHAT_INPUT}
+    assert (await worker.take()).json == {"id": JOB, "delayTime": 0, "retries": 0, "input": CHAT_INPUT}
     await worker.done(JOB, {"output": {}})
     answer = await waiting
     assert (answer.headers["x-request-id"], answer.headers["x-job-id"]) == (answered, JOB)
@@ -126,7 +126,7 @@ async def test_a_byte_order_mark_does_not_reach_the_job(http: Http, worker: Fake
 
 async def test_a_byte_order_mark_before_a_native_job_is_accepted(http: Http, worker: FakeWorker) -> None:
     await http.post("/v2/local/run", codecs.BOM_UTF8 + b'{"input": 1}')
-    assert (await worker.take()).json == {"id": "job1-u1", "retries": 0, "input": 1}
+    assert (await worker.take()).json == {"id": "job1-u1", "delayTime": 0, "retries": 0, "input": 1}
 
 
 RAW = bytes(range(256))

@@ -7,44 +7,23 @@ import contextlib
 import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from aiohttp import web
 
 from tests.gateway.conftest import Open, serving
 from tests.gateway.fake_worker import FakeWorker
+from tests.support.webhook_receiver import Receiver, receiving
 from worker_vllm.gateway.options import GatewayOptions
+from worker_vllm.gateway.state.job import WebhookAttempt
 from worker_vllm.gateway.storage.storage import Storage
-
-
-class Receiver:
-    """A client's webhook server: records payloads, answers with scripted statuses."""
-
-    def __init__(self) -> None:
-        self.url = ""
-        self.answers: list[int] = []
-        self.got: asyncio.Queue[Any] = asyncio.Queue()
-
-    async def receive(self, request: web.Request) -> web.Response:
-        """Note the payload."""
-        await self.got.put(await request.json())
-        return web.Response(status=self.answers.pop(0) if self.answers else 200)
+from worker_vllm.gateway.webhooks import Webhooks
 
 
 @pytest.fixture
 async def receiver() -> AsyncIterator[Receiver]:
     """A receiver that is served."""
-    receiver = Receiver()
-    app = web.Application()
-    app.router.add_post("/hook", receiver.receive)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    receiver.url = f"http://127.0.0.1:{runner.addresses[0][1]}/hook"
-    yield receiver
-    await runner.cleanup()
+    async with receiving() as receiver:
+        yield receiver
 
 
 async def test_a_webhook_is_tried_until_it_answers_200(open_gateway: Open, receiver: Receiver) -> None:
@@ -101,3 +80,20 @@ async def test_the_next_process_sends_what_this_one_could_not(receiver: Receiver
     async with serving(slow, storage=Storage.open(file)) as http:
         assert (await http.get("/v2/local/status/job1-u1")).status == 200
         assert receiver.got.empty()
+
+
+async def test_a_webhook_without_room_is_still_due(receiver: Receiver) -> None:
+    """It is not sent now, and not given up: the next process sends it."""
+    webhooks = Webhooks(pause_s=0.01, max_pending_bytes=10)
+    attempts: list[tuple[str, WebhookAttempt]] = []
+    webhooks.send(receiver.url, {"id": "a"}, lambda job_id, attempt: attempts.append((job_id, attempt)))
+    webhooks.send(receiver.url, {"id": "too large"}, lambda job_id, attempt: attempts.append((job_id, attempt)))
+    assert await receiver.got.get() == {"id": "a"}
+    while len(attempts) < 2:
+        await asyncio.sleep(0)
+    assert attempts == [
+        ("too large", WebhookAttempt(0, 3, "no room: 1 webhooks are pending")),
+        ("a", WebhookAttempt(1, 3, "200")),
+    ]
+    assert [attempt.last for _, attempt in attempts] == [False, True]
+    await webhooks.close()

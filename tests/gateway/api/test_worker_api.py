@@ -18,7 +18,7 @@ async def test_a_take_gives_one_job_as_an_object_and_a_batch_an_array(http: Http
         await http.post(RUN, {"input": {"n": n, "text": "é"}})
     one = await worker.take()
     assert one.headers["content-type"] == "application/json"
-    assert one.json == {"id": "job1-u1", "retries": 0, "input": {"n": 0, "text": "é"}}
+    assert one.json == {"id": "job1-u1", "delayTime": 0, "retries": 0, "input": {"n": 0, "text": "é"}}
     batch = await worker.take_batch(2)
     assert [job["id"] for job in batch.json] == ["job2-u1", "job3-u1"]
     assert [job["id"] for job in (await worker.take_batch(9)).json] == ["job4-u1"]
@@ -28,8 +28,18 @@ async def test_what_the_client_gave_for_the_worker_reaches_it(http: Http, worker
     """policy, webhook and s3Config travel; unknown keys are dropped; secrets never come back to clients."""
     extras = {"policy": {"executionTimeout": 5000}, "s3Config": {"accessSecret": "s3cret"}}
     await http.post(RUN, {"input": 1, **extras, "unknown": 1})
-    assert (await worker.take()).json == {"id": "job1-u1", "retries": 0, "input": 1, **extras}
+    assert (await worker.take()).json == {"id": "job1-u1", "delayTime": 0, "retries": 0, "input": 1, **extras}
     assert "s3cret" not in (await http.get("/v2/local/status/job1-u1")).body.decode()
+
+
+async def test_a_job_says_how_long_it_waited(open_gateway: Open) -> None:
+    """As `delayTime` in milliseconds, the one that its status shows."""
+    now = [100.0]
+    http = await open_gateway(clock=lambda: now[0])
+    await http.post(RUN, {"input": 1})
+    now[0] += 2.5
+    given = (await FakeWorker(http).take()).json
+    assert given["delayTime"] == 2500 == (await http.get("/v2/local/status/job1-u1")).json["delayTime"]
 
 
 async def test_a_held_take_is_released_by_a_job(http: Http, worker: FakeWorker) -> None:

@@ -50,6 +50,7 @@ async def test_every_state_outlives_the_process(tmp_path: Path) -> None:
         assert (await http.get("/v2/local/health")).json["jobs"] == health["jobs"]
         again = FakeWorker(http)
         given = (await again.take()).json
+        assert given.pop("delayTime") >= 0
         assert given == {"id": "job4-u1", "retries": 0, "s3Config": {"bucketName": "b"}, "input": {"n": 4}}
         assert (await again.done("job3-u1", {"output": None})).status == 200
         assert (await status(http, "job3-u1"))["output"] is None
@@ -118,7 +119,9 @@ async def test_a_worker_that_does_not_come_back_loses_its_jobs(tmp_path: Path) -
         await FakeWorker(http, "gone").ping(["job1-u1"])
     soon = GatewayOptions(fleet=FleetPolicy(ping_interval_s=0.1, least_silence_s=0.2))
     async with serving(soon, storage=Storage.open(file), real_clock=True) as http:
-        assert (await FakeWorker(http, "other").take()).json == {"id": "job1-u1", "retries": 1, "input": 1}
+        given = (await FakeWorker(http, "other").take()).json
+        assert given.pop("delayTime") > 0
+        assert given == {"id": "job1-u1", "retries": 1, "input": 1}
 
 
 async def test_a_state_goes_from_one_gateway_to_another(tmp_path: Path) -> None:
@@ -180,4 +183,6 @@ async def test_a_full_disk_refuses_what_cannot_be_stored(tmp_path: Path) -> None
         assert (refused.status, refused.json) == (503, {"error": "the job is not stored: the disk is full"})
         file.full = False
         assert (await http.post(RUN, {"input": 2})).status == 200
-        assert (await FakeWorker(http).take_batch(9)).json == [{"id": "job2-u1", "retries": 0, "input": 2}]
+        assert (await FakeWorker(http).take_batch(9)).json == [
+            {"id": "job2-u1", "delayTime": 0, "retries": 0, "input": 2}
+        ]

@@ -137,7 +137,7 @@ class Deployments:
         endpoint: FleetEndpoint
         if request.kind == BALANCED:
             path = request.environment.get("HEALTH_CHECK_PATH") or "/ping"
-            endpoint = BalancedEndpoint(request.name, parts.balanced.create(request.name), path)
+            endpoint = BalancedEndpoint(request.name, parts.balanced.create(request.name), path, parts.metrics)
         else:
             runtime = parts.gateway.add_endpoint(request.name)
             endpoint = QueueEndpoint(request.name, runtime, parts.url, self._key, parts.metrics)

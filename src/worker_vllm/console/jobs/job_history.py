@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
-from worker_vllm.gateway.state.job import Job, Piece, Status
+from worker_vllm.gateway.state.job import Job, Piece, Status, WebhookAttempt
 
 KEPT_STEPS = 40  # of one job; a job that is retried without end keeps its last ones
 KEPT_DELAYS = 10_000  # between two samples
@@ -100,8 +100,25 @@ class JobHistory:
 
     def webhook_called(self, job_id: str, url: str) -> None:
         """The job's webhook is being called; only its host is kept, since a URL may hold a secret."""
-        host = urlsplit(url).hostname or ""
-        self._traces.setdefault(job_id, JobTrace()).steps.append(Step("webhook", self._clock(), host))
+        self._add_step(job_id, "webhook", urlsplit(url).hostname or "")
+
+    def webhook_attempted(self, job_id: str, attempt: WebhookAttempt) -> None:
+        """It was delivered, is tried again, or was given up."""
+        if self._find(job_id) is None:
+            return
+        detail = f"{attempt.answer}, try {attempt.number} of {attempt.tries}"
+        if attempt.delivered:
+            self._add_step(job_id, "webhook delivered", detail, "good")
+        elif attempt.last:
+            self._add_step(job_id, "webhook given up", detail, "poor")
+        elif attempt.number:
+            self._add_step(job_id, "webhook failed", detail, "warn")
+        else:
+            self._add_step(job_id, "webhook postponed", attempt.answer, "warn")
+
+    def _add_step(self, job_id: str, name: str, detail: str, tone: str = "") -> None:
+        self.changes += 1
+        self._traces.setdefault(job_id, JobTrace()).steps.append(Step(name, self._clock(), detail, tone))
 
     def _add_piece(self, job: Job, trace: JobTrace) -> None:
         now = self._clock()

@@ -65,6 +65,7 @@ def page(job: Job, trace: JobTrace, wall: Wall) -> dict[str, Any]:
         "input_bytes": len(job.submission.input),
         "output": output,
         "output_bytes": output_bytes,
+        "webhook": _webhook(job),
     }
 
 
@@ -88,6 +89,20 @@ def _steps(job: Job, trace: JobTrace) -> list[Step]:
         good = job.status == "COMPLETED"
         steps.append(Step(job.status.value.lower().replace("_", " "), job.ended, "", "good" if good else "poor"))
     return sorted(steps, key=lambda step: step.at)
+
+
+def _webhook(job: Job) -> dict[str, Any] | None:
+    """What has become of the webhook; None for a job that has none. Its outcome is not known after a restart."""
+    if not job.submission.webhook:
+        return None
+    attempt = job.webhook_attempt
+    if not job.terminal:
+        state = "not due"
+    elif job.webhook_due:
+        state = "sending" if attempt is None else "trying again" if attempt.number else "postponed"
+    else:
+        state = "unknown" if attempt is None else "delivered" if attempt.delivered else "given up"
+    return {"state": state, "tries": attempt.number if attempt else 0, "answer": attempt.answer if attempt else ""}
 
 
 def _output(job: Job) -> tuple[Any, int]:

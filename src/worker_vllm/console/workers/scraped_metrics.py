@@ -10,6 +10,7 @@ import aiohttp
 
 TIMEOUT_S = 0.8
 WINDOW, KV_USED, TOKENS = "worker_jobs_window", "vllm:kv_cache_usage_perc", "vllm:generation_tokens_total"
+ENDED = "worker_jobs_total"  # requests too, in http mode
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,20 +20,21 @@ class WorkerFigures:
     window: float | None = None
     kv_used: float | None = None
     tokens: float | None = None
+    ended: float | None = None
 
 
 def parse_figures(text: str) -> WorkerFigures:
     """Read the figures from metrics in Prometheus' text format; samples of one name are added."""
     found: dict[str, float] = {}
     for line in text.splitlines():
-        if not line.startswith((WINDOW, KV_USED, TOKENS)):
+        if not line.startswith((WINDOW, KV_USED, TOKENS, ENDED)):
             continue
         name = line.partition("{")[0].partition(" ")[0]
         try:
             found[name] = found.get(name, 0.0) + float(line.rpartition(" ")[2])
         except ValueError:
             continue
-    return WorkerFigures(found.get(WINDOW), found.get(KV_USED), found.get(TOKENS))
+    return WorkerFigures(found.get(WINDOW), found.get(KV_USED), found.get(TOKENS), found.get(ENDED))
 
 
 class MetricsReader:

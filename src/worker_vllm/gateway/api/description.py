@@ -1,14 +1,14 @@
 """The OpenAPI description of the gateway's API, made by FastAPI from typed routes.
 
-The routes here describe; those of `build_app` serve. A test compares the two, so that neither has one that the other
-has not. Imported only when the description is asked for, since FastAPI takes longer to import than the gateway to
-start.
+The routes here describe; those of `build_app` serve. What is mounted beside `/v2` brings its own description
+(`further_routes.py`, and the console's). A test compares the two, so that neither has one that the other has not.
+Imported only when the description is asked for, since FastAPI takes longer to import than the gateway to start.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
 from fastapi import Body, Path, Query
@@ -18,6 +18,16 @@ from fastapi.routing import APIRoute
 
 from worker_vllm import __version__
 from worker_vllm.gateway.api import payloads
+from worker_vllm.gateway.api.described_answers import (
+    ALWAYS,
+    ANY_ANSWER,
+    FROM_WORKER,
+    FULL,
+    NOT_STORED,
+    Responses,
+    answers_of,
+    problems,
+)
 
 Endpoint = Annotated[str, Path(description="the endpoint's id", min_length=1)]
 Job = Annotated[str, Path(description="the job's id", min_length=1)]
@@ -26,26 +36,10 @@ Wait = Annotated[int | None, Query(ge=0, description="how long to wait, in milli
 Ttl = Annotated[int | None, Query(ge=6_000, le=604_800_000, description="time to live, in milliseconds")]
 Batch = Annotated[int, Query(ge=1, le=10_000, description="how many jobs at most")]
 
-ALWAYS = {
-    400: "the request cannot be read, or is too large",
-    401: "the key is missing or wrong",
-    403: "a web page or a host name that may not call",
-    404: "no such endpoint, job or route",
-    405: "another method is expected",
-}
-FULL = {429: "the queue, or the memory for jobs, is full"}
-NOT_STORED = {503: "the job cannot be stored"}
-FROM_WORKER = {
-    413: "larger than the model's server takes",
-    422: "a value that the model's server does not take",
-    424: "the engine hung with this request",
-    499: "the job was cancelled",
-    500: "the job failed",
-    502: "the engine failed",
-    503: "the worker is not ready, or the job cannot be stored",
-    504: "the job ran for too long",
-}
-DESCRIPTION = "RunPod's API for clients and workers, as this gateway serves it. `docs/gateway.md` says what differs."
+DESCRIPTION = (
+    "RunPod's API for clients and workers below `/v2`, and what this gateway has beside it: load-balanced endpoints "
+    "below `/lb`, workers, requests and the console below `/console/api`. `docs/gateway.md` says what differs."
+)
 
 
 def run(endpoint: Endpoint, job: payloads.JobRequest) -> None:
@@ -118,7 +112,6 @@ def openai_post(
 
 
 # Operation → what describes it, its success and the model of that.
-Responses = dict[int | str, dict[str, Any]]
 Described = tuple[Callable[..., None], type | Any]
 DESCRIBED: dict[str, Described] = {
     "run": (run, payloads.JobAccepted),
@@ -145,8 +138,13 @@ STORING = frozenset(
 HELD = frozenset({"job-take", "job-take-batch", "job-stop"})  # 204 when the time is over
 
 
-def describe(operations: Sequence[tuple[str, str, str]], unsupported: Sequence[str]) -> dict[str, Any]:
-    """The description of these operations, given by name, methods and path, and of the paths that answer 501."""
+def describe(
+    operations: Sequence[tuple[str, str, str]], unsupported: Sequence[str], further: Sequence[APIRoute] = ()
+) -> dict[str, Any]:
+    """The description of these operations, given by name, methods and path, and of the paths that answer 501.
+
+    `further` describes what is served beside `/v2`.
+    """
     routes: list[APIRoute] = []
     for name, methods, path in operations:
         if name == "openai":
@@ -154,6 +152,7 @@ def describe(operations: Sequence[tuple[str, str, str]], unsupported: Sequence[s
         else:
             routes += [_route(name, method, path) for method in methods.split()]
     routes += [_unsupported(path.replace(":path", "")) for path in unsupported]
+    routes += further
     described = get_openapi(title="worker-vllm gateway", version=__version__, description=DESCRIPTION, routes=routes)
     _remove_fastapis_own_422(described)
     return described
@@ -172,13 +171,12 @@ def _route(name: str, method: str, path: str) -> APIRoute:
         summary=name,
         response_model=model,
         response_class=Response if model is None else JSONResponse,
-        responses=_problems(payloads.ErrorAnswer, statuses) | none_in_time,
+        responses=problems(payloads.ErrorAnswer, statuses) | none_in_time,
     )
 
 
 def _openai_routes() -> list[APIRoute]:
-    kinds = ("application/json", "text/event-stream", "application/octet-stream")
-    answer: Responses = {200: {"description": "the worker's answer", "content": {kind: {} for kind in kinds}}}
+    answer = answers_of(*ANY_ANSWER, text="the worker's answer")
     return [
         APIRoute(
             "/v2/{endpoint}/openai/v1/{route}",
@@ -187,7 +185,7 @@ def _openai_routes() -> list[APIRoute]:
             name="openai",
             operation_id=f"openai-{method.lower()}",
             summary=f"openai, {method}",
-            responses=answer | _problems(payloads.OpenAIProblem, ALWAYS | FULL | FROM_WORKER),
+            responses=answer | problems(payloads.OpenAIProblem, ALWAYS | FULL | FROM_WORKER),
         )
         for method, described in (("GET", openai_get), ("POST", openai_post))
     ]
@@ -208,12 +206,8 @@ def _unsupported(path: str) -> APIRoute:
         operation_id="unsupported" + re.sub(r"\W+", "-", path).rstrip("-"),
         status_code=501,
         response_model=payloads.ErrorAnswer,
-        responses=_problems(payloads.ErrorAnswer, ALWAYS),
+        responses=problems(payloads.ErrorAnswer, ALWAYS),
     )
-
-
-def _problems(model: type, statuses: Mapping[int, str]) -> Responses:
-    return {status: {"model": model, "description": text} for status, text in statuses.items()}
 
 
 def _remove_fastapis_own_422(described: dict[str, Any]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -15,6 +15,9 @@ from worker_vllm.errors import NotFound, RequestError
 from worker_vllm.gateway.faults import FaultPlan, read_plan
 from worker_vllm.gateway.server.request import GatewayRequest
 from worker_vllm.gateway.server.response import GatewayResponse
+
+if TYPE_CHECKING:
+    from fastapi.routing import APIRoute
 
 PLAN_BYTES = 1_000_000
 SIGNALS = {"KILL": signal.SIGKILL, "TERM": signal.SIGTERM, "STOP": signal.SIGSTOP, "CONT": signal.SIGCONT}
@@ -30,6 +33,12 @@ class FaultApi:
             Route("/faults", self.control, methods=["GET", "POST", "DELETE"]),
             Route("/faults/workers/{worker_id}", self.signal, methods=["POST"]),
         )
+
+    def describe(self) -> list[APIRoute]:
+        """What the description says of these routes."""
+        from worker_vllm.gateway.api.further_routes import fault_plan
+
+        return fault_plan()
 
     async def control(self, request: Request) -> Response:
         """GET, POST or DELETE the plan."""

@@ -119,6 +119,7 @@ class JobForWorker(BaseModel):
     model_config = ConfigDict(extra="allow")
 
     id: str
+    delayTime: Milliseconds
     retries: Count
     input: Any
 

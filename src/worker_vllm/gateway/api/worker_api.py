@@ -31,7 +31,8 @@ Render: TypeAlias = Callable[[list[Job]], bytes]
 def job_for_worker(job: Job) -> bytes:
     """The job as JSON text; its input is the client's text, unchanged."""
     asked = job.submission
-    return b'{"id": %s, "retries": %d%s, "input": %s}' % (dump(job.id), job.retries, asked.forwarded, asked.input)
+    head = b'{"id": %s, "delayTime": %d, "retries": %d' % (dump(job.id), job.delay_ms or 0, job.retries)
+    return b'%b%b, "input": %b}' % (head, asked.forwarded, asked.input)
 
 
 def jobs_for_worker(jobs: list[Job]) -> bytes:

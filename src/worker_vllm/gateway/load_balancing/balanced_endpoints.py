@@ -9,6 +9,7 @@ from starlette.types import Receive, Scope, Send
 
 from worker_vllm.gateway.load_balancing.balancer import LoadBalancer
 from worker_vllm.gateway.load_balancing.edge_answers import EdgeAnswer
+from worker_vllm.gateway.load_balancing.forwarded_request import ForwardedRequest
 from worker_vllm.gateway.load_balancing.http_forwarding import EdgeReply, HttpForwarding
 from worker_vllm.gateway.load_balancing.websocket_forwarding import WebSocketForwarding
 from worker_vllm.gateway.options import BalancerOptions
@@ -24,10 +25,12 @@ class BalancedEndpoints:
         self._options = options
         self._clock = clock
         self._endpoints: dict[str, LoadBalancer] = {}
+        self.observe: Callable[[str, ForwardedRequest], None] = lambda name, request: None
 
     def create(self, name: str) -> LoadBalancer:
         """Add an endpoint; called inside the event loop."""
         self._endpoints[name] = endpoint = LoadBalancer(self._options, self._clock)
+        endpoint.observe = lambda request: self.observe(name, request)
         return endpoint
 
     def endpoint(self, name: str) -> LoadBalancer:

@@ -11,6 +11,7 @@ import aiohttp
 from worker_vllm.gateway.fleet.scaling import Load
 from worker_vllm.gateway.load_balancing.affinity import Affinity
 from worker_vllm.gateway.load_balancing.edge_answers import affinity_gone, affinity_timeout, no_workers, too_many
+from worker_vllm.gateway.load_balancing.forwarded_request import ForwardedRequest
 from worker_vllm.gateway.load_balancing.pool import PooledWorker, PoolHealth, WorkerAddress, WorkerPool
 from worker_vllm.gateway.options import BalancerOptions
 
@@ -39,7 +40,8 @@ class LoadBalancer:
         self.pool = WorkerPool()
         self.session = client_session()
         self.resume: Callable[[str], None] = lambda worker_id: None  # thaw a frozen worker that a client insists on
-        self._clock = clock
+        self.observe: Callable[[ForwardedRequest], None] = lambda request: None  # told of each one that is over
+        self.clock = clock
         self._polls: dict[str, asyncio.Task[None]] = {}
         self._waiting: dict[object, float] = {}  # since when each request waits
         self._change = asyncio.Event()
@@ -57,7 +59,7 @@ class LoadBalancer:
 
     def load(self) -> Load:
         """The requests that wait and those that workers serve, for the scaler."""
-        now = self._clock()
+        now = self.clock()
         running = sum(worker.open_requests for worker in self.pool.workers())
         return Load(len(self._waiting), running, max((now - since for since in self._waiting.values()), default=0.0))
 
@@ -112,7 +114,7 @@ class LoadBalancer:
         status = await self._status(worker.address.health)
         if number > worker.probed:
             worker.probed = number
-            self.pool.record_health(worker.id, status, self._clock())
+            self.pool.record_health(worker.id, status, self.clock())
         if worker.health is not before:
             self.changed()
         return status
@@ -131,7 +133,7 @@ class LoadBalancer:
         try:
             yield worker
         finally:
-            self.pool.close(worker, self._clock())
+            self.pool.close(worker, self.clock())
             self.changed()
 
     async def _wait_for_worker(self, affinity: Affinity) -> PooledWorker:
@@ -162,7 +164,7 @@ class LoadBalancer:
         if len(self._waiting) >= self.options.waiting_requests:
             raise too_many(len(self._waiting))
         request = object()
-        self._waiting[request] = self._clock()
+        self._waiting[request] = self.clock()
         try:
             yield
         finally:

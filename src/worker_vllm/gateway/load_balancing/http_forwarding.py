@@ -22,6 +22,7 @@ from worker_vllm.gateway.load_balancing import edge_answers
 from worker_vllm.gateway.load_balancing.affinity import HEADER, read_affinity
 from worker_vllm.gateway.load_balancing.balancer import LoadBalancer
 from worker_vllm.gateway.load_balancing.edge_answers import EdgeAnswer, ResponseCut
+from worker_vllm.gateway.load_balancing.forwarded_request import ForwardedRequest
 from worker_vllm.gateway.load_balancing.pool import HEALTHY, PooledWorker
 
 log = logging.getLogger(__name__)
@@ -71,6 +72,7 @@ class HttpForwarding:
         self._headers: list[tuple[bytes, bytes]] = list(scope["headers"])
         self._stream = RequestStream(receive)
         self._reply = EdgeReply(send)
+        self._seen = ForwardedRequest(target, balancer.clock())
         self._held: bytes | None = None  # the whole body, where it is small enough
         self._streamed = False  # a piece of a body that is not held has been taken
         self._oversized = False
@@ -86,15 +88,20 @@ class HttpForwarding:
                 task.cancel()
             await asyncio.wait({serving, watching})
         if serving.cancelled():
+            self._balancer.observe(self._seen)
             return
         try:
             serving.result()
         except EdgeAnswer as edge:
+            self._seen.answered(edge.status, edge.body)
             await self._reply.answer(edge)
         except ResponseCut as cut:  # without its last message the server closes the connection
+            self._seen.cut_off(str(cut))
             log.warning("%s %s: %s", self._method, self._target, cut)
         except ClientGone:
             return
+        finally:
+            self._balancer.observe(self._seen)
 
     async def _serve(self) -> None:
         await self._hold_body()
@@ -102,6 +109,7 @@ class HttpForwarding:
         resends = self._options.resends
         while True:
             async with self._balancer.assigned(affinity) as worker:
+                self._seen.assigned_to(worker.id, self._balancer.clock())
                 try:
                     return await self._attempt(worker)
                 except WorkerRefused:  # it has seen nothing of the request, and is out of the pool now
@@ -174,6 +182,7 @@ class HttpForwarding:
         if (response.content_length or 0) > limit and self._method != "HEAD":
             raise edge_answers.too_large("response", limit)
         headers = response_headers(response.raw_headers, HEADER)
+        self._seen.responded(response.status, headers)
         await self._reply.start(response.status, [*headers, (HEADER, worker.id.encode())])
         total = 0
         try:
@@ -181,10 +190,12 @@ class HttpForwarding:
                 total += len(chunk)
                 if total > limit:
                     raise ResponseCut(f"the response is larger than {limit} bytes")
+                self._seen.piece(chunk, self._balancer.clock())
                 await self._reply.piece(chunk)
         except (aiohttp.ClientError, ConnectionError) as error:
             raise ResponseCut(f'worker "{worker.id}" ended its response before it was complete: {error}') from error
         await self._reply.piece(b"", more=False)
+        self._seen.complete()
 
     def _request_headers(self, worker: PooledWorker) -> CIMultiDict[str]:
         """The client's headers without its key and affinity; with the worker's own key, where it has one."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import quote, unquote
 
 from starlette.applications import Starlette
@@ -24,26 +24,32 @@ from worker_vllm.gateway.server.response import GatewayResponse, error_answer
 from worker_vllm.json_bytes import dump
 
 if TYPE_CHECKING:
+    from fastapi.routing import APIRoute
+
     from worker_vllm.gateway.gateway import Gateway
+
+Describe: TypeAlias = "Callable[[], list[APIRoute]]"  # imports FastAPI when it is called
 
 OPENAI = "openai"
 # The console's page and its files hold no data, and a browser loads them before its user can enter the key.
 PAGE, PAGE_FILES = "/", "/console/static/"
 
 
-def build_app(gateway: Gateway, *, mounts: Sequence[BaseRoute] = ()) -> Starlette:
+def build_app(gateway: Gateway, *, mounts: Sequence[BaseRoute] = (), described: Sequence[Describe] = ()) -> Starlette:
     """The application that serves one gateway.
 
     Further routes go into `mounts`, in the order in which they are to match, after those below `/v2` and `/faults`:
     `Mount("/lb", …)` for load-balancing endpoints, `Mount("/console/api", …)`, and last `Mount("/", …)`, which takes
     every path that nothing before it does. Like every other route they are reached through `AccessControl`: the
     rules for host names, web pages and the key hold for them too, WebSockets included. A handler in a mount that
-    raises a `WorkerError` is answered with its status and `{"error": …}`.
+    raises a `WorkerError` is answered with its status and `{"error": …}`. `described` returns what the description at
+    `/openapi.json` says of the mounts.
     """
     routes: list[BaseRoute] = [_route(gateway, operation) for operation in gateway.operations]
     if gateway.faults is not None:
         routes += gateway.faults.routes
-    routes.append(Route("/openapi.json", Description(gateway.operations), methods=["GET"]))
+        described = [gateway.faults.describe, *described]
+    routes.append(Route("/openapi.json", Description(gateway.operations, described), methods=["GET"]))
     app = Starlette(
         routes=[*routes, *mounts],
         middleware=[Middleware(AccessControl, access=gateway.access)],
@@ -114,21 +120,25 @@ class OperationApp:
 class Description:
     """Serves the OpenAPI description, made at the first request for it."""
 
-    def __init__(self, operations: Sequence[Operation]) -> None:
+    def __init__(self, operations: Sequence[Operation], described: Sequence[Describe] = ()) -> None:
         self._operations = operations
+        self._described = described
         self._body = b""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request; ASGI's entry point."""
         if not self._body:
-            self._body = await asyncio.to_thread(self._make)
+            self._body = dump(await asyncio.to_thread(self.document))
         await GatewayResponse(200, self._body)(scope, receive, send)
 
-    def _make(self) -> bytes:
+    def document(self) -> dict[str, Any]:
+        """The description; imports FastAPI."""
         from worker_vllm.gateway.api.description import describe
+        from worker_vllm.gateway.api.further_routes import description_route
 
         served = [(each.name, each.methods, each.path) for each in self._operations]
-        return dump(describe([row for row in served if row[2] not in UNSUPPORTED], UNSUPPORTED))
+        further = [description_route(), *(route for each in self._described for route in each())]
+        return describe([row for row in served if row[2] not in UNSUPPORTED], UNSUPPORTED, further)
 
 
 def _route(gateway: Gateway, operation: Operation) -> Route:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from worker_vllm.gateway.fleet.fleet_api import PREFIX, answer
 from worker_vllm.gateway.fleet.fleet_control import FleetControl
+
+if TYPE_CHECKING:
+    from fastapi.routing import APIRoute
 
 
 def fleet_routes(control: FleetControl) -> list[BaseRoute]:
@@ -21,3 +26,10 @@ def fleet_routes(control: FleetControl) -> list[BaseRoute]:
     for route in routes:
         route.methods = set()  # every method: `answer` refuses the others
     return list(routes)
+
+
+def describe_fleet() -> list[APIRoute]:
+    """What the description says of them."""
+    from worker_vllm.gateway.api.further_routes import workers
+
+    return workers(PREFIX)

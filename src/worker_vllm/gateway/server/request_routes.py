@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -11,6 +12,9 @@ from starlette.routing import BaseRoute, Route
 from worker_vllm.errors import RequestError
 from worker_vllm.gateway.gateway import Gateway
 from worker_vllm.gateway.request_log import RequestLog
+
+if TYPE_CHECKING:
+    from fastapi.routing import APIRoute
 
 PATH = "/console/api/requests"
 
@@ -34,3 +38,10 @@ def recorded_requests(gateway: Gateway) -> list[BaseRoute]:
     log = RequestLog()
     log.follow(gateway)
     return request_routes(log)
+
+
+def describe_requests() -> list[APIRoute]:
+    """What the description says of it."""
+    from worker_vllm.gateway.api.further_routes import request_log
+
+    return request_log(PATH)

@@ -18,7 +18,7 @@ from starlette.routing import BaseRoute
 from worker_vllm.errors import RequestError
 from worker_vllm.gateway.gateway import Gateway
 from worker_vllm.gateway.options import GatewayOptions
-from worker_vllm.gateway.server.app import build_app
+from worker_vllm.gateway.server.app import Describe, build_app
 from worker_vllm.gateway.server.bounded_protocol import BoundedProtocol
 from worker_vllm.gateway.server.request import ReceiveLimits
 
@@ -75,10 +75,18 @@ class ListenConfig:
 class GatewayServer:
     """One gateway behind one listening socket; `mounts` are further routes, as `build_app` takes them."""
 
-    def __init__(self, gateway: Gateway, listener: socket.socket, *, mounts: Sequence[BaseRoute] = ()) -> None:
+    def __init__(
+        self,
+        gateway: Gateway,
+        listener: socket.socket,
+        *,
+        mounts: Sequence[BaseRoute] = (),
+        described: Sequence[Describe] = (),
+    ) -> None:
         self._gateway = gateway
         self._listener = listener
-        self._server = HttpServer(server_config(build_app(gateway, mounts=mounts), gateway.receive_limits))
+        app = build_app(gateway, mounts=mounts, described=described)
+        self._server = HttpServer(server_config(app, gateway.receive_limits))
 
     async def serve(self) -> None:
         """Serve until `stop` is called."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from worker_vllm.gateway.options import GatewayOptions
 from worker_vllm.gateway.state.effects import CallWebhook, Effect, StopJob
-from worker_vllm.gateway.state.job import Job, JobOutcome, Status
+from worker_vllm.gateway.state.job import Job, JobOutcome, Status, WebhookAttempt
 from worker_vllm.gateway.state.job_store import JobStore
 from worker_vllm.gateway.state.workers import UnhealthyReport, Workers
 
@@ -109,10 +109,13 @@ class Endpoint:
             effects += self.store.requeue(job, now)
         return effects
 
-    def webhook_answered(self, job_id: str) -> None:
-        """The webhook of this job was delivered, or given up."""
+    def webhook_attempted(self, job_id: str, attempt: WebhookAttempt) -> None:
+        """The webhook of this job was tried; delivered or given up, it is not due any more."""
         job = self.store.find(job_id)
-        if job is not None and job.webhook_due:
+        if job is None or not job.webhook_due:
+            return
+        job.webhook_attempt = attempt
+        if attempt.last:
             job.webhook_due = False
             self.store.mark(job_id)
 

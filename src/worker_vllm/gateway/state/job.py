@@ -81,6 +81,28 @@ class Piece:
     size: int
 
 
+@dataclass(frozen=True, slots=True)
+class WebhookAttempt:
+    """A try to deliver a job's webhook, numbered from 1; `answer` is the status, or why there is none.
+
+    Number 0: it was not tried, since too many are pending; the next process will.
+    """
+
+    number: int
+    tries: int
+    answer: str
+
+    @property
+    def delivered(self) -> bool:
+        """Whether the client has it."""
+        return self.answer == "200"
+
+    @property
+    def last(self) -> bool:
+        """Whether no other try follows."""
+        return self.delivered or self.number == self.tries
+
+
 @dataclass(slots=True)
 class Job:
     """One job; owned and changed by JobStore, except for `followed`. Times are seconds of the store's clock."""
@@ -102,6 +124,7 @@ class Job:
     followed: bool = False  # a client reads this stream now
     dropped_pieces: int = 0  # unread pieces that were dropped at the limit
     webhook_due: bool = False  # its end is still to be posted
+    webhook_attempt: WebhookAttempt | None = None  # the last one of this process
     unlisted: int = 0  # pings in a row in which the worker did not name this job
 
     @property
@@ -113,6 +136,11 @@ class Job:
     def held_bytes(self) -> int:
         """Memory use of this job in bytes of JSON text."""
         return self.submission.size + self.unread_bytes + self.result_bytes
+
+    @property
+    def delay_ms(self) -> int | None:
+        """How long it waited for the worker that has it, None while it waits."""
+        return None if self.started is None else round((self.started - self.created) * 1000)
 
     def due(self, policy: JobPolicy) -> float:
         """When the job is to be ended or deleted: execution timeout, time to live, retention."""
@@ -127,7 +155,7 @@ class Job:
         """The status object; contains no secret of the submission."""
         payload: dict[str, Any] = {"id": self.id, "status": self.status.value}
         if self.started is not None:
-            payload["delayTime"] = round((self.started - self.created) * 1000)
+            payload["delayTime"] = self.delay_ms
             payload["workerId"] = self.worker
         if self.started is not None and self.ended is not None:
             payload["executionTime"] = round((self.ended - self.started) * 1000)

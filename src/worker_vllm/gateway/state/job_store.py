@@ -260,7 +260,7 @@ class JobStore:
     def _enqueue(self, job: Job) -> None:
         self._memory.forget_pieces(job)
         job.status, job.worker, job.started, job.ended = Status.IN_QUEUE, None, None, None
-        job.output, job.error, job.unlisted, job.webhook_due = ABSENT, None, 0, False
+        job.output, job.error, job.unlisted, job.webhook_due, job.webhook_attempt = ABSENT, None, 0, False, None
         self._memory.hold_result(job, 0)
         self._queue[job.id] = None
         self._arm(job)

@@ -136,18 +136,24 @@ class BalancedEndpoint:
 
     kind = "load-balancer"
 
-    def __init__(self, name: str, balancer: LoadBalancer, health_path: str) -> None:
+    def __init__(
+        self, name: str, balancer: LoadBalancer, health_path: str, metrics: MetricsPorts | None = None
+    ) -> None:
         self.name = name
+        self._metrics = metrics
         self._balancer = balancer
         self._health_path = health_path
         self._addresses: dict[str, WorkerAddress] = {}
 
     def variables(self, worker_id: str) -> Mapping[str, str]:
-        """PORT, PORT_HEALTH, and a key that only the balancer has, since the port is open to the network."""
+        """PORT, PORT_HEALTH and a key that only the balancer knows, since the port is open to the network.
+
+        Its metrics are on a port of their own, on loopback: its PORT does not serve them.
+        """
         variables = http_variables(worker_id, self.name)
         requests, health = (f"http://127.0.0.1:{variables[name]}" for name in ("PORT", "PORT_HEALTH"))
         self._addresses[worker_id] = WorkerAddress(requests, health + self._health_path, variables["API_KEY"])
-        return variables
+        return {**variables, **({} if self._metrics is None else self._metrics.variables(worker_id))}
 
     def load(self) -> Load:
         """The waiting and the open requests."""
@@ -162,6 +168,8 @@ class BalancedEndpoint:
     def ended(self, worker_id: str) -> None:
         """Take it out of the pool."""
         self._balancer.remove(worker_id)
+        if self._metrics is not None:
+            self._metrics.remove(worker_id)
 
     def ready(self, worker_id: str) -> bool:
         """Whether its health path answers 200."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from starlette.routing import Mount
 
@@ -12,15 +13,19 @@ from worker_vllm.gateway.fleet.fleet_control import AttachedWorkers
 from worker_vllm.gateway.gateway import Gateway
 from worker_vllm.gateway.load_balancing.balanced_endpoints import BalancedEndpoints
 from worker_vllm.gateway.load_balancing.balancer import LoadBalancer
+from worker_vllm.gateway.load_balancing.forwarded_request import ForwardedRequest
 from worker_vllm.gateway.request_log import RequestLog
-from worker_vllm.gateway.server.fleet_routes import fleet_routes
-from worker_vllm.gateway.server.request_routes import request_routes
+from worker_vllm.gateway.server.fleet_routes import describe_fleet, fleet_routes
+from worker_vllm.gateway.server.request_routes import describe_requests, request_routes
 from worker_vllm.gateway.server.server import GatewayServer, ListenConfig
 from worker_vllm.local.companion import LocalParts, MakeCompanion
 from worker_vllm.local.fleet.endpoints import BalancedEndpoint, FleetEndpoint, QueueEndpoint
 from worker_vllm.local.fleet.fleet import Fleet, FleetCallbacks, WorkerLaunch
 from worker_vllm.local.fleet.fleets import Fleets
 from worker_vllm.local.metrics_ports import MetricsPorts
+
+if TYPE_CHECKING:
+    from fastapi.routing import APIRoute
 
 HEALTH_PATH = "/ping"
 
@@ -63,8 +68,11 @@ class FleetGateway:
         self._companion = None if make_companion is None else make_companion(parts)
         routes = fleet_routes(self.control) if self._companion is None else self._companion.mounts
         self.requests = RequestLog()
+        self._balanced.observe = self._record
         mounts = [Mount("/lb", app=self._balanced), *request_routes(self.requests), *routes]
-        self.server = GatewayServer(gateway, listen_config.listener, mounts=mounts)
+        workers = describe_fleet if self._companion is None else self._companion.describe
+        described = [describe_balanced, describe_requests, workers]
+        self.server = GatewayServer(gateway, listen_config.listener, mounts=mounts, described=described)
 
     @property
     def balancer(self) -> LoadBalancer:
@@ -99,7 +107,12 @@ class FleetGateway:
             return QueueEndpoint(name, runtime, listen_config.url, listen_config.key, self._metrics)
         balancer = self._balanced.create(name)
         balancer.resume = self._resume
-        return BalancedEndpoint(name, balancer, self._plan.launch.environment.get("HEALTH_CHECK_PATH") or HEALTH_PATH)
+        path = self._plan.launch.environment.get("HEALTH_CHECK_PATH") or HEALTH_PATH
+        return BalancedEndpoint(name, balancer, path, self._metrics)
+
+    def _record(self, endpoint: str, request: ForwardedRequest) -> None:
+        now = time.monotonic()
+        self.requests.add(request.record(endpoint, now, offset=time.time() - now))
 
     def _signal(self, worker_id: str, number: int) -> bool:
         member = self.fleet.find(worker_id)
@@ -108,3 +121,10 @@ class FleetGateway:
     def _resume(self, worker_id: str) -> None:
         if (member := self.fleet.find(worker_id)) is not None:
             self.fleet.thaw(member, "a client insists on it")
+
+
+def describe_balanced() -> list[APIRoute]:
+    """What the description says of the routes below `/lb`."""
+    from worker_vllm.gateway.api.further_routes import balanced
+
+    return balanced()

@@ -14,7 +14,7 @@ export function Page() {
   const [id] = useStore(route, (value) => (value.page === "workers" ? value : null))?.parts || [];
   const [endpoint, setEndpoint] = useState("");
   const chosen = workers.find((worker) => worker.id === id);
-  const plotted = endpoints.filter(({ jobs }) => jobs).some(({ name }) => name === endpoint) ? endpoint : busiest(endpoints);
+  const plotted = endpoints.some(({ name }) => name === endpoint) ? endpoint : busiest(endpoints);
   return html`<${Head} title="Workers">
       ${endpoints.length > 1 && html`<label class="row small">Plots of
         <select class="input" value=${plotted} onChange=${(event) => setEndpoint(event.target.value)}>
