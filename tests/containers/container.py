@@ -78,7 +78,7 @@ def container(
         process.stop()
 
 
-def until(ask: Callable[[], T], limit_s: float = START_LIMIT_S) -> T:
+def until(ask: Callable[[], T | None], limit_s: float = START_LIMIT_S) -> T:
     """The first true answer; AssertionError after the limit."""
     deadline = time.monotonic() + limit_s
     while True:
