@@ -183,7 +183,8 @@ def figures_table(rows: Sequence[Row], names: Sequence[str], loads: Sequence[int
     for streams in loads:
         for name in names:
             of = by(rows, name, streams)
-            own = [one.tokens_per_s / engine.tokens_per_s for one, engine in zip(of, by(rows, ENGINE, streams), strict=True)]  # fmt: skip
+            beside = zip(of, by(rows, ENGINE, streams), strict=True)
+            own = [one.tokens_per_s / engine.tokens_per_s for one, engine in beside]
             cells = [
                 middle([one.cpu_us_per_token for one in of], "{:.1f} µs"),
                 middle([one.tokens_per_s for one in of], "{:.0f}"),

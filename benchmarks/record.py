@@ -1,4 +1,4 @@
-"""What a benchmark hands over: tables for people, figures as JSON, and the committed record the documentation shows."""
+"""What a benchmark hands over: tables for people, figures as JSON, the record for the documentation."""
 
 from __future__ import annotations
 
@@ -117,7 +117,9 @@ def text(table: Table) -> str:
     """The table in columns for a terminal."""
     lines = [list(table.head), *(list(row) for row in table.rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(table.head))]
-    return "\n".join(
-        "  ".join(cell.rjust(width) if at else cell.ljust(width) for at, (cell, width) in enumerate(zip(line, widths, strict=True)))
-        for line in lines
-    )  # fmt: skip
+    return "\n".join("  ".join(_cells(line, widths)) for line in lines)
+
+
+def _cells(line: Sequence[str], widths: Sequence[int]) -> list[str]:
+    first, *others = (cell.rjust(width) for cell, width in zip(line, widths, strict=True))
+    return [first.strip().ljust(widths[0]), *others]

@@ -1,7 +1,7 @@
 """What the suite measures, each as a context manager: an engine alone, this worker's modes, the original worker.
 
-Every queue has a gateway of its own, and every worker an engine of its own. The original's sources are not part of this
-repository: `benchmarks/original.sh` fetches them.
+Every queue has a gateway of its own, and every worker an engine of its own. `benchmarks/original.sh` fetches the
+original, whose sources are not part of this repository.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from tests.support.paths import PARROT, ROOT
 from tests.support.processes import Process, running
 from worker_vllm.bench.targets import BenchTarget, TargetKind
 
-ENGINE, QUEUE, HTTP, ORIGINAL = "engine", "queue mode", "http mode", "original"
+ENGINE, PLAIN, QUEUE, HTTP, ORIGINAL = "engine", "vllm serve", "queue mode", "http mode", "original"
 READY_TIMEOUT_S = 300.0
 ROOM = {"MAX_CONCURRENCY": "1024"}  # for all streams, of this worker and of the original
-LAUNCH = (sys.executable, "-m", "worker_vllm.engine.child.launch")
+VLLM = (sys.executable, str(ROOT / "benchmarks" / "plain_vllm.py"))
 STAMPING = (sys.executable, "-m", "benchmarks.stamping_engine", "--max-num-seqs", "1024")
 # Without a KV cache's size vLLM on CPU claims 92% of the machine's memory; usage statistics would ask the network.
 REAL = {"VLLM_CPU_KVCACHE_SPACE": "1", "HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1"}
@@ -84,11 +84,11 @@ def original_over_echo(directory: Path, step_ms: float) -> Iterator[Running]:
 @contextlib.contextmanager
 def plain_vllm(port: int) -> Iterator[Running]:
     """`vllm serve` with what the worker is given too."""
-    command = [*LAUNCH, "serve", str(PARROT), "--served-model-name", "parrot", "--enforce-eager"]
+    command = [*VLLM, "serve", str(PARROT), "--served-model-name", "parrot", "--enforce-eager"]
     command += ["--disable-uvicorn-access-log", "--host", "127.0.0.1", "--port", str(port)]
     with running(command, REAL) as process:
         process.line("Application startup complete", READY_TIMEOUT_S)
-        yield Running(_plain(ENGINE, port), (process,))
+        yield Running(_plain(PLAIN, port), (process,))
 
 
 @contextlib.contextmanager
@@ -116,7 +116,7 @@ def original_over_vllm(directory: Path, port: int) -> Iterator[Running]:
     more = {**REAL, "ENFORCE_EAGER": "true", "DISABLE_UVICORN_ACCESS_LOG": "true"}
     with (
         gateway_process("--port", str(port)) as url,
-        _original(directory, url, "parrot", LAUNCH, {"MODEL_NAME": str(PARROT), **more}) as worker,
+        _original(directory, url, "parrot", VLLM, {"MODEL_NAME": str(PARROT), **more}) as worker,
     ):
         worker.line("vLLM is healthy", READY_TIMEOUT_S)
         yield Running(_routes(ORIGINAL, url, "parrot"), (worker,), "main.py")
@@ -132,8 +132,8 @@ def _original(
         raise SystemExit(f"--original {directory}: no {python}; fetch it with benchmarks/original.sh {directory}")
     with tempfile.TemporaryDirectory(prefix="original-") as place:
         command = Path(place, "vllm")
-        arguments = '"$@"' if "launch" in engine[-1] else '"${@:2}"'  # the echo engine knows no verb
-        command.write_text(f"#!/bin/bash\ncd {shlex.quote(str(ROOT))}\nexec {shlex.join(engine)} {arguments}\n")
+        # The echo engine ignores what it does not know, the verb `serve` too.
+        command.write_text(f'#!/bin/bash\ncd {shlex.quote(str(ROOT))}\nexec {shlex.join(engine)} "$@"\n')
         command.chmod(0o755)
         environment = {
             **worker_environment(endpoint, "original"),

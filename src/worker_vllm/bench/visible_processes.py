@@ -65,7 +65,7 @@ def total(cpu_s: Mapping[str, float]) -> float:
 
 
 def _name(process: psutil.Process) -> str:
-    """What a reader recognises: the verb of a worker's process, a module or script, vLLM's own titles, the program."""
+    """What a reader recognises: a worker's verb, a module or script, vLLM's own titles, the program."""
     words: list[str] = process.cmdline()
     for position, word in enumerate(words):
         if word.endswith(("worker-vllm", "worker_vllm")) and position + 1 < len(words):

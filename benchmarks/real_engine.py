@@ -1,0 +1,168 @@
+"""The real engine on the cores of this machine: plain `vllm serve`, this worker's modes and the original, in turns.
+
+Only one engine runs at a time: each turn starts its target, warms it up, measures it and stops it, so that no other
+engine's threads compete for the cores. The CPU seconds of every process are kept, round by round.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import re
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import asdict, replace
+from functools import partial
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import uvloop
+
+from benchmarks.light_streams import LightGenerator
+from benchmarks.record import Report, Table, add_output, deliver, original_version
+from benchmarks.stacks import (
+    HTTP,
+    ORIGINAL,
+    PLAIN,
+    QUEUE,
+    Running,
+    http_over_vllm,
+    original_over_vllm,
+    plain_vllm,
+    queue_over_vllm,
+)
+from tests.support.http_mode import free_port
+from worker_vllm.bench.comparison import Spread, rows
+from worker_vllm.bench.load_plan import LoadPlan
+from worker_vllm.bench.progress_line import ProgressLine
+from worker_vllm.bench.rounds import Schedule, Site, measure
+from worker_vllm.bench.samples import RoundFigures
+from worker_vllm.bench.targets import BenchTarget, TargetKind
+from worker_vllm.bench.text_report import number
+from worker_vllm.bench.visible_processes import listeners
+from worker_vllm.simulation.arrivals import FixedLength
+
+WARM_UP = 0  # the number of a round that does not count
+Start = Callable[[int], AbstractContextManager[Running]]
+STARTS: Mapping[str, Start] = {PLAIN: plain_vllm, QUEUE: queue_over_vllm, HTTP: http_over_vllm}
+BOUND = re.compile(r"[^\n]*(?:thread[ -]binding|threads binding|OMP_NUM_THREADS|Reducing Torch parallelism)[^\n]*")
+
+
+class OneAtATime(Site):
+    """Starts a target for its round only. Its calls block: nothing else runs in this process meanwhile."""
+
+    def __init__(self, starts: Mapping[str, Start], warm: LoadPlan) -> None:
+        self._starts = starts
+        self._warm = warm
+        self._stack = contextlib.ExitStack()
+        self._running: Running | None = None
+        self.bound: dict[str, list[str]] = {}  # target → what its engine said of its threads
+
+    async def enter(self, target: BenchTarget) -> list[int]:
+        """Start it and warm it up; its processes."""
+        one = self._stack.enter_context(self._starts[target.name](port_of(target)))
+        self._running = one
+        await LightGenerator().send(target, self._warm, WARM_UP)
+        return [*listeners(target), *(process.pid for process in one.processes)]
+
+    async def leave(self, target: BenchTarget, round_number: int) -> None:
+        """Stop it with its engine."""
+        if self._running is not None:
+            self.bound[target.name] = BOUND.findall(self._running.output())
+        self._stack.close()
+
+
+def port_of(target: BenchTarget) -> int:
+    """The port of its address."""
+    port = urlsplit(target.url).port
+    assert port is not None
+    return port
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks real_engine", description=__doc__)
+    parser.add_argument("--streams", type=int, default=32, help="at once")
+    parser.add_argument("--requests", type=int, default=256, help="of one round")
+    parser.add_argument("--tokens", type=int, default=64, help="of each stream")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--only", default="", help="just the targets whose names hold one of these, comma-separated")
+    parser.add_argument("--original", type=Path, metavar="DIR", help="the original worker, by benchmarks/original.sh")
+    add_output(parser)
+    given = parser.parse_args()
+    starts = dict(STARTS)
+    if given.original:
+        starts[ORIGINAL] = partial(original_over_vllm, given.original.resolve())
+    wanted = [name for name in starts if any(one in name for one in given.only.split(","))]
+    plan = LoadPlan(
+        given.requests, given.streams, None, FixedLength(8), FixedLength(given.tokens), chat=False, ignore_eos=True
+    )
+    site = OneAtATime(starts, replace(plan, requests=2 * given.streams))
+    rounds = uvloop.run(play([target_of(name) for name in wanted], plan, Schedule(given.rounds, 0, site)))
+    figures = {"rounds": [asdict(one) for one in rounds], "engine's threads": site.bound}
+    tables = [measures_table(wanted, rounds), rounds_table(wanted, rounds), cpu_table(wanted, rounds)]
+    deliver(Report("real_engine", tables, figures, original_version(given.original)), given)
+
+
+def target_of(name: str) -> BenchTarget:
+    """Where a target will be asked once it runs."""
+    routes = "v2/local/openai/v1" if name in (QUEUE, ORIGINAL) else "v1"
+    return BenchTarget(name, TargetKind.OPENAI, f"http://127.0.0.1:{free_port()}/{routes}", "parrot")
+
+
+async def play(targets: Sequence[BenchTarget], plan: LoadPlan, schedule: Schedule) -> list[RoundFigures]:
+    """All rounds. Raises RuntimeError where a request failed: a figure of fewer requests is another one."""
+    progress = ProgressLine(sys.stderr)
+    rounds = await measure(targets, plan, schedule, LightGenerator(), progress)
+    progress.close()
+    for one in rounds:
+        if one.failures:
+            raise RuntimeError(f"{one.target}, round {one.number}: {one.failures}")
+    return rounds
+
+
+def measures_table(names: Sequence[str], rounds: Sequence[RoundFigures]) -> Table:
+    """Every measure of every target, and each later target beside the first."""
+    first, *later = names
+    lines = []
+    for row in rows(names, rounds):
+        cells = [spread(row.spreads[name], number) for name in names]
+        ratios = [spread(row.ratios[name], "{:.2f}".format) for name in later]
+        lines.append([f"{row.measure.name} ({row.measure.unit})", *cells, *ratios])
+    head = ["", *names, *(f"{name} / {first}" for name in later)]
+    return Table(f"Medians of {rounds_of(rounds)} rounds (lowest-highest)", head, lines)
+
+
+def rounds_of(rounds: Sequence[RoundFigures]) -> int:
+    """How many rounds there were."""
+    return max(one.number for one in rounds)
+
+
+def spread(found: Spread | None, form: Callable[[float], str]) -> str:
+    """A median with its range."""
+    return f"{form(found.median)} ({form(found.low)}-{form(found.high)})" if found else "-"
+
+
+def rounds_table(names: Sequence[str], rounds: Sequence[RoundFigures]) -> Table:
+    """Round by round: what lies behind the medians, and queue mode beside the original."""
+    lines = []
+    for count in range(1, rounds_of(rounds) + 1):
+        rates = {one.target: one.output_tokens_per_s for one in rounds if one.number == count}
+        beside = f"{rates[QUEUE] / rates[ORIGINAL]:.2f}" if {QUEUE, ORIGINAL} <= set(rates) else "-"
+        lines.append([str(count), *(f"{rates[name]:.0f}" for name in names), beside])
+    return Table("Output tokens/s by round", ["round", *names, f"{QUEUE} / {ORIGINAL}"], lines)
+
+
+def cpu_table(names: Sequence[str], rounds: Sequence[RoundFigures]) -> Table:
+    """Where the CPU went, over all rounds: what lies behind a ratio that is missed."""
+    processes = sorted({process for one in rounds for process in one.cpu_s})
+    lines = []
+    for name in names:
+        of = [one for one in rounds if one.target == name]
+        tokens = sum(one.output_tokens for one in of)
+        spent = [sum(one.cpu_s.get(process, 0.0) for one in of) for process in processes]
+        wall = sum(one.wall_s for one in of)
+        cells = [f"{1e6 * seconds / tokens:.0f}" if seconds else "-" for seconds in spent]
+        lines.append([name, *cells, f"{sum(spent) / wall:.2f}"])
+    return Table("CPU a token in µs, by process", ["target", *processes, "cores used"], lines)
