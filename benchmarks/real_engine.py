@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import re
 import sys
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, replace
@@ -41,12 +43,13 @@ from worker_vllm.bench.samples import RoundFigures
 from worker_vllm.bench.targets import BenchTarget, TargetKind
 from worker_vllm.bench.text_report import number
 from worker_vllm.bench.visible_processes import listeners
+from worker_vllm.engine.process.guard import descendants
 from worker_vllm.simulation.arrivals import FixedLength
 
 WARM_UP = 0  # the number of a round that does not count
 Start = Callable[[int], AbstractContextManager[Running]]
-STARTS: Mapping[str, Start] = {PLAIN: plain_vllm, QUEUE: queue_over_vllm, HTTP: http_over_vllm}
-BOUND = re.compile(r"[^\n]*(?:thread[ -]binding|threads binding|OMP_NUM_THREADS|Reducing Torch parallelism)[^\n]*")
+UNBOUND = {"VLLM_CPU_OMP_THREADS_BIND": "nobind", "OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) - 1))}
+BOUND = re.compile(r"[^\n]*(?:VLLM_CPU_OMP_THREADS_BIND|core ids=|reserved_cpus|OMP_NUM_THREADS)[^\n]*")
 
 
 class OneAtATime(Site):
@@ -57,7 +60,9 @@ class OneAtATime(Site):
         self._warm = warm
         self._stack = contextlib.ExitStack()
         self._running: Running | None = None
-        self.bound: dict[str, list[str]] = {}  # target → what its engine said of its threads
+        self.threads: list[
+            dict[str, object]
+        ] = []  # of each turn: what the engine said of its threads, and what they are
 
     async def enter(self, target: BenchTarget) -> list[int]:
         """Start it and warm it up; its processes."""
@@ -68,9 +73,33 @@ class OneAtATime(Site):
 
     async def leave(self, target: BenchTarget, round_number: int) -> None:
         """Stop it with its engine."""
-        if self._running is not None:
-            self.bound[target.name] = BOUND.findall(self._running.output())
+        if (one := self._running) is not None:
+            processes = [found for process in one.processes for found in threads(process.pid)]
+            said = [line.strip() for line in BOUND.findall(one.output())]
+            self.threads.append({"target": target.name, "round": round_number, "said": said, "processes": processes})
+        self._running = None
         self._stack.close()
+
+
+def threads(root: int) -> list[dict[str, object]]:
+    """Each process below `root`: its command, and how many of its threads may run on which cores."""
+    found = []
+    for pid in (root, *descendants(root)):
+        try:
+            tasks = [int(task.name) for task in Path(f"/proc/{pid}/task").iterdir()]
+            cores = Counter(",".join(map(str, sorted(os.sched_getaffinity(task)))) for task in tasks)
+            name = Path(f"/proc/{pid}/comm").read_text().strip()
+            command = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:  # it has ended meanwhile
+            continue
+        words = " ".join(map(plain_word, command.split()[:4]))
+        found.append({"name": name, "command": words, "threads by cores": dict(cores)})
+    return found
+
+
+def plain_word(word: str) -> str:
+    """A word of a command without the directories of this machine."""
+    return word.rpartition("/")[2] if word.startswith("/") else word
 
 
 def port_of(target: BenchTarget) -> int:
@@ -87,22 +116,35 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=256, help="of one round")
     parser.add_argument("--tokens", type=int, default=64, help="of each stream")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument(
+        "--unbound",
+        action="store_true",
+        help="start `vllm serve` and the original with one engine thread on any core, as the worker does on CPU; "
+        "vLLM's own default binds its thread to one core and leaves the others to its server",
+    )
     parser.add_argument("--only", default="", help="just the targets whose names hold one of these, comma-separated")
     parser.add_argument("--original", type=Path, metavar="DIR", help="the original worker, by benchmarks/original.sh")
     add_output(parser)
     given = parser.parse_args()
-    starts = dict(STARTS)
-    if given.original:
-        starts[ORIGINAL] = partial(original_over_vllm, given.original.resolve())
+    starts = chosen(given)
     wanted = [name for name in starts if any(one in name for one in given.only.split(","))]
     plan = LoadPlan(
         given.requests, given.streams, None, FixedLength(8), FixedLength(given.tokens), chat=False, ignore_eos=True
     )
     site = OneAtATime(starts, replace(plan, requests=2 * given.streams))
     rounds = uvloop.run(play([target_of(name) for name in wanted], plan, Schedule(given.rounds, 0, site)))
-    figures = {"rounds": [asdict(one) for one in rounds], "engine's threads": site.bound}
+    figures = {"rounds": [asdict(one) for one in rounds], "threads": site.threads}
     tables = [measures_table(wanted, rounds), rounds_table(wanted, rounds), cpu_table(wanted, rounds)]
     deliver(Report("real_engine", tables, figures, original_version(given.original)), given)
+
+
+def chosen(given: argparse.Namespace) -> dict[str, Start]:
+    """How each target is started."""
+    threads_set = UNBOUND if given.unbound else {}
+    starts = {PLAIN: partial(plain_vllm, more=threads_set), QUEUE: queue_over_vllm, HTTP: http_over_vllm}
+    if given.original:
+        starts[ORIGINAL] = partial(original_over_vllm, given.original.resolve(), more=threads_set)
+    return starts
 
 
 def target_of(name: str) -> BenchTarget:

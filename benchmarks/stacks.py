@@ -82,11 +82,11 @@ def original_over_echo(directory: Path, step_ms: float) -> Iterator[Running]:
 
 
 @contextlib.contextmanager
-def plain_vllm(port: int) -> Iterator[Running]:
+def plain_vllm(port: int, more: Mapping[str, str] | None = None) -> Iterator[Running]:
     """`vllm serve` with what the worker is given too."""
     command = [*VLLM, "serve", str(PARROT), "--served-model-name", "parrot", "--enforce-eager"]
     command += ["--disable-uvicorn-access-log", "--host", "127.0.0.1", "--port", str(port)]
-    with running(command, REAL) as process:
+    with running(command, {**REAL, **(more or {})}) as process:
         process.line("Application startup complete", READY_TIMEOUT_S)
         yield Running(_plain(PLAIN, port), (process,))
 
@@ -111,12 +111,12 @@ def http_over_vllm(port: int) -> Iterator[Running]:
 
 
 @contextlib.contextmanager
-def original_over_vllm(directory: Path, port: int) -> Iterator[Running]:
+def original_over_vllm(directory: Path, port: int, more: Mapping[str, str] | None = None) -> Iterator[Running]:
     """The original worker with its own gateway, over the same vLLM."""
-    more = {**REAL, "ENFORCE_EAGER": "true", "DISABLE_UVICORN_ACCESS_LOG": "true"}
+    settings = {"MODEL_NAME": str(PARROT), "ENFORCE_EAGER": "true", "DISABLE_UVICORN_ACCESS_LOG": "true"}
     with (
         gateway_process("--port", str(port)) as url,
-        _original(directory, url, "parrot", VLLM, {"MODEL_NAME": str(PARROT), **more}) as worker,
+        _original(directory, url, "parrot", VLLM, {**REAL, **settings, **(more or {})}) as worker,
     ):
         worker.line("vLLM is healthy", READY_TIMEOUT_S)
         yield Running(_routes(ORIGINAL, url, "parrot"), (worker,), "main.py")
