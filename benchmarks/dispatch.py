@@ -38,7 +38,7 @@ ONE = LoadPlan(1, 1, None, FixedLength(1), FixedLength(1), chat=False, stream=Fa
 REQUEST = PlannedRequest(0.0, "x", 1)
 WARM = 20
 TIMEOUT_S = 60.0
-EMPTY_JOB = {"input": {"steps": [{"say": {}}]}}  # of the worker on the SDK: it does nothing
+EMPTY_JOB: dict[str, Any] = {"input": {"steps": [{"say": {}}]}}  # of the worker on the SDK: it does nothing
 
 
 def main() -> None:

@@ -105,7 +105,8 @@ def counts(given: str) -> list[int]:
 
 def chosen(given: argparse.Namespace) -> list[contextlib.AbstractContextManager[Running]]:
     """The targets of the command line, not yet started."""
-    found = [engine_alone(given.step_ms), queue_over_echo(given.step_ms, more=SILENT if given.observed else None)]
+    found: list[contextlib.AbstractContextManager[Running]] = [engine_alone(given.step_ms)]
+    found.append(queue_over_echo(given.step_ms, more=SILENT if given.observed else None))
     if given.observed:
         found.append(observed_worker(given.step_ms))
     if given.original:

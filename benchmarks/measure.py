@@ -26,8 +26,16 @@ class Figures:
 def figures(name: str, durations_s: Sequence[float], wall_s: float) -> Figures:
     """The figures of one series of calls."""
     found = percentiles(durations_s)
-    in_ms = (1000 * value for value in (found.p50, found.p95, found.p99, max(durations_s), found.mean))
-    return Figures(name, len(durations_s), *in_ms, len(durations_s) / wall_s)
+    return Figures(
+        name,
+        count=len(durations_s),
+        p50=1000 * found.p50,
+        p95=1000 * found.p95,
+        p99=1000 * found.p99,
+        worst=1000 * max(durations_s),
+        mean=1000 * found.mean,
+        per_second=len(durations_s) / wall_s,
+    )
 
 
 def table(title: str, rows: Sequence[Figures]) -> Table:

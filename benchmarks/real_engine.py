@@ -83,7 +83,7 @@ class OneAtATime(Site):
 
 def threads(root: int) -> list[dict[str, object]]:
     """Each process below `root`: its command, and how many of its threads may run on which cores."""
-    found = []
+    found: list[dict[str, object]] = []
     for pid in (root, *descendants(root)):
         try:
             tasks = [int(task.name) for task in Path(f"/proc/{pid}/task").iterdir()]
@@ -141,7 +141,11 @@ def main() -> None:
 def chosen(given: argparse.Namespace) -> dict[str, Start]:
     """How each target is started."""
     threads_set = UNBOUND if given.unbound else {}
-    starts = {PLAIN: partial(plain_vllm, more=threads_set), QUEUE: queue_over_vllm, HTTP: http_over_vllm}
+    starts: dict[str, Start] = {
+        PLAIN: partial(plain_vllm, more=threads_set),
+        QUEUE: queue_over_vllm,
+        HTTP: http_over_vllm,
+    }
     if given.original:
         starts[ORIGINAL] = partial(original_over_vllm, given.original.resolve(), more=threads_set)
     return starts

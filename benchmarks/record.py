@@ -78,8 +78,14 @@ def document(report: Report) -> dict[str, Any]:
 
 
 def command(arguments: Sequence[str]) -> list[str]:
-    """The benchmark's own arguments, without places of this machine."""
-    return [Path(one).name if one.startswith("/") else one for one in arguments]
+    """The benchmark's own arguments: without places of this machine, and without where the figures went."""
+    found, skip = [], False
+    for one in arguments:
+        if skip or one in ("--record", "--json"):
+            skip = one == "--json"
+            continue
+        found.append(Path(one).name if one.startswith(("/", ".")) else one)
+    return found
 
 
 def machine() -> str:
