@@ -16,6 +16,7 @@ from statistics import median
 
 import uvloop
 
+from benchmarks.goals import Goal, goals_table
 from benchmarks.light_streams import LightGenerator
 from benchmarks.record import Report, Table, add_output, deliver, original_version
 from benchmarks.stacks import ENGINE, ORIGINAL, QUEUE, Running, engine_alone, original_over_echo, queue_over_echo
@@ -95,6 +96,7 @@ def main() -> None:
         rows = uvloop.run(play(targets, given))
     names = [one.target.name for one in targets]
     tables = [figures_table(rows, names, given.streams), *ratio_tables(rows, names, given.streams)]
+    tables += goals_table(goals(rows))
     deliver(Report("fan_out", tables, [asdict(row) for row in rows], original_version(given.original)), given)
 
 
@@ -234,8 +236,34 @@ RATIOS = {
 }
 
 
-def ratio(pairs: Sequence[tuple[Row, Row]], name: str) -> str:
-    """The ratios of one figure."""
+def ratios(pairs: Sequence[tuple[Row, Row]], name: str) -> list[float]:
+    """One figure of a round over that of the other target's round."""
     values = [(getattr(ours, name), getattr(theirs, name)) for ours, theirs in pairs]
-    known = [a / b for a, b in values if a is not None and b]
+    return [a / b for a, b in values if a is not None and b]
+
+
+def ratio(pairs: Sequence[tuple[Row, Row]], name: str) -> str:
+    """The ratios of one figure: median, lowest and highest."""
+    known = ratios(pairs, name)
     return f"{median(known):.2f} ({min(known):.2f}-{max(known):.2f})" if known else "-"
+
+
+def goals(rows: Sequence[Row]) -> list[Goal]:
+    """What this worker is held against; those whose load or rival was not measured have no values."""
+    found = []
+    for streams in (128, 256):
+        ours = by(rows, QUEUE, streams)
+        beside = list(zip(ours, by(rows, ORIGINAL, streams), strict=False))
+        bounds = (("cpu_us_per_token", 0.55), ("age_p99_ms", 0.6), ("first_token_ms", 0.6))
+        found += [
+            Goal(f"{streams} streams: {RATIOS[name]} / {ORIGINAL}", bound, ratios(beside, name))
+            for name, bound in bounds
+        ]
+        own = ratios(list(zip(ours, by(rows, ENGINE, streams), strict=True)), "tokens_per_s")
+        found.append(Goal(f"{streams} streams: tokens/s / engine", 0.95, own, at_least=True))
+    alone = zip(by(rows, QUEUE, 1), by(rows, ENGINE, 1), strict=True)
+    later = [ours.first_age_ms - engine.first_age_ms for ours, engine in alone]
+    found.append(Goal("1 stream: first token later than the engine's own", 3, later, unit="ms"))
+    peaks = [row.peak_mb for row in by(rows, QUEUE, 512) if row.peak_mb is not None]
+    found.append(Goal("512 streams: worker's peak memory", 100, peaks, unit="MB"))
+    return found

@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 
 import uvloop
 
+from benchmarks.goals import Goal, goals_table
 from benchmarks.light_streams import LightGenerator
 from benchmarks.record import Report, Table, add_output, deliver, original_version
 from benchmarks.stacks import (
@@ -135,6 +136,7 @@ def main() -> None:
     rounds = uvloop.run(play([target_of(name) for name in wanted], plan, Schedule(given.rounds, 0, site)))
     figures = {"rounds": [asdict(one) for one in rounds], "threads": site.threads}
     tables = [measures_table(wanted, rounds), rounds_table(wanted, rounds), cpu_table(wanted, rounds)]
+    tables += goals_table(goals(rounds))
     deliver(Report("real_engine", tables, figures, original_version(given.original)), given)
 
 
@@ -212,3 +214,20 @@ def cpu_table(names: Sequence[str], rounds: Sequence[RoundFigures]) -> Table:
         cells = [f"{1e6 * seconds / tokens:.0f}" if seconds else "-" for seconds in spent]
         lines.append([name, *cells, f"{sum(spent) / wall:.2f}"])
     return Table("CPU a token in µs, by process", ["target", *processes, "cores used"], lines)
+
+
+def goals(rounds: Sequence[RoundFigures]) -> list[Goal]:
+    """What this worker is held against; those whose target was not measured have no values."""
+    rates = {(one.target, one.number): one.output_tokens_per_s for one in rounds}
+
+    def beside(ours: str, other: str) -> list[float]:
+        numbers = [number for name, number in rates if name == ours and (other, number) in rates]
+        return [rates[ours, number] / rates[other, number] for number in sorted(numbers)]
+
+    gaps = [1000 * one.gap.p99 for one in rounds if one.target == QUEUE]
+    return [
+        Goal(f"{QUEUE}: tokens/s / {PLAIN}", 0.8, beside(QUEUE, PLAIN), at_least=True),
+        Goal(f"{HTTP}: tokens/s / {PLAIN}", 0.98, beside(HTTP, PLAIN), at_least=True),
+        Goal(f"{QUEUE}: tokens/s / {ORIGINAL}", 1.3, beside(QUEUE, ORIGINAL), at_least=True),
+        Goal(f"{QUEUE}: pause between two pieces, p99", 250, gaps, unit="ms"),
+    ]
