@@ -7,6 +7,7 @@ import asyncio
 import time
 
 from benchmarks.measure import figures, table
+from benchmarks.record import text
 from tests.support.http import Http, metric
 from tests.support.stack import serve_echo
 
@@ -21,7 +22,8 @@ def main() -> None:
     with serve_echo(["--tpot-ms", "5"]) as stack:
         began = time.perf_counter()
         durations = asyncio.run(measure(stack.url, stack.engine_url, given.count))
-        print(table([figures("cancel to release", durations, time.perf_counter() - began)]))
+        series = figures("cancel to release", durations, time.perf_counter() - began)
+        print(text(table("", [series])))
 
 
 async def measure(endpoint_url: str, engine_url: str, count: int) -> list[float]:

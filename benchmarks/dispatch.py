@@ -8,74 +8,131 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks.cpu import cpu_s, worker_pid
-from benchmarks.measure import Call, Figures, at_once, figures, in_turn, table, timed, write
+import aiohttp
+
+from benchmarks.measure import Figures, figures, table
+from benchmarks.record import Report, Table, add_output, deliver, original_version
+from benchmarks.stacks import ENGINE, ORIGINAL, engine_alone, original_over_echo, queue_over_echo
 from tests.support.attached import gateway_process, worker_environment
 from tests.support.http import Http
 from tests.support.paths import SDK_PYTHON, SDK_WORKER
 from tests.support.processes import running
-from tests.support.stack import Stack, serve_echo
+from worker_vllm.bench.load_plan import LoadPlan, PlannedRequest
+from worker_vllm.bench.rounds import ASK, BuiltInGenerator, RoundProgress
+from worker_vllm.bench.samples import Sample
+from worker_vllm.bench.targets import BenchTarget, TargetKind
+from worker_vllm.bench.visible_processes import listeners, usage, used
+from worker_vllm.simulation.arrivals import FixedLength
 
-ASK = {"prompt": "x", "max_tokens": 1}
-JOBS: dict[str, dict[str, Any]] = {
-    "native job": {"input": {"prompt": "x", "sampling_params": {"max_tokens": 1}}},
-    "openai job": {"input": {"openai_route": "/v1/completions", "openai_input": ASK}},
-}
-
-
-def arguments() -> argparse.Namespace:
-    """How much to measure, and beside what."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks dispatch", description=__doc__)
-    parser.add_argument("--count", type=int, default=500, help="calls in turn")
-    parser.add_argument("--clients", type=int, default=50)
-    parser.add_argument("--rival", help="an endpoint (http://host:port/v2/ID) of another worker over an echo engine")
-    parser.add_argument("--sdk", action="store_true", help="measure a job that does nothing on the official SDK too")
-    parser.add_argument("--json", type=Path, help="write the figures there too")
-    return parser.parse_args()
+NATIVE, OPENAI = "native job", "OpenAI job"
+ONE = LoadPlan(1, 1, None, FixedLength(1), FixedLength(1), chat=False, stream=False)
+REQUEST = PlannedRequest(0.0, "x", 1)
+WARM = 20
+TIMEOUT_S = 60.0
+EMPTY_JOB: dict[str, Any] = {"input": {"steps": [{"say": {}}]}}  # of the worker on the SDK: it does nothing
 
 
 def main() -> None:
     """Measure and print."""
-    given = arguments()
-    with serve_echo() as stack:
-        rows = asyncio.run(measure(stack, given))
+    parser = argparse.ArgumentParser(prog="python -m benchmarks dispatch", description=__doc__)
+    parser.add_argument("--count", type=int, default=500, help="calls in turn")
+    parser.add_argument("--clients", type=int, default=50)
+    parser.add_argument("--original", type=Path, metavar="DIR", help="the original worker, by benchmarks/original.sh")
+    parser.add_argument("--sdk", action="store_true", help="measure a job that does nothing on the official SDK too")
+    add_output(parser)
+    given = parser.parse_args()
+    with contextlib.ExitStack() as parts:
+        engine = parts.enter_context(engine_alone(0.0)).target
+        ours = parts.enter_context(queue_over_echo(0.0))
+        targets = ours_as(ours.target)
+        if given.original:
+            original = parts.enter_context(original_over_echo(given.original.resolve(), 0.0)).target
+            targets.append(replace(original, name=f"the {ORIGINAL}'s {OPENAI}"))
+        rows = asyncio.run(measure(engine, targets, given))
         if given.sdk:
-            with sdk_endpoint() as url:
-                rows += asyncio.run(measure_sdk(url, given))
-        pids = {"gateway": stack.process.pid, "worker": worker_pid(stack.process.pid)}
-        spent = asyncio.run(cpu_per_job(stack, pids, given))
-    print(table(rows))
-    print("\n".join(f"{name}: {spent_ms:.2f} ms CPU a job" for name, spent_ms in spent.items()))
-    if given.json:
-        write(given.json, "dispatch", rows)
+            rows += asyncio.run(measure_sdk(parts.enter_context(sdk_endpoint()), given))
+        spent = asyncio.run(cpu_per_job(targets[1], [process.pid for process in ours.processes], given.clients))
+    tables = [
+        table(f"One call at a time, and {given.clients} clients in a closed loop", rows),
+        Table(
+            f"CPU of an {OPENAI}, {given.clients} at once",
+            ["process", "ms a job"],
+            [[name, f"{ms:.2f}"] for name, ms in spent.items()],
+        ),
+    ]
+    found = {"calls": [asdict(row) for row in rows], "cpu_ms_per_job": spent}
+    deliver(Report("dispatch", tables, found, original_version(given.original)), given)
 
 
-async def measure(stack: Stack, given: argparse.Namespace) -> list[Figures]:
+def ours_as(target: BenchTarget) -> list[BenchTarget]:
+    """This worker's endpoint, asked by native jobs and by OpenAI routes."""
+    endpoint = target.url.removesuffix("/openai/v1")
+    return [BenchTarget(NATIVE, TargetKind.JOBS, endpoint), replace(target, name=OPENAI)]
+
+
+async def measure(engine: BenchTarget, targets: Sequence[BenchTarget], given: argparse.Namespace) -> list[Figures]:
     """All series, one after the other, on warm connections."""
     rows: list[Figures] = []
-    async with Http(stack.engine_url) as engine, Http(stack.url) as endpoint:
-        ask = _call(engine, "/v1/completions", ASK)
-        for name, job in JOBS.items():
-            rows += await _in_turn(name, ask, _call(endpoint, "/runsync", job), given.count)
-        per_client = max(1, given.count // given.clients)
-        rows.append(await at_once(f"engine, {given.clients} at once", ask, given.clients, per_client))
-        for name, job in JOBS.items():
-            call = _call(endpoint, "/runsync", job)
-            rows.append(await at_once(f"{name}, {given.clients} at once", call, given.clients, per_client))
-    if given.rival:
-        async with Http(given.rival) as rival, Http(stack.engine_url) as engine:
-            ask = _call(engine, "/v1/completions", ASK)
-            call = _call(rival, "/runsync", JOBS["openai job"])
-            rows += await _in_turn("rival's openai job", ask, call, given.count)
-            rows.append(await at_once(f"rival, {given.clients} at once", call, given.clients, per_client))
+    for target in targets:
+        rows += await in_turn(engine, target, given.count)
+    for target in (engine, *targets):
+        rows.append(await at_once(target, given.clients, given.count))
     return rows
+
+
+async def in_turn(engine: BenchTarget, target: BenchTarget, count: int) -> list[Figures]:
+    """Direct, dispatched, and what the second took longer than the first, pair by pair."""
+    async with session(engine) as direct, session(target) as dispatched:
+        for _ in range(WARM):
+            await took(direct, engine)
+            await took(dispatched, target)
+        start = time.perf_counter()
+        pairs = [(await took(direct, engine), await took(dispatched, target)) for _ in range(count)]
+        wall_s = time.perf_counter() - start
+    return [
+        figures(f"{ENGINE}, beside {target.name}", [a for a, _ in pairs], wall_s),
+        figures(f"{target.name}, in turn", [b for _, b in pairs], wall_s),
+        figures(f"{target.name}, added", [b - a for a, b in pairs], wall_s),
+    ]
+
+
+async def at_once(target: BenchTarget, clients: int, count: int) -> Figures:
+    """So many clients, each with its calls one after the other."""
+    generator = BuiltInGenerator(TIMEOUT_S, RoundProgress())
+    await generator.send(target, replace(ONE, requests=clients, concurrency=clients), 0)
+    start = time.perf_counter()
+    samples = await generator.send(target, replace(ONE, requests=max(count, clients), concurrency=clients), 1)
+    wall_s = time.perf_counter() - start
+    return figures(f"{target.name}, {clients} at once", [duration(target, sample) for sample in samples], wall_s)
+
+
+@asynccontextmanager
+async def session(target: BenchTarget) -> AsyncIterator[aiohttp.ClientSession]:
+    """Kept connections to a target."""
+    connector = aiohttp.UnixConnector(target.socket) if target.socket else aiohttp.TCPConnector(limit=0)
+    async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=TIMEOUT_S)) as found:
+        yield found
+
+
+async def took(http: aiohttp.ClientSession, target: BenchTarget) -> float:
+    """Seconds of one call."""
+    return duration(target, await ASK[target.kind](http, target, ONE, REQUEST))
+
+
+def duration(target: BenchTarget, sample: Sample) -> float:
+    """Seconds of a call that succeeded. Raises RuntimeError for any other."""
+    if sample.failure or sample.ended_at is None:
+        raise RuntimeError(f"{target.name}: {sample.failure or 'no end'}")
+    return sample.ended_at - sample.asked_at
 
 
 @contextmanager
@@ -89,44 +146,37 @@ def sdk_endpoint() -> Iterator[str]:
 
 
 async def measure_sdk(url: str, given: argparse.Namespace) -> list[Figures]:
-    """A job without any work: all of its time is the SDK's and the gateway's."""
+    """A job without any work: all of its time is the SDK's and the gateway's. No client of bench has such a job."""
     async with Http(url) as endpoint:
-        call = _call(endpoint, "/runsync", {"input": {"steps": [{"say": {}}]}})
+
+        async def call() -> float:
+            start = time.perf_counter()
+            answer: Any = (await endpoint.post("/runsync", EMPTY_JOB)).json
+            if answer.get("status") != "COMPLETED":
+                raise RuntimeError(f"the SDK's empty job: {answer}")
+            return time.perf_counter() - start
+
+        async def client() -> list[float]:
+            return [await call(), await call()]
+
         await call()
-        return [
-            await in_turn("SDK's empty job, in turn", call, max(1, given.count // 5)),
-            await at_once(f"SDK's empty job, {given.clients} at once", call, given.clients, 2),
-        ]
-
-
-async def cpu_per_job(stack: Stack, pids: dict[str, int], given: argparse.Namespace) -> dict[str, float]:
-    """Milliseconds of CPU that one OpenAI job costs each process, many at once."""
-    async with Http(stack.url) as endpoint:
-        before = {name: cpu_s(pid) for name, pid in pids.items()}
-        call = _call(endpoint, "/runsync", JOBS["openai job"])
-        await at_once("cpu", call, given.clients, max(1, 1000 // given.clients))
-        return {name: cpu_s(pid) - before[name] for name, pid in pids.items()}
-
-
-def _call(http: Http, path: str, body: dict[str, Any]) -> Call:
-    async def call() -> None:
-        answer = await http.post(path, body)
-        if answer.status != 200 or answer.json.get("status", "COMPLETED") != "COMPLETED":
-            raise RuntimeError(f"{path}: HTTP {answer.status}: {answer.body[:500]!r}")
-
-    return call
-
-
-async def _in_turn(name: str, direct: Call, dispatched: Call, count: int) -> list[Figures]:
-    """Direct, dispatched, and what the second took longer than the first, pair by pair."""
-    for _ in range(20):
-        await direct()
-        await dispatched()
-    start = time.perf_counter()
-    pairs = [(await timed(direct), await timed(dispatched)) for _ in range(count)]
-    wall_s = time.perf_counter() - start
+        start = time.perf_counter()
+        alone = [await call() for _ in range(max(1, given.count // 5))]
+        middle = time.perf_counter()
+        together = await asyncio.gather(*(client() for _ in range(given.clients)))
+        end = time.perf_counter()
     return [
-        figures(f"engine, beside {name}", [a for a, _ in pairs], wall_s),
-        figures(f"{name}, in turn", [b for _, b in pairs], wall_s),
-        figures(f"{name}, added", [b - a for a, b in pairs], wall_s),
+        figures("SDK's empty job, in turn", alone, middle - start),
+        figures(
+            f"SDK's empty job, {given.clients} at once", [one for each in together for one in each], end - middle
+        ),
     ]
+
+
+async def cpu_per_job(target: BenchTarget, workers: Sequence[int], clients: int) -> dict[str, float]:
+    """Milliseconds of CPU that one job costs each process, many at once."""
+    roots = [*listeners(target), *workers]
+    plan = replace(ONE, requests=1000, concurrency=clients)
+    before = usage(roots)
+    samples = await BuiltInGenerator(TIMEOUT_S, RoundProgress()).send(target, plan, 2)
+    return {name: 1000 * seconds / len(samples) for name, seconds in used(before, usage(roots)).items()}

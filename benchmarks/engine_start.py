@@ -16,10 +16,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import median
 
+from benchmarks.record import Report, Table, add_output, deliver
 from tests.support.attached import START, gateway_process, worker_environment
 from tests.support.http import Http
 from tests.support.paths import PARROT
@@ -77,13 +78,15 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--compiled", action="store_true", help="vLLM's compiled default too: warm caches, and none")
     parser.add_argument("--only", default="", help="just the variants whose names hold this")
+    add_output(parser)
     given = parser.parse_args()
     prctl(PR_SET_CHILD_SUBREAPER, 1)  # `vllm serve` ends before its processes do: their CPU time comes to us
     with tempfile.TemporaryDirectory() as kept, gateway_process() as url:
         chosen = {**EAGER, **(compiled(Path(kept)) if given.compiled else {})}
         wanted = {name: start for name, start in chosen.items() if given.only in name}
         starts = asyncio.run(measure(wanted, url, given.rounds))
-    print(report(starts))
+    figures = {name: [asdict(start) for start in found] for name, found in starts.items()}
+    deliver(Report("engine_start", tables(starts), figures), given)
 
 
 def plain(*arguments: str, **more: str) -> Variant:
@@ -255,19 +258,22 @@ def children_cpu_s() -> float:
     return times.children_user + times.children_system
 
 
-def report(starts: Mapping[str, list[Start]]) -> str:
+def tables(starts: Mapping[str, list[Start]]) -> list[Table]:
     """Two tables: the whole, and where the time went."""
-    lines = [f"| median of {len(next(iter(starts.values())))} warm starts | first answer | ready | spawned | CPU |"]
-    lines.append("|---|---|---|---|---|")
+    first = next(iter(starts.values()))
+    rows = []
     for name, found in starts.items():
         share = median(start.share_s for start in found)
         columns = [median(start.answer_s for start in found), median(start.ready_s for start in found)]
-        cells = " | ".join(f"{column:.1f} s" for column in columns)
+        cells = [f"{column:.1f} s" for column in columns]
+        ratio = median(own.answer_s / other.answer_s for own, other in zip(found, first, strict=True))
         cpu_s = median(start.cpu_s for start in found)
-        lines.append(f"| {name} | {cells} | {f'{share:.2f} s' if share else '-'} | {cpu_s:.0f} s |")
+        rows.append([name, *cells, f"{share:.2f} s" if share else "-", f"{cpu_s:.0f} s", f"{ratio:.2f}"])
+    head = ["", "first answer", "ready", "spawned", "CPU", f"first answer / {next(iter(starts))}"]
+    whole = Table(f"Medians of {len(first)} warm starts", head, rows)
     phases = list(dict.fromkeys(phase for found in starts.values() for start in found for phase in start.phases))
-    lines += ["", f"| phase, seconds | {' | '.join(phases)} |", "|---" * (len(phases) + 1) + "|"]
+    rows = []
     for name, found in starts.items():
         medians = (median(start.phases.get(phase, 0.0) for start in found) for phase in phases)
-        lines.append(f"| {name} | {' | '.join(f'{took_s:.1f}' for took_s in medians)} |")
-    return "\n".join(lines)
+        rows.append([name, *(f"{took_s:.1f}" for took_s in medians)])
+    return [whole, Table("Phases in seconds", ["", *phases], rows)]

@@ -1,41 +1,38 @@
-"""Many streams at once: throughput, the first token, the age of tokens when they arrive, the worker's CPU per token.
+"""Many streams at once: throughput, the first token, the age of tokens when they arrive, the worker's CPU and memory.
 
-The engine steps all streams together. Each target has an engine of its own; the engine read directly, this worker
-and a rival take turns in one run, so that their ratios hold on any machine.
+The engine steps all streams together and writes the time into each token. Each target has an engine of its own; the
+engine read directly, this worker and the original take turns in one run, so that their ratios hold on any machine.
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
 import contextlib
-import json
 import sys
-import tempfile
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 import uvloop
 
-from benchmarks.cpu import cpu_s, worker_pid
-from benchmarks.stamped_streams import Load, percentile, read_streams
+from benchmarks.goals import Goal, goals_table
+from benchmarks.light_streams import LightGenerator
+from benchmarks.record import Report, Table, add_output, deliver, original_version
+from benchmarks.stacks import ENGINE, ORIGINAL, QUEUE, Running, engine_alone, original_over_echo, queue_over_echo
 from tests.support.http_mode import free_port
 from tests.support.observed import SpanCollector
-from tests.support.processes import running
-from tests.support.stack import serve
+from worker_vllm.bench.load_plan import LoadPlan
+from worker_vllm.bench.progress_line import ProgressLine
+from worker_vllm.bench.rounds import Schedule, Site, measure
+from worker_vllm.bench.samples import RoundFigures, Sample, percentiles
+from worker_vllm.bench.targets import BenchTarget
+from worker_vllm.bench.visible_processes import listeners
+from worker_vllm.simulation.arrivals import FixedLength
 
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """Where streams are asked, for which model, and the process whose CPU counts."""
-
-    name: str
-    url: str
-    model: str
-    pid: int | None = None
+OBSERVED = "observed"
+SILENT = {"LOG_LEVEL": "WARNING"}
+WARM = 8  # streams before the first round
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,62 +41,83 @@ class Row:
 
     target: str
     streams: int
+    round: int
     tokens_per_s: float
     first_token_ms: float  # from the request
-    first_lag_ms: float  # from the moment the engine made it
+    first_age_ms: float  # from the moment the engine made it
     age_p50_ms: float
     age_p99_ms: float
     tokens_per_piece: float
-    cpu_us_per_token: float | None
+    cpu_us_per_token: float | None  # of the worker alone
+    peak_mb: float | None  # of the worker, since its start
+    cpu_s: Mapping[str, float]  # of every process
 
 
-SILENT = {"LOG_LEVEL": "WARNING"}
-FIGURES = [field.name for field in fields(Row) if field.name not in ("target", "streams")]
+class Watched(Site):
+    """Knows the processes of every target, and notes the worker's largest memory after each round."""
+
+    def __init__(self, targets: Sequence[Running]) -> None:
+        self._running = {one.target.name: one for one in targets}
+        self.peak_mb: dict[tuple[str, int], float] = {}
+
+    async def enter(self, target: BenchTarget) -> list[int]:
+        """The gateway that listens, the worker and the engine."""
+        gateway = [] if target.socket else listeners(target)
+        return [*gateway, *(process.pid for process in self._running[target.name].processes)]
+
+    async def leave(self, target: BenchTarget, round_number: int) -> None:
+        """The worker is the first of the processes, where there is one."""
+        one = self._running[target.name]
+        if one.worker:
+            self.peak_mb[target.name, round_number] = peak_mb(one.processes[0].pid)
+
+
+def peak_mb(pid: int) -> float:
+    """The largest resident memory that a process has had."""
+    fields = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+    return int(fields["VmHWM"].split()[0]) / 1024
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks fan_out", description=__doc__)
-    parser.add_argument("--streams", type=int, default=128)
+    parser.add_argument("--streams", type=counts, default=counts("1,128"), help="comma-separated (default 1,128)")
     parser.add_argument("--tokens", type=int, default=300, help="of each stream")
     parser.add_argument("--step-ms", type=float, default=10.0)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument(
         "--observed", action="store_true", help="two workers take turns: with lines, metrics and traces, and without"
     )
-    parser.add_argument("--rival", help="URL of another worker's endpoint over a stamping engine of its own")
-    parser.add_argument("--rival-pid", type=int, help="the process of the rival worker")
-    parser.add_argument("--rival-model", default="echo")
-    parser.add_argument("--json", type=Path, help="write the figures there too")
+    parser.add_argument("--original", type=Path, metavar="DIR", help="the original worker, by benchmarks/original.sh")
+    add_output(parser)
     given = parser.parse_args()
-    with contextlib.ExitStack() as running_parts:
-        targets = [
-            Target("engine", running_parts.enter_context(stamping_engine(given.step_ms)), "echo"),
-            running_parts.enter_context(worker("worker", given.step_ms, SILENT if given.observed else {})),
-        ]
-        if given.observed:
-            targets.append(running_parts.enter_context(observed_worker(given.step_ms)))
-        if given.rival:
-            targets.append(Target("rival", given.rival, given.rival_model, given.rival_pid))
-        loads = [Load(1, given.tokens), Load(given.streams, given.tokens)]
-        rows = uvloop.run(measure(targets, loads, given.rounds))
-    for row in rows:
-        print(shown(row))
-    for line in ratios(rows, given.streams):
-        print(line)
-    if given.json:
-        given.json.write_text(json.dumps([asdict(row) for row in rows], indent=2) + "\n")
+    with contextlib.ExitStack() as parts:
+        targets = [parts.enter_context(one) for one in chosen(given)]
+        rows = uvloop.run(play(targets, given))
+    names = [one.target.name for one in targets]
+    tables = [figures_table(rows, names, given.streams), *ratio_tables(rows, names, given.streams)]
+    tables += goals_table(goals(rows))
+    deliver(Report("fan_out", tables, [asdict(row) for row in rows], original_version(given.original)), given)
+
+
+def counts(given: str) -> list[int]:
+    """Numbers of streams, ascending, so that the memory's peak belongs to the largest number so far."""
+    return sorted(int(one) for one in given.split(","))
+
+
+def chosen(given: argparse.Namespace) -> list[contextlib.AbstractContextManager[Running]]:
+    """The targets of the command line, not yet started."""
+    found: list[contextlib.AbstractContextManager[Running]] = [engine_alone(given.step_ms)]
+    found.append(queue_over_echo(given.step_ms, more=SILENT if given.observed else None))
+    if given.observed:
+        found.append(observed_worker(given.step_ms))
+    if given.original:
+        found.append(original_over_echo(given.original.resolve(), given.step_ms))
+    return found
 
 
 @contextlib.contextmanager
-def worker(name: str, step_ms: float, environment: Mapping[str, str]) -> Iterator[Target]:
-    """A worker with its gateway, over a stamping engine of its own."""
-    with stamping_engine(step_ms) as engine, serve(engine, "echo", environment=environment) as stack:
-        yield Target(name, stack.url, "echo", worker_pid(stack.process.pid))
-
-
-@contextlib.contextmanager
-def observed_worker(step_ms: float) -> Iterator[Target]:
+def observed_worker(step_ms: float) -> Iterator[Running]:
     """A worker that writes lines, serves metrics, and exports the spans of every job to a collector here."""
     with SpanCollector().serving() as collector:
         everything = {
@@ -107,94 +125,145 @@ def observed_worker(step_ms: float) -> Iterator[Target]:
             "METRICS_ADDRESS": f"127.0.0.1:{free_port()}",
             "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url,
         }
-        with worker("observed", step_ms, everything) as target:
-            yield target
+        with queue_over_echo(step_ms, OBSERVED, everything) as worker:
+            yield worker
 
 
-@contextlib.contextmanager
-def stamping_engine(step_ms: float) -> Iterator[str]:
-    """A stamping engine as a process; its address."""
-    with tempfile.TemporaryDirectory() as directory:
-        socket = Path(directory, "engine.sock")
-        command = [
-            sys.executable,
-            "-m",
-            "benchmarks.stamping_engine",
-            "--uds",
-            str(socket),
-            "--step-ms",
-            str(step_ms),
-        ]
-        with running([*command, "--max-num-seqs", "1024"]) as process:
-            process.line("serving")
-            yield f"unix:{socket}"
+def plan(streams: int, tokens: int) -> LoadPlan:
+    """So many streams of so many tokens, started together."""
+    return LoadPlan(streams, streams, None, FixedLength(1), FixedLength(tokens), chat=False, ignore_eos=True)
 
 
-async def measure(targets: list[Target], loads: list[Load], rounds: int) -> list[Row]:
-    """Every load at every target, in turns; the median round of each figure."""
-    found: dict[tuple[str, int], list[Row]] = {}
-    for target in targets:
-        await read_streams(target.url, target.model, Load(8, 20))
-    for load in loads:
-        for _ in range(rounds):
-            for target in targets:
-                found.setdefault((target.name, load.streams), []).append(await one_round(target, load))
-    return [middle(rows) for rows in found.values()]
-
-
-def middle(rows: list[Row]) -> Row:
-    """The median of each figure over the rounds of one load at one target."""
-    values = {name: [getattr(row, name) for row in rows] for name in FIGURES}
-    middles: dict[str, Any] = {name: None if None in of else median(of) for name, of in values.items()}
-    return replace(rows[0], **middles)
-
-
-async def one_round(target: Target, load: Load) -> Row:
-    """One load at one target."""
-    before = cpu_s(target.pid) if target.pid else 0.0
-    streams = await read_streams(target.url, target.model, load)
-    await asyncio.sleep(0.3)  # the worker's last results are part of its work
-    used = cpu_s(target.pid) - before if target.pid else None
-    ages = [age for stream in streams for age in stream.ages]
-    wall = max(s.ended_at for s in streams) - min(s.asked_at for s in streams)
-    return Row(
-        target=target.name,
-        streams=load.streams,
-        tokens_per_s=len(ages) / wall,
-        first_token_ms=1000 * percentile([s.first_seen_at - s.asked_at for s in streams], 0.5),
-        first_lag_ms=1000 * percentile([s.first_seen_at - s.first_made_at for s in streams], 0.5),
-        age_p50_ms=1000 * percentile(ages, 0.5),
-        age_p99_ms=1000 * percentile(ages, 0.99),
-        tokens_per_piece=len(ages) / sum(s.pieces for s in streams),
-        cpu_us_per_token=None if used is None else 1e6 * used / len(ages),
-    )
-
-
-def shown(row: Row) -> str:
-    """One line of the table."""
-    cpu = "      -" if row.cpu_us_per_token is None else f"{row.cpu_us_per_token:7.1f}"
-    return (
-        f"{row.target:<7}{row.streams:>4} streams {row.tokens_per_s:>8.0f} tokens/s"
-        f"  first token {row.first_token_ms:7.1f} ms"
-        f" ({row.first_lag_ms:6.1f} after it was made)  age p50 {row.age_p50_ms:6.1f} p99 {row.age_p99_ms:6.1f} ms"
-        f"  {row.tokens_per_piece:5.1f} tokens a piece  worker CPU {cpu} us/token"
-    )
-
-
-def ratios(rows: list[Row], streams: int) -> list[str]:
-    """What the figures are worth beside each other."""
-    by = {row.target: row for row in rows if row.streams == streams}
-    worker, engine, rival = by["worker"], by["engine"], by.get("rival")
-    lines = [f"worker / engine: throughput {worker.tokens_per_s / engine.tokens_per_s:.2f}"]
-    if observed := by.get("observed"):
-        assert observed.cpu_us_per_token is not None
-        assert worker.cpu_us_per_token is not None
-        cpu = observed.cpu_us_per_token - worker.cpu_us_per_token
-        p50, p99 = observed.age_p50_ms - worker.age_p50_ms, observed.age_p99_ms - worker.age_p99_ms
-        lines.append(f"observed - worker: CPU {cpu:+.2f} us/token, age p50 {p50:+.1f} p99 {p99:+.1f} ms")
-    if rival:
-        lines.append(
-            f"worker / rival: throughput {worker.tokens_per_s / rival.tokens_per_s:.2f}, "
-            f"first token {worker.first_token_ms / rival.first_token_ms:.2f}"
+async def play(targets: Sequence[Running], given: argparse.Namespace) -> list[Row]:
+    """Every load at every target, in turns."""
+    workers = {one.target.name: one.worker for one in targets}
+    asked = [one.target for one in targets]
+    progress, generator, rows = ProgressLine(sys.stderr), LightGenerator(), list[Row]()
+    for target in asked:
+        await generator.send(target, plan(WARM, 20), 0)
+    for streams in given.streams:
+        site = Watched(targets)
+        rounds = await measure(
+            asked, plan(streams, given.tokens), Schedule(given.rounds, 0, site), generator, progress
         )
-    return lines
+        for figures in rounds:
+            key = figures.target, figures.number
+            rows.append(row(figures, generator.samples[key], workers[figures.target], site.peak_mb.get(key)))
+    progress.close()
+    return rows
+
+
+def row(figures: RoundFigures, samples: Sequence[Sample], worker: str, peak: float | None) -> Row:
+    """The figures of a round. Raises RuntimeError where a stream failed: a figure of fewer streams is another one."""
+    if figures.failures or figures.age is None:
+        raise RuntimeError(f"{figures.target}, {figures.requests} streams: {figures.failures or 'no stamped token'}")
+    tokens = sum(len(sample.ages) for sample in samples)
+    return Row(
+        target=figures.target,
+        streams=figures.requests,
+        round=figures.number,
+        tokens_per_s=tokens / figures.wall_s,
+        first_token_ms=1000 * figures.first_token.p50,
+        first_age_ms=1000 * percentiles([sample.ages[0] for sample in samples]).p50,
+        age_p50_ms=1000 * figures.age.p50,
+        age_p99_ms=1000 * figures.age.p99,
+        tokens_per_piece=tokens / sum(len(sample.gaps) + 1 for sample in samples),
+        cpu_us_per_token=1e6 * figures.cpu_s[worker] / tokens if worker in figures.cpu_s else None,
+        peak_mb=peak,
+        cpu_s=figures.cpu_s,
+    )
+
+
+HEAD = (
+    *("streams", "target", "worker CPU a token", "tokens/s", "× its engine's own", "first token p50"),
+    *("first token's age p50", "age p50", "age p99", "tokens a piece", "worker's peak memory"),
+)
+
+
+def figures_table(rows: Sequence[Row], names: Sequence[str], loads: Sequence[int]) -> Table:
+    """The median of each figure over the rounds."""
+    lines = []
+    for streams in loads:
+        for name in names:
+            of = by(rows, name, streams)
+            beside = zip(of, by(rows, ENGINE, streams), strict=True)
+            own = [one.tokens_per_s / engine.tokens_per_s for one, engine in beside]
+            cells = [
+                middle([one.cpu_us_per_token for one in of], "{:.1f} µs"),
+                middle([one.tokens_per_s for one in of], "{:.0f}"),
+                middle(own, "{:.2f}"),
+                middle([one.first_token_ms for one in of], "{:.1f} ms"),
+                middle([one.first_age_ms for one in of], "{:.1f} ms"),
+                middle([one.age_p50_ms for one in of], "{:.1f} ms"),
+                middle([one.age_p99_ms for one in of], "{:.1f} ms"),
+                middle([one.tokens_per_piece for one in of], "{:.1f}"),
+                middle([one.peak_mb for one in of], "{:.0f} MB"),
+            ]
+            lines.append([str(streams), name, *cells])
+    return Table(f"Medians of {max(row.round for row in rows)} rounds", HEAD, lines)
+
+
+def by(rows: Sequence[Row], name: str, streams: int) -> list[Row]:
+    """The rounds of one load at one target, in order."""
+    return sorted((row for row in rows if (row.target, row.streams) == (name, streams)), key=lambda row: row.round)
+
+
+def middle(values: Sequence[float | None], form: str) -> str:
+    """The median, a dash where nothing was measured."""
+    known = [value for value in values if value is not None]
+    return form.format(median(known)) if known else "-"
+
+
+def ratio_tables(rows: Sequence[Row], names: Sequence[str], loads: Sequence[int]) -> list[Table]:
+    """This worker beside each other worker: the ratio of each round's figures, its median, lowest and highest."""
+    tables = []
+    for rival in (name for name in names if name in (ORIGINAL, OBSERVED)):
+        lines = []
+        for streams in loads:
+            pairs = list(zip(by(rows, QUEUE, streams), by(rows, rival, streams), strict=True))
+            lines.append([str(streams), *(ratio(pairs, name) for name in RATIOS)])
+        tables.append(Table(f"{QUEUE} / {rival}: median (lowest-highest)", ["streams", *RATIOS.values()], lines))
+    return tables
+
+
+RATIOS = {
+    "cpu_us_per_token": "worker CPU a token",
+    "tokens_per_s": "tokens/s",
+    "first_token_ms": "first token p50",
+    "age_p50_ms": "age p50",
+    "age_p99_ms": "age p99",
+    "peak_mb": "worker's peak memory",
+}
+
+
+def ratios(pairs: Sequence[tuple[Row, Row]], name: str) -> list[float]:
+    """One figure of a round over that of the other target's round."""
+    values = [(getattr(ours, name), getattr(theirs, name)) for ours, theirs in pairs]
+    return [a / b for a, b in values if a is not None and b]
+
+
+def ratio(pairs: Sequence[tuple[Row, Row]], name: str) -> str:
+    """The ratios of one figure: median, lowest and highest."""
+    known = ratios(pairs, name)
+    return f"{median(known):.2f} ({min(known):.2f}-{max(known):.2f})" if known else "-"
+
+
+def goals(rows: Sequence[Row]) -> list[Goal]:
+    """What this worker is held against; those whose load or rival was not measured have no values."""
+    found = []
+    for streams in (128, 256):
+        ours = by(rows, QUEUE, streams)
+        beside = list(zip(ours, by(rows, ORIGINAL, streams), strict=False))
+        bounds = (("cpu_us_per_token", 0.55), ("age_p99_ms", 0.6), ("first_token_ms", 0.6))
+        found += [
+            Goal(f"{streams} streams: {RATIOS[name]} / {ORIGINAL}", bound, ratios(beside, name))
+            for name, bound in bounds
+        ]
+        own = ratios(list(zip(ours, by(rows, ENGINE, streams), strict=True)), "tokens_per_s")
+        found.append(Goal(f"{streams} streams: tokens/s / engine", 0.95, own, at_least=True))
+    alone = zip(by(rows, QUEUE, 1), by(rows, ENGINE, 1), strict=True)
+    later = [ours.first_age_ms - engine.first_age_ms for ours, engine in alone]
+    found.append(Goal("1 stream: first token later than the engine's own", 3, later, unit="ms"))
+    peaks = [row.peak_mb for row in by(rows, QUEUE, 512) if row.peak_mb is not None]
+    found.append(Goal("512 streams: worker's peak memory", 100, peaks, unit="MB"))
+    return found

@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import json
 import sys
 import tempfile
 import time
@@ -22,6 +21,7 @@ from statistics import median
 import uvloop
 
 from benchmarks.cpu import cpu_s
+from benchmarks.record import Report, Table, add_output, deliver
 from tests.gateway.fake_worker import FakeWorker
 from tests.support.http import Http
 from tests.support.processes import Process, running
@@ -45,7 +45,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--clients", type=int, default=50)
     parser.add_argument("--other", metavar="PYTHON", help="the interpreter of a checkout to compare with")
-    parser.add_argument("--json", type=Path, help="write the figures there too")
+    add_output(parser)
     given = parser.parse_args()
     with contextlib.ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -56,16 +56,26 @@ def main() -> None:
         if given.other:
             targets["other checkout, in memory"] = stack.enter_context(gateway(given.other))
         rounds = uvloop.run(measure(targets, given))
-    for target in targets:
-        of = [each for each in rounds if each.target == target]
-        print(
-            f"{target:<26} {median(each.jobs_per_s for each in of):6.0f} jobs/s "
-            f"({min(each.jobs_per_s for each in of):.0f} to {max(each.jobs_per_s for each in of):.0f}), "
-            f"{median(each.cpu_us_per_request for each in of):5.0f} µs CPU a request"
-        )
-    if given.json:
-        rows = [{name: getattr(each, name) for name in Round.__slots__} for each in rounds]
-        given.json.write_text(json.dumps(rows, indent=2) + "\n")
+    figures = [{name: getattr(each, name) for name in Round.__slots__} for each in rounds]
+    deliver(Report("gateway_store", [results(rounds, list(targets))], figures), given)
+
+
+def results(rounds: list[Round], names: list[str]) -> Table:
+    """The medians, and each gateway's jobs per second beside those of the first, round by round."""
+    of = {name: [each for each in rounds if each.target == name] for name in names}
+    lines = []
+    for name in names:
+        rates = [each.jobs_per_s for each in of[name]]
+        ratios = [each.jobs_per_s / first.jobs_per_s for each, first in zip(of[name], of[names[0]], strict=True)]
+        cpu = median(each.cpu_us_per_request for each in of[name])
+        lines.append([name, spread(rates, "{:.0f}"), spread(ratios, "{:.2f}"), f"{cpu:.0f} µs"])
+    head = ["gateway", "jobs/s", f"/ {names[0]}", "CPU a request"]
+    return Table(f"Medians of {len(of[names[0]])} rounds (lowest-highest)", head, lines)
+
+
+def spread(values: list[float], form: str) -> str:
+    """A median with its range."""
+    return f"{form.format(median(values))} ({form.format(min(values))}-{form.format(max(values))})"
 
 
 @contextlib.contextmanager

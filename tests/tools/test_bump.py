@@ -23,6 +23,7 @@ COPIED = (
     ".github",
     ".runpod",
     "docker",
+    "benchmarks",
     "requirements",
     "scripts",
     "tools",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from tools.render import docs
+from tools.render import docs, suite
 from tools.render.dashboard import dashboard
 from tools.render.hub import hub, hub_tests, load_balancer
 from tools.render.models import models
@@ -51,6 +51,7 @@ def rendered() -> dict[str, str]:
         ".runpod/tests.json": f"{_text(hub_tests())}\n",
         ".env.example": env_example(),
         "docs/results/tags.txt": tag_list(),
+        suite.PAGE: suite.page(),
         **{name: with_results(name) for name in ("docs/images.md", "docs/deploy.md", "docs/versions.md")},
     }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import aiohttp
@@ -23,12 +23,27 @@ ASK: dict[TargetKind, Ask] = {TargetKind.OPENAI: ask_openai, TargetKind.JOBS: as
 SETTLE_S = 0.3  # the last results of a round are delivered within it, so that their CPU time counts
 
 
+class Site:
+    """What surrounds one round at one target; the base class watches the processes that listen at its address.
+
+    A suite that starts a target for its rounds only, or that knows more of its processes, has a subclass.
+    """
+
+    async def enter(self, target: BenchTarget) -> list[int]:
+        """Before a round: the process ids whose CPU time counts, with their descendants."""
+        return listeners(target)
+
+    async def leave(self, target: BenchTarget, round_number: int) -> None:
+        """After a round, whether it succeeded or not."""
+
+
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """How often each target is measured, and how many requests warm it up."""
+    """How often each target is measured, how many requests warm it up, and what surrounds a round."""
 
     rounds: int
     warmup_requests: int
+    site: Site = field(default_factory=Site)
 
 
 class RoundProgress:
@@ -61,11 +76,14 @@ async def measure(
     for number in range(1, schedule.rounds + 1):
         for target in targets if number % 2 else list(reversed(targets)):
             progress.begin(target.name, number, plan.requests)
-            roots = listeners(target)
-            before = usage(roots)
-            samples = await generator.send(target, plan, number)
-            await asyncio.sleep(SETTLE_S)
-            found.append(round_figures(target.name, number, samples, used(before, usage(roots))))
+            try:
+                roots = await schedule.site.enter(target)
+                before = usage(roots)
+                samples = await generator.send(target, plan, number)
+                await asyncio.sleep(SETTLE_S)
+                found.append(round_figures(target.name, number, samples, used(before, usage(roots))))
+            finally:
+                await schedule.site.leave(target, number)
     return found
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from worker_vllm.simulation.percentile import percentile
+
 
 @dataclass(slots=True)
 class Sample:
@@ -39,7 +41,7 @@ def percentiles(values: Sequence[float]) -> Percentiles:
     if not values:
         return Percentiles(0.0, 0.0, 0.0, 0.0)
     ordered = sorted(values)
-    p50, p95, p99 = (ordered[min(len(ordered) - 1, int(share * len(ordered)))] for share in (0.5, 0.95, 0.99))
+    p50, p95, p99 = (percentile(ordered, share) for share in (0.5, 0.95, 0.99))
     return Percentiles(p50, p95, p99, sum(ordered) / len(ordered))
 
 

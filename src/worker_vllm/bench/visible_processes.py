@@ -65,13 +65,15 @@ def total(cpu_s: Mapping[str, float]) -> float:
 
 
 def _name(process: psutil.Process) -> str:
-    """What a reader recognises: the verb of a worker's process, vLLM's own titles, else the program's name."""
+    """What a reader recognises: a worker's verb, a module or script, vLLM's own titles, the program."""
     words: list[str] = process.cmdline()
     for position, word in enumerate(words):
         if word.endswith(("worker-vllm", "worker_vllm")) and position + 1 < len(words):
             return f"worker-vllm {words[position + 1]}"
         if position and words[position - 1] == "-m":
             return word
+    if len(words) > 1 and words[1].endswith(".py"):
+        return words[1].rpartition("/")[2]
     return words[0].rpartition("/")[2] if words and words[0] else str(process.name())
 
 

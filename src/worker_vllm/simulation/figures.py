@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from worker_vllm.simulation.endpoint_model import Outcome
+from worker_vllm.simulation.percentile import percentile
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,5 +54,5 @@ def figures(outcome: Outcome, price_per_s: float) -> SimulatedFigures:
 
 def _since_arrival(outcome: Outcome, moments: Sequence[float]) -> Quantiles:
     ordered = sorted(moment - came for moment, came in zip(moments, outcome.jobs.arrived, strict=True))
-    p50, p95, p99 = (ordered[min(len(ordered) - 1, int(share * len(ordered)))] for share in (0.5, 0.95, 0.99))
+    p50, p95, p99 = (percentile(ordered, share) for share in (0.5, 0.95, 0.99))
     return Quantiles(p50, p95, p99)

@@ -6,6 +6,7 @@ import importlib.metadata
 import importlib.util
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -128,3 +129,37 @@ def test_a_vllm_with_another_server_starts_too(change: str) -> None:
     done = subprocess.run([sys.executable, "-c", probe], check=True, capture_output=True, text=True)
     assert done.stdout == "started\n"
     assert done.stderr.startswith("this vLLM's server cannot adopt the worker's port: ")
+
+
+PRELOADED = """
+import os
+from worker_vllm.engine.child import forkserver
+forkserver.find_title_area()
+os.environ.update(dict(os.environ))  # moves every variable, as imports of vLLM do with some
+"""
+FORKED = """
+from multiprocessing.context import ForkServerContext
+
+def titled():
+    import setproctitle
+    setproctitle.setproctitle("VLLM::EngineCore")
+    with open("/proc/self/cmdline", "rb") as file:
+        print(file.read().split(b"\\0")[0].decode())
+
+if __name__ == "__main__":
+    context = ForkServerContext()
+    context.set_forkserver_preload(["preloaded"])
+    process = context.Process(target=titled)
+    process.start()
+    process.join()
+"""
+
+
+def test_forks_of_the_template_carry_their_titles(tmp_path: Path) -> None:
+    """So that `ps` and a message about a death say which of the engine's processes it is."""
+    pytest.importorskip("setproctitle", reason="vLLM sets titles only where it is installed")
+    (tmp_path / "preloaded.py").write_text(PRELOADED)
+    script = tmp_path / "script.py"
+    script.write_text(FORKED)
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert (done.stdout, done.stderr) == ("VLLM::EngineCore\n", "")

@@ -11,6 +11,7 @@ Runs in the engine child only. Imports vLLM in `load`, not when this module is i
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import importlib
 import os
@@ -81,6 +82,16 @@ def applies(environment: Mapping[str, str], arguments: list[str]) -> bool:
     """Whether this start may be forked: `serve` without parallelism, and no THREAD_VARIABLES set."""
     parallel = any("parallel" in option.flag for option in EngineArguments(arguments).options)
     return arguments[1:2] == ["serve"] and not parallel and not any(name in environment for name in THREAD_VARIABLES)
+
+
+def find_title_area() -> None:
+    """Let the template's forks carry vLLM's process titles; called before anything changes the environment.
+
+    A title is written over the arguments and the environment that the process began with, which `setproctitle` (1.3)
+    looks for once, at its first call, and does not find after the environment has changed.
+    """
+    with contextlib.suppress(ImportError):
+        importlib.import_module("setproctitle").getproctitle()
 
 
 def load() -> None:
