@@ -21,6 +21,8 @@ from tests.support.platforms.fault_proxy import FaultProxy, Mute, Reset, Slow, S
 from tests.support.processes import Process
 from worker_vllm.gateway.options import GatewayOptions
 
+pytestmark = pytest.mark.timeout(30)  # each starts a worker process; 4 to 7 seconds on two busy cores
+
 ECHO = {"ENGINE": "echo", "MODEL_NAME": "echo", "ECHO_TPOT_MS": "2"}
 TEXT = "what goes in comes out " * 20
 MUTED_S = 1.0

@@ -26,14 +26,14 @@ async def console() -> AsyncIterator[Http]:
     pages = console_of(gateway)
     listener = listen("127.0.0.1", 0)
     server = GatewayServer(gateway, listener, mounts=pages.mounts)
-    running = asyncio.create_task(server.serve())
+    serving = asyncio.create_task(server.serve())
     try:
         async with Http(f"http://127.0.0.1:{listener.getsockname()[1]}") as http:
             yield http
     finally:
         pages.close()
         server.stop()
-        await running
+        await serving
 
 
 async def settled(http: Http) -> dict[str, Any]:

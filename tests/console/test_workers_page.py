@@ -1,15 +1,29 @@
-"""The workers page in a real browser: a killed worker's job is queued again, its log is searched, it is frozen."""
+"""Workers and the ways of their jobs in a real browser.
+
+A killed worker's job is queued again, a worker's log is searched, it is frozen; a job's webhook fails, then arrives.
+"""
 
 from __future__ import annotations
 
 import json
+import sys
+import threading
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.console.browser import keep_picture, tab_to
 from tests.console.conftest import OpenPage
+from tests.support.processes import running
 
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+GATEWAY = (sys.executable, "-m", "worker_vllm", "gateway", "--port", "0", "--ephemeral")
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(120)]
 
 
@@ -75,3 +89,48 @@ def test_a_fault_is_planted_and_happens(open_page: OpenPage) -> None:
     page.wait_for_function("() => document.querySelector('.worker-detail')?.innerText.includes('openai: status 503')")
     page.click("text=Remove all")
     page.wait_for_selector("text=No fault is planted.")
+
+
+class FailingFirst(BaseHTTPRequestHandler):
+    """Answers the first request with 503, later ones with 200."""
+
+    asked = 0
+
+    def do_POST(self) -> None:
+        """Answer."""
+        self.rfile.read(int(self.headers["content-length"]))
+        type(self).asked += 1
+        self.send_response(503 if self.asked == 1 else 200)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Print nothing."""
+
+
+def test_an_open_page_shows_each_try_as_it_happens(browser: Browser) -> None:
+    """Without a reload: the job was cancelled, its webhook failed, then it was delivered."""
+    with running([*GATEWAY, "--set", "webhook_pause_s=0.5"]) as process, receiver() as hook:
+        url = process.line("console on ").partition("console on ")[2].rstrip("/")
+        page = browser.new_context().new_page()
+        page.goto(f"{url}/#/jobs")
+        asked = {"input": 1, "webhook": hook}
+        job = page.request.post(f"{url}/v2/local/run", data=asked).json()["id"]
+        page.goto(f"{url}/#/jobs/local/{job}")
+        page.wait_for_selector("ol >> text=queued")
+        page.request.post(f"{url}/v2/local/cancel/{job}")
+        page.wait_for_selector("ol >> text=503, try 1 of 3")
+        page.wait_for_selector("ol li.good >> text=200, try 2 of 3")
+        page.context.close()
+
+
+@contextmanager
+def receiver() -> Iterator[str]:
+    """The address of a receiver that fails first."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), FailingFirst) as server:
+        serving = threading.Thread(target=server.serve_forever)
+        serving.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}/"
+        finally:
+            server.shutdown()
+            serving.join()
