@@ -18,7 +18,7 @@ from tools.render.files import rendered
 from tools.render.hub import hub, hub_tests, load_balancer
 from worker_vllm.cli import main
 from worker_vllm.forms.check import check_form
-from worker_vllm.forms.form import initial_environment, worker_config
+from worker_vllm.forms.form import worker_config
 from worker_vllm.settings.catalog.catalog import Handling, catalog
 from worker_vllm.settings.env_file import read_env_file
 from worker_vllm.settings.flags.flag_table import flag_table, marks
@@ -48,6 +48,12 @@ def test_render_writes_and_lists_stale_files(tmp_path: Path, capsys: pytest.Capt
     capsys.readouterr()
     assert render(["--root", str(tmp_path), "--check"]) == 1
     assert capsys.readouterr().out == "docs/models.md is stale: run make render\n"
+
+
+def initial_environment(form: dict[str, Any]) -> dict[str, str]:
+    """The environment that a form with its initial values sends."""
+    values = {field["env_var_name"]: field["value"] for field in form["schema"].values()}
+    return {name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in values.items()}
 
 
 def test_a_form_with_its_initial_values_is_an_empty_environment() -> None:

@@ -148,14 +148,3 @@ def title(name: str) -> str:
     }
     words = [special.get(word) or (word if word in keep else word.capitalize()) for word in name.split("_")]
     return " ".join(words)
-
-
-def initial_environment(document: dict[str, Any]) -> dict[str, str]:
-    """The environment that a form with its initial values sends."""
-    fields = document["schema"].values()
-    return {
-        field["env_var_name"]: str(field["value"]).lower()
-        if isinstance(field["value"], bool)
-        else str(field["value"])
-        for field in fields
-    }

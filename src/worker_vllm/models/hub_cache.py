@@ -26,11 +26,6 @@ def folder_name(repo_id: str) -> str:
     return "--".join(["models", *repo_id.split("/")])
 
 
-def repo_name(folder: str) -> str | None:
-    """The repository id of a hub cache's directory name; None for any other directory."""
-    return folder.removeprefix("models--").replace("--", "/") if folder.startswith("models--") else None
-
-
 def repositories(cache: Path, repo_id: str) -> list[Path]:
     """The repository's directories in this cache: the exact spelling first, then any other letter case."""
     wanted = folder_name(repo_id)

@@ -29,7 +29,7 @@ FIELDS: dict[str, str] = {
     "completion_tokens": "tokens generated, those of an aborted stream included",
     "tokens_from": "who counted: `engine` (exact), `response` (the response's usage), `events` (an attached or dead "
     "engine: the events that arrived)",
-    "queue_delay_s": "seconds in the platform's queue, where the platform tells them",
+    "queue_delay_s": "seconds in the platform's queue, where the job contains them",
     "engine_wait_s": "seconds in the engine's queue",
     "first_token_s": "seconds to the first token",
     "tokens_per_s": "tokens a second after the first",

@@ -68,7 +68,7 @@ JOB_DURATION = Metric(
 JOB_QUEUE_DELAY = Metric(
     "worker_job_queue_delay_seconds",
     HISTOGRAM,
-    "Time that a job waited before a worker took it, where the platform tells it with the job",
+    "Time that a job waited before a worker took it, where the job contains it",
     ("route",),
     WAITS,
 )
@@ -163,6 +163,6 @@ ENGINE_KV_USED = Metric(
     "Share of KV memory in use at the engine's last report",
     served=Served.QUEUE,
 )
-INFO = Metric("worker_info", GAUGE, "1; its labels tell the worker's version and mode", ("version", "mode"))
+INFO = Metric("worker_info", GAUGE, "1; its labels are the worker's version and mode", ("version", "mode"))
 
 METRICS = tuple(value for value in list(globals().values()) if isinstance(value, Metric))

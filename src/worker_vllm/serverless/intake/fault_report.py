@@ -28,9 +28,9 @@ async def report_fault(platform: Platform, addresses: Addresses, check: str, rea
     try:
         answer = await platform.get(addresses.unhealthy(check, reason, __version__), REPORT_TIMEOUT_S)
     except (NotSent, NoAnswer) as error:
-        log.warning("the platform could not be told of the fault (%s): %s", check, error)
+        log.warning("the fault (%s) could not be reported to the platform: %s", check, error)
     else:
-        log.info("told the platform of the fault (%s): it answered %d", check, answer.status)
+        log.info("reported the fault (%s) to the platform: it answered %d", check, answer.status)
 
 
 def report_wedged(settings: QueueSettings, reason: str) -> None:
@@ -44,4 +44,4 @@ def report_wedged(settings: QueueSettings, reason: str) -> None:
         request = urllib.request.Request(url, headers={"Authorization": settings.api_key.reveal()})
         opener.open(request, timeout=REPORT_TIMEOUT_S).close()
     except (OSError, ValueError) as error:
-        log.warning("the platform could not be told of the blocked event loop: %s", error)
+        log.warning("the blocked event loop could not be reported to the platform: %s", error)

@@ -14,12 +14,12 @@ const MEANINGS = {
 };
 
 export function meaningOf(error) {
-  let told = null;
+  let parsed = null;
   try {
-    told = JSON.parse(error);
+    parsed = JSON.parse(error);
   } catch {
     return { message: error, meaning: error.includes("was lost") ? "The worker ended or stopped answering while it held the job." : "" };
   }
-  if (typeof told !== "object" || told === null) return { message: error, meaning: "" };
-  return { message: told.message || error, meaning: MEANINGS[told.code] || "" };
+  if (typeof parsed !== "object" || parsed === null) return { message: error, meaning: "" };
+  return { message: parsed.message || error, meaning: MEANINGS[parsed.code] || "" };
 }

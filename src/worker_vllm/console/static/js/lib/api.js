@@ -58,8 +58,8 @@ async function errorOf(response) {
   } catch {
     return new ApiError(response.status, text || `HTTP ${response.status}`, null);
   }
-  const told = body.error ?? body.message ?? body;
-  const message = typeof told === "string" ? sentence(told) : told.message || JSON.stringify(told);
+  const reported = body.error ?? body.message ?? body;
+  const message = typeof reported === "string" ? sentence(reported) : reported.message || JSON.stringify(reported);
   return new ApiError(response.status, message, body);
 }
 
