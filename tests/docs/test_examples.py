@@ -14,9 +14,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.docs.samples import covers
 from tests.support.paths import ROOT
 from tests.support.processes import running
-from tests.support.samples import covers
 from tests.support.stack import LOCAL, Stack, serve_echo
 
 pytestmark = pytest.mark.timeout(60)

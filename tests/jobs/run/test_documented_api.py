@@ -7,10 +7,10 @@ import re
 
 import pytest
 
+from tests.docs.samples import covers
 from tests.support.core import JobResult, core_on
 from tests.support.engines.echo import echo_engine
 from tests.support.paths import ROOT
-from tests.support.samples import covers
 
 PAGE = (ROOT / "docs" / "api.md").read_text()
 SHOWN = re.findall(
