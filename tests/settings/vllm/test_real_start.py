@@ -19,7 +19,7 @@ from worker_vllm.settings.load import load
 pytestmark = [pytest.mark.vllm, pytest.mark.matrix, pytest.mark.timeout(900)]
 GREEDY = {"temperature": 0.01, "top_k": 1, "do_sample": True}
 SPECIFIED = [setting for setting in catalog().values() if setting.specified and setting.name != "MODEL_NAME"]
-MANY = {"prompt": "The", "sampling_params": {"n": 32, "max_tokens": 32, "ignore_eos": True}}
+MANY = {"prompt": "Once upon a", "sampling_params": {"n": 32, "max_tokens": 32, "ignore_eos": True}}
 
 
 @pytest.fixture(scope="module")
