@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import time
+from dataclasses import replace
 from typing import Any
 
+from worker_vllm.engine.child.report_line import ReportLines
 from worker_vllm.web.asgi import App, Message, Receive, Scope, Send
 from worker_vllm.web.guard import RequestGuard
 from worker_vllm.web.guard_settings import GuardSettings, digest
@@ -79,8 +82,13 @@ async def guard_costs() -> dict[str, float]:
         costs[f"guard, a request of {name}"] = await spent_us(guarded, body, repeats) - await spent_us(
             bare, body, repeats
         )
-    bare, guarded = Streaming(PIECES), RequestGuard(Streaming(PIECES), settings)
+    reports = ReportLines(os.open(os.devnull, os.O_WRONLY))
+    reporting = RequestGuard(Streaming(0), replace(settings, report_token="x" * 32), reports.add)
     body = BODIES["0.1 kB"]
+    costs["its reports of a request"] = await spent_us(reporting, body, REPEATS) - await spent_us(
+        RequestGuard(Streaming(0), settings), body, REPEATS
+    )
+    bare, guarded = Streaming(PIECES), RequestGuard(Streaming(PIECES), settings)
     whole = await spent_us(guarded, body, 20) - await spent_us(bare, body, 20)
     costs["guard, a streamed piece"] = (whole - costs["guard, a request of 0.1 kB"]) / PIECES
     return costs

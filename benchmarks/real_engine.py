@@ -89,11 +89,12 @@ def threads(root: int) -> list[dict[str, object]]:
         try:
             tasks = [int(task.name) for task in Path(f"/proc/{pid}/task").iterdir()]
             cores = Counter(",".join(map(str, sorted(os.sched_getaffinity(task)))) for task in tasks)
-            name = Path(f"/proc/{pid}/comm").read_text().strip()
+            title = Path(f"/proc/{pid}/comm").read_text().strip()
             command = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
         except OSError:  # it has ended meanwhile
             continue
         words = " ".join(map(plain_word, command.split()[:4]))
+        name = "python" if title.startswith("/") else title  # a forked process's title is the cut path of Python
         found.append({"name": name, "command": words, "threads by cores": dict(cores)})
     return found
 
