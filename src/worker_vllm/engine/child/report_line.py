@@ -7,10 +7,10 @@ tag of a request, which only that request's client can learn, or a token that no
 
 from __future__ import annotations
 
-import asyncio
 import atexit
 import json
 import os
+import sys
 from collections.abc import Callable
 
 MARK = b"\x1e"
@@ -43,11 +43,8 @@ class ReportLines:
         first = not self._waiting
         self._waiting.append(line)
         self._size += len(line)
-        if first:
-            try:
-                asyncio.get_running_loop().call_soon(self.flush)
-            except RuntimeError:  # no loop runs in this thread
-                self.flush()
+        if first and not call_soon(self.flush):
+            self.flush()
 
     def flush(self) -> None:
         """Write what waits. Reports that nobody reads any more are dropped."""
@@ -58,6 +55,22 @@ class ReportLines:
             self._write(self._descriptor, b"".join(lines))
         except OSError:
             return
+
+
+def call_soon(function: Callable[[], None]) -> bool:
+    """Have this thread's event loop call the function in its next turn; False where no loop runs.
+
+    asyncio takes longer to import than the worker's light start, which imports this module, may take.
+    """
+    if "asyncio" not in sys.modules:
+        return False
+    import asyncio
+
+    try:
+        asyncio.get_running_loop().call_soon(function)
+    except RuntimeError:
+        return False
+    return True
 
 
 REPORTS = ReportLines(1)  # of this process; its log is the standard output
