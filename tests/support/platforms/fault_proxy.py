@@ -68,6 +68,7 @@ class Slow(SocketFault):
 
 
 CHUNKS_PER_S = 20
+ACCEPTING_TURNS = 3  # of the event loop, from an accepted connection to its first callback
 Kind = TypeVar("Kind", bound=Mute | Slow)
 
 
@@ -81,6 +82,7 @@ class FaultProxy:
         self._random = random.Random(seed)
         self._connections: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
+        self._closing = False
         self.faults = list(faults)
 
     @property
@@ -94,14 +96,21 @@ class FaultProxy:
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0, limit=64 * 1024 * 1024)
 
     async def close(self) -> None:
-        """Close every connection."""
+        """Close every connection, those that were accepted in this moment too."""
         assert self._server is not None
+        self._closing = True
         self._server.close()
+        for _ in range(ACCEPTING_TURNS):
+            await asyncio.sleep(0)
         for task in self._connections:
             task.cancel()
         await asyncio.gather(*self._connections, return_exceptions=True)
+        await asyncio.sleep(0)  # an aborted connection is closed in the next turn of the loop
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._closing:
+            writer.transport.abort()
+            return
         task = asyncio.create_task(self._serve(reader, writer))  # asyncio logs when its own task is cancelled
         self._connections.add(task)
         await asyncio.wait([task])
