@@ -27,6 +27,7 @@ import uvloop
 from benchmarks.cpu import cpu_s
 from benchmarks.guard_cpu import guard_costs
 from benchmarks.kept_clients import Load, apply
+from benchmarks.stacks import REAL
 from tests.support.engines.real import SETTINGS
 from tests.support.http_mode import free_port, http_worker, serve_http
 from tests.support.paths import PARROT
@@ -35,7 +36,6 @@ from worker_vllm.engine.process.guard import descendants
 
 READY_TIMEOUT_S = 300.0
 IDLE_FOR_S, IDLE_CPU_S = 0.3, 0.015  # nothing computes: at most a clock tick of the kernel in so long
-REAL = {"VLLM_CPU_KVCACHE_SPACE": "1", "HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1"}
 PLAIN, HTTP, PROXY = "plain server", "http mode", "ENGINE_URL proxy"
 
 
@@ -123,7 +123,7 @@ def plain_echo(step_ms: float) -> Iterator[Target]:
 
 @contextlib.contextmanager
 def plain_vllm() -> Iterator[Target]:
-    """`vllm serve` on a port, by the entry point that copes with the CPU wheel's name."""
+    """vLLM's server on a port, its processes forked as the worker forks them: only guard and worker differ."""
     port = free_port()
     command = [sys.executable, "-m", "worker_vllm.engine.child.launch", "serve", str(PARROT)]
     command += ["--served-model-name", "parrot", "--enforce-eager", "--disable-uvicorn-access-log"]

@@ -56,7 +56,7 @@ async def test_failures_are_noted(engine: BenchTarget, tmp_path: Path) -> None:
 
 
 def test_a_script_is_listed_by_its_name(tmp_path: Path) -> None:
-    """The original's worker is one: `python main.py`."""
+    """The original's worker is one: `python main.py`. The script sleeps until the test ends it."""
     script = tmp_path / "main.py"
     script.write_text("import time\nprint('up', flush=True)\ntime.sleep(60)\n")
     with running([sys.executable, str(script)]) as process:

@@ -21,7 +21,7 @@ while True:
         print("models:", urllib.request.urlopen(f"http://127.0.0.1:{port}/v1/models").read().decode(), flush=True)
         break
     except OSError:
-        time.sleep(0.05)
+        time.sleep(0.05)  # as the original asks its server
 print("concurrency:", os.environ["MAX_CONCURRENCY"], "jobs:", os.environ["RUNPOD_WEBHOOK_GET_JOB"], flush=True)
 engine.terminate()
 engine.wait()

@@ -40,5 +40,5 @@ def _seconds(milliseconds: object) -> float | None:
 
 def queue_delay_s(job: Mapping[str, Any]) -> float | None:
     """Seconds that the job waited in the platform's queue, where the job tells it as `delayTime` in milliseconds."""
-    told = job.get("delayTime")
-    return 0.0 if told == 0 and not isinstance(told, bool) else _seconds(told)
+    delay_ms = job.get("delayTime")
+    return 0.0 if delay_ms == 0 and not isinstance(delay_ms, bool) else _seconds(delay_ms)

@@ -7,12 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 UPTIME = Path("/proc/uptime")
-SAMPLE_S = 0.2  # the kernel tells idle time in hundredths of a second
+SAMPLE_S = 0.2  # the kernel reports idle time in hundredths of a second
 BUSY_IDLE_SHARE = 0.1  # with less of the CPUs' time idle, whatever runs here delays the engine
 
 
 def machine_idle_s() -> float:
-    """Seconds that the machine's CPUs have been idle, added up. Raises OSError or ValueError where none are told."""
+    """Seconds that the machine's CPUs have been idle, added up. Raises OSError or ValueError without them."""
     return float(UPTIME.read_text().split()[1])
 
 
@@ -36,10 +36,12 @@ class MachineLoad:
         """Whether nearly all CPU time was used, over the last SAMPLE_S or longer; False where that is not known."""
         now = self._clock()
         passed_s = now - self._at
-        if passed_s >= SAMPLE_S and self._idle_at is not None:
-            idle = self._read()
-            if idle is not None:
-                self._scarce = idle - self._idle_at < BUSY_IDLE_SHARE * passed_s * self._cpus
+        if passed_s >= SAMPLE_S:
+            idle, before = self._read(), self._idle_at
+            if idle is None or before is None:
+                self._scarce = False
+            else:
+                self._scarce = idle - before < BUSY_IDLE_SHARE * passed_s * self._cpus
             self._at, self._idle_at = now, idle
         return self._scarce
 
