@@ -29,7 +29,7 @@ OWN: dict[str, tuple[str, ...]] = {
     ),
     "engine.preflight": (*BASE, "settings", "models", "observability", "engine.diagnosis.types"),
     "engine.diagnosis": (*BASE, "settings"),
-    "engine.child": (*BASE, "settings", "engine.preflight.container_limits"),
+    "engine.child": (*BASE, "settings", "engine.preflight.container_limits", "engine.preflight.cpu_processes"),
     "jobs.request": JOBS,
     "jobs.output": JOBS,
     "jobs.run": (*JOBS, "observability"),

@@ -16,6 +16,7 @@ from tests.containers.container import START_LIMIT_S, Container, ask, chat, cont
 from tests.containers.images import MODEL, Image, parrot
 from tests.hub.repositories import COMMIT
 from tests.support.attached import worker_environment
+from tests.support.engines.model_process import MODEL_PROCESS
 
 pytestmark = [pytest.mark.containers, pytest.mark.timeout(2400)]
 
@@ -96,12 +97,19 @@ def test_a_model_on_the_volume_serves_without_a_network(cpu: Image, tmp_path: Pa
 
 def test_shared_memory_of_64_mb_is_answered(gpu: Image, gateway: str) -> None:
     """Without --shm-size /dev/shm has 64 MB, too little for several engine processes: each job says so."""
-    given = {**worker_environment(gateway, "worker-1"), **KV}
+    given = {**worker_environment(gateway, "worker-1"), **KV, **MODEL_PROCESS}
     with container(gpu.name, given, ["--network=host"]) as up:
         job = ask(gateway, MESSAGE)
         assert job["status"] == "FAILED", up.process.output()
         assert "--shm-size 1g" in json.loads(job["error"])["message"]
         assert up.healthy() == 0
+
+
+def test_shared_memory_of_64_mb_is_enough_for_one_process(gpu: Image, gateway: str) -> None:
+    """Without --shm-size: the core runs the model itself, by default, and jobs are answered."""
+    given = {**worker_environment(gateway, "worker-1"), **KV}
+    with container(gpu.name, given, ["--network=host"]) as up:
+        assert content(ask(gateway, MESSAGE)) == MESSAGE, up.process.output()
 
 
 def test_an_engine_killed_by_the_kernel_under_load(gpu: Image, gateway: str, figure: Callable[[str], None]) -> None:

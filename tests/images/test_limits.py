@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.images.container import CONTAINER, WORKER, ask
+from tests.support.engines.model_process import MODEL_PROCESS
 from tests.support.paths import PARROT
 from tests.support.processes import running
 from worker_vllm.local.launch_config import LocalConfig, worker_environment
@@ -33,7 +34,8 @@ pytestmark = [
 )
 def test_every_job_fails_with_the_container_option_to_change(gateway: str, limit: str, remedy: str) -> None:
     """In one sentence, without a traceback; the worker stays up, and the health check leaves it there."""
-    environment = worker_environment(LocalConfig(engine="vllm", model=str(PARROT)), {}, gateway, "worker-1")
+    config = LocalConfig(engine="vllm", model=str(PARROT))
+    environment = {**worker_environment(config, {}, gateway, "worker-1"), **MODEL_PROCESS}
     with running(
         [*CONTAINER, "bash", "-c", f'{limit} && exec "$@"', "bash", WORKER, "start"], environment
     ) as process:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from worker_vllm.engine.child import cpu_defaults, forkserver
+from worker_vllm.engine.preflight import cpu_processes
 from worker_vllm.engine.process import command
 from worker_vllm.settings.types import EngineKind, EngineSettings
 
@@ -82,6 +83,24 @@ def test_processes_are_forked_only_where_the_user_configured_none(
 ) -> None:
     """OpenMP is configured once for the template; parallelism and other threads need vLLM's own start."""
     assert forkserver.applies(environment, ["vllm", *arguments]) is forked
+
+
+@pytest.mark.parametrize(
+    ("environment", "arguments", "alone"),
+    [
+        ({}, [], True),
+        ({"VLLM_ENABLE_V1_MULTIPROCESSING": "0"}, ["--distributed-executor-backend=uni"], True),
+        ({"VLLM_ENABLE_V1_MULTIPROCESSING": "1"}, [], False),
+        ({"OMP_NUM_THREADS": "4"}, [], False),
+        ({}, ["--pipeline-parallel-size", "2"], False),
+        ({}, ["--distributed-executor-backend", "mp"], False),
+    ],
+)
+def test_the_core_runs_the_model_where_it_is_forked_and_nothing_else_was_chosen(
+    environment: dict[str, str], arguments: list[str], alone: bool
+) -> None:
+    """vLLM's own start needs a process for the model, since OpenMP is configured there."""
+    assert cpu_processes.core_runs_model(environment, arguments) is alone
 
 
 def test_the_module_that_the_fork_server_preloads_exists() -> None:

@@ -95,20 +95,25 @@ def test_a_limit_is_a_problem_of_the_settings_or_of_the_machine(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "on_gpu", "workers"),
+    ("environment", "arguments", "on_gpu", "workers"),
     [
-        ((), True, False),
-        ((), False, True),
-        (("--tensor-parallel-size", "2"), True, True),
-        (("-pp=2",), True, True),
-        (("--distributed-executor-backend", "mp"), True, True),
+        ({}, (), True, False),
+        ({}, (), False, False),
+        ({"VLLM_ENABLE_V1_MULTIPROCESSING": "1"}, (), False, True),
+        ({"VLLM_ENABLE_V1_MULTIPROCESSING": "1"}, (), True, False),
+        ({"OMP_NUM_THREADS": "4"}, (), False, True),
+        ({}, ("--tensor-parallel-size", "2"), False, True),
+        ({}, ("--tensor-parallel-size", "2"), True, True),
+        ({}, ("-pp=2",), True, True),
+        ({}, ("--distributed-executor-backend", "mp"), True, True),
+        ({}, ("--distributed-executor-backend", "mp"), False, True),
     ],
 )
 def test_shared_memory_matters_where_the_engine_has_workers(
-    arguments: tuple[str, ...], on_gpu: bool, workers: bool
+    environment: dict[str, str], arguments: tuple[str, ...], on_gpu: bool, workers: bool
 ) -> None:
-    """On one GPU vLLM's core runs the model itself, so that Docker's default is enough there."""
-    assert has_workers(arguments, on_gpu) is workers
+    """Where vLLM's core runs the model itself, Docker's default is enough."""
+    assert has_workers(environment, arguments, on_gpu=on_gpu) is workers
     small = replace(GENEROUS, shared_memory=DiskSpace(64 * MIB, 64 * MIB))
     assert bool(check_limits(small, workers=workers).problems) is workers
 

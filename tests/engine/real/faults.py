@@ -20,6 +20,7 @@ from tests.support.engines.broken_models import (
     remove,
     whole,
 )
+from tests.support.engines.model_process import MODEL_PROCESS
 
 
 @dataclass(frozen=True)
@@ -149,8 +150,18 @@ FAULTS = (
 
 # Faults of the container's limits, which are options of `docker run`.
 LIMITS = (
-    Fault("small_shm", "shared memory too small", container="mount -t tmpfs -o size=64m tmpfs /dev/shm"),
-    Fault("half_shm", "shared memory too small", container="mount -t tmpfs -o size=200m tmpfs /dev/shm"),
+    Fault(
+        "small_shm",
+        "shared memory too small",
+        environment=MODEL_PROCESS,
+        container="mount -t tmpfs -o size=64m tmpfs /dev/shm",
+    ),
+    Fault(
+        "half_shm",
+        "shared memory too small",
+        environment=MODEL_PROCESS,
+        container="mount -t tmpfs -o size=200m tmpfs /dev/shm",
+    ),
     Fault("address_space_1g", "address space limited", container="ulimit -v 1000000"),
     Fault("address_space_2500m", "address space limited", container="ulimit -v 2500000"),
     Fault("files_64", "too few open files", container="ulimit -n 64"),

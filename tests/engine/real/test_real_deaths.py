@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.engines.supervised import REAL, Supervised, leftovers, supervised
+from tests.support.engines.supervised import REAL, WITH_MODEL_PROCESS, Supervised, leftovers, supervised
 from tests.support.paths import ROOT
 from worker_vllm.engine.interface import EngineState
 from worker_vllm.engine.process.guard import descendants
@@ -23,6 +23,7 @@ from worker_vllm.errors import EngineError, EngineUnavailable
 
 pytestmark = [pytest.mark.vllm, pytest.mark.timeout(400)]
 
+MODEL = "Worker"  # how vLLM names a process for the model alone
 LONG = {"model": "parrot", "prompt": "x", "max_tokens": 20000, "ignore_eos": True, "stream": True}
 SHORT = {"model": "parrot", "prompt": "hello", "max_tokens": 8}
 
@@ -113,19 +114,22 @@ async def while_idle(run: Supervised, name: str) -> None:
         pytest.param("EngineCore", while_idle, marks=pytest.mark.matrix),
         pytest.param("EngineCore", while_streaming, marks=pytest.mark.matrix),
         pytest.param("EngineCore", while_waiting, marks=pytest.mark.matrix),
-        pytest.param("Worker", under_load, marks=pytest.mark.matrix),
+        pytest.param(MODEL, under_load, marks=pytest.mark.matrix),
         pytest.param("APIServer", under_load, marks=pytest.mark.matrix),
     ],
-    ids=["core under load", "core idle", "core streaming", "core waiting", "worker under load", "server under load"],
+    ids=["core under load", "core idle", "core streaming", "core waiting", "model under load", "server under load"],
 )
 async def test_a_killed_process_ends_the_engine_and_the_next_job_succeeds(
     name: str, kill: Callable[[Supervised, str], Awaitable[None]]
 ) -> None:
     """All processes end, running requests fail with the cause, a relaunch serves, nothing is left."""
     before, others = leftovers(), set(descendants(os.getpid()))
-    settings = replace(REAL, arguments=("--max-num-seqs", "2")) if kill is while_waiting else REAL
+    settings = WITH_MODEL_PROCESS if name == MODEL else REAL
+    if kill is while_waiting:
+        settings = replace(REAL, arguments=("--max-num-seqs", "2"))
     async with supervised(settings) as run:
         assert await run.supervisor.wait_until_decided() is EngineState.READY, run.supervisor.diagnosis
+        assert any(line.startswith(f"({MODEL} pid=") for line in run.log.lines) is (name == MODEL)
         await kill(run, name)
         answer = json.loads(await (await run.post("/v1/completions", json.dumps(SHORT).encode())).read())
         assert answer["choices"][0]["text"] == "hello"
@@ -137,9 +141,9 @@ async def test_a_killed_process_ends_the_engine_and_the_next_job_succeeds(
 @pytest.mark.matrix
 async def test_a_kill_while_it_loads_is_tried_again() -> None:
     """An exit during the start is retried; the request that waited is served."""
-    async with supervised(REAL) as run:
+    async with supervised(WITH_MODEL_PROCESS) as run:
         await run.line("Starting to load model")
-        os.kill(run.process_id("Worker"), signal.SIGKILL)
+        os.kill(run.process_id(MODEL), signal.SIGKILL)
         answer = json.loads(await (await run.post("/v1/completions", json.dumps(SHORT).encode())).read())
         assert answer["choices"][0]["text"] == "hello"
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.engines.supervised import REAL, Supervised, supervised
+from tests.support.engines.supervised import REAL, WITH_MODEL_PROCESS, Supervised, supervised
 from worker_vllm.engine.client.metrics import parse_progress
 from worker_vllm.engine.interface import EngineState
 from worker_vllm.errors import EngineStalled
@@ -93,7 +93,7 @@ async def stop_and_ask(run: Supervised, process: Callable[[Supervised], int], ti
 @pytest.mark.parametrize("process", [worker, server])
 async def test_any_stopped_process_is_a_stall(process: Callable[[Supervised], int]) -> None:
     """The core's worker, or the server just after a burst of jobs, whose counters were moving until then."""
-    async with supervised(REAL, stall_timeout_s=TIMEOUT_S) as run:
+    async with supervised(WITH_MODEL_PROCESS, stall_timeout_s=TIMEOUT_S) as run:
         assert await run.supervisor.wait_until_decided() is EngineState.READY, run.supervisor.diagnosis
         await asyncio.gather(*(answer(run, 10 + n) for n in range(20)))
         await stop_and_ask(run, process, TIMEOUT_S)

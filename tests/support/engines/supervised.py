@@ -15,6 +15,7 @@ from typing import Any
 
 import psutil
 
+from tests.support.engines.model_process import MODEL_PROCESS
 from tests.support.paths import PARROT
 from worker_vllm.engine.client.http import HttpEngine
 from worker_vllm.engine.interface import EngineRequest, EngineResponse, EngineState
@@ -26,6 +27,7 @@ from worker_vllm.settings.types import EngineKind, EngineSettings
 
 ECHO = EngineSettings(kind=EngineKind.ECHO, model="parrot", served_names=("parrot",))
 REAL = EngineSettings(model=str(PARROT), served_names=("parrot",), environment={"HF_HUB_OFFLINE": "1"})
+WITH_MODEL_PROCESS = replace(REAL, environment={**REAL.environment, **MODEL_PROCESS})
 # Two processes share the model; the CPU engine needs to know which processor is whose (one memory node here).
 TWO_PARTS = replace(
     REAL,

@@ -1,10 +1,10 @@
 """Starts the CPU engine's processes as forks of one template process, so that vLLM is imported once, not three times.
 
 vLLM starts an API server, an engine core and a worker, each with `spawn`, and each spends most of its start on the
-same imports (0.32.0, two cores: 45 of 51 CPU seconds). Here Python's own fork server imports them once and forks all
-three. The template has computed nothing, and vLLM itself relies on such forks being safe (0.32.0,
-v1/executor/multiproc_executor.py, set_multiprocessing_worker_envs). A fork cannot have other OpenMP settings than the
-template, so an environment that sets any gets vLLM's own `spawn`.
+same imports (0.32.0, two cores: 45 of 51 CPU seconds). Here Python's own fork server imports them once and forks
+server and core, which runs the model itself. The template has computed nothing, and vLLM itself relies on such forks
+being safe (0.32.0, v1/executor/multiproc_executor.py, set_multiprocessing_worker_envs). `preflight.cpu_processes`
+tells when this applies.
 
 Runs in the engine child only. Imports vLLM in `load`, not when this module is imported.
 """
@@ -23,22 +23,10 @@ from multiprocessing.context import ForkServerContext, ForkServerProcess
 from multiprocessing.forkserver import _forkserver
 
 from worker_vllm.engine.child import model_info_writer
-from worker_vllm.settings.arguments import EngineArguments
+from worker_vllm.engine.preflight.cpu_processes import MULTIPROCESSING, starts_forked
 
 # Python's fork server ignores a preload module that it cannot import: a wrong name here only makes the start slow.
 PRELOAD_MODULE = "worker_vllm.engine.child.forkserver_preload"
-# If any of them is set, the user configures processes or threads, and vLLM starts them its own way.
-THREAD_VARIABLES = (
-    "VLLM_WORKER_MULTIPROC_METHOD",
-    "VLLM_CPU_OMP_THREADS_BIND",
-    "VLLM_CPU_SIM_MULTI_NUMA",
-    "OMP_NUM_THREADS",
-    "OMP_PLACES",
-    "OMP_PROC_BIND",
-    "GOMP_CPU_AFFINITY",
-    "KMP_AFFINITY",
-    "LD_PRELOAD",
-)
 # The fork server's address (Python 3.11 to 3.14). Children do not inherit it: each would start a server of its own.
 ADDRESS = ("_forkserver_address", "_forkserver_authkey")
 MODULES = (
@@ -79,9 +67,8 @@ class TemplateContext(ForkServerContext):
 
 
 def applies(environment: Mapping[str, str], arguments: list[str]) -> bool:
-    """Whether this start may be forked: `serve` without parallelism, and no THREAD_VARIABLES set."""
-    parallel = any("parallel" in option.flag for option in EngineArguments(arguments).options)
-    return arguments[1:2] == ["serve"] and not parallel and not any(name in environment for name in THREAD_VARIABLES)
+    """Whether this command line is a server's that is forked."""
+    return arguments[1:2] == ["serve"] and starts_forked(environment, arguments)
 
 
 def find_title_area() -> None:
@@ -109,6 +96,7 @@ def prepare() -> TemplateContext:
     """Start the template unless it runs already; returns before it has imported anything."""
     os.environ["VLLM_CPU_OMP_THREADS_BIND"] = "nobind"
     os.environ["OMP_NUM_THREADS"] = str(max(1, len(os.sched_getaffinity(0)) - 1))
+    os.environ.setdefault(MULTIPROCESSING, "0")
     template = TemplateContext()
     template.set_forkserver_preload([PRELOAD_MODULE])
     _forkserver.ensure_running()

@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from worker_vllm.engine.preflight.cpu_processes import core_runs_model
 from worker_vllm.engine.preflight.memory_fit import SHARDING, number
 from worker_vllm.errors import Problem
 from worker_vllm.settings.arguments import EngineArguments
@@ -99,11 +100,13 @@ def raise_open_files() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def has_workers(arguments: Sequence[str], on_gpu: bool) -> bool:
+def has_workers(environment: Mapping[str, str], arguments: Sequence[str], *, on_gpu: bool) -> bool:
     """Whether the engine core has worker processes, which communicate with it through shared memory."""
+    if not on_gpu:
+        return not core_runs_model(environment, arguments)
     given = EngineArguments(arguments)
     parts = [number(given.get(flag), 1) for flag in SHARDING]
-    return not on_gpu or max(parts) > 1 or given.get("--distributed-executor-backend") == "mp"
+    return max(parts) > 1 or given.get("--distributed-executor-backend") == "mp"
 
 
 def check_limits(limits: ContainerLimits, *, workers: bool) -> LimitProblems:

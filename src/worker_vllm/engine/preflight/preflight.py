@@ -66,7 +66,9 @@ def preflight(settings: EngineSettings, environment: Mapping[str, str]) -> Prefl
     key = cache_key(settings.served_names[-1], engine_version(sys.path) or "unknown", machine)
     caches = choose_caches(key, {**environment, **settings.environment}, on_gpu=machine is not None)
     loading = choose_model_loader(settings, found, machine)
-    limits = check_limits(measure_limits(environment), workers=has_workers(found.arguments, machine is not None))
+    set_there = {**environment, **settings.environment}
+    workers = has_workers(set_there, found.arguments, on_gpu=machine is not None)
+    limits = check_limits(measure_limits(environment), workers=workers)
     fill_model_info_cache(found, environment, {**environment, **settings.environment, **caches.environment}.get(ROOT))
     settings = replace(settings, environment={**caches.environment, **settings.environment})
     return Preflight(
