@@ -38,7 +38,7 @@ async def test_only_the_results_of_the_dead_are_taken_over(tmp_path: Path) -> No
             while len(list(spool.rglob("*.result"))) < len(JOBS):
                 await asyncio.sleep(0.05)  # a file has no event
             url = f"{raw.url}/job-done/w0/free?"
-            ResultSpool(spool).save_shared(JobResult("free", url, b'{"output":[0]}', 1e12))
+            ResultSpool(spool).save_shared(JobResult("free", url, (b'{"output":[0]}',), 1e12))
             with running(command, worker_variables(raw, "w2", SPOOL_DIRECTORY=str(spool))):
                 await raw.until(lambda: bool(raw.of("job-done", "free")))
             assert Counter(found.job_id for found in raw.of("job-done")) == Counter([*JOBS, "free"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -61,9 +61,9 @@ class MemoryPlatform:
         jobs = await self._take_all(self.jobs, int(query.get("batch_size", 1)))
         return PlatformAnswer(200, json.dumps(jobs if "batch_size" in query else jobs[0]).encode())
 
-    async def post(self, url: str, body: bytes, timeout_s: float) -> PlatformAnswer:
+    async def post(self, url: str, body: Sequence[bytes], timeout_s: float) -> PlatformAnswer:
         parts = urlsplit(url).path.split("/")
-        kind, job_id, value = parts[3].removeprefix("job-"), unquote(parts[5]), json.loads(body)
+        kind, job_id, value = parts[3].removeprefix("job-"), unquote(parts[5]), json.loads(b"".join(body))
         if self.on_post is not None and (reply := await self.on_post(kind, job_id, value)) is not None:
             if isinstance(reply, NotSent):
                 raise reply

@@ -94,8 +94,8 @@ def test_bodies_splice_json_text() -> None:
     """Values are never decoded; text is escaped as JSON wants it, and left as UTF-8."""
     nasty = 'data: {"é": "\\n \u2028 \x00 \U0001f600"}\n\n'
     value = text_value(nasty.encode())
-    assert json.loads(stream_body(value)) == {"output": nasty}
+    assert json.loads(b"".join(stream_body(value))) == {"output": nasty}
     assert "é".encode() in value
-    assert json.loads(done_body([value, b"[1, 2]"])) == {"output": [nasty, [1, 2]]}
-    assert json.loads(done_body([], stop_pod=True)) == {"output": [], "stopPod": True}
-    assert json.loads(failed_body('{"message": "é"}')) == {"error": '{"message": "é"}'}
+    assert json.loads(b"".join(done_body([value, b"[1, 2]"]))) == {"output": [nasty, [1, 2]]}
+    assert json.loads(b"".join(done_body([], stop_pod=True))) == {"output": [], "stopPod": True}
+    assert json.loads(b"".join(failed_body('{"message": "é"}'))) == {"error": '{"message": "é"}'}

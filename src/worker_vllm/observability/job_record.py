@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from worker_vllm.errors import EngineUnavailable, Overloaded, WorkerError
 from worker_vllm.observability.trace_context import TraceContext
 
+USAGE_BYTES = 2_000  # of the end of a response or of a part of it, where its usage is searched
 TAG_BYTES = 8
 NAME_LENGTH = 200  # of a name that a request has chosen
 REQUEST_ID, TRACEPARENT = "X-Request-Id", "traceparent"
@@ -169,7 +170,7 @@ class JobRecord:
         """Note the token counts in a part of the engine's stream."""
         self.events += run.count(b"data:")
         if run:
-            self.part_before, self.last_usage = self.last_usage, run
+            self.part_before, self.last_usage = self.last_usage, run[-USAGE_BYTES:]
 
     def settle_tokens(self) -> None:
         """Where the engine has reported no usage, take the counts from its response, or count its events."""

@@ -154,24 +154,28 @@ def parse_stop(body: bytes) -> list[str]:
     return [job_id for job_id in ids if isinstance(job_id, str)]
 
 
+FAILED = b'{"error":'  # the first part of a failed job's result
+
+
 def text_value(data: bytes) -> bytes:
     """The JSON text of the string `data`, which is complete UTF-8."""
     return encode_basestring(data.decode("utf-8", "replace")).encode()
 
 
-def stream_body(value: bytes) -> bytes:
-    """The body that posts one piece: `value` is JSON text."""
-    return b'{"output":' + value + b"}"
+def stream_body(value: bytes) -> tuple[bytes, ...]:
+    """The body that posts one piece, in parts: `value` is JSON text."""
+    return b'{"output":', value, b"}"
 
 
-def done_body(values: Sequence[bytes], *, stop_pod: bool = False) -> bytes:
-    """The final result of a job that succeeded: every value it yielded, in order."""
-    return b'{"output":[' + b",".join(values) + b"]" + _tail(stop_pod)
+def done_body(values: Sequence[bytes], *, stop_pod: bool = False) -> tuple[bytes, ...]:
+    """The final result of a job that succeeded, in parts: every value it yielded, in order."""
+    separated = [part for value in values for part in (b",", value)]
+    return b'{"output":[', *separated[1:], b"]", _tail(stop_pod)
 
 
-def failed_body(error: str, *, stop_pod: bool = False) -> bytes:
-    """The final result of a job that failed: `error` is the JSON text of the OpenAI error object."""
-    return b'{"error":' + encode_basestring(error).encode() + _tail(stop_pod)
+def failed_body(error: str, *, stop_pod: bool = False) -> tuple[bytes, ...]:
+    """The final result of a job that failed, in parts: `error` is the JSON text of the OpenAI error object."""
+    return FAILED, encode_basestring(error).encode(), _tail(stop_pod)
 
 
 def _tail(stop_pod: bool) -> bytes:

@@ -9,7 +9,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -219,7 +219,7 @@ class QueueWorker:
             late.cancel()
             self.admission.release_undelivered(result.job_id)
 
-    def _result(self, open_job: _OpenJob, body: bytes) -> JobResult:
+    def _result(self, open_job: _OpenJob, body: Sequence[bytes]) -> JobResult:
         job_id = open_job.job_run.job_id
         return JobResult(job_id, self._addresses.done(job_id), body, open_job.wanted_until)
 
@@ -295,5 +295,5 @@ class QueueWorker:
             await asyncio.wait(self._tasks.values(), timeout=self._timeouts.forced_s)
 
 
-def _stopped_body(open_job: _OpenJob) -> bytes:
+def _stopped_body(open_job: _OpenJob) -> Sequence[bytes]:
     return RunOutcome(error=stopped_error()).body(open_job.job_run.job, stop_pod=False)

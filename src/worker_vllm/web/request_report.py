@@ -13,14 +13,13 @@ from typing import Any
 
 from worker_vllm.engine.child.report_line import write_report
 from worker_vllm.jobs.request.routes import UNREPORTED, Route
-from worker_vllm.observability.job_record import TAG_BYTES
+from worker_vllm.observability.job_record import TAG_BYTES, USAGE_BYTES
 from worker_vllm.observability.trace_context import parse
 from worker_vllm.observability.tracing_settings import TracingSettings, tracing_settings
 from worker_vllm.web.asgi import REQUEST_ID, Exchange, header_values, without
 
 TRACEPARENT = b"traceparent"
 NAME_LENGTH = 200
-USAGE_BYTES = 2000
 
 Report = Callable[[dict[str, Any]], None]
 

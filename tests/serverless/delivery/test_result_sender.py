@@ -109,7 +109,7 @@ async def test_results_of_earlier_processes_do_not_delay_each_other(
 
     spool = ResultSpool(tmp_path)
     for n in range(12):
-        spool.save_shared(JobResult(str(n), f"{BASE}/job-done/w0/{n}?", b"{}", FAR_FUTURE))
+        spool.save_shared(JobResult(str(n), f"{BASE}/job-done/w0/{n}?", (b"{}",), FAR_FUTURE))
     platform.on_post = stuck
     serve(one, spool_directory=str(tmp_path))
     await platform.until(lambda: platform.is_done(*map(str, range(2, 12))))
@@ -121,8 +121,8 @@ async def test_a_starting_worker_leaves_the_results_of_a_live_one_alone(
     """On a shared volume; the next scan finds only results without a live owner."""
     live = ResultSpool(tmp_path)
     for n in range(12):
-        live.save_owned(JobResult(str(n), f"{BASE}/job-done/w0/{n}?", b"{}", FAR_FUTURE))
-    live.save_shared(JobResult("free", f"{BASE}/job-done/w0/free?", b"{}", FAR_FUTURE))
+        live.save_owned(JobResult(str(n), f"{BASE}/job-done/w0/{n}?", (b"{}",), FAR_FUTURE))
+    live.save_shared(JobResult("free", f"{BASE}/job-done/w0/free?", (b"{}",), FAR_FUTURE))
     serve(one, spool_directory=str(tmp_path))
     await platform.until(lambda: platform.is_done("free"))
     await platform.give({"id": "a", "input": {}})
@@ -148,7 +148,7 @@ async def test_an_undelivered_result_is_spooled_at_the_stop(
     await asyncio.wait([running])
     next_start = ResultSpool(tmp_path / "spool")
     kept = [next_start.read(path) for path in next_start.claim(BASE)]
-    assert [(r.job_id, r.url, r.body) for r in kept if r] == [
+    assert [(r.job_id, r.url, b"".join(r.body)) for r in kept if r] == [
         ("a", f"{BASE}/job-done/w1/a?gpu=none&isStream=true", b'{"output":[1]}')
     ]
 
@@ -158,7 +158,7 @@ async def test_a_result_of_an_earlier_process_is_delivered(
 ) -> None:
     """To the address it was meant for; then it is gone from the disk."""
     spool = ResultSpool(tmp_path)
-    spool.save_shared(JobResult("old", f"{BASE}/job-done/w0/old?isStream=true", b'{"output":[7]}', FAR_FUTURE))
+    spool.save_shared(JobResult("old", f"{BASE}/job-done/w0/old?isStream=true", (b'{"output":[7]}',), FAR_FUTURE))
     serve(one, spool_directory=str(tmp_path))
     await platform.until(lambda: platform.is_done("old"))
     assert platform.of("old") == [("done", {"output": [7]})]
@@ -169,9 +169,9 @@ async def test_a_result_for_another_endpoint_stays_where_it_is(
 ) -> None:
     """Volumes are shared, and the key is sent with every result: another writer of the volume must not get it."""
     spool = ResultSpool(tmp_path)
-    spool.save_shared(JobResult("neighbour", "http://platform/v2/other/job-done/w0/neighbour?", b"{}", FAR_FUTURE))
-    spool.save_shared(JobResult("evil", "http://elsewhere/job-done/w0/evil?", b"{}", FAR_FUTURE))
-    spool.save_shared(JobResult("old", f"{BASE}/job-done/w0/old?", b"{}", FAR_FUTURE))
+    spool.save_shared(JobResult("neighbour", "http://platform/v2/other/job-done/w0/neighbour?", (b"{}",), FAR_FUTURE))
+    spool.save_shared(JobResult("evil", "http://elsewhere/job-done/w0/evil?", (b"{}",), FAR_FUTURE))
+    spool.save_shared(JobResult("old", f"{BASE}/job-done/w0/old?", (b"{}",), FAR_FUTURE))
     serve(one, spool_directory=str(tmp_path))
     await platform.until(lambda: platform.is_done("old"))
     assert [job_id for _, job_id, _ in platform.posts] == ["old"]

@@ -11,7 +11,9 @@ import pytest
 from worker_vllm.serverless.delivery.result_spool import JobResult, ResultSpool
 
 ENDPOINT = "http://h/v2/ep"
-RESULT = JobResult("job/../1", f"{ENDPOINT}/job-done/w/1", b'{"output":["a secret answer\\n"]}', wanted_until=100.0)
+RESULT = JobResult(
+    "job/../1", f"{ENDPOINT}/job-done/w/1", (b'{"output":["a secret answer\\n"]}',), wanted_until=100.0
+)
 
 
 def found(spool: ResultSpool) -> list[JobResult | None]:

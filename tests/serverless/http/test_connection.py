@@ -71,7 +71,7 @@ async def http() -> AsyncIterator[HttpPlatform]:
 
 async def test_a_request_carries_the_key_as_it_is(server: ScriptedServer, http: HttpPlatform) -> None:
     """No `Bearer`, no room for smuggled headers, JSON both ways."""
-    answer = await http.post(server.url + "&a=b", b'{"output": 1}', 5)
+    answer = await http.post(server.url + "&a=b", (b'{"output": 1}',), 5)
     assert (answer.status, answer.body, answer.header("content-type")) == (200, b"{}", "application/json")
     head, _, body = server.requests[0].partition(b"\r\n\r\n")
     lines = head.decode().split("\r\n")
@@ -106,16 +106,16 @@ async def test_answers_in_every_framing(
 async def test_connections_are_kept_and_not_shared(server: ScriptedServer, http: HttpPlatform) -> None:
     """One after the other on one connection; at once on several."""
     for _ in range(3):
-        await http.post(server.url, b"{}", 5)
+        await http.post(server.url, (b"{}",), 5)
     assert server.connections == 1
-    await asyncio.gather(*(http.post(server.url, b"{}", 5) for _ in range(3)))
+    await asyncio.gather(*(http.post(server.url, (b"{}",), 5) for _ in range(3)))
     assert server.connections == 3
 
 
 async def test_a_refused_connection_is_provably_not_accepted(server: ScriptedServer, http: HttpPlatform) -> None:
     """So the same piece may be sent again."""
     with pytest.raises(NotSent):
-        await http.post("http://127.0.0.1:9/x?", b"{}", 5)
+        await http.post("http://127.0.0.1:9/x?", (b"{}",), 5)
 
 
 @pytest.mark.parametrize("cut", [None, [OK[:30], b""], [b"nonsense\r\n\r\n"]], ids=["none", "half", "nonsense"])
@@ -125,7 +125,7 @@ async def test_an_incomplete_answer_leaves_the_outcome_unknown(
     """A POST is sent once and once only."""
     server.script.append(cut)
     with pytest.raises(NoAnswer):
-        await http.post(server.url, b"{}", 5)
+        await http.post(server.url, (b"{}",), 5)
     assert len(server.requests) == 1
 
 
@@ -149,9 +149,9 @@ async def test_a_poll_on_a_dead_connection_is_tried_on_a_new_one(server: Scripte
 async def test_a_connection_closed_while_idle_is_not_used(server: ScriptedServer) -> None:
     """The end waits unread in the kernel, as after a freeze: a POST notices before it writes."""
     http = HttpPlatform("key", KeepAliveLimits(check_after_s=0.0))
-    await http.post(server.url, b"{}", 5)
+    await http.post(server.url, (b"{}",), 5)
     server.writers[0].get_extra_info("socket").shutdown(socket.SHUT_WR)
-    assert (await http.post(server.url, b"{}", 5)).status == 200
+    assert (await http.post(server.url, (b"{}",), 5)).status == 200
     assert server.connections == 2
     http.close()
 

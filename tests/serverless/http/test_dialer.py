@@ -86,11 +86,11 @@ async def test_tls(
     async with raw_platform(tls=authority.server(address)) as raw:
         if reason is None:
             for _ in range(2):
-                assert (await http.post(f"{raw.url}/job-done/w1/a", b'{"output":1}', 5)).status == 200
+                assert (await http.post(f"{raw.url}/job-done/w1/a", (b'{"output":1}',), 5)).status == 200
             assert (raw.connections, raw.requests[1].headers["authorization"]) == (1, "key")
         else:
             with pytest.raises(NotSent, match=reason):
-                await http.post(f"{raw.url}/job-done/w1/a", b'{"output":1}', 5)
+                await http.post(f"{raw.url}/job-done/w1/a", (b'{"output":1}',), 5)
             assert raw.requests == []
         http.close()
         await asyncio.sleep(0.05)  # TLS takes its leave
@@ -132,12 +132,12 @@ async def test_out_of_descriptors_means_waiting() -> None:
     """Nothing was sent, so the same request goes out later; a kept connection is looked at and used meanwhile."""
     async with raw_platform() as raw:
         http, other = HttpPlatform("key", KeepAliveLimits(check_after_s=0.0)), HttpPlatform("key")
-        await http.post(f"{raw.url}/job-done/w1/a", b"{}", 5)
+        await http.post(f"{raw.url}/job-done/w1/a", (b"{}",), 5)
         with no_descriptors():
-            assert (await http.post(f"{raw.url}/job-done/w1/a", b"{}", 5)).status == 200
+            assert (await http.post(f"{raw.url}/job-done/w1/a", (b"{}",), 5)).status == 200
             with pytest.raises(NotSent, match="Too many open files"):
-                await other.post(f"{raw.url}/job-done/w1/a", b"{}", 5)
-        assert (await other.post(f"{raw.url}/job-done/w1/a", b"{}", 5)).status == 200
+                await other.post(f"{raw.url}/job-done/w1/a", (b"{}",), 5)
+        assert (await other.post(f"{raw.url}/job-done/w1/a", (b"{}",), 5)).status == 200
         assert raw.connections == 2
         for one in (http, other):
             one.close()

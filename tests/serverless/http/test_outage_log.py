@@ -70,8 +70,8 @@ async def test_the_client_records_outcomes_by_kind(caplog: pytest.LogCaptureFixt
     async with raw_platform() as raw:
         raw.always = {"job-done": [answer(500)], "job-stream": [answer(404)], "job-take": [answer(429)]}
         for _ in range(5):
-            await http.post(f"{raw.url}/job-done/w1/a", b"{}", 5)
-            await http.post(f"{raw.url}/job-stream/w1/a", b"{}", 5)
+            await http.post(f"{raw.url}/job-done/w1/a", (b"{}",), 5)
+            await http.post(f"{raw.url}/job-stream/w1/a", (b"{}",), 5)
             await http.get(f"{raw.url}/job-take/w1", 5)
         http.close()
     assert [line for line in caplog.messages if "fails" in line] == ["job-done fails: HTTP 500"]

@@ -52,7 +52,7 @@ async def http() -> AsyncIterator[HttpPlatform]:
 async def test_a_redirected_post_is_sent_complete(raw: RawPlatform, http: HttpPlatform, status: int) -> None:
     """Method, body and key, since it is the same origin."""
     raw.script("job-done", [redirect(status, f"{raw.url}/job-done/w1/elsewhere?x=1")])
-    assert (await http.post(raw.url + DONE, b'{"output":1}', 5)).status == 200
+    assert (await http.post(raw.url + DONE, (b'{"output":1}',), 5)).status == 200
     first, second = raw.requests
     assert (second.method, second.json, second.job_id, second.query) == (
         "POST",
@@ -75,7 +75,7 @@ async def test_another_host_does_not_see_the_key(raw: RawPlatform, http: HttpPla
     """As the SDK's client: the body goes there, the key does not."""
     async with raw_platform() as other:
         raw.script("job-done", [redirect(307, other.url + DONE)])
-        assert (await http.post(raw.url + DONE, b'{"output":1}', 5)).status == 200
+        assert (await http.post(raw.url + DONE, (b'{"output":1}',), 5)).status == 200
         assert "authorization" not in other.requests[0].headers
         assert other.requests[0].json == {"output": 1}
 
@@ -84,14 +84,14 @@ async def test_another_host_does_not_see_the_key(raw: RawPlatform, http: HttpPla
 async def test_a_redirect_to_nowhere_is_an_answer(raw: RawPlatform, http: HttpPlatform, location: str | None) -> None:
     """The status means that the request was not processed here; 303 and 304 of a POST too."""
     raw.script("job-done", [redirect(302, location) if location else answer(302, b"")])
-    assert (await http.post(raw.url + DONE, b"{}", 5)).status == 302
+    assert (await http.post(raw.url + DONE, (b"{}",), 5)).status == 302
     assert len(raw.requests) == 1
 
 
 async def test_redirects_end(raw: RawPlatform, http: HttpPlatform) -> None:
     """Ten, as with the SDK's client."""
     raw.always["job-done"] = [redirect(308, raw.url + DONE)]
-    assert (await http.post(raw.url + DONE, b"{}", 5)).status == 308
+    assert (await http.post(raw.url + DONE, (b"{}",), 5)).status == 308
     assert len(raw.requests) == 11
 
 
@@ -156,7 +156,7 @@ async def test_every_framing_arrives_whole(raw: RawPlatform, http: HttpPlatform,
     """And the next exchange is a new one."""
     raw.script("job-take", parts)
     assert (await http.get(raw.url + TAKE, 5)).body == JOBS
-    assert (await http.post(raw.url + DONE, b"{}", 5)).body == b"{}"
+    assert (await http.post(raw.url + DONE, (b"{}",), 5)).body == b"{}"
 
 
 @pytest.mark.parametrize("size", [1, 1024], ids=["bytewise", "1 KiB"])
@@ -191,23 +191,23 @@ async def test_an_incomplete_answer_is_no_answer(raw: RawPlatform, http: HttpPla
     """The outcome is unknown, the error has a reason, and the POST was sent once."""
     raw.script("job-done", parts)
     with pytest.raises(NoAnswer, match=r"closed before a complete answer|not HTTP/1\.1: \w"):
-        await http.post(raw.url + DONE, b"{}", 5)
+        await http.post(raw.url + DONE, (b"{}",), 5)
     assert len(raw.requests) == 1
-    assert (await http.post(raw.url + DONE, b"{}", 5)).status == 200
+    assert (await http.post(raw.url + DONE, (b"{}",), 5)).status == 200
 
 
 async def test_bytes_after_an_answer_are_discarded(raw: RawPlatform, http: HttpPlatform) -> None:
     """The connection is out of step and is not used again."""
     raw.script("job-done", [answer(200, b"{}") + answer(500, b"")])
     for _ in range(2):
-        assert (await http.post(raw.url + DONE, b"{}", 5)).status == 200
+        assert (await http.post(raw.url + DONE, (b"{}",), 5)).status == 200
     assert raw.connections == 2
 
 
 async def test_an_unreadable_header_is_ignored(raw: RawPlatform, http: HttpPlatform) -> None:
     """Byte B2 is a digit to some and a number to none."""
     raw.script("job-done", [answer(429, b"", "Retry-After: \xb2")])
-    assert (await http.post(raw.url + DONE, b"{}", 5)).header("retry-after") == "\xb2"
+    assert (await http.post(raw.url + DONE, (b"{}",), 5)).header("retry-after") == "\xb2"
 
 
 async def test_a_space_in_an_address_is_escaped(raw: RawPlatform, http: HttpPlatform) -> None:
@@ -222,9 +222,9 @@ async def test_a_space_in_an_address_is_escaped(raw: RawPlatform, http: HttpPlat
 async def test_a_broken_address_is_refused_with_a_reason(http: HttpPlatform, url: str) -> None:
     """Nothing can have been sent; a name and password in it are not shown."""
     with pytest.raises(NotSent, match="broken address"):
-        await http.post(url, b"{}", 5)
+        await http.post(url, (b"{}",), 5)
     with pytest.raises(NotSent) as refused:
-        await http.post("http://user:hidden@host:port/x", b"{}", 5)
+        await http.post("http://user:hidden@host:port/x", (b"{}",), 5)
     assert "hidden" not in str(refused.value)
 
 
@@ -234,7 +234,7 @@ async def test_no_connection_has_a_reason(http: HttpPlatform) -> None:
         closed.bind(("127.0.0.1", 0))
         port = closed.getsockname()[1]
     with pytest.raises(NotSent, match=rf"no connection to 127\.0\.0\.1:{port}: .*refused"):
-        await http.post(f"http://127.0.0.1:{port}/x", b"{}", 5)
+        await http.post(f"http://127.0.0.1:{port}/x", (b"{}",), 5)
 
 
 def test_a_gzipped_answer_is_what_it_says() -> None:

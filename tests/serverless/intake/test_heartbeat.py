@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -36,7 +36,7 @@ class Pinged(Platform):
             self.over.set()
         return self._answer(url)
 
-    async def post(self, url: str, body: bytes, timeout_s: float) -> PlatformAnswer:
+    async def post(self, url: str, body: Sequence[bytes], timeout_s: float) -> PlatformAnswer:
         raise AssertionError("a heartbeat posts nothing")
 
     def abandon(self, url: str) -> bool:

@@ -12,6 +12,8 @@ from worker_vllm.jobs.output import sse
 from worker_vllm.jobs.output.engine_answers import error_from_object
 from worker_vllm.jobs.request.routes import Family, Route, speaks_anthropic
 
+LAST_BYTES = 64  # of the latest events, where `[DONE]` is searched; the rest is not kept
+
 
 def unredacted(value: object) -> object:
     """The value unchanged."""
@@ -55,7 +57,7 @@ class EventRelay:
                 return b""
             run, self._opening, self._opened = self._opening, b"", True
         if run:
-            self._last = run
+            self._last = run[-LAST_BYTES:]
         return run
 
     def finish(self) -> bytes:

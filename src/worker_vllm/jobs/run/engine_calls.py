@@ -17,10 +17,9 @@ from worker_vllm.jobs.output.size_limits import RESULT_BYTES
 from worker_vllm.jobs.request.best_of import RankedAnswer, Ranking, rank_answer, ranking_body
 from worker_vllm.jobs.request.engine_request import json_request
 from worker_vllm.jobs.request.routes import UNREPORTED, Family, Route
-from worker_vllm.observability.job_record import current_record
+from worker_vllm.observability.job_record import USAGE_BYTES, current_record
 
 ERROR_BYTES = 1_000_000
-USAGE_BYTES = 2_000  # of the end of a response, where its usage is searched
 UNRANKED_BYTES = 4 * RESULT_BYTES  # a response with the sequences that ranking discards, and their log-probabilities
 
 

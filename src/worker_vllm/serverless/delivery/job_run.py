@@ -42,8 +42,8 @@ class RunOutcome:
     values: Sequence[bytes] = ()
     error: WorkerError | None = None
 
-    def body(self, job: protocol.Job, *, stop_pod: bool) -> bytes:
-        """The job's final result as it is posted; `stop_pod` asks the platform to replace this worker."""
+    def body(self, job: protocol.Job, *, stop_pod: bool) -> tuple[bytes, ...]:
+        """The job's final result as it is posted, in parts; `stop_pod` asks the platform to replace this worker."""
         if self.error is not None:
             return protocol.failed_body(error_text(self.error, job), stop_pod=stop_pod)
         return protocol.done_body(self.values, stop_pod=stop_pod)
@@ -119,6 +119,7 @@ class JobRun:
                 async with aclosing(self._handler(self.job)) as outputs:
                     async for output in outputs:
                         await stream.put(output)
+                        del output  # while the job waits for the next one, it keeps none
                 await stream.finish()
         except (WorkerError, StreamBroken, JobGone):
             raise

@@ -70,7 +70,7 @@ class ResultSender:
         """
         loop = asyncio.get_running_loop()
         spooling: list[asyncio.Future[bool]] = []
-        self.pending_bytes += len(result.body)
+        self.pending_bytes += result.size
         timer = None
         if self._spool is not None:
             timer = loop.call_later(
@@ -83,7 +83,7 @@ class ResultSender:
             while not await self._post_once(pending):
                 await self._pause(pending, FAILURE_BACKOFF)
         finally:
-            self.pending_bytes -= len(result.body)
+            self.pending_bytes -= result.size
             if timer is not None:
                 timer.cancel()
             if spooling:
@@ -139,16 +139,16 @@ class ResultSender:
                     log.info("delivering a result of an earlier process: %s", result)
                     pending = _PendingResult(result)
                 pending.result = result
-                self.pending_bytes += len(result.body)
+                self.pending_bytes += result.size
                 try:
                     over = await self._post_once(pending)
                 finally:
-                    self.pending_bytes -= len(result.body)
+                    self.pending_bytes -= result.size
                 if over:
                     await asyncio.to_thread(spool.remove, result.job_id)
                     return
                 if not pending.replaced:
-                    pending.result = JobResult(result.job_id, result.url, b"", result.wanted_until)
+                    pending.result = JobResult(result.job_id, result.url, (), result.wanted_until)
                 del result
             await self._pause(pending, SPOOLED_BACKOFF)
 
@@ -161,15 +161,15 @@ class ResultSender:
         """Post once. Returns whether delivery is over: accepted, refused for good, or out of time."""
         result = pending.result
         if (record := current_record.get()) is not None:
-            record.count_post("done", len(result.body), repeated=pending.failures > 0)
+            record.count_post("done", result.size, repeated=pending.failures > 0)
         try:
             answer = await self._post(result)
         except (NotSent, NoAnswer) as error:
             log.debug("result not accepted, to be sent again: %s reason=%s", result, error)
             return self._count_failure(pending)
         if answer.status < 300:
-            status = "FAILED" if result.body.startswith(b'{"error"') else "COMPLETED"
-            log.debug("job=%s delivered, %s, bytes=%d", result.job_id, status, len(result.body))
+            status = "FAILED" if result.body[0] == protocol.FAILED else "COMPLETED"
+            log.debug("job=%s delivered, %s, bytes=%d", result.job_id, status, result.size)
             return True
         if may_succeed_later(answer.status):
             log.debug("result not accepted, to be sent again: %s status=%d", result, answer.status)
@@ -218,7 +218,7 @@ class ResultSender:
 
 def refused_result(result: JobResult, status: int) -> JobResult:
     """The small FAILED result that replaces one that the platform refused for good."""
-    size = len(result.body)
+    size = result.size
     error: WorkerError
     if status == 413 or (status == 400 and size > LARGE_BYTES):
         error = RequestError(
@@ -232,7 +232,7 @@ def refused_result(result: JobResult, status: int) -> JobResult:
             "below 300; the result is lost, the worker's log has its size and hash",
             status=502,
         )
-    stop_pod = result.body.endswith(b',"stopPod":true}')
+    stop_pod = result.body[-1].endswith(b',"stopPod":true}')
     return JobResult(
         result.job_id, result.url, protocol.failed_body(error.to_json(), stop_pod=stop_pod), result.wanted_until
     )

@@ -13,7 +13,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,16 +30,23 @@ MAX_HEAD_BYTES = 64 * 1024
 
 @dataclass(frozen=True, slots=True)
 class JobResult:
-    """A job's final result: the address that it is posted to, its body, and its expiry (seconds since 1970)."""
+    """A job's final result: the address that it is posted to, its body in parts, its expiry (seconds since 1970)."""
 
     job_id: str
     url: str
-    body: bytes
+    body: Sequence[bytes]
     wanted_until: float
 
+    @property
+    def size(self) -> int:
+        """Bytes of the body."""
+        return sum(map(len, self.body))
+
     def __str__(self) -> str:
-        digest = hashlib.sha256(self.body).hexdigest()[:16]
-        return f"job={self.job_id} bytes={len(self.body)} sha256={digest}"
+        digest = hashlib.sha256()
+        for part in self.body:
+            digest.update(part)
+        return f"job={self.job_id} bytes={self.size} sha256={digest.hexdigest()[:16]}"
 
 
 class ResultSpool:
@@ -114,7 +121,7 @@ class ResultSpool:
                 raise ValueError(f"over {MAX_FILE_BYTES} bytes")
             head, _, body = text.partition(b"\n")
             header = json.loads(head)
-            return JobResult(str(header["job"]), str(header["url"]), body, float(header["wanted_until"]))
+            return JobResult(str(header["job"]), str(header["url"]), (body,), float(header["wanted_until"]))
         except (OSError, ValueError, KeyError, TypeError) as error:
             log.error("spooled result cannot be read: %s reason=%s", path.name, error)
             return None
@@ -156,7 +163,7 @@ class ResultSpool:
         head = {"job": result.job_id, "url": result.url, "wanted_until": result.wanted_until}
         try:
             with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600), "wb") as file:
-                file.write(json.dumps(head).encode() + b"\n" + result.body)
+                file.writelines((json.dumps(head).encode(), b"\n", *result.body))
                 file.flush()
                 os.fsync(file.fileno())
             draft.replace(path)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections import deque
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -26,6 +26,7 @@ GET_REDIRECTS = (301, 302, 303, 307, 308)
 # The SDK's client turns a POST into a GET without a body on 301, 302 and 303, which delivers nothing. 301 and 302
 # name the address of the resource, so the same POST is sent there; 303 means that it was processed: for the caller.
 POST_REDIRECTS = (301, 302, 307, 308)
+COPIED_BYTES = 16 * 1024  # a larger body is not joined, so that it is in memory once
 EXPECTED_GET_STATUSES = (200, 204, 400, 429)  # 400 is the answer to a paused worker
 RETRY_LATER_STATUSES = (401, 403, 408, 425, 429)
 _KIND = re.compile(r"/(job-take|job-stop|job-stream|job-done|ping)\b")
@@ -45,8 +46,8 @@ class Platform(Protocol):
     async def get(self, url: str, timeout_s: float) -> PlatformAnswer:
         """The answer to a GET: a long poll or a heartbeat."""
 
-    async def post(self, url: str, body: bytes, timeout_s: float) -> PlatformAnswer:
-        """The answer to a POST of JSON text."""
+    async def post(self, url: str, body: Sequence[bytes], timeout_s: float) -> PlatformAnswer:
+        """The answer to a POST of JSON text, which is sent part by part: a large one is in memory once."""
 
     def abandon(self, url: str) -> bool:
         """End an open GET of this address. Returns whether its answer has begun to arrive.
@@ -77,7 +78,7 @@ class HttpPlatform:
         """The answer to a GET, which is sent once more when a kept-alive connection turns out to be dead."""
         return self._send_and_log(url, None, timeout_s)
 
-    def post(self, url: str, body: bytes, timeout_s: float) -> Coroutine[Any, Any, PlatformAnswer]:
+    def post(self, url: str, body: Sequence[bytes], timeout_s: float) -> Coroutine[Any, Any, PlatformAnswer]:
         """The answer to a POST, which is sent at most once to each address that redirects lead to."""
         return self._send_and_log(url, body, timeout_s)
 
@@ -100,7 +101,7 @@ class HttpPlatform:
         self._all.clear()
         self._idle.clear()
 
-    async def _send_and_log(self, url: str, body: bytes | None, timeout_s: float) -> PlatformAnswer:
+    async def _send_and_log(self, url: str, body: Sequence[bytes] | None, timeout_s: float) -> PlatformAnswer:
         """Send a request, follow redirects, and record the outcome in the outage log."""
         kind = found[1] if (found := _KIND.search(url)) else "the platform"
         try:
@@ -123,7 +124,7 @@ class HttpPlatform:
         return answer
 
     async def _follow_redirects(
-        self, target: Target, answer: PlatformAnswer, body: bytes | None, timeout_s: float
+        self, target: Target, answer: PlatformAnswer, body: Sequence[bytes] | None, timeout_s: float
     ) -> PlatformAnswer:
         origin = target.origin
         for _ in range(MAX_REDIRECTS):
@@ -137,7 +138,7 @@ class HttpPlatform:
             answer = await self._send(target, body, timeout_s, self._key if target.origin == origin else "")
         return answer
 
-    async def _send(self, target: Target, body: bytes | None, timeout_s: float, key: str) -> PlatformAnswer:
+    async def _send(self, target: Target, body: Sequence[bytes] | None, timeout_s: float, key: str) -> PlatformAnswer:
         request = self._request(target, body, key)
         connection = self._idle_connection(target)
         if connection is not None:
@@ -150,14 +151,16 @@ class HttpPlatform:
         self._all.add(connection)
         return await self._exchange(connection, target, request, timeout_s)
 
-    def _request(self, target: Target, body: bytes | None, key: str) -> bytes:
+    def _request(self, target: Target, body: Sequence[bytes] | None, key: str) -> Sequence[bytes]:
         rest = f"{target.path} HTTP/1.1\r\nHost: {target.origin.host_port}\r\n{self._headers}{key}"
         if body is None:
-            return f"GET {rest}\r\n".encode()
-        return f"POST {rest}Content-Length: {len(body)}\r\n\r\n".encode() + body
+            return (f"GET {rest}\r\n".encode(),)
+        size = sum(map(len, body))
+        request = (f"POST {rest}Content-Length: {size}\r\n\r\n".encode(), *body)
+        return request if size > COPIED_BYTES else (b"".join(request),)
 
     async def _exchange(
-        self, connection: PlatformConnection, target: Target, request: bytes, timeout_s: float
+        self, connection: PlatformConnection, target: Target, request: Sequence[bytes], timeout_s: float
     ) -> PlatformAnswer:
         try:
             answer = await connection.exchange(request, timeout_s)

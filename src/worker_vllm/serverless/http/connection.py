@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import cast
 
@@ -36,9 +37,9 @@ class RequestAbandoned(NoAnswer):
 class PlatformConnection(asyncio.Protocol):
     """Carries one request at a time.
 
-    `request` is the request in flight, `reusable` whether another may follow, `answering` whether any byte of the
-    latest answer has arrived, `ended` whether the platform has closed the connection, `half_closed` whether this side
-    has.
+    `request` is the first part of the request in flight, `reusable` whether another may follow, `answering` whether
+    any byte of the latest answer has arrived, `ended` whether the platform has closed the connection, `half_closed`
+    whether this side has.
     """
 
     def __init__(self) -> None:
@@ -56,16 +57,19 @@ class PlatformConnection(asyncio.Protocol):
         assert self._transport is not None
         return self._transport
 
-    async def exchange(self, request: bytes, timeout_s: float) -> PlatformAnswer:
-        """Send `request` and return its answer. Raises NoAnswer; a cancelled exchange closes the connection."""
+    async def exchange(self, request: Sequence[bytes], timeout_s: float) -> PlatformAnswer:
+        """Send the parts of a request and return its answer.
+
+        Raises NoAnswer; a cancelled exchange closes the connection.
+        """
         loop = asyncio.get_running_loop()
         waiter: asyncio.Future[PlatformAnswer] = loop.create_future()
         self._waiter = waiter
-        self.request = request
+        self.request = request[0]
         self.reusable = self.answering = False
         self._timer = loop.call_later(timeout_s, self._on_timeout, timeout_s)
         try:
-            self.transport.write(request)
+            self.transport.writelines(request)
             return await waiter
         finally:
             self._timer.cancel()
