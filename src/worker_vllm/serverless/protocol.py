@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from json.encoder import encode_basestring
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -17,6 +18,8 @@ from worker_vllm.serverless.intake import take_answer
 from worker_vllm.settings.types import QueueSettings
 
 Job = dict[str, Any]
+REMEMBERED_JOBS = 1024  # whose addresses need not be made for every piece
+FAILED = b'{"error":'  # the first part of a failed job's result
 LONGEST_REASON = 256  # characters of a fault report, before they are encoded
 
 
@@ -57,11 +60,11 @@ class Addresses:
 
     def stream(self, job_id: str) -> str:
         """Where a piece of a job's stream goes."""
-        return self.stream_url.replace("$ID", quote(job_id, safe="")) + "&isStream=false"
+        return _of_job(self.stream_url, job_id) + "&isStream=false"
 
     def done(self, job_id: str) -> str:
         """Where a job's final result goes."""
-        return self.done_url.replace("$ID", quote(job_id, safe="")) + "&isStream=true"
+        return _of_job(self.done_url, job_id) + "&isStream=true"
 
     def ping(self, job_ids: Iterable[str], version: str) -> str:
         """The address of a heartbeat that lists these jobs; only valid where a ping address was given."""
@@ -90,6 +93,11 @@ class Addresses:
 
     def _sibling(self, verb: str) -> str:
         return self.take_url.replace("/job-take/", f"/{verb}/", 1)
+
+
+@lru_cache(REMEMBERED_JOBS)
+def _of_job(url: str, job_id: str) -> str:
+    return url.replace("$ID", quote(job_id, safe=""))
 
 
 def _with_query(url: str) -> str:
@@ -152,9 +160,6 @@ def parse_stop(body: bytes) -> list[str]:
     if not isinstance(ids, list):
         raise ProtocolError(f"an answer of {len(body)} bytes without a list `jobsToStop`")
     return [job_id for job_id in ids if isinstance(job_id, str)]
-
-
-FAILED = b'{"error":'  # the first part of a failed job's result
 
 
 def text_value(data: bytes) -> bytes:

@@ -7,10 +7,11 @@ import time
 from collections import deque
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Protocol
 
 from worker_vllm import __version__
-from worker_vllm.serverless.http.address import BadAddress, PlatformOrigin, Target, parse_target
+from worker_vllm.serverless.http.address import REMEMBERED, BadAddress, PlatformOrigin, Target, parse_target
 from worker_vllm.serverless.http.connection import (
     NoAnswer,
     NotSent,
@@ -103,7 +104,7 @@ class HttpPlatform:
 
     async def _send_and_log(self, url: str, body: Sequence[bytes] | None, timeout_s: float) -> PlatformAnswer:
         """Send a request, follow redirects, and record the outcome in the outage log."""
-        kind = found[1] if (found := _KIND.search(url)) else "the platform"
+        kind = _kind(url)
         try:
             target = parse_target(url)
             answer = await self._send(target, body, timeout_s, self._key)
@@ -192,6 +193,12 @@ class HttpPlatform:
     def _drop(self, connection: PlatformConnection) -> None:
         connection.close()
         self._all.discard(connection)
+
+
+@lru_cache(REMEMBERED)
+def _kind(url: str) -> str:
+    """The message that goes to an address, as the log names it."""
+    return found[1] if (found := _KIND.search(url)) else "the platform"
 
 
 def _is_expected(status: int, is_get: bool) -> bool:

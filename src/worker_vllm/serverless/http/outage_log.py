@@ -52,8 +52,7 @@ class OutageLog:
     def succeeded(self, kind: str) -> None:
         """Record a request that was answered as expected."""
         outage = self._open.get(kind)
-        now = self._clock()
-        if outage is None or now - outage.last_failure < QUIET_S:
+        if outage is None or (now := self._clock()) - outage.last_failure < QUIET_S:
             return
         del self._open[kind]
         log.warning(
