@@ -88,20 +88,21 @@ class Exchange:
             self.left = True
         return message
 
-    async def send(self, message: Message) -> None:
-        """Pass a message on to the client."""
-        if message["type"] == "http.response.start":
+    def send(self, message: Message) -> Awaitable[None]:
+        """Pass a message on to the client. Returns the server's own coroutine: every piece comes here."""
+        if message["type"] == "http.response.body":
+            if self.first_at is None:
+                self.first_at = time.monotonic()
+            part = message.get("body", b"")
+            if self.reads_usage:
+                self._read_usage(bytes(part))
+            self.sent_bytes += len(part)
+            self.complete = not message.get("more_body", False)
+        elif message["type"] == "http.response.start":
             self.status = message["status"]
             headers = without(message.get("headers", ()), REQUEST_ID)
             message = {**message, "headers": [*headers, (REQUEST_ID, self.request_id)]}
-        elif message["type"] == "http.response.body":
-            if self.first_at is None:
-                self.first_at = time.monotonic()
-            if self.reads_usage:
-                self._read_usage(bytes(message.get("body", b"")))
-            self.sent_bytes += len(message.get("body", b""))
-            self.complete = not message.get("more_body", False)
-        await self._send(message)
+        return self._send(message)
 
     def _read_usage(self, part: bytes) -> None:
         self.events += part.count(b"data:")

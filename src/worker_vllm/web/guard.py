@@ -14,7 +14,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -189,12 +189,15 @@ class RequestGuard:
         """
         dead = False
 
-        async def unless_dead(message: Message) -> None:
+        async def check(message: Message) -> None:
             nonlocal dead
-            if message["type"] == "http.response.start" and message["status"] == ENGINE_DEAD:
-                dead = await self._is_dead(scope, receive)
+            dead = dead or await self._is_dead(scope, receive)
             if not dead:
                 await send(message)
+
+        def unless_dead(message: Message) -> Awaitable[None]:
+            failed = message["type"] == "http.response.start" and message["status"] == ENGINE_DEAD
+            return check(message) if failed or dead else send(message)
 
         await self._app(scope, receive, unless_dead)
         if dead:
