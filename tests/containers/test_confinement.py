@@ -105,13 +105,6 @@ def test_shared_memory_of_64_mb_is_answered(gpu: Image, gateway: str) -> None:
         assert up.healthy() == 0
 
 
-def test_shared_memory_of_64_mb_is_enough_for_one_process(gpu: Image, gateway: str) -> None:
-    """Without --shm-size: the core runs the model itself, by default, and jobs are answered."""
-    given = {**worker_environment(gateway, "worker-1"), **KV}
-    with container(gpu.name, given, ["--network=host"]) as up:
-        assert content(ask(gateway, MESSAGE)) == MESSAGE, up.process.output()
-
-
 def test_an_engine_killed_by_the_kernel_under_load(gpu: Image, gateway: str, figure: Callable[[str], None]) -> None:
     """--memory is exceeded under 50 streams: the kernel ends the engine, clients get a sentence, then it serves."""
     given = {**worker_environment(gateway, "worker-1"), **KV}

@@ -48,3 +48,14 @@ def test_every_job_fails_with_the_container_option_to_change(gateway: str, limit
         done = subprocess.run(enter, check=False, env={**os.environ, **environment}, capture_output=True, text=True)
         assert (done.returncode, done.stderr) == (0, "")
         process.signal(signal.SIGKILL)
+
+
+@pytest.mark.vllm
+def test_docker_s_default_of_shared_memory_is_enough_for_one_process(gateway: str) -> None:
+    """64 MB: on CPU the engine's core runs the model itself, by default, and jobs are answered."""
+    environment = worker_environment(LocalConfig(engine="vllm", model=str(PARROT)), {}, gateway, "worker-1")
+    limit = 'mount -t tmpfs -o size=64m tmpfs /dev/shm && exec "$@"'
+    with running([*CONTAINER, "bash", "-c", limit, "bash", WORKER, "start"], environment) as process:
+        job = ask(gateway)
+        assert job["status"] == "COMPLETED", process.output()
+        process.signal(signal.SIGKILL)

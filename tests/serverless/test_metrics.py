@@ -23,7 +23,7 @@ async def test_gauges_show_the_admissions_inputs(platform: MemoryPlatform, serve
         "worker_engine_waiting": 6,
         "worker_engine_kv_used_ratio": 0.25,
         "worker_jobs_undelivered": 0,
-        "worker_pieces_per_second_limit": 3000.0,
+        "worker_pieces_per_second_limit": 2500.0,
         "worker_results_bytes": 0,
     }
     assert {metric.kind for metric in gauges} == {names.MetricKind.GAUGE}

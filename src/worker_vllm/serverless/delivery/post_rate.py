@@ -24,7 +24,7 @@ class PostRateLimits:
     idle CPU, so that each POST delays the engine. It is adjusted every `adjust_interval_s`, and falls to `least`.
     """
 
-    max_per_second: float = 3000.0
+    max_per_second: float = 2500.0
     min_per_second: float = 200.0
     root_per_second: float = 70.0
     longest_interval_s: float = 0.18
