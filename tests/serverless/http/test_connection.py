@@ -80,6 +80,15 @@ async def test_a_request_carries_the_key_as_it_is(server: ScriptedServer, http: 
     assert body == b'{"output": 1}'
 
 
+@pytest.mark.parametrize("size", [10, 100_000])
+async def test_the_parts_of_a_body_arrive_as_one(server: ScriptedServer, http: HttpPlatform, size: int) -> None:
+    """Joined where they are small, else one after the other: a large result is in memory once."""
+    await http.post(server.url, (b'{"output":["', b"x" * size, b'"]', b"}"), 5)
+    head, _, body = server.requests[0].partition(b"\r\n\r\n")
+    assert f"Content-Length: {size + 15}".encode() in head.split(b"\r\n")
+    assert body == b'{"output":["' + b"x" * size + b'"]}'
+
+
 @pytest.mark.parametrize(
     ("parts", "expected"),
     [

@@ -27,7 +27,7 @@ GET_REDIRECTS = (301, 302, 303, 307, 308)
 # The SDK's client turns a POST into a GET without a body on 301, 302 and 303, which delivers nothing. 301 and 302
 # name the address of the resource, so the same POST is sent there; 303 means that it was processed: for the caller.
 POST_REDIRECTS = (301, 302, 307, 308)
-COPIED_BYTES = 16 * 1024  # a larger body is not joined, so that it is in memory once
+COPIED_BYTES = 16 * 1024  # a larger body is not joined, so that it is in memory once; TLS would encrypt part by part
 EXPECTED_GET_STATUSES = (200, 204, 400, 429)  # 400 is the answer to a paused worker
 RETRY_LATER_STATUSES = (401, 403, 408, 425, 429)
 _KIND = re.compile(r"/(job-take|job-stop|job-stream|job-done|ping)\b")
@@ -48,7 +48,7 @@ class Platform(Protocol):
         """The answer to a GET: a long poll or a heartbeat."""
 
     async def post(self, url: str, body: Sequence[bytes], timeout_s: float) -> PlatformAnswer:
-        """The answer to a POST of JSON text, which is sent part by part: a large one is in memory once."""
+        """The answer to a POST of JSON text in parts."""
 
     def abandon(self, url: str) -> bool:
         """End an open GET of this address. Returns whether its answer has begun to arrive.
@@ -158,7 +158,8 @@ class HttpPlatform:
             return (f"GET {rest}\r\n".encode(),)
         size = sum(map(len, body))
         request = (f"POST {rest}Content-Length: {size}\r\n\r\n".encode(), *body)
-        return request if size > COPIED_BYTES else (b"".join(request),)
+        whole = size <= COPIED_BYTES or target.origin.scheme == "https"
+        return (b"".join(request),) if whole else request
 
     async def _exchange(
         self, connection: PlatformConnection, target: Target, request: Sequence[bytes], timeout_s: float
