@@ -77,9 +77,11 @@ def outline(answer: Answer) -> Any:
 
 
 def event_shape(event: Any) -> Any:
-    """The structure of an event; under load the end token may share an event with the text before it."""
+    """The structure of an event; under load vLLM puts several tokens into one, the end token among them."""
     for choice in event.get("choices", ()):
         choice.get("delta", {}).pop("content", None)
+        if tops := (choice.get("logprobs") or {}).get("top_logprobs"):
+            choice["logprobs"]["top_logprobs"] = [list(top.values()) for top in tops]  # its names are the tokens
     return shape(event)
 
 
