@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import sys
 from collections.abc import AsyncIterator
 
 import pytest
@@ -78,6 +79,14 @@ async def test_a_request_carries_the_key_as_it_is(server: ScriptedServer, http: 
     assert lines[0] == "POST /v2/ep/x?&a=b HTTP/1.1"
     assert "Authorization: keyEvil: 1" in lines
     assert body == b'{"output": 1}'
+
+
+async def test_the_address_of_a_get_is_not_kept(server: ScriptedServer, http: HttpPlatform) -> None:
+    """A ping's address lists all jobs, so that each is another one, and long."""
+    url = f"{server.url}&job_id={'x' * 20_000}"
+    before = sys.getrefcount(url)
+    await http.get(url, 5)
+    assert sys.getrefcount(url) == before
 
 
 @pytest.mark.parametrize("size", [10, 100_000])

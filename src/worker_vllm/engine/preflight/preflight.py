@@ -64,12 +64,12 @@ def preflight(settings: EngineSettings, environment: Mapping[str, str]) -> Prefl
     machine = driver()
     fit = estimate_fit(found, machine)
     key = cache_key(settings.served_names[-1], engine_version(sys.path) or "unknown", machine)
-    caches = choose_caches(key, {**environment, **settings.environment}, on_gpu=machine is not None)
+    seen = {**environment, **settings.environment}  # by the engine
+    caches = choose_caches(key, seen, on_gpu=machine is not None)
     loading = choose_model_loader(settings, found, machine)
-    set_there = {**environment, **settings.environment}
-    workers = has_workers(set_there, found.arguments, on_gpu=machine is not None)
+    workers = has_workers(seen, found.arguments, on_gpu=machine is not None)
     limits = check_limits(measure_limits(environment), workers=workers)
-    fill_model_info_cache(found, environment, {**environment, **settings.environment, **caches.environment}.get(ROOT))
+    fill_model_info_cache(found, environment, {**seen, **caches.environment}.get(ROOT))
     settings = replace(settings, environment={**caches.environment, **settings.environment})
     return Preflight(
         settings=replace(with_found(settings, found), loader_arguments=loading.arguments),

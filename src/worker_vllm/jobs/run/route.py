@@ -57,12 +57,12 @@ class RouteRunner:
             relay, shape, note = EventRelay(job.route, self.redact), self._shape(job), event_reader()
             try:
                 async for chunk in response.chunks():
-                    outputs = _shaped(relay.feed(chunk), shape, note)
-                    del chunk  # while a stream waits for the next one, it keeps none
-                    while outputs:
-                        yield outputs.pop(0)
-                    if relay.failure is not None:
-                        break
+                    if run := relay.feed(chunk):
+                        note(run)
+                        for output in shape.feed(run):
+                            yield output
+                        if relay.failure is not None:
+                            break
                 else:
                     if rest := relay.finish():
                         for output in shape.feed(rest):
@@ -95,14 +95,6 @@ class RouteRunner:
         if job.batches is None:
             return PassThrough()
         return FixedBatches(job.batches, raw=self.settings.raw_openai_output)
-
-
-def _shaped(run: bytes, shape: StreamShape, note: Callable[[bytes], None]) -> list[Output]:
-    """The outputs that a run of events completes; it is noted too."""
-    if not run:
-        return []
-    note(run)
-    return shape.feed(run)
 
 
 def _engine_request(route: Route, body: Any) -> EngineRequest:

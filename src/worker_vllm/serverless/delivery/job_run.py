@@ -119,7 +119,6 @@ class JobRun:
                 async with aclosing(self._handler(self.job)) as outputs:
                     async for output in outputs:
                         await stream.put(output)
-                        del output  # while the job waits for the next one, it keeps none
                 await stream.finish()
         except (WorkerError, StreamBroken, JobGone):
             raise

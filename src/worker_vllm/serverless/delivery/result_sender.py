@@ -168,7 +168,7 @@ class ResultSender:
             log.debug("result not accepted, to be sent again: %s reason=%s", result, error)
             return self._count_failure(pending)
         if answer.status < 300:
-            status = "FAILED" if result.body[0] == protocol.FAILED else "COMPLETED"
+            status = "FAILED" if result.body[0].startswith(protocol.FAILED) else "COMPLETED"
             log.debug("job=%s delivered, %s, bytes=%d", result.job_id, status, result.size)
             return True
         if may_succeed_later(answer.status):

@@ -52,14 +52,13 @@ class StreamSender:
     async def post_piece(self, job_id: str, value: bytes) -> None:
         """Deliver one piece with the permit that was acquired for it. Raises StreamBroken or JobGone."""
         url, body = self.addresses.stream(job_id), protocol.stream_body(value)
-        size = sum(map(len, body))
         clock, record = asyncio.get_running_loop().time, current_record.get()
         give_up_at = clock() + self.retry_for_s
         failures = 0
         while True:
             pause_s = 0.0
             if record is not None:
-                record.count_post("stream", size, repeated=failures > 0)
+                record.count_post("stream", sum(map(len, body)), repeated=failures > 0)
             try:
                 answer = await self.platform.post(url, body, POST_TIMEOUT_S)
                 if not is_not_accepted(answer.status):

@@ -9,7 +9,6 @@ from urllib.parse import quote, urljoin, urlsplit
 
 _PARTS = re.compile("([^/?#]*//[^/?#]*|)([^#]*)", re.DOTALL)
 _TO_ESCAPE = re.compile("[^\x21-\x7e]+")
-REMEMBERED = 1024  # addresses: each piece of a stream goes to the same one
 _PORTS = {"http": 80, "https": 443}
 
 
@@ -49,7 +48,6 @@ class Target:
         return target
 
 
-@lru_cache(REMEMBERED)
 def parse_target(url: str) -> Target:
     """The target of an address. Raises BadAddress."""
     parts = _PARTS.match(url)

@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import Any, Protocol
 
 from worker_vllm import __version__
-from worker_vllm.serverless.http.address import REMEMBERED, BadAddress, PlatformOrigin, Target, parse_target
+from worker_vllm.serverless.http.address import BadAddress, PlatformOrigin, Target, parse_target
 from worker_vllm.serverless.http.connection import (
     NoAnswer,
     NotSent,
@@ -27,6 +27,7 @@ GET_REDIRECTS = (301, 302, 303, 307, 308)
 # The SDK's client turns a POST into a GET without a body on 301, 302 and 303, which delivers nothing. 301 and 302
 # name the address of the resource, so the same POST is sent there; 303 means that it was processed: for the caller.
 POST_REDIRECTS = (301, 302, 307, 308)
+REMEMBERED = 1024  # addresses of jobs: each piece of a stream goes to the same one
 COPIED_BYTES = 16 * 1024  # a larger body is not joined, so that it is in memory once; TLS would encrypt part by part
 EXPECTED_GET_STATUSES = (200, 204, 400, 429)  # 400 is the answer to a paused worker
 RETRY_LATER_STATUSES = (401, 403, 408, 425, 429)
@@ -104,9 +105,13 @@ class HttpPlatform:
 
     async def _send_and_log(self, url: str, body: Sequence[bytes] | None, timeout_s: float) -> PlatformAnswer:
         """Send a request, follow redirects, and record the outcome in the outage log."""
-        kind = _kind(url)
         try:
-            target = parse_target(url)
+            # The address of a ping lists all jobs, so that it is long and never the same: only a job's is remembered.
+            kind, target = _address(url) if body is None else _job_address(url)
+        except BadAddress as error:
+            self._outage_log.failed(_kind(url), str(error))
+            raise NotSent(str(error)) from error
+        try:
             answer = await self._send(target, body, timeout_s, self._key)
             if 300 <= answer.status < 400:
                 answer = await self._follow_redirects(target, answer, body, timeout_s)
@@ -115,9 +120,6 @@ class HttpPlatform:
         except (NotSent, NoAnswer) as error:
             self._outage_log.failed(kind, str(error))
             raise
-        except BadAddress as error:
-            self._outage_log.failed(kind, str(error))
-            raise NotSent(str(error)) from error
         if _is_expected(answer.status, body is None):
             self._outage_log.succeeded(kind)
         else:
@@ -196,10 +198,17 @@ class HttpPlatform:
         self._all.discard(connection)
 
 
-@lru_cache(REMEMBERED)
 def _kind(url: str) -> str:
     """The message that goes to an address, as the log names it."""
     return found[1] if (found := _KIND.search(url)) else "the platform"
+
+
+def _address(url: str) -> tuple[str, Target]:
+    """The message that goes to an address, and the address in its parts. Raises BadAddress."""
+    return _kind(url), parse_target(url)
+
+
+_job_address = lru_cache(REMEMBERED)(_address)
 
 
 def _is_expected(status: int, is_get: bool) -> bool:
